@@ -1,0 +1,1 @@
+"""The callbacks: one thin file each, on a common base."""

@@ -1,0 +1,201 @@
+"""What every callback here is made of.
+
+`LoggingCallback` opens the writers and publishes; `StateCallback` adds what is remembered over a stage. A subclass
+says what it needs (`needs`) and what a person shall see of it (`entries`); the hooks are all here.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from lwcallbacks.callbacks.hub import Hub, Need
+from lwcallbacks.callbacks.trainer import loader_suffix, logging_step
+from lwcallbacks.media import Entry
+
+STAGES = ("train", "val", "test")
+Entries = Mapping[str, Entry | float]
+
+
+class LoggingCallback(Callback):
+    """A callback that publishes entries to every logger and to the run's folder, from process 0.
+
+    Args:
+        on_error: what happens when something cannot be drawn or written while training runs: "warn" once and go on,
+            or "raise".
+    """
+
+    def __init__(self, *, on_error: Literal["warn", "raise"] = "warn") -> None:
+        if on_error not in ("warn", "raise"):
+            raise ValueError(f"{type(self).__name__}: on_error={on_error!r}, expected 'warn' or 'raise'")
+        self.on_error = on_error
+        self.results: dict[str, Any] = {}
+        """The last epoch's value by stage ("train", "val", "test"), on every process; with several loaders by
+        "val/dataloader_idx_0" and so on."""
+
+    def needs(self, stage: str) -> Mapping[str, Need]:
+        """What shall be remembered of a stage, by a name of the callback's own."""
+        return {}
+
+    def describe(self, stage: str) -> str:
+        """How the callback is called in a message."""
+        return type(self).__name__
+
+    def publish(self, trainer: Trainer, render: Callable[[], Entries], step: int) -> None:
+        """Draw and write in the background; nothing happens on other processes than 0."""
+        publisher = Hub.of(trainer).publisher
+        if publisher is not None:
+            publisher.publish(render, step)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        Hub.of(trainer).attach(self, trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        Hub.of(trainer).detach(self, trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        Hub.of(trainer).detach(self, trainer)
+
+
+class StateCallback(LoggingCallback):
+    """A callback whose entries are made from all samples of an epoch.
+
+    Args:
+        name: the last part of its keys, as in "val/name".
+        stages: out of "train", "val" and "test".
+        every_n_epochs: publish at every n-th training epoch; `results` are there after each.
+        on_error: as for `LoggingCallback`.
+    """
+
+    default_name: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        stages: Sequence[str] = ("val", "test"),
+        every_n_epochs: int = 1,
+        on_error: Literal["warn", "raise"] = "warn",
+    ) -> None:
+        super().__init__(on_error=on_error)
+        unknown = [stage for stage in stages if stage not in STAGES]
+        if unknown or isinstance(stages, str) or not stages:
+            raise ValueError(f"{type(self).__name__}: stages={stages!r}, expected some of {STAGES}, as in ('val',)")
+        if not isinstance(every_n_epochs, int) or every_n_epochs < 1:
+            raise ValueError(f"{type(self).__name__}: every_n_epochs={every_n_epochs!r}, expected an int of at least 1")
+        self.name = self.default_name if name is None else name
+        self.stages = tuple(stages)
+        self.every_n_epochs = every_n_epochs
+
+    @abstractmethod
+    def remembered(self) -> Mapping[str, Need]:
+        """What is remembered of each of its stages, by a name of its own."""
+
+    @abstractmethod
+    def result(self, values: Mapping[str, Any]) -> Any:
+        """What goes into `results`, from the values by the names of `remembered`."""
+
+    @abstractmethod
+    def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
+        """What a person shall see, by key; `key` is "stage/name". Runs in the background, on process 0 only."""
+
+    def needs(self, stage: str) -> Mapping[str, Need]:
+        return self.remembered() if stage in self.stages else {}
+
+    def describe(self, stage: str) -> str:
+        return f"{type(self).__name__}('{stage}/{self.name}')"
+
+    def _epoch_start(self, stage: str, trainer: Trainer) -> None:
+        if stage in self.stages:
+            Hub.of(trainer).epoch_start(stage, trainer)
+
+    def _batch_start(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
+        if stage in self.stages:
+            Hub.of(trainer).batch_start(pl_module)
+
+    def _batch_end(self, stage: str, trainer: Trainer, outputs: Any, batch: Any, loader: int) -> None:
+        if stage in self.stages:
+            Hub.of(trainer).batch_end(stage, trainer, outputs, batch, loader)
+
+    def _epoch_end(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
+        if stage not in self.stages or trainer.sanity_checking:
+            return
+        if stage == "train":
+            # A progress bar asks for these on process 0 alone, and what a user logs with sync_dist is then synced
+            # inside the question. Asked on every process first, the order of collectives is the same everywhere.
+            _ = trainer.callback_metrics
+        step = logging_step(trainer, train_epoch_end=stage == "train")
+        for loader, by_key in Hub.of(trainer).epoch_end(stage).items():
+            values = {name: by_key[need.key] for name, need in self.remembered().items()}
+            suffix = loader_suffix(trainer, stage, loader)
+            self.results[stage + suffix] = self.result(values)
+            self.log_result(pl_module, stage, suffix)
+            if stage == "test" or trainer.current_epoch % self.every_n_epochs == 0:
+                self.publish(trainer, self._render(f"{stage}/{self.name}", suffix, values), step)
+
+    def _render(self, key: str, suffix: str, values: Mapping[str, Any]) -> Callable[[], Entries]:
+        return lambda: {k + suffix: entry for k, entry in self.entries(key, values).items()}
+
+    def log_result(self, pl_module: LightningModule, stage: str, suffix: str) -> None:
+        """Give `results` to the Trainer as scalars, where that is what the callback is for."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch_start("train", trainer)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._batch_start("train", trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._batch_end("train", trainer, outputs, batch, 0)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch_end("train", trainer, pl_module)
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch_start("val", trainer)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._batch_start("val", trainer, pl_module)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._batch_end("val", trainer, outputs, batch, dataloader_idx)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch_end("val", trainer, pl_module)
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch_start("test", trainer)
+
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._batch_start("test", trainer, pl_module)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._batch_end("test", trainer, outputs, batch, dataloader_idx)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch_end("test", trainer, pl_module)

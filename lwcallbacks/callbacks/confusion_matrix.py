@@ -1,0 +1,91 @@
+"""ConfusionMatrix: counts over all samples of an epoch, seen as a heatmap, a chart and a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from torch import Tensor
+
+from lwcallbacks.callbacks.base import Entries, StateCallback
+from lwcallbacks.callbacks.hub import Need
+from lwcallbacks.capture import Extract, Source
+from lwcallbacks.media import Matrix, confusion_report, draw_matrix
+from lwcallbacks.reductions import ConfusionCounts
+
+
+class ConfusionMatrix(StateCallback):
+    """Count predictions against truth over all samples of an epoch, in constant memory.
+
+    Rows are the truth, columns the prediction. A label out of range never lands in a cell: it is reported at the
+    epoch's end. ``results["val"]`` is the int64 CPU tensor [C, C], the same on every process.
+
+    Args:
+        num_classes: number of classes C, at least 2.
+        class_names: C names; the class indices if left out.
+        ignore_index: a target that does not count.
+        normalize: what the heatmap's cells show: None counts, "true" shares of each row, "pred" of each column,
+            "all" of everything. The chart, the table and ``results`` always hold counts.
+        preds: where to find the predictions, if not in the usual places: integer labels [N, ...], or float scores
+            (logits or probabilities) [N, C, ...].
+        targets: where to find the true labels, integers [N, ...].
+        name: the last part of the keys.
+        stages: out of "train", "val" and "test".
+        every_n_epochs: publish at every n-th training epoch.
+        on_error: "warn" or "raise" when drawing or writing fails.
+
+    Raises:
+        ValueError: an argument is not as said here; or, at the first batch, preds or targets were not found or do
+            not have these shapes.
+
+    ================================ =======================================================
+    Key                              Logged data
+    ================================ =======================================================
+    ``{stage}/{name}``               heatmap, an image
+    ``{stage}/{name}_chart``         W&B's interactive confusion chart, made from the counts
+    ``{stage}/{name}_report``        table: class, precision, recall, f1, support
+    ================================ =======================================================
+    """
+
+    default_name = "confusion_matrix"
+
+    def __init__(
+        self,
+        num_classes: int,
+        class_names: Sequence[str] | None = None,
+        *,
+        ignore_index: int | None = None,
+        normalize: Literal["true", "pred", "all"] | None = None,
+        preds: Extract | None = None,
+        targets: Extract | None = None,
+        name: str | None = None,
+        stages: Sequence[str] = ("val", "test"),
+        every_n_epochs: int = 1,
+        on_error: Literal["warn", "raise"] = "warn",
+    ) -> None:
+        super().__init__(name=name, stages=stages, every_n_epochs=every_n_epochs, on_error=on_error)
+        self._counts = ConfusionCounts(num_classes, ignore_index=ignore_index)
+        self.num_classes = num_classes
+        self.class_names = tuple(map(str, range(num_classes) if class_names is None else class_names))
+        if len(self.class_names) != num_classes:
+            found = f"class_names has {len(self.class_names)} names"
+            raise ValueError(f"ConfusionMatrix: {found}, expected num_classes={num_classes}")
+        if normalize not in (None, "true", "pred", "all"):
+            raise ValueError(f"ConfusionMatrix: normalize={normalize!r}, expected 'true', 'pred', 'all' or None")
+        self.normalize = normalize
+        self.source = Source(preds=preds, targets=targets)
+
+    def remembered(self) -> Mapping[str, Need]:
+        return {"counts": Need(self._counts, ("preds", "targets"), self.source)}
+
+    def result(self, values: Mapping[str, Any]) -> Tensor:
+        counts: Tensor = values["counts"]
+        return counts
+
+    def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
+        matrix = Matrix(values["counts"].numpy(), self.class_names)
+        return {
+            key: draw_matrix(matrix, title=key, normalize=self.normalize),
+            f"{key}_chart": matrix,
+            f"{key}_report": confusion_report(matrix),
+        }

@@ -1,0 +1,104 @@
+"""GradientHistogram: the gradient that the optimizer uses, parameter by parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lwcallbacks.callbacks.base import Entries, LoggingCallback
+from lwcallbacks.callbacks.trainer import logging_step
+from lwcallbacks.media import Histogram
+from lwcallbacks.reductions import LogBins, LogHistogram
+from lwcallbacks.reductions.base import State
+
+_BINS = LogHistogram()
+
+
+class GradientHistogram(LoggingCallback):
+    """Log a histogram and the norm of every parameter's gradient, every n optimizer steps.
+
+    Read just before the optimizer's step: after the reduction over processes, after accumulation, and unscaled under
+    mixed precision (except where a fused optimizer unscales inside its own step). Nothing is hooked onto the model,
+    and nothing is computed between logged steps. NaN and infinities are counted beside the bins.
+    ``results["train"]`` holds a `LogBins` per parameter, of the epoch's last logged step.
+
+    Args:
+        every_n_train_steps: steps of an optimizer from one histogram to the next; the n-th step is the first. With
+            several optimizers each counts its own steps.
+        bins: bins of equal width in a histogram, 1 to 512.
+        on_error: "warn" or "raise" when writing fails.
+
+    Raises:
+        ValueError: an argument is not as said here.
+
+    ================================ =======================================================
+    Key                              Logged data
+    ================================ =======================================================
+    ``gradients/{parameter}``        histogram of the gradient's elements
+    ``gradients_norm/{parameter}``   its 2-norm
+    ``gradients_norm/total``         2-norm over all the optimizer's parameters
+    ================================ =======================================================
+    """
+
+    def __init__(
+        self, every_n_train_steps: int = 50, *, bins: int = 64, on_error: Literal["warn", "raise"] = "warn"
+    ) -> None:
+        super().__init__(on_error=on_error)
+        if not isinstance(every_n_train_steps, int) or every_n_train_steps < 1:
+            found = f"every_n_train_steps={every_n_train_steps!r}"
+            raise ValueError(f"GradientHistogram: {found}, expected an int of at least 1")
+        if not isinstance(bins, int) or not 1 <= bins <= 512:
+            raise ValueError(f"GradientHistogram: bins={bins!r}, expected an int of 1 to 512")
+        self.every_n_train_steps = every_n_train_steps
+        self.bins = bins
+        self._steps: dict[int, int] = {}
+        self._last: dict[str, State] = {}
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        index = next((i for i, o in enumerate(trainer.optimizers) if o is optimizer), 0)
+        self._steps[index] = self._steps.get(index, 0) + 1
+        if self._steps[index] % self.every_n_train_steps:
+            return
+        own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        gradients = {n: p.grad for n, p in pl_module.named_parameters() if id(p) in own and p.grad is not None}
+        with torch.no_grad():
+            self._last = {name: _BINS.lift(_dense(gradient)) for name, gradient in gradients.items()}
+            norms = dict(zip(gradients, torch._foreach_norm(list(map(_dense, gradients.values()))), strict=True))
+        self.publish(trainer, self._render(self._last, norms), logging_step(trainer))
+
+    def _render(self, states: dict[str, State], norms: dict[str, Tensor]) -> Callable[[], Entries]:
+        def render() -> Entries:
+            # Here, in the background, the device is waited for.
+            entries: dict[str, Any] = {f"gradients/{n}": _histogram(_BINS.value(s), self.bins) for n, s in states.items()}
+            sizes = {f"gradients_norm/{name}": float(norm) for name, norm in norms.items()}
+            total = sum(size**2 for size in sizes.values()) ** 0.5
+            return {**entries, **sizes, "gradients_norm/total": total}
+
+        return render
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.results["train"] = {name: _BINS.value(state) for name, state in self._last.items()}
+
+    @property
+    def state_key(self) -> str:
+        return self._generate_state_key(every_n_train_steps=self.every_n_train_steps, bins=self.bins)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": dict(self._steps)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._steps = dict(state_dict["steps"])
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    return gradient.detach().to_dense() if gradient.is_sparse else gradient.detach()
+
+
+def _histogram(seen: LogBins, bins: int) -> Histogram:
+    counts, edges = seen.linear(bins)
+    return Histogram(counts, edges, nan=seen.num_nan, posinf=seen.num_posinf, neginf=seen.num_neginf)

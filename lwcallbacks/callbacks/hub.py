@@ -1,0 +1,240 @@
+"""What the callbacks of one Trainer share: one capture per batch, one sync per epoch, one publisher.
+
+    hub = Hub.of(trainer)
+    hub.attach(callback, trainer)                      # setup
+    hub.batch_end("val", trainer, outputs, batch, 0)   # the first callback that asks does the work for all
+    hub.epoch_end("val")                               # {loader: {need.key: value}}, the same on every process
+
+It is found by the Trainer and held by nobody else, so callbacks stay plain values: they pickle and deep-copy.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary
+
+from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor
+
+from lwcallbacks.capture import CaptureError, ForwardCalls, Source, Step
+from lwcallbacks.reductions.hashing import content_ids
+from lwcallbacks.state.core import Entry, StateCore, StepValues, UpdateError, collect
+from lwcallbacks.state.padding import Layout, layout_of
+from lwcallbacks.callbacks.trainer import loaders_of, logs_this_step, run_directory
+from lwcallbacks.writers import writers_for
+from lwcallbacks.writers.publisher import Publisher
+
+if TYPE_CHECKING:
+    from lwcallbacks.callbacks.base import LoggingCallback
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a callback wants remembered: an entry of the core, and the fields of a batch that update it.
+
+    Args:
+        entry: a reduction, or an ordinary metric.
+        names: out of "inputs", "preds", "targets", "loss" and "ids", in the order in which `entry` takes them.
+        optional: those of them that may be missing.
+        source: where to find the fields.
+        owner: what keeps this need apart from others; None lets equal needs share one state.
+    """
+
+    entry: Entry
+    names: tuple[str, ...]
+    source: Source = Source()
+    optional: frozenset[str] = frozenset()
+    owner: Hashable = None
+
+    @property
+    def key(self) -> Hashable:
+        # The hash of a torchmetrics.Metric changes with its state, so an owned need goes by its owner alone.
+        return (self.entry, self.names, self.source) if self.owner is None else self.owner
+
+
+class Hub:
+    """Shared by all callbacks of a Trainer; see the module's synopsis."""
+
+    _hubs: ClassVar[WeakKeyDictionary[Trainer, Hub]] = WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, trainer: Trainer) -> Hub:
+        return cls._hubs.setdefault(trainer, cls())
+
+    def __init__(self) -> None:
+        self._callbacks: list[LoggingCallback] = []
+        self._calls = ForwardCalls()
+        self._batch_open = False
+        self._needs: dict[str, list[tuple[str, Need]]] = {}
+        self._cores: dict[str, dict[int, StateCore]] = {}
+        self._layouts: dict[tuple[str, int], Layout | None] = {}
+        self._positions: dict[tuple[str, int], int] = {}
+        self._proven: set[tuple[str, int]] = set()
+        self._ended: dict[str, dict[int, dict[Hashable, Any]]] = {}
+        self._directory: Path | None = None
+        self._warned: set[str] = set()
+        self.step_values = StepValues({})
+        self.publisher: Publisher | None = None
+
+    # -- a run of the Trainer ------------------------------------------------------------------------------------
+
+    def attach(self, callback: LoggingCallback, trainer: Trainer) -> None:
+        """Take part from `setup` on. On process 0 the first callback opens the writers."""
+        if callback not in self._callbacks:
+            self._callbacks.append(callback)
+        if self.publisher is None and trainer.is_global_zero:
+            # A debugging run renders all the same, so that a fault is found, but leaves nothing behind.
+            writers = [] if trainer.fast_dev_run else writers_for(trainer.loggers, self.directory(trainer))
+            self.publisher = Publisher(writers, on_error=callback.on_error)
+
+    def detach(self, callback: LoggingCallback, trainer: Trainer) -> None:
+        """Leave at `teardown`; the last one to leave waits until everything is written."""
+        if callback in self._callbacks:
+            self._callbacks.remove(callback)
+            if not self._callbacks:
+                self.close(trainer)
+
+    def close(self, trainer: Trainer) -> None:
+        """Leave nothing behind: no hook on the module, nothing unwritten. Also what happens on an exception."""
+        self._calls.stop()
+        self._batch_open = False
+        self._cores.clear()
+        self._ended.clear()
+        self._proven.clear()
+        if self.publisher is not None:
+            publisher, self.publisher = self.publisher, None
+            publisher.close()
+            _deliver(publisher, trainer)
+
+    def directory(self, trainer: Trainer) -> Path:
+        """Where this run's pictures go; settled once, so that fit and test of one Trainer share it."""
+        if self._directory is None:
+            self._directory = run_directory(trainer) / "media"
+        return self._directory
+
+    def warn_once(self, message: str) -> None:
+        """Warn, unless the same was said before with other numbers."""
+        words = re.sub(r"\d+", "#", message)
+        if words not in self._warned:
+            self._warned.add(words)
+            warnings.warn(message, stacklevel=3)
+
+    # -- a stage -------------------------------------------------------------------------------------------------
+
+    def epoch_start(self, stage: str, trainer: Trainer) -> None:
+        """Begin a stage's epoch. There is one state per loader, also on a process that will see no batch of it."""
+        self._ended.pop(stage, None)
+        needs: dict[Hashable, tuple[str, Need]] = {}
+        for callback in self._callbacks:
+            for need in callback.needs(stage).values():
+                needs.setdefault(need.key, (callback.describe(stage), need))
+        self._needs[stage] = list(needs.values())
+        loaders = loaders_of(trainer, stage)
+        self._cores[stage] = {i: StateCore({k: n.entry for k, (_, n) in needs.items()}) for i in range(len(loaders))}
+        for i, loader in enumerate(loaders):
+            self._positions[stage, i] = 0
+            self._layouts[stage, i] = layout_of(loader)
+
+    def batch_start(self, module: LightningModule) -> None:
+        """Listen to the module's forward calls until the end of the batch."""
+        if not self._batch_open:
+            self._batch_open = True
+            self._calls.start(module)
+
+    def batch_end(self, stage: str, trainer: Trainer, outputs: Any, batch: Any, loader: int) -> None:
+        """Capture the batch and update every state once, whichever callback comes first.
+
+        Raises:
+            ValueError: on the first batch of a loader, what a callback needs is not there or has the wrong shape.
+        """
+        if not self._batch_open:
+            return
+        self._batch_open = False
+        self._calls.stop()
+        self.step_values = StepValues({})
+        if self.publisher is not None:
+            _deliver(self.publisher, trainer)
+        core = self._cores[stage].get(loader)
+        if core is None:
+            return
+        try:
+            arguments = self._arguments(stage, loader, Step(outputs, batch, self._calls.calls))
+            values = stage == "train" and logs_this_step(trainer)
+            self.step_values = core.update(arguments, values=values)
+            self._proven.add((stage, loader))
+        except Exception as error:
+            # A first batch that cannot be read is a mistake in the set-up; later, training must not stop for us.
+            if (stage, loader) not in self._proven:
+                raise
+            core.fail(error)
+        finally:
+            self._calls.calls.clear()
+            if trainer.sanity_checking:
+                core.reset()
+
+    def epoch_end(self, stage: str) -> dict[int, dict[Hashable, Any]]:
+        """Values by loader and need; the first callback that asks syncs for all. Empty where an update had failed."""
+        if stage not in self._ended:
+            self._ended[stage] = {}
+            cores = self._cores.pop(stage, {})
+            try:
+                self._ended[stage], problems = collect(cores)
+                for _, problem in problems:
+                    self.warn_once(f"lwcallbacks, {stage} data: {problem}")
+            except UpdateError as error:
+                if any(callback.on_error == "raise" for callback in self._callbacks):
+                    raise
+                self.warn_once(f"lwcallbacks: nothing is logged for this {stage} epoch: {error}")
+        return self._ended[stage]
+
+    def _arguments(self, stage: str, loader: int, step: Step) -> dict[Hashable, tuple[Tensor, ...]]:
+        """The arguments of every need's update, with what the sampler repeated cut off."""
+        found = {need.key: (owner, need, _find(owner, need, step)) for owner, need in self._needs[stage]}
+        sizes = {len(t): f"{name} of {owner}" for owner, _, fields in found.values() for name, t in fields.items() if t.ndim}
+        if len(sizes) > 1:
+            told = " but ".join(f"{size} samples in {name}" for size, name in sizes.items())
+            raise CaptureError(f"found {told}, expected one number of samples in a batch")
+        size = next(iter(sizes), 0)
+        start, layout = self._positions[stage, loader], self._layouts[stage, loader]
+        self._positions[stage, loader] += size
+        counted = layout.num_counted(start, size) if layout else size
+        if not counted:
+            return {}
+
+        def argument(name: str, need: Need, fields: dict[str, Tensor]) -> Tensor:
+            if name != "ids":
+                return fields[name][:counted] if fields[name].ndim else fields[name]
+            content = step.find("inputs", need.source)
+            content = next(iter(fields.values())) if content is None else content
+            ids = layout.ids(start, counted, content.device) if layout else None
+            return content_ids(content[:counted]) if ids is None else ids
+
+        return {
+            key: tuple(argument(name, need, fields) for name in need.names if name in fields or name == "ids")
+            for key, (_, need, fields) in found.items()
+        }
+
+
+def _find(owner: str, need: Need, step: Step) -> dict[str, Tensor]:
+    fields = {}
+    for name in need.names:
+        if name == "ids":
+            continue
+        tensor = step.find(name, need.source)
+        if tensor is not None:
+            fields[name] = tensor
+        elif name not in need.optional:
+            raise CaptureError(f"{owner}: {step.missing(name)}")
+    return fields
+
+
+def _deliver(publisher: Publisher, trainer: Trainer) -> None:
+    """Log the numbers that background work has produced; on the main thread, since loggers are not thread-safe."""
+    for scalars, step in publisher.take_scalars():
+        for logger in trainer.loggers:
+            logger.log_metrics(scalars, step=step)

@@ -1,0 +1,93 @@
+"""ImageMosaic: the same few samples at every epoch, output over input, in one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from lwcallbacks.callbacks.base import Entries, StateCallback
+from lwcallbacks.callbacks.hub import Need
+from lwcallbacks.capture import Extract, Source
+from lwcallbacks.media import mosaic, stack, to_pixels
+from lwcallbacks.reductions import Chosen, RandomSample
+
+
+class ImageMosaic(StateCallback):
+    """Show a fixed random choice of samples as one mosaic, with the network's output above its input.
+
+    Where the predictions are images (float or uint8 [N, 1 or 3, H, W] of the inputs' height and width), each tile is
+    the output on top of the input; elsewhere, as for a classifier, each tile is the input alone. The choice depends
+    on ``seed`` and the samples, not on how they are batched or split over processes. ``results["val"]`` is the
+    `Chosen`; its images are on process 0 only.
+
+    Args:
+        num_samples: tiles in the mosaic.
+        seed: another seed, another choice.
+        nrow: tiles in a row.
+        padding: pixels between tiles.
+        mean, std: the normalisation that the data went through, per channel; undone for the picture.
+        inputs: where to find the input images, float or uint8 [N, 1 or 3, H, W]. Floats in [0, 1] are shown as they
+            are; if any lies outside, the picture's range is stretched to black and white.
+        preds: where to find the output images.
+        name: the last part of the key.
+        stages: out of "train", "val" and "test".
+        every_n_epochs: publish at every n-th training epoch.
+        on_error: "warn" or "raise" when drawing or writing fails.
+
+    Raises:
+        ValueError: an argument is not as said here; or, at the first batch, no inputs were found.
+
+    ================================ =======================================================
+    Key                              Logged data
+    ================================ =======================================================
+    ``{stage}/{name}``               the mosaic, an image with a caption
+    ================================ =======================================================
+    """
+
+    default_name = "mosaic"
+
+    def __init__(
+        self,
+        num_samples: int = 32,
+        *,
+        seed: int = 0,
+        nrow: int = 8,
+        padding: int = 2,
+        mean: Sequence[float] | float | None = None,
+        std: Sequence[float] | float | None = None,
+        inputs: Extract | None = None,
+        preds: Extract | None = None,
+        name: str | None = None,
+        stages: Sequence[str] = ("val", "test"),
+        every_n_epochs: int = 1,
+        on_error: Literal["warn", "raise"] = "warn",
+    ) -> None:
+        super().__init__(name=name, stages=stages, every_n_epochs=every_n_epochs, on_error=on_error)
+        for argument, value, least in (("num_samples", num_samples, 1), ("nrow", nrow, 1), ("padding", padding, 0)):
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"ImageMosaic: {argument}={value!r}, expected an int of at least {least}")
+        self._sample = RandomSample(num_samples, seed)
+        self.num_samples = num_samples
+        self.nrow = nrow
+        self.padding = padding
+        self.mean = mean
+        self.std = std
+        self.source = Source(inputs=inputs, preds=preds)
+
+    def remembered(self) -> Mapping[str, Need]:
+        names = ("ids", "inputs", "preds")
+        return {"sample": Need(self._sample, names, self.source, optional=frozenset({"preds"}))}
+
+    def result(self, values: Mapping[str, Any]) -> Chosen:
+        chosen: Chosen = values["sample"]
+        return chosen
+
+    def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
+        inputs, *rest = values["sample"].payload
+        preds = rest[0] if rest else None
+        below = to_pixels(inputs, self.mean, self.std)
+        is_image = preds is not None and preds.ndim == 4 and preds.shape[1] in (1, 3)
+        if preds is None or not is_image or preds.shape[-2:] != inputs.shape[-2:]:
+            return {key: mosaic(below, nrow=self.nrow, padding=self.padding, caption="Input")}
+        tiles = stack(to_pixels(preds, self.mean, self.std), below)
+        return {key: mosaic(tiles, nrow=self.nrow, padding=self.padding, caption="Top: Output, Bottom: Input")}

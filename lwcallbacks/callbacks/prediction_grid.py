@@ -1,0 +1,99 @@
+"""PredictionGrid: images with what was predicted and what is true, wrong ones marked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from lwcallbacks.callbacks.base import Entries, StateCallback
+from lwcallbacks.callbacks.hub import Need
+from lwcallbacks.capture import Extract, Source
+from lwcallbacks.media import Cell, Image, Table, classify, framed, to_pixels
+from lwcallbacks.reductions import Chosen, RandomSample
+
+WRONG, RIGHT = (214, 39, 40), (200, 200, 200)
+
+
+class PredictionGrid(StateCallback):
+    """Show a fixed random choice of samples with predicted and true label; a wrong prediction has a red frame, a right one
+    a grey one.
+
+    The choice depends on ``seed`` and the samples, not on how they are batched or split over processes.
+    ``results["val"]`` is the `Chosen`; its images are on process 0 only.
+
+    Args:
+        num_samples: images in the grid; W&B takes at most 108 under one key.
+        class_names: names by class index; the indices if left out.
+        seed: another seed, another choice.
+        mean, std: the normalisation that the data went through, per channel; undone for the picture.
+        inputs: where to find the images, float in [0, 1] or uint8 [N, 1 or 3, H, W].
+        preds: where to find the predictions: integer labels [N] or float scores [N, C]. With scores the table holds
+            the confidence.
+        targets: where to find the true labels, integers [N].
+        name: the last part of the keys.
+        stages: out of "train", "val" and "test".
+        every_n_epochs: publish at every n-th training epoch.
+        on_error: "warn" or "raise" when drawing or writing fails.
+
+    Raises:
+        ValueError: an argument is not as said here; or, at the first batch, a field was not found.
+
+    ================================ =======================================================
+    Key                              Logged data
+    ================================ =======================================================
+    ``{stage}/{name}``               images, each with the caption "Pred:3, Label:5"
+    ``{stage}/{name}_table``         table: image, pred, target, confidence
+    ================================ =======================================================
+    """
+
+    default_name = "predictions"
+
+    def __init__(
+        self,
+        num_samples: int = 32,
+        class_names: Sequence[str] | None = None,
+        *,
+        seed: int = 0,
+        mean: Sequence[float] | float | None = None,
+        std: Sequence[float] | float | None = None,
+        inputs: Extract | None = None,
+        preds: Extract | None = None,
+        targets: Extract | None = None,
+        name: str | None = None,
+        stages: Sequence[str] = ("val", "test"),
+        every_n_epochs: int = 1,
+        on_error: Literal["warn", "raise"] = "warn",
+    ) -> None:
+        super().__init__(name=name, stages=stages, every_n_epochs=every_n_epochs, on_error=on_error)
+        if not isinstance(num_samples, int) or num_samples < 1:
+            raise ValueError(f"PredictionGrid: num_samples={num_samples!r}, expected an int of at least 1")
+        self._sample = RandomSample(num_samples, seed)
+        self.num_samples = num_samples
+        self.class_names = None if class_names is None else tuple(map(str, class_names))
+        self.mean = mean
+        self.std = std
+        self.source = Source(inputs=inputs, preds=preds, targets=targets)
+
+    def remembered(self) -> Mapping[str, Need]:
+        return {"sample": Need(self._sample, ("ids", "inputs", "preds", "targets"), self.source)}
+
+    def result(self, values: Mapping[str, Any]) -> Chosen:
+        chosen: Chosen = values["sample"]
+        return chosen
+
+    def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
+        inputs, preds, targets = values["sample"].payload
+        labels, confidence = classify(preds)
+        images: list[Image] = []
+        rows: list[list[Cell]] = []
+        for i, pixels in enumerate(to_pixels(inputs, self.mean, self.std)):
+            pred, target = int(labels[i]), int(targets[i])
+            names = self._name(pred), self._name(target)
+            colour = RIGHT if pred == target else WRONG
+            images.append(Image(framed(pixels, colour), "Pred:{}, Label:{}".format(*names)))
+            rows.append([Image(pixels), *names, None if confidence is None else float(confidence[i])])
+        return {key: images, f"{key}_table": Table(("image", "pred", "target", "confidence"), rows)}
+
+    def _name(self, label: int) -> str:
+        names = self.class_names
+        return names[label] if names is not None and 0 <= label < len(names) else str(label)

@@ -1,0 +1,139 @@
+"""ScalarMetrics: any torchmetrics metric, at step end and over all samples at epoch end."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+from lwcallbacks.callbacks.base import Entries, StateCallback
+from lwcallbacks.callbacks.hub import Hub, Need
+from lwcallbacks.capture import Extract, Source
+
+
+class ScalarMetrics(StateCallback):
+    """Log metrics through the Trainer: this step's value while training, and the value over all samples of an epoch.
+
+    Padding that a ``DistributedSampler`` adds is left out, and unequal batches weigh what they hold. A metric whose
+    states are summed (or reduced to a minimum or maximum) is synced together with everything else; another one syncs
+    itself. The epoch's values can be monitored by ``ModelCheckpoint(monitor="val/acc")`` and ``EarlyStopping``.
+    ``results["val"]`` is a dict of CPU tensors by name.
+
+    Args:
+        metrics: metrics by name, a ``MetricCollection``, or both nested. Each is called as
+            ``metric(preds, targets)``. They are copied: one copy per stage and loader, none on your module.
+        prog_bar: show the epoch's values, and the training steps', in the progress bar.
+        preds, targets: where to find them, if not in the usual places.
+        stages: out of "train", "val" and "test".
+        on_error: "warn" or "raise" when an update fails.
+
+    Raises:
+        TypeError: something in ``metrics`` is no metric.
+        ValueError: an argument is not as said here; or, at the first batch, preds or targets were not found.
+
+    ================================ =======================================================
+    Key                              Logged data
+    ================================ =======================================================
+    ``train/{name}_step``            value of this batch, every ``log_every_n_steps``
+    ``train/{name}_epoch``           value over the epoch's training batches
+    ``val/{name}``, ``test/{name}``  value over all samples
+    ================================ =======================================================
+
+    A metric that gives a dict, or a vector such as one value per class, is logged under ``{name}_{key}`` and
+    ``{name}_0``, ``{name}_1``, ...; other shapes are in ``results`` only.
+    """
+
+    default_name = "metrics"
+
+    def __init__(
+        self,
+        metrics: Mapping[str, Metric | MetricCollection] | MetricCollection,
+        *,
+        prog_bar: bool = False,
+        preds: Extract | None = None,
+        targets: Extract | None = None,
+        stages: Sequence[str] = ("train", "val", "test"),
+        on_error: Literal["warn", "raise"] = "warn",
+    ) -> None:
+        super().__init__(stages=stages, on_error=on_error)
+        self.metrics = dict(_flatten(metrics))
+        if not self.metrics:
+            raise ValueError('ScalarMetrics: metrics is empty, expected metrics by name, as in {"acc": Accuracy(...)}')
+        self.prog_bar = prog_bar
+        self.source = Source(preds=preds, targets=targets)
+
+    def remembered(self) -> Mapping[str, Need]:
+        return {
+            name: Need(metric, ("preds", "targets"), self.source, owner=(id(self), name))
+            for name, metric in self.metrics.items()
+        }
+
+    def result(self, values: Mapping[str, Any]) -> dict[str, Tensor]:
+        return {key: scalar.cpu() for name, value in values.items() for key, scalar in _scalars(name, value)}
+
+    def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
+        return {}
+
+    def describe(self, stage: str) -> str:
+        return f"ScalarMetrics({', '.join(self.metrics)})"
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if trainer.world_size > 1:
+            # Lightning cannot know that these values are those of all processes already.
+            warnings.filterwarnings("ignore", r"It is recommended to use `self\.log\('(train|val|test)/", UserWarning)
+
+    def log_result(self, pl_module: LightningModule, stage: str, suffix: str) -> None:
+        ending = "_epoch" if stage == "train" else ""
+        for key, value in self.results[stage + suffix].items():
+            self._log(pl_module, f"{stage}/{key}{ending}{suffix}", value, on_step=False)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        step_values = Hub.of(trainer).step_values
+        for name, need in self.needs("train").items():
+            if need.key in step_values:
+                for key, value in _scalars(name, step_values[need.key]):
+                    self._log(pl_module, f"train/{key}_step", value, on_step=True)
+
+    def _log(self, pl_module: LightningModule, key: str, value: Tensor, *, on_step: bool) -> None:
+        pl_module.log(
+            key,
+            value.to(torch.float32),
+            on_step=on_step,
+            on_epoch=not on_step,
+            prog_bar=self.prog_bar,
+            # The value is final: neither averaged over batches nor told apart by Lightning once more.
+            batch_size=1,
+            add_dataloader_idx=False,
+        )
+
+
+def _flatten(metrics: Any, prefix: str = "") -> Iterator[tuple[str, Metric]]:
+    if not isinstance(metrics, (Mapping, MetricCollection)):
+        found = f"{prefix.rstrip('_') or 'metrics'} is a {type(metrics).__name__}"
+        raise TypeError(f'ScalarMetrics: {found}, expected a Metric by name, as in {{"acc": MulticlassAccuracy(10)}}')
+    for name, metric in metrics.items():
+        if isinstance(metric, Metric) and not isinstance(metric, MetricCollection):
+            yield prefix + name, metric
+        else:
+            yield from _flatten(metric, f"{prefix}{name}_")
+
+
+def _scalars(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _scalars(f"{name}_{key}", item)
+        return
+    tensor = torch.as_tensor(value).detach()
+    if tensor.numel() == 1:
+        yield name, tensor.reshape(())
+    elif tensor.ndim == 1:
+        yield from ((f"{name}_{i}", item) for i, item in enumerate(tensor))

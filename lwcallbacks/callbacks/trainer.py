@@ -1,0 +1,62 @@
+"""What is asked of a Lightning Trainer, and where Lightning has no public answer, the one private name that gives it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Trainer
+
+LOADER_SUFFIX = "/dataloader_idx_{}"
+"""How Lightning marks the keys of one of several loaders."""
+
+
+def logging_step(trainer: Trainer, *, train_epoch_end: bool = False) -> int:
+    """The step that `self.log` uses for its `trainer/global_step`: batches that stepped an optimizer.
+
+    At the end of a training epoch Lightning has counted on already, and logs with one less.
+    """
+    step: int = trainer.fit_loop.epoch_loop._batches_that_stepped
+    return max(0, step - int(train_epoch_end))
+
+
+def logs_this_step(trainer: Trainer) -> bool:
+    """Whether the Trainer logs the training step that is under way (`log_every_n_steps`)."""
+    return bool(trainer._logger_connector.should_update_logs or trainer.fast_dev_run)
+
+
+def loaders_of(trainer: Trainer, stage: str) -> list[Any]:
+    """The loaders whose batches are told apart in a stage: one entry for training, one or more elsewhere."""
+    if stage == "train":
+        return [trainer.train_dataloader]
+    loaders = trainer.val_dataloaders if stage == "val" else trainer.test_dataloaders
+    return list(loaders) if isinstance(loaders, (list, tuple)) else [loaders]
+
+
+def loader_suffix(trainer: Trainer, stage: str, loader: int) -> str:
+    """What is appended to a key: nothing for the only loader of a stage."""
+    return LOADER_SUFFIX.format(loader) if len(loaders_of(trainer, stage)) > 1 else ""
+
+
+def run_name(trainer: Trainer) -> str:
+    """The run's version or id as the first logger knows it; "local" without one."""
+    version = trainer.logger.version if trainer.logger is not None else None
+    return "local" if version is None else str(version)
+
+
+def run_directory(trainer: Trainer) -> Path:
+    """The folder of this run, where Lightning puts its checkpoints; process 0 only.
+
+    Without a logger it is the first unused `lwcallbacks/version_N` below `default_root_dir`.
+    `trainer.log_dir` is not asked: it talks to the other processes.
+    """
+    logger = trainer.logger
+    if logger is not None:
+        log_dir = getattr(logger, "log_dir", None)
+        if isinstance(log_dir, str):
+            return Path(log_dir)
+        root = getattr(logger, "save_dir", None) or trainer.default_root_dir
+        return Path(root, str(logger.name), str(logger.version))
+    parent = Path(trainer.default_root_dir, "lwcallbacks")
+    taken = {path.name for path in parent.glob("version_*")}
+    return parent / next(f"version_{n}" for n in range(len(taken) + 1) if f"version_{n}" not in taken)

@@ -1,0 +1,139 @@
+"""The contract: a commutative monoid over a few tensors of fixed shape.
+
+    state = reduction.merge(reduction.lift(batch_a), reduction.lift(batch_b))
+    reduction.value(state)
+
+`merge` is pure, associative and commutative *bitwise*: the same samples give the same bits for any batch size, any
+order and any split over processes. Two families are enough, and only these two cross process boundaries:
+
+- `Scattered`: every sample adds an int64 amount to, or raises, one slot of a fixed table (this file);
+- `Choice`: the k best samples by a total order on (key, sample id), with their payload (`choice.py`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+State: TypeAlias = dict[str, Tensor]
+Op: TypeAlias = Literal["sum", "max"]
+
+INT64_MIN = -(2**63)
+INT64_MAX = 2**63 - 1
+
+
+class Reduction(ABC):
+    """What is remembered of the samples seen so far.
+
+    Implementations are frozen dataclasses: equal reductions are the same reduction, and share one state.
+    """
+
+    @abstractmethod
+    def empty(self) -> State:
+        """Return the identity: `merge(empty(), s)` has the bits of `s`."""
+
+    @abstractmethod
+    def lift(self, *fields: Any, valid: Tensor | None = None) -> State:
+        """Return what one batch contributes, on the batch's device and without waiting for it.
+
+        Args:
+            fields: tensors whose dimension 0 counts samples; which ones, the subclass tells.
+            valid: bool [N]; a sample whose entry is False does not count.
+
+        Law: lifting a batch equals merging the lifts of its parts, however it is cut.
+        """
+
+    @abstractmethod
+    def merge(self, a: State, b: State) -> State:
+        """Combine two states; pure, associative, commutative, bitwise."""
+
+    @abstractmethod
+    def value(self, state: State) -> Any:
+        """Return what a person wants to see. May wait for the device; the last arithmetic runs on the CPU."""
+
+    def accumulate(self, state: State, *fields: Any, valid: Tensor | None = None) -> State:
+        """Merge a batch into `state`, which the caller gives up: it may be overwritten."""
+        return self.merge(state, self.lift(*fields, valid=valid))
+
+    def problems(self, state: State) -> str | None:
+        """Say in words what the data held that could not be counted; None where all was well. May wait."""
+        return None
+
+
+@dataclass(frozen=True)
+class Slots:
+    """A table of `size` int64 slots that grow by "sum" or by "max"."""
+
+    size: int
+    op: Op = "sum"
+
+    @property
+    def identity(self) -> int:
+        return 0 if self.op == "sum" else INT64_MIN
+
+    def new(self, device: torch.device | None = None) -> Tensor:
+        return torch.full((self.size,), self.identity, dtype=torch.int64, device=device)
+
+    def scatter_(self, table: Tensor, index: Tensor, amount: Tensor) -> Tensor:
+        # Integer addition and maximum are exact, so the order of a device's atomic updates leaves no trace.
+        if self.op == "sum":
+            return table.index_add_(0, index, amount)
+        return table.scatter_reduce_(0, index, amount, "amax")
+
+    def merge(self, a: Tensor, b: Tensor) -> Tensor:
+        return a + b if self.op == "sum" else torch.maximum(a, b)
+
+
+Scatter: TypeAlias = Mapping[str, tuple[Tensor, Tensor]]
+
+
+class Scattered(Reduction):
+    """A reduction in which each sample changes slots of fixed int64 tables.
+
+    A subclass says how large the tables are (`slots`) and what a batch does to them (`scatter`); identity, merging,
+    packing for other processes and `PerClass` follow from that.
+    """
+
+    @property
+    @abstractmethod
+    def slots(self) -> Mapping[str, Slots]:
+        """The tables by name."""
+
+    @abstractmethod
+    def scatter(self, *fields: Any, valid: Tensor | None = None) -> Scatter:
+        """Return (index, amount) by table, each int64 [M] with `0 <= index < size`."""
+
+    def empty(self) -> State:
+        return {name: slots.new() for name, slots in self.slots.items()}
+
+    def lift(self, *fields: Any, valid: Tensor | None = None) -> State:
+        return {
+            name: self.slots[name].scatter_(self.slots[name].new(index.device), index, amount)
+            for name, (index, amount) in self.scatter(*fields, valid=valid).items()
+        }
+
+    def merge(self, a: State, b: State) -> State:
+        return {name: slots.merge(a[name], b[name]) for name, slots in self.slots.items()}
+
+    def accumulate(self, state: State, *fields: Any, valid: Tensor | None = None) -> State:
+        for name, (index, amount) in self.scatter(*fields, valid=valid).items():
+            self.slots[name].scatter_(state[name], index, amount)
+        return state
+
+
+def amounts(valid: Tensor | None, like: Tensor) -> Tensor:
+    """One for each valid element: int64 with the shape of `like` [N, ...]; `valid` is bool [N]."""
+    if valid is None:
+        return torch.ones(like.shape, dtype=torch.int64, device=like.device)
+    return valid.to(torch.int64).reshape(-1, *[1] * (like.ndim - 1)).expand(like.shape)
+
+
+def expect(ok: bool, owner: object, found: str, expected: str) -> None:
+    """Raise ValueError saying what was found and what was expected. Looks at shapes and dtypes only, never at data."""
+    if not ok:
+        raise ValueError(f"{type(owner).__name__}: {found}, expected {expected}")

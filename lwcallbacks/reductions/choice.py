@@ -1,0 +1,191 @@
+"""The k samples that win by a total order on (key, sample id), with what is to be shown of them.
+
+    worst = TopK(2)
+    state = worst.lift(losses, ids, images)          # [N], int64 [N], [N, ...]
+    worst.value(state).ids                           # of the two largest losses
+
+    fixed = RandomSample(32, seed=0)
+    fixed.value(fixed.lift(ids, images)).payload[0]  # the same 32 samples, however they were split
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lwcallbacks.reductions.base import INT64_MAX, INT64_MIN, Reduction, State, expect
+from lwcallbacks.reductions.floats import as_float32, from_orderable, orderable
+from lwcallbacks.reductions.hashing import splitmix64
+
+NO_KEY, NO_ID = INT64_MIN, INT64_MAX
+PAYLOAD = "payload"
+
+
+class Chosen:
+    """The samples that won, best first, on the CPU.
+
+    Attributes:
+        ids: int64 [m], m <= k.
+        scores: float32 [m], or None where the choice was random.
+        payload: the tensors [m, ...] that were given to `lift`; empty on a process that is not to have them.
+    """
+
+    # No dataclass and no tuple: torchmetrics reaches into those and drops the dimension of a single winner.
+    def __init__(self, ids: Tensor, scores: Tensor | None, payload: tuple[Tensor, ...]) -> None:
+        self.ids = ids
+        self.scores = scores
+        self.payload = payload
+
+    def __repr__(self) -> str:
+        return f"Chosen(ids={self.ids.tolist()}, scores={self.scores}, payload={[tuple(t.shape) for t in self.payload]})"
+
+
+def payload_names(state: State) -> list[str]:
+    return sorted((name for name in state if name.startswith(PAYLOAD)), key=lambda name: int(name[len(PAYLOAD) :]))
+
+
+def winners(key: Tensor, ids: Tensor, k: int) -> Tensor:
+    """Indices [min(k, M)] of the best: largest key first, the smaller id among equals, each id once (its best key).
+
+    Three stable sorts and no look at the values, so a device is not waited for. Places beyond the last winner point
+    to entries without a key, or to repeats: `taken` tells.
+    """
+    order = key.argsort(descending=True, stable=True)
+    order = order[ids[order].argsort(stable=True)]
+    sorted_ids = ids[order]
+    repeat = torch.zeros_like(sorted_ids, dtype=torch.bool)
+    repeat[1:] = sorted_ids[1:] == sorted_ids[:-1]
+    best = torch.where(repeat, NO_KEY, key[order])
+    place = best.argsort(descending=True, stable=True)[:k]
+    return torch.where(best[place] == NO_KEY, -1, order[place])
+
+
+class Choice(Reduction):
+    """The k best samples. A subclass turns its fields into a key; larger keys win, ties go to the smaller id.
+
+    Equal ids are the same sample, and must come with the same payload. `empty` has no payload tensors yet, since
+    their shapes are not known; a missing one stands for zeros.
+    """
+
+    k: int
+
+    @abstractmethod
+    def split(self, *fields: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+        """Return key int64 [N] (greater than NO_KEY), ids int64 [N] and the payload [N, ...]."""
+
+    def empty(self) -> State:
+        return {"key": torch.full((self.k,), NO_KEY), "id": torch.full((self.k,), NO_ID)}
+
+    def lift(self, *fields: Tensor, valid: Tensor | None = None) -> State:
+        key, ids, payload = self.split(*fields)
+        lengths = {len(t) for t in (key, ids, *payload)}
+        expect(len(lengths) == 1, self, f"fields have {sorted(lengths)} samples", "one number of samples")
+        if not len(ids):
+            return self.empty()
+        if valid is not None:
+            key, ids = torch.where(valid, key, NO_KEY), torch.where(valid, ids, NO_ID)
+        state = {"key": key, "id": ids} | {f"{PAYLOAD}{i}": t.detach() for i, t in enumerate(payload)}
+        return self.take(state, winners(key, ids, self.k))
+
+    def merge(self, a: State, b: State) -> State:
+        joined = {}
+        for name in {**a, **b}:
+            left, right = (s[name] if name in s else _zeros(other[name], self.k) for s, other in ((a, b), (b, a)))
+            found = f"{name} has shape {tuple(left.shape[1:])} and {tuple(right.shape[1:])}"
+            expect(left.shape[1:] == right.shape[1:], self, found, "one shape for all samples")
+            joined[name] = torch.cat([left, right])
+        return self.take(joined, winners(joined["key"], joined["id"], self.k))
+
+    def take(self, state: State, index: Tensor) -> State:
+        """The entries at `index` (from `winners`), filled up to k places with nothing."""
+        missing = self.k - len(index)
+        if missing:
+            index = torch.cat([index, index.new_full((missing,), -1)])
+        taken = index >= 0
+        index = index.clamp(min=0)
+        blank = {"key": NO_KEY, "id": NO_ID}
+        return {
+            name: torch.where(taken.reshape(-1, *[1] * (tensor.ndim - 1)), tensor[index], blank.get(name, 0))
+            .to(tensor.dtype)
+            .contiguous()
+            for name, tensor in state.items()
+        }
+
+    def value(self, state: State) -> Chosen:
+        key = state["key"].cpu()
+        taken = key != NO_KEY
+        payload = tuple(state[name].cpu()[taken] for name in payload_names(state))
+        return Chosen(state["id"].cpu()[taken], self.scores(key[taken]), payload)
+
+    def scores(self, key: Tensor) -> Tensor | None:
+        """The scores behind int64 keys [m]; None where the key means nothing to a person."""
+        return None
+
+
+def _zeros(like: Tensor, k: int) -> Tensor:
+    return like.new_zeros((k, *like.shape[1:]))
+
+
+_NAN_KEY = -(2**40)
+
+
+@dataclass(frozen=True)
+class TopK(Choice):
+    """The k samples with the largest (or smallest) score.
+
+    `lift(scores, ids, *payload)`: float [N] read as float32, int64 [N], tensors [N, ...]. Ties go to the smaller id.
+    -0.0 ties with 0.0, infinities are the extremes, and a NaN comes after every number in either direction.
+    `value`: `Chosen`, best first. State: int64 [k] twice and the payload; O(N log N) to lift.
+    """
+
+    k: int
+    largest: bool = True
+
+    def __post_init__(self) -> None:
+        _expect_k(self)
+
+    def split(self, *fields: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+        scores, ids, *payload = fields
+        scores = as_float32(scores) + 0.0  # -0.0 + 0.0 is 0.0
+        key = orderable(scores if self.largest else -scores + 0.0)
+        return torch.where(scores.isnan(), _NAN_KEY, key), ids.to(torch.int64), payload
+
+    def scores(self, key: Tensor) -> Tensor:
+        score = from_orderable(key.clamp(min=-(2**31)))
+        score = score if self.largest else -score + 0.0
+        return torch.where(key == _NAN_KEY, float("nan"), score)
+
+
+@dataclass(frozen=True)
+class RandomSample(Choice):
+    """k samples drawn at random, the same for every batch size, order and number of processes.
+
+    `lift(ids, *payload)`: int64 [N], tensors [N, ...]. Those with the largest hash of (seed, id) are taken: every
+    sample has the same chance, and another `seed` gives another draw (bottom-k sampling, Cohen and Kaplan 2007).
+    `value`: `Chosen` without scores, in order of id.
+    """
+
+    k: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _expect_k(self)
+
+    def split(self, *fields: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+        ids, *payload = fields
+        ids = ids.to(torch.int64)
+        return (splitmix64(ids, self.seed) >> 1) & INT64_MAX, ids, payload
+
+    def value(self, state: State) -> Chosen:
+        chosen = super().value(state)
+        order = chosen.ids.argsort()
+        return Chosen(chosen.ids[order], None, tuple(t[order] for t in chosen.payload))
+
+
+def _expect_k(choice: TopK | RandomSample) -> None:
+    found = f"k={choice.k!r}"
+    expect(isinstance(choice.k, int) and choice.k >= 1, choice, found, "an int of at least 1")

@@ -1,0 +1,141 @@
+"""Exact sums, means and extremes of floats.
+
+    mean = ExactMean()
+    mean.value(mean.merge(mean.lift(torch.tensor([1.0, 2.0])), mean.lift(torch.tensor([4.5]))))    # 2.5
+
+A float sum depends on its order; these do not. Each float32 is added as an integer mantissa to the slot of its
+exponent, and the total is rounded once, at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lwcallbacks.reductions.base import INT64_MIN, Scatter, Scattered, Slots, State, amounts, expect
+from lwcallbacks.reductions.floats import (
+    EXACT_SLOTS,
+    UNIT_BITS,
+    as_float32,
+    exact_terms,
+    exact_total,
+    from_orderable,
+    orderable,
+    ratio,
+    special_value,
+)
+
+
+def _masked_terms(x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    slot, amount = exact_terms(x)
+    if valid is not None:
+        amount = amount * amounts(valid, x)
+    return slot.reshape(-1), amount.reshape(-1)
+
+
+@dataclass(frozen=True)
+class ExactSum(Scattered):
+    """The correctly rounded sum of all elements.
+
+    `lift(values)`: float [N, ...], read as float32. `value`: a Python float, the float64 nearest to the true sum of
+    the float32 values; NaN and infinities behave as in IEEE addition; 0.0 of nothing. Exact below 2**39 elements of
+    one exponent. State: int64 [259]; O(N) to lift, O(1) to merge. The superaccumulator of Kulisch, one word per
+    exponent (as in Neal, "Fast exact summation using small and large superaccumulators", 2015).
+    """
+
+    @property
+    def slots(self) -> Mapping[str, Slots]:
+        return {"sums": Slots(EXACT_SLOTS)}
+
+    def scatter(self, values: Tensor, *, valid: Tensor | None = None) -> Scatter:  # type: ignore[override]
+        return {"sums": _masked_terms(values, valid)}
+
+    def value(self, state: State) -> float:
+        sums = state["sums"].tolist()
+        special = special_value(sums)
+        return ratio(exact_total(sums), 2**UNIT_BITS) if special is None else special
+
+
+@dataclass(frozen=True)
+class ExactMean(Scattered):
+    """The correctly rounded weighted mean of all elements: never a mean of batch means.
+
+    `lift(values, weights=None)`: float [N, ...] and, if given, float weights of the same shape; the products are
+    float32. `value`: a Python float, the float64 nearest to sum(w x) / sum(w); NaN of nothing or of zero weight, and
+    where a NaN was seen. State: int64 [518]. Bounds as for `ExactSum`.
+    """
+
+    @property
+    def slots(self) -> Mapping[str, Slots]:
+        return {"sums": Slots(2 * EXACT_SLOTS)}
+
+    def scatter(  # type: ignore[override]
+        self, values: Tensor, weights: Tensor | None = None, *, valid: Tensor | None = None
+    ) -> Scatter:
+        values = as_float32(values)
+        if weights is None:
+            weights = torch.ones_like(values)
+        else:
+            found = f"weights have shape {tuple(weights.shape)}"
+            expect(weights.shape == values.shape, self, found, f"{tuple(values.shape)} as the values")
+            weights = as_float32(weights)
+            values = values * weights
+        above = _masked_terms(values, valid)
+        below = _masked_terms(weights, valid)
+        return {"sums": (torch.cat([above[0], below[0] + EXACT_SLOTS]), torch.cat([above[1], below[1]]))}
+
+    def value(self, state: State) -> float:
+        sums = state["sums"].tolist()
+        above, below = sums[:EXACT_SLOTS], sums[EXACT_SLOTS:]
+        special_above, special_below = special_value(above), special_value(below)
+        total, weight = exact_total(above), exact_total(below)
+        if special_below is not None:
+            return float("nan") if special_above is not None or special_below != special_below else 0.0
+        if weight == 0:
+            return float("nan")
+        if special_above is not None:
+            return special_above if weight > 0 else -special_above
+        return ratio(total, weight)
+
+
+class MinMax(NamedTuple):
+    """Smallest and largest value that was seen, NaN where none was, and how many were NaN."""
+
+    min: float
+    max: float
+    num_nan: int
+
+
+@dataclass(frozen=True)
+class Extrema(Scattered):
+    """The smallest and the largest element.
+
+    `lift(values)`: float [N, ...], read as float32. NaNs are counted and left out; infinities take part;
+    -0.0 is smaller than 0.0. State: int64 [2] and int64 [1].
+    """
+
+    @property
+    def slots(self) -> Mapping[str, Slots]:
+        return {"ends": Slots(2, "max"), "nan": Slots(1)}
+
+    def scatter(self, values: Tensor, *, valid: Tensor | None = None) -> Scatter:  # type: ignore[override]
+        values = as_float32(values)
+        counted = amounts(valid, values).reshape(-1)
+        nan = values.isnan().reshape(-1)
+        key = orderable(values).reshape(-1)
+        absent = nan | (counted == 0)
+        end = torch.zeros_like(key)
+        # Bitwise not reverses the order of integers without overflow: the minimum is kept as a maximum.
+        keys = torch.cat([torch.where(absent, INT64_MIN, key), torch.where(absent, INT64_MIN, ~key)])
+        return {"ends": (torch.cat([end, end + 1]), keys), "nan": (end, nan.to(torch.int64) * counted)}
+
+    def value(self, state: State) -> MinMax:
+        high, low = state["ends"].cpu()
+        num_nan = int(state["nan"])
+        if int(high) == INT64_MIN:
+            return MinMax(float("nan"), float("nan"), num_nan)
+        return MinMax(float(from_orderable(~low)), float(from_orderable(high)), num_nan)

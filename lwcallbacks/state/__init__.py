@@ -1,0 +1,1 @@
+"""The state of a run: reductions by name, as metrics, over processes."""

@@ -1,0 +1,228 @@
+"""StateCore: what is remembered of a stage, by name; a step's values at step end, all samples' at epoch end.
+
+    core = StateCore({"loss": ExactMean(), "confusion": ConfusionCounts(10)})
+    step = core.step_end(loss=(losses,), confusion=(preds, targets))     # {"loss": ..., "confusion": ...} of this batch
+    epoch = core.epoch_end()                                             # one sync over all processes, then reset
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from lwcallbacks.reductions.base import Reduction, State
+from lwcallbacks.state.sync import Bundle, Link, ReduceOp, UpdateError, current_link, run, synced
+
+Entry: TypeAlias = Reduction | Metric
+
+
+class StepValues(Mapping[Hashable, Any]):
+    """The values of one batch, computed when they are looked at: looking may wait for the device."""
+
+    def __init__(self, values: dict[Hashable, Callable[[], Any]]) -> None:
+        self._values = values
+
+    def __getitem__(self, name: Hashable) -> Any:
+        return self._values[name]()
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+class StateCore:
+    """Reductions, and ordinary torchmetrics metrics, that are updated together and synced at once.
+
+    Args:
+        entries: what to remember, by name: a `Reduction` or a `torchmetrics.Metric`.
+
+    State follows the first batch's device. A metric joins the one sync where all its states are tensors that are
+    summed, or reduced to their minimum or maximum; another metric syncs itself, in the order of registration.
+    """
+
+    def __init__(self, entries: Mapping[Hashable, Entry] | None = None) -> None:
+        self._reductions: dict[Hashable, Reduction] = {}
+        self._metrics: dict[Hashable, Metric] = {}
+        self._states: dict[Hashable, State] = {}
+        self._failure: str | None = None
+        for name, entry in (entries or {}).items():
+            self.register(name, entry)
+
+    def register(self, name: Hashable, entry: Entry) -> None:
+        """Remember `entry` under `name` from the next batch on.
+
+        Raises:
+            ValueError: the name is taken.
+            TypeError: `entry` is neither a reduction nor a metric.
+        """
+        if name in self.names:
+            raise ValueError(f"StateCore: {name!r} is registered already")
+        if isinstance(entry, Reduction):
+            self._reductions[name] = entry
+        elif isinstance(entry, Metric):
+            self._metrics[name] = entry.clone()
+            self._metrics[name].reset()
+        else:
+            raise TypeError(f"StateCore: {name!r} is a {type(entry).__name__}, expected a Reduction or a Metric")
+
+    @property
+    def names(self) -> list[Hashable]:
+        return [*self._reductions, *self._metrics]
+
+    def step_end(self, *, valid: Tensor | None = None, **fields: tuple[Any, ...]) -> StepValues:
+        """Lift one batch and merge it into the epoch; return this batch's values, each computed when looked at.
+
+        Args:
+            fields: for each name to update, the tuple of arguments of its `lift` or `update`.
+            valid: bool [N]; a sample whose entry is False does not count. An ordinary metric cannot take it without
+                waiting for the device.
+        """
+        return self.update(fields, valid=valid)
+
+    def update(
+        self, fields: Mapping[Any, tuple[Any, ...]], *, valid: Tensor | None = None, values: bool = True
+    ) -> StepValues:
+        """`step_end` for names that are not strings; without `values` the batch's own values are not kept."""
+        step: dict[Hashable, Callable[[], Any]] = {}
+        for name, args in fields.items():
+            if name in self._reductions:
+                step[name] = self._update_reduction(name, args, valid, values)
+            elif name in self._metrics:
+                value = self._update_metric(self._metrics[name], args, valid, values)
+                step[name] = lambda value=value: value
+            else:
+                raise KeyError(f"StateCore: {name!r} is not registered; registered are {self.names}")
+        return StepValues(step if values else {})
+
+    def _update_reduction(
+        self, name: Hashable, args: tuple[Any, ...], valid: Tensor | None, values: bool
+    ) -> Callable[[], Any]:
+        reduction = self._reductions[name]
+        state = self._states.get(name)
+        # A state made under inference mode could not be overwritten outside of it: leave the mode for the update.
+        with torch.inference_mode(mode=False), torch.no_grad():
+            if state is not None and not values:
+                self._states[name] = reduction.accumulate(state, *args, valid=valid)
+                return lambda: None
+            lifted = reduction.lift(*args, valid=valid)
+            # The state is overwritten by later batches, so the first batch's is kept apart from its value.
+            self._states[name] = (
+                {k: t.clone() for k, t in lifted.items()} if state is None else reduction.merge(state, lifted)
+            )
+        return lambda: reduction.value(lifted)
+
+    @staticmethod
+    def _update_metric(metric: Metric, args: tuple[Any, ...], valid: Tensor | None, values: bool) -> Any:
+        if valid is not None:
+            args = tuple(a[valid] if isinstance(a, Tensor) and len(a) == len(valid) else a for a in args)
+        device = next((a.device for a in args if isinstance(a, Tensor)), None)
+        if device is not None and device != metric.device:
+            metric.to(device)
+        with torch.inference_mode(mode=False), torch.no_grad():
+            if values:
+                return metric(*args)
+            return metric.update(*args)
+
+    def fail(self, cause: BaseException) -> None:
+        """Note that an update failed here: every process raises `UpdateError` at the next sync."""
+        self._failure = self._failure or f"{type(cause).__name__}: {cause}"
+
+    def epoch_end(self, link: Link | None = None) -> dict[Hashable, Any]:
+        """Sync once over all processes, return the value of everything by name, and reset.
+
+        Values are the same on every process, but for the payload of a `TopK` or `RandomSample`: process 0 has it.
+
+        Raises:
+            UpdateError: on every process, where an update failed on any of them.
+        """
+        return collect({None: self}, link)[0][None]
+
+    def reset(self) -> None:
+        """Forget all samples."""
+        self._states.clear()
+        self._failure = None
+        for metric in self._metrics.values():
+            metric.reset()
+
+
+def collect(
+    cores: Mapping[Any, StateCore], link: Link | None = None
+) -> tuple[dict[Any, dict[Hashable, Any]], list[tuple[Hashable, str]]]:
+    """End the epoch of several cores with one sync; also tell what their data held that could not be counted."""
+    link = link or current_link()
+    bundle = Bundle(states=[], tensors=[], failure=next((c._failure for c in cores.values() if c._failure), None))
+    states: list[tuple[Reduction, State]] = []
+    tensors: list[tuple[Tensor, ReduceOp]] = []
+    for core in cores.values():
+        states += [(r, core._states.get(name) or r.empty()) for name, r in core._reductions.items()]
+        tensors += [leaf for metric in core._metrics.values() for leaf in _metric_leaves(metric)]
+        # Whether anyone updated decides what a metric computes: the count is summed with its states.
+        tensors += [(torch.tensor([m.update_count]), "sum") for m in core._metrics.values()]
+    bundle.states, bundle.tensors = states, tensors
+    try:
+        merged = run(synced(bundle, link.rank, link.world_size), link)
+        values: dict[Any, dict[Hashable, Any]] = {}
+        problems: list[tuple[Hashable, str]] = []
+        merged_states, merged_tensors = iter(merged.states), iter(merged.tensors)
+        for key, core in cores.items():
+            values[key] = {}
+            for name, reduction in core._reductions.items():
+                state = next(merged_states)
+                values[key][name] = reduction.value(state)
+                if problem := reduction.problems(state):
+                    problems.append((name, problem))
+            leaves = {n: [next(merged_tensors) for _ in _metric_leaves(m)] for n, m in core._metrics.items()}
+            counts = [int(next(merged_tensors)) for _ in core._metrics]
+            for (name, metric), count in zip(core._metrics.items(), counts, strict=True):
+                values[key][name] = _metric_value(metric, leaves[name], count)
+        return values, problems
+    finally:
+        for core in cores.values():
+            core.reset()
+
+
+_REDUCE_FX: dict[Any, ReduceOp] = {}
+
+
+def _reduce_ops(metric: Metric) -> dict[str, ReduceOp] | None:
+    """How each state is reduced; None where one is a list, or reduced in a way that is not elementwise."""
+    if not _REDUCE_FX:
+        from torchmetrics.utilities import data
+
+        _REDUCE_FX.update({data.dim_zero_sum: "sum", data.dim_zero_max: "max", data.dim_zero_min: "min"})
+    ops = {}
+    for name, reduce_fx in metric._reductions.items():
+        op = _REDUCE_FX.get(reduce_fx)
+        if op is None or not isinstance(metric._defaults[name], Tensor):
+            return None
+        ops[name] = op
+    # A wrapper keeps its states in metrics of its own, which it syncs itself.
+    return None if any(isinstance(child, Metric) for child in metric.children()) else ops
+
+
+def _metric_leaves(metric: Metric) -> list[tuple[Tensor, ReduceOp]]:
+    return [(getattr(metric, name), op) for name, op in (_reduce_ops(metric) or {}).items()]
+
+
+def _metric_value(metric: Metric, leaves: list[Tensor], update_count: int) -> Any:
+    """Compute from merged states, or let the metric sync itself where it could not join."""
+    ops = _reduce_ops(metric)
+    if ops is None:
+        return metric.compute()
+    synced_metric = metric.clone()
+    synced_metric.sync_on_compute = False
+    synced_metric._to_sync = False
+    for name, leaf in zip(ops, leaves, strict=True):
+        setattr(synced_metric, name, leaf.to(metric.device))
+    synced_metric._update_count = update_count
+    synced_metric._computed = None
+    return synced_metric.compute()
+
+
+__all__ = ["Entry", "StateCore", "StepValues", "UpdateError", "collect"]

@@ -1,0 +1,337 @@
+"""All collectives of the package: one packed exchange for any number of states.
+
+    merged = run(synced(Bundle(states=[(ExactMean(), state), ...]), link.rank, link.world_size), link)
+
+`synced` is a coroutine: it yields what it wants from the other processes (`AllReduce`, `AllGather`, `ToRoot`) and is
+sent the answer. So the algorithm is written once, and runs over a torch process group (`ProcessLink`), over no other
+process at all (`Alone`), or over hundreds of simulated ones that move in lock step (`lwcallbacks.testing.World`).
+
+What is exchanged, in this order, whatever the data:
+1. one `AllReduce` for each (dtype, operation) that occurs; int64 sums always do, for they carry who failed;
+2. where a choice is registered: one `AllGather` of the keys and the shapes of the payload, then one `ToRoot` of the
+   winners' payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from lwcallbacks.reductions.base import Reduction, Scattered, State
+from lwcallbacks.reductions.choice import PAYLOAD, Choice, payload_names, winners
+from lwcallbacks.reductions.compose import Product
+
+ReduceOp: TypeAlias = Literal["sum", "max", "min"]
+
+
+@dataclass(frozen=True, eq=False)
+class AllReduce:
+    """Answered by the elementwise sum, maximum or minimum of every process's tensor."""
+
+    tensor: Tensor
+    op: ReduceOp
+
+
+@dataclass(frozen=True, eq=False)
+class AllGather:
+    """Answered by the list of every process's tensor, by rank; all of one shape and dtype."""
+
+    tensor: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ToRoot:
+    """Bytes for process 0: uint8 [sizes[rank]]. Answered there by the list by rank, elsewhere by an empty list."""
+
+    data: Tensor
+    sizes: tuple[int, ...]
+
+
+Request: TypeAlias = AllReduce | AllGather | ToRoot
+Steps: TypeAlias = Generator[Request, Any, Any]
+
+
+class Link(Protocol):
+    """How one process reaches the others."""
+
+    rank: int
+    world_size: int
+
+    def perform(self, request: Request) -> Any: ...
+
+
+class UpdateError(RuntimeError):
+    """An update failed on some process; raised by every process at the next sync."""
+
+
+@dataclass
+class Bundle:
+    """What one process brings to a sync."""
+
+    states: Sequence[tuple[Reduction, State]] = ()
+    tensors: Sequence[tuple[Tensor, ReduceOp]] = ()
+    """States of ordinary metrics, each reduced elementwise."""
+    failure: str | None = None
+
+
+@dataclass
+class Merged:
+    """The same on every process, but for the payload of choices, which process 0 alone has."""
+
+    states: list[State]
+    tensors: list[Tensor]
+
+
+def synced(bundle: Bundle, rank: int, world_size: int) -> Generator[Request, Any, Merged]:
+    """Merge every process's bundle; the bundles must hold equal reductions in equal order.
+
+    Raises:
+        UpdateError: on every process, if any of them brought a failure.
+    """
+    # Leaves are what crosses: tensors to be reduced elementwise, and choices.
+    leaves: list[tuple[Tensor, ReduceOp]] = []
+    choices: list[tuple[Choice, State]] = []
+    rebuild = [_plan(reduction, state, leaves, choices) for reduction, state in bundle.states]
+    first_tensor = len(leaves)
+    leaves.extend(bundle.tensors)
+
+    failed = torch.zeros(world_size, dtype=torch.int64)
+    failed[rank] = bundle.failure is not None
+    leaves.append((failed, "sum"))
+    reduced = yield from _reduce_packed(leaves)
+    if reduced[-1].any():
+        yield from _fail_together(bundle.failure, reduced[-1].tolist())
+    chosen = (yield from _choose(choices, rank)) if choices else []
+    return Merged([build(reduced, chosen) for build in rebuild], reduced[first_tensor:-1])
+
+
+Build: TypeAlias = Callable[[list[Tensor], list[State]], State]
+
+
+def _plan(
+    reduction: Reduction, state: State, leaves: list[tuple[Tensor, ReduceOp]], choices: list[tuple[Choice, State]]
+) -> Build:
+    """Add what crosses of one state; return how to put it together again."""
+    if isinstance(reduction, Scattered):
+        first = len(leaves)
+        slots = reduction.slots
+        leaves.extend((state[name], slots[name].op) for name in slots)
+        return lambda reduced, _: dict(zip(slots, reduced[first:], strict=False))
+    if isinstance(reduction, Choice):
+        choices.append((reduction, state))
+        place = len(choices) - 1
+        return lambda _, chosen: chosen[place]
+    if isinstance(reduction, Product):
+        parts = {n: _plan(r, reduction.part(state, n), leaves, choices) for n, r in reduction.reductions.items()}
+        return lambda reduced, chosen: reduction.join({n: build(reduced, chosen) for n, build in parts.items()})
+    raise TypeError(f"{type(reduction).__name__} cannot be synced, expected a Scattered, a Choice or a Product of them")
+
+
+def _reduce_packed(leaves: list[tuple[Tensor, ReduceOp]]) -> Generator[Request, Any, list[Tensor]]:
+    buckets: dict[tuple[str, ReduceOp], list[int]] = {}
+    for i, (tensor, op) in enumerate(leaves):
+        buckets.setdefault((str(tensor.dtype), op), []).append(i)
+    device = _one_device([tensor for tensor, _ in leaves])
+    reduced: dict[int, Tensor] = {}
+    for (_, op), members in sorted(buckets.items()):
+        packed = torch.cat([leaves[i][0].reshape(-1).to(device) for i in members])
+        answer = yield AllReduce(packed, op)
+        sizes = [leaves[i][0].numel() for i in members]
+        for i, part in zip(members, answer.split(sizes), strict=True):
+            reduced[i] = part.reshape(leaves[i][0].shape)
+    return [reduced[i] for i in range(len(leaves))]
+
+
+def _one_device(tensors: Sequence[Tensor]) -> torch.device:
+    """The accelerator, if any tensor is on one: a process that saw no data holds CPU tensors."""
+    return next((t.device for t in tensors if t.device.type != "cpu"), torch.device("cpu"))
+
+
+_MESSAGE_BYTES = 1024
+
+
+def _fail_together(failure: str | None, failed: list[int]) -> Generator[Request, Any, None]:
+    text = (failure or "").encode()[:_MESSAGE_BYTES]
+    message = torch.tensor(list(text.ljust(_MESSAGE_BYTES, b"\0")), dtype=torch.uint8)
+    messages = yield AllGather(message)
+    causes = [
+        f"process {rank}: {bytes(messages[rank].tolist()).rstrip(bytes(1)).decode(errors='replace')}"
+        for rank, flag in enumerate(failed)
+        if flag
+    ]
+    raise UpdateError(f"an update failed on {len(causes)} of {len(failed)} processes; " + "; ".join(causes))
+
+
+_DTYPES = [
+    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
+    torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128,
+]  # fmt: skip
+MAX_FIELDS, MAX_DIMS = 8, 6
+_FIELD = 2 + MAX_DIMS
+
+
+def _describe(choice: Choice, state: State) -> Tensor:
+    """Shapes and dtypes of the payload, int64 [1 + MAX_FIELDS * _FIELD]: a process that saw nothing has none."""
+    header = [0] * (1 + MAX_FIELDS * _FIELD)
+    names = payload_names(state)
+    if len(names) > MAX_FIELDS or any(state[name].ndim - 1 > MAX_DIMS for name in names):
+        raise ValueError(f"{type(choice).__name__}: at most {MAX_FIELDS} payload tensors of {MAX_DIMS} dimensions")
+    header[0] = len(names)
+    for i, name in enumerate(names):
+        shape = state[name].shape[1:]
+        header[1 + i * _FIELD : 1 + i * _FIELD + 2 + len(shape)] = [
+            _DTYPES.index(state[name].dtype),
+            len(shape),
+            *shape,
+        ]
+    return torch.tensor(header, dtype=torch.int64)
+
+
+def _fields(header: list[int]) -> list[tuple[torch.dtype, tuple[int, ...]]]:
+    fields = [header[1 + i * _FIELD : 1 + (i + 1) * _FIELD] for i in range(header[0])]
+    return [(_DTYPES[code], tuple(dims[:ndim])) for code, ndim, *dims in fields]
+
+
+def _choose(choices: list[tuple[Choice, State]], rank: int) -> Generator[Request, Any, list[State]]:
+    """Agree on the winners of each choice, then bring their payload to process 0."""
+    packed = [
+        torch.cat([state["key"].cpu(), state["id"].cpu(), _describe(choice, state)]) for choice, state in choices
+    ]
+    answers = yield AllGather(torch.cat(packed))
+    everyone = [answer.cpu().split([len(p) for p in packed]) for answer in answers]
+
+    merged: list[State] = []
+    sources: list[list[tuple[int, int]]] = []  # for each choice and place: who holds the payload, and where
+    layouts: list[list[tuple[torch.dtype, tuple[int, ...]]]] = []
+    for i, (choice, _) in enumerate(choices):
+        k = choice.k
+        keys = torch.cat([packs[i][:k] for packs in everyone])
+        ids = torch.cat([packs[i][k : 2 * k] for packs in everyone])
+        headers = {tuple(packs[i][2 * k :].tolist()) for packs in everyone} - {tuple([0] * (1 + MAX_FIELDS * _FIELD))}
+        if len(headers) > 1:
+            shapes = sorted(str([shape for _, shape in _fields(list(h))]) for h in headers)
+            raise UpdateError(f"{type(choice).__name__}: processes hold payloads of unlike shapes: {', '.join(shapes)}")
+        layouts.append(_fields(list(headers.pop())) if headers else [])
+        places = winners(keys, ids, k).tolist()
+        sources.append([divmod(p, k) for p in places if p >= 0])
+        merged.append(choice.take({"key": keys, "id": ids}, torch.tensor(places)))
+
+    # Every process knows who sends how much, so nothing is asked twice and nobody waits for an empty message.
+    world_size = len(everyone)
+    sizes = [0] * world_size
+    mine = []
+    for (_, state), source, layout in zip(choices, sources, layouts, strict=True):
+        width = sum(_num_bytes(dtype, shape) for dtype, shape in layout)
+        for owner, _ in source:
+            sizes[owner] += width
+        slots = torch.tensor([slot for owner, slot in source if owner == rank], dtype=torch.int64)
+        if len(slots):
+            mine += [_to_bytes(state[name][slots.to(state[name].device)]) for name in payload_names(state)]
+    data = torch.cat(mine) if mine else torch.zeros(0, dtype=torch.uint8)
+    received = yield ToRoot(data, tuple(sizes))
+    if received:
+        _place(received, sources, layouts, merged)
+    return merged
+
+
+def _num_bytes(dtype: torch.dtype, shape: Sequence[int]) -> int:
+    return dtype.itemsize * torch.Size(shape).numel()
+
+
+def _to_bytes(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().reshape(-1).view(torch.uint8)
+
+
+def _place(
+    received: list[Tensor],
+    sources: list[list[tuple[int, int]]],
+    layouts: list[list[tuple[torch.dtype, tuple[int, ...]]]],
+    merged: list[State],
+) -> None:
+    """On process 0: cut each process's bytes up again, in the order in which it packed them."""
+    offsets = [0] * len(received)
+    for source, layout, state in zip(sources, layouts, merged, strict=True):
+        owners = [owner for owner, _ in source]
+        for f, (dtype, shape) in enumerate(layout):
+            payload = torch.zeros((len(state["key"]), *shape), dtype=dtype)
+            for owner in sorted(set(owners)):
+                places = [place for place, o in enumerate(owners) if o == owner]
+                size = len(places) * _num_bytes(dtype, shape)
+                chunk = received[owner][offsets[owner] : offsets[owner] + size].cpu()
+                payload[places] = chunk.clone().view(dtype).reshape(len(places), *shape)
+                offsets[owner] += size
+            state[f"{PAYLOAD}{f}"] = payload
+
+
+def run(steps: Generator[Request, Any, Any], link: Link) -> Any:
+    """Drive a coroutine of requests to its end over one link."""
+    try:
+        request = next(steps)
+        while True:
+            request = steps.send(link.perform(request))
+    except StopIteration as stop:
+        return stop.value
+
+
+class Alone:
+    """A world of one process."""
+
+    rank = 0
+    world_size = 1
+
+    def perform(self, request: Request) -> Any:
+        if isinstance(request, AllReduce):
+            return request.tensor
+        return [request.tensor] if isinstance(request, AllGather) else [request.data]
+
+
+class ProcessLink:
+    """A torch process group; the default group unless told otherwise."""
+
+    def __init__(self, group: Any = None) -> None:
+        self.group = group
+        self.rank: int = dist.get_rank(group)
+        self.world_size: int = dist.get_world_size(group)
+        backend = str(dist.get_backend(group))
+        # gloo and mixed backends take CPU tensors; a pure device backend such as nccl takes only its device's.
+        self.device = torch.device("cpu")
+        if "gloo" not in backend and "mpi" not in backend and "cpu:" not in backend:
+            self.device = torch.device(torch.accelerator.current_accelerator() or "cpu")
+
+    def perform(self, request: Request) -> Any:
+        if isinstance(request, AllReduce):
+            tensor = request.tensor.to(self.device, copy=True)
+            ops = {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX, "min": dist.ReduceOp.MIN}
+            dist.all_reduce(tensor, ops[request.op], group=self.group)
+            return tensor
+        if isinstance(request, AllGather):
+            tensor = request.tensor.to(self.device)
+            gathered = [torch.empty_like(tensor) for _ in range(self.world_size)]
+            dist.all_gather(gathered, tensor, group=self.group)
+            return gathered
+        return self._to_root(request)
+
+    def _to_root(self, request: ToRoot) -> list[Tensor]:
+        data = request.data.to(self.device)
+        if self.rank:
+            if len(data):
+                dist.send(data, group_dst=0, group=self.group)
+            return []
+        received = [torch.empty(size, dtype=torch.uint8, device=self.device) for size in request.sizes]
+        received[0] = data
+        for sender in range(1, self.world_size):
+            if request.sizes[sender]:
+                dist.recv(received[sender], group_src=sender, group=self.group)
+        return received
+
+
+def current_link(group: Any = None) -> Link:
+    """The default process group where one is initialised, else no other process."""
+    if dist.is_available() and dist.is_initialized():
+        return ProcessLink(group)
+    return Alone()
