@@ -78,6 +78,7 @@ class Step:
         return None if found is None else found.detach()
 
     def _extract(self, field: str, extract: Extract) -> Tensor:
+        found: Tensor | None
         if callable(extract):
             found = extract(self.outputs, self.batch)
         elif isinstance(extract, str):
@@ -93,13 +94,11 @@ class Step:
     def _forward_output(self) -> Tensor | None:
         """The output of the last `self(x)`, preferring a call on this batch's inputs."""
         inputs = self._in_batch("inputs")
-        for wanted in (lambda first: first is inputs and inputs is not None, lambda first: True):
-            for first, output in reversed(self.calls):
-                # Under DDP the step itself runs as a `forward`; its scalar or loss dict holds no predictions.
-                found = _first_tensor(output)
-                if wanted(first) and found is not None and found.ndim:
-                    return found
-        return None
+        # Under DDP the step itself runs as a `forward`; its scalar or loss dict holds no predictions.
+        found = [(first, t) for first, output in reversed(self.calls) if (t := _first_tensor(output)) is not None]
+        found = [(first, t) for first, t in found if t.ndim]
+        of_inputs = [t for first, t in found if first is inputs and inputs is not None]
+        return next(iter([*of_inputs, *(t for _, t in found)]), None)
 
     def _in_batch(self, field: str) -> Tensor | None:
         batch = self.batch
@@ -114,7 +113,9 @@ class Step:
     def describe(self) -> str:
         """What was there, in words."""
         calls = ", ".join(_describe(output) for _, output in self.calls) or "no call"
-        return f"the step returned {_describe(self.outputs)}; self(x) returned {calls}; batch is {_describe(self.batch)}"
+        return (
+            f"the step returned {_describe(self.outputs)}; self(x) returned {calls}; batch is {_describe(self.batch)}"
+        )
 
     def missing(self, field: str) -> CaptureError:
         """The error for a field that is needed and not there."""

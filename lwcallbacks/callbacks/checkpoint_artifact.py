@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint
 
-from lwcallbacks.callbacks.base import LoggingCallback
-from lwcallbacks.callbacks.trainer import logging_step, run_name
+from lwcallbacks.callbacks.base import Entries, LoggingCallback
+from lwcallbacks.callbacks.trainer import is_debugging, logging_step, model_checkpoints, run_name
 from lwcallbacks.media import File
 
 
@@ -51,9 +54,10 @@ class CheckpointArtifact(LoggingCallback):
         self.name = name
         self.metadata = dict(metadata or {})
         self._logged: dict[str, int] = {}
+        self._epoch = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and not any(isinstance(c, Checkpoint) for c in trainer.callbacks) and not trainer.fast_dev_run:
+        if stage == "fit" and not model_checkpoints(trainer) and not is_debugging(trainer):
             raise ValueError(
                 "CheckpointArtifact: the Trainer has no ModelCheckpoint, expected one: append ModelCheckpoint() to its"
                 " callbacks, or leave enable_checkpointing=True"
@@ -62,6 +66,12 @@ class CheckpointArtifact(LoggingCallback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._log_new(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # A checkpoint is often found when the next epoch has begun; it belongs to that of the last batch.
+        self._epoch = trainer.current_epoch
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._log_new(trainer)
@@ -80,7 +90,7 @@ class CheckpointArtifact(LoggingCallback):
         """Log the files that have appeared or changed since the last look."""
         if not trainer.is_global_zero:
             return
-        checkpoints = [c for c in trainer.callbacks if isinstance(c, ModelCheckpoint)]
+        checkpoints = model_checkpoints(trainer)
         for place, checkpoint in enumerate(checkpoints):
             # A last.ckpt saved beside a ranked checkpoint is the same content, and not a version of its own.
             ranked = {*checkpoint.best_k_models, checkpoint.best_model_path}
@@ -96,14 +106,12 @@ class CheckpointArtifact(LoggingCallback):
         there = [Path(path) for path in paths if path and Path(path).exists()]
         return sorted((p for p in there if self._logged.get(str(p)) != _stamp(p)), key=lambda p: (_stamp(p), str(p)))
 
-    def _log(
-        self, trainer: Trainer, checkpoint: ModelCheckpoint, path: Path, latest: bool, scope: str | None
-    ) -> None:
+    def _log(self, trainer: Trainer, checkpoint: ModelCheckpoint, path: Path, latest: bool, scope: str | None) -> None:
         name = self.name or f"model-{run_name(trainer)}"
         aliases = [alias for alias, on in (("latest", latest), ("best", str(path) == checkpoint.best_model_path)) if on]
         score = checkpoint.best_k_models.get(str(path), checkpoint.current_score)
         metadata = {
-            "epoch": trainer.current_epoch,
+            "epoch": self._epoch,
             "step": trainer.global_step,
             "score": None if score is None else float(score),
             "monitor": checkpoint.monitor,
@@ -112,10 +120,37 @@ class CheckpointArtifact(LoggingCallback):
             "metrics": {key: float(value) for key, value in trainer.callback_metrics.items()},
             **self.metadata,
         }
-        file = File(path, name if scope is None else f"{name}-{re.sub(r'[^A-Za-z0-9_.-]', '_', scope)}", "model", tuple(aliases), metadata)
+        if scope is not None:
+            name = f"{name}-{re.sub(r'[^A-Za-z0-9_.-]', '_', scope)}"
         self._logged[str(path)] = _stamp(path)
         self.results.setdefault("train", []).append(str(path))
-        self.publish(trainer, lambda: {file.name: file}, logging_step(trainer))
+        # ModelCheckpoint may delete the file before the background thread gets to it.
+        held = _hold(path)
+        file = File(path, name, "model", tuple(aliases), metadata, content=held)
+        self.publish(trainer, lambda: {name: file}, logging_step(trainer))
+        self.publish(trainer, lambda: _release(held), logging_step(trainer))
+
+
+def _hold(path: Path) -> Path:
+    """The same content beside it, in a hidden folder of its own: linked where the disk can, else copied."""
+    held = Path(tempfile.mkdtemp(prefix=".lwcallbacks-", dir=path.parent), path.name)
+    if path.is_dir():
+        shutil.copytree(path, held, copy_function=_link)
+    else:
+        _link(str(path), str(held))
+    return held
+
+
+def _release(held: Path) -> Entries:
+    shutil.rmtree(held.parent)
+    return {}
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _stamp(path: Path) -> int:

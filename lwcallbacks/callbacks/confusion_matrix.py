@@ -45,6 +45,8 @@ class ConfusionMatrix(StateCallback):
     ``{stage}/{name}_chart``         W&B's interactive confusion chart, made from the counts
     ``{stage}/{name}_report``        table: class, precision, recall, f1, support
     ================================ =======================================================
+
+    W&B keeps the rows of its chart under ``{stage}/{name}_chart_table``.
     """
 
     default_name = "confusion_matrix"

@@ -74,7 +74,9 @@ class GradientHistogram(LoggingCallback):
     def _render(self, states: dict[str, State], norms: dict[str, Tensor]) -> Callable[[], Entries]:
         def render() -> Entries:
             # Here, in the background, the device is waited for.
-            entries: dict[str, Any] = {f"gradients/{n}": _histogram(_BINS.value(s), self.bins) for n, s in states.items()}
+            entries: dict[str, Any] = {
+                f"gradients/{n}": _histogram(_BINS.value(s), self.bins) for n, s in states.items()
+            }
             sizes = {f"gradients_norm/{name}": float(norm) for name, norm in norms.items()}
             total = sum(size**2 for size in sizes.values()) ** 0.5
             return {**entries, **sizes, "gradients_norm/total": total}

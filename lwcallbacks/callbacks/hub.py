@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -21,11 +21,11 @@ from weakref import WeakKeyDictionary
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
+from lwcallbacks.callbacks.trainer import is_debugging, loaders_of, logs_this_step, run_directory
 from lwcallbacks.capture import CaptureError, ForwardCalls, Source, Step
 from lwcallbacks.reductions.hashing import content_ids
 from lwcallbacks.state.core import Entry, StateCore, StepValues, UpdateError, collect
 from lwcallbacks.state.padding import Layout, layout_of
-from lwcallbacks.callbacks.trainer import loaders_of, logs_this_step, run_directory
 from lwcallbacks.writers import writers_for
 from lwcallbacks.writers.publisher import Publisher
 
@@ -47,7 +47,7 @@ class Need:
 
     entry: Entry
     names: tuple[str, ...]
-    source: Source = Source()
+    source: Source = field(default_factory=Source)
     optional: frozenset[str] = frozenset()
     owner: Hashable = None
 
@@ -89,7 +89,7 @@ class Hub:
             self._callbacks.append(callback)
         if self.publisher is None and trainer.is_global_zero:
             # A debugging run renders all the same, so that a fault is found, but leaves nothing behind.
-            writers = [] if trainer.fast_dev_run else writers_for(trainer.loggers, self.directory(trainer))
+            writers = [] if is_debugging(trainer) else writers_for(trainer.loggers, self.directory(trainer))
             self.publisher = Publisher(writers, on_error=callback.on_error)
 
     def detach(self, callback: LoggingCallback, trainer: Trainer) -> None:
@@ -195,7 +195,9 @@ class Hub:
     def _arguments(self, stage: str, loader: int, step: Step) -> dict[Hashable, tuple[Tensor, ...]]:
         """The arguments of every need's update, with what the sampler repeated cut off."""
         found = {need.key: (owner, need, _find(owner, need, step)) for owner, need in self._needs[stage]}
-        sizes = {len(t): f"{name} of {owner}" for owner, _, fields in found.values() for name, t in fields.items() if t.ndim}
+        sizes = {
+            len(t): f"{name} of {owner}" for owner, _, fields in found.values() for name, t in fields.items() if t.ndim
+        }
         if len(sizes) > 1:
             told = " but ".join(f"{size} samples in {name}" for size, name in sizes.items())
             raise CaptureError(f"found {told}, expected one number of samples in a batch")

@@ -15,8 +15,9 @@ WRONG, RIGHT = (214, 39, 40), (200, 200, 200)
 
 
 class PredictionGrid(StateCallback):
-    """Show a fixed random choice of samples with predicted and true label; a wrong prediction has a red frame, a right one
-    a grey one.
+    """Show a fixed random choice of samples with predicted and true label.
+
+    A wrong prediction has a red frame, a right one a grey one.
 
     The choice depends on ``seed`` and the samples, not on how they are batched or split over processes.
     ``results["val"]`` is the `Chosen`; its images are on process 0 only.

@@ -1,4 +1,4 @@
-"""What is asked of a Lightning Trainer, and where Lightning has no public answer, the one private name that gives it."""
+"""What is asked of a Lightning Trainer; where it has no public answer, the private name that gives it is here."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 LOADER_SUFFIX = "/dataloader_idx_{}"
 """How Lightning marks the keys of one of several loaders."""
@@ -22,7 +23,17 @@ def logging_step(trainer: Trainer, *, train_epoch_end: bool = False) -> int:
 
 def logs_this_step(trainer: Trainer) -> bool:
     """Whether the Trainer logs the training step that is under way (`log_every_n_steps`)."""
-    return bool(trainer._logger_connector.should_update_logs or trainer.fast_dev_run)
+    return trainer._logger_connector.should_update_logs or is_debugging(trainer)
+
+
+def is_debugging(trainer: Trainer) -> bool:
+    """Whether this is a `fast_dev_run`. (Lightning sets the attribute where type checkers do not see it.)"""
+    return bool(getattr(trainer, "fast_dev_run", False))
+
+
+def model_checkpoints(trainer: Trainer) -> list[ModelCheckpoint]:
+    """The Trainer's `ModelCheckpoint` callbacks."""
+    return [c for c in getattr(trainer, "callbacks", []) if isinstance(c, ModelCheckpoint)]
 
 
 def loaders_of(trainer: Trainer, stage: str) -> list[Any]:

@@ -56,7 +56,7 @@ def layout_of(loader: Any) -> Layout | None:
     sampler = loader.sampler
     if isinstance(sampler, DistributedSampler):
         plain = type(sampler).__iter__ is DistributedSampler.__iter__
-        length = len(sampler.dataset)
+        length = len(sampler.dataset)  # type: ignore[arg-type]  # torch types a Dataset without its __len__
         return Layout(length, sampler.rank, sampler.num_replicas, in_order=plain and not sampler.shuffle)
     if type(sampler) is SequentialSampler:
         return Layout(len(sampler))

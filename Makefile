@@ -1,0 +1,90 @@
+# Every target sets itself up: `make demo` and `make test` work in a fresh clone with Python 3.11+, git and make.
+#
+#   make demo               train on 5,000 digits with all six callbacks, then show where to look
+#   make demo DEVICES=2     the same with two processes
+#   make test               lint, types, documentation and tests, the tests against the built wheel
+#   make test PYTEST_ARGS="-k mosaic -x"
+#   make test-long          also the tests that take minutes
+#   make bench              what the callbacks cost, beside what one would write by hand
+#   make docs               the documentation, in docs/_build/html
+#   make lint / format      ruff and mypy / let ruff rewrite
+#   make clean              remove everything made here, the environment included
+
+PYTHON ?= python3
+DEVICES ?= 1
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+PIP := $(BIN)/pip --disable-pip-version-check
+CODE := lwcallbacks tests examples benchmarks docs
+# With the folders, so that a file that goes away is noticed too.
+SOURCES := $(shell find lwcallbacks -name __pycache__ -prune -o -print) pyproject.toml README.md LICENSE
+
+# What a user has set for another project must not leak in here: the tests are about the wheel in .venv.
+unexport PYTHONPATH PYTHONHOME
+export PIP_USER := 0
+
+.PHONY: demo test test-long bench docs lint format clean
+.DELETE_ON_ERROR:
+.NOTPARALLEL:  # one environment, so one pip at a time
+
+demo: $(STAMPS)/demo $(STAMPS)/package
+	$(BIN)/python examples/demo.py --devices $(DEVICES) $(DEMO_ARGS)
+
+# `pytest` and not `python -m pytest`: the latter would import lwcallbacks from the source tree.
+RUN_TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest
+
+test: lint docs
+	$(RUN_TESTS) -m "not long" $(PYTEST_ARGS)
+
+test-long: lint docs
+	$(RUN_TESTS) $(PYTEST_ARGS)
+
+bench: $(STAMPS)/demo $(STAMPS)/package
+	$(BIN)/python benchmarks/demo_overhead.py $(BENCH_ARGS)
+
+docs: $(STAMPS)/dev $(STAMPS)/package
+	$(BIN)/sphinx-build -q -W --keep-going -n -E -b html docs docs/_build/html
+
+lint: $(STAMPS)/dev $(STAMPS)/package
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy lwcallbacks
+
+format: $(STAMPS)/dev
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+clean:
+	rm -rf $(VENV) build dist docs/_build docs/callbacks .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment, with no more in it than is needed to build the wheel.
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "lwcallbacks needs Python 3.11 or newer, and '$(PYTHON)' is not ($$($(PYTHON) --version 2>&1))."; \
+	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet -c constraints.txt build hatchling
+	mkdir -p $(STAMPS) && touch $@
+
+# The sdist, and from it the wheel: what would be published is what is run and tested.
+$(STAMPS)/wheel: $(STAMPS)/venv $(SOURCES)
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist . > $(STAMPS)/build.log || { cat $(STAMPS)/build.log; exit 1; }
+	touch $@
+
+# What an extra requires. Pip is asked again only when the requirements or the pins change.
+$(STAMPS)/demo $(STAMPS)/dev: $(STAMPS)/%: $(STAMPS)/venv pyproject.toml constraints.txt | $(STAMPS)/wheel
+	$(PIP) install -c constraints.txt "$$(ls dist/*.whl)[$*]"
+	touch $@
+
+# The package itself, whenever a source is newer. Targets name it after their requirements, and so it goes in last.
+$(STAMPS)/package: $(STAMPS)/wheel
+	$(PIP) install --quiet --force-reinstall --no-deps dist/*.whl
+	touch $@

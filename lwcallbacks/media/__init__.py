@@ -1,0 +1,20 @@
+"""What a person is shown, as plain values, and how they are made from tensors. No logger, no plotting at import."""
+
+from lwcallbacks.media.charts import captioned_grid as captioned_grid
+from lwcallbacks.media.charts import draw_matrix as draw_matrix
+from lwcallbacks.media.charts import to_pil as to_pil
+from lwcallbacks.media.render import as_rgb as as_rgb
+from lwcallbacks.media.render import enlarge as enlarge
+from lwcallbacks.media.render import framed as framed
+from lwcallbacks.media.render import mosaic as mosaic
+from lwcallbacks.media.render import stack as stack
+from lwcallbacks.media.render import to_pixels as to_pixels
+from lwcallbacks.media.report import classify as classify
+from lwcallbacks.media.report import confusion_report as confusion_report
+from lwcallbacks.media.values import Cell as Cell
+from lwcallbacks.media.values import Entry as Entry
+from lwcallbacks.media.values import File as File
+from lwcallbacks.media.values import Histogram as Histogram
+from lwcallbacks.media.values import Image as Image
+from lwcallbacks.media.values import Matrix as Matrix
+from lwcallbacks.media.values import Table as Table

@@ -1,0 +1,183 @@
+"""Pictures that carry text: a labelled confusion matrix and a grid of captioned tiles.
+
+    draw_matrix(Matrix(counts, ("cat", "dog")), normalize="true")      # -> Image
+    captioned_grid([Image(pixels, "true 3, pred 5"), ...], nrow=8)     # -> Image
+
+matplotlib and PIL are imported when one of these runs, not before. Figures are made by matplotlib's objects alone:
+pyplot, whose state belongs to the user and to the main thread, is never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from lwcallbacks.media.render import as_rgb, enlarge
+from lwcallbacks.media.values import Image, Matrix
+
+if TYPE_CHECKING:
+    import PIL.Image
+    from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+Normalize = Literal["true", "pred", "all"]
+
+MAX_CELLS_WITH_TEXT = 25
+MAX_TICKS = 40
+MAX_NAME = 24
+PLAIN: dict[str, Any] = {"parse_math": False, "usetex": False}  # a class may be called "$5"
+
+
+def draw_matrix(matrix: Matrix, title: str | None = None, normalize: Normalize | None = None) -> Image:
+    """A heatmap of a confusion matrix with the truth downwards and the prediction to the right, as an RGB Image.
+
+    Up to 25 classes the cells hold their counts, or percentages of the row ("true"), the column ("pred") or the sum
+    ("all"). Colour is the share of the row (with "pred": of the column), so that a rare class is as visible as a
+    frequent one; a class that never occurs stays pale. Above 40 classes only some of the names are written.
+
+    Raises ValueError for an unknown `normalize`.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    share = _shares(matrix.counts, normalize)
+    shade = _shares(matrix.counts, "pred" if normalize == "pred" else "true")
+    size = len(matrix.class_names)
+    names = [_shorten(str(name), MAX_NAME) for name in matrix.class_names]
+    longest = max((len(name) for name in names), default=0)
+
+    side = min(max(0.5 * size, 3.2), 11.0)  # inches of the square that holds the cells
+    figure = Figure(figsize=(side + 1.9 + 0.07 * longest, side + 1.0 + 0.07 * longest), dpi=100, layout="constrained")
+    canvas: Any = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    heat = axes.imshow(shade, cmap="Blues", vmin=0.0, vmax=1.0, interpolation="nearest")
+    bar = figure.colorbar(heat, ax=axes, shrink=0.8)
+    bar.set_label("share of the predicted class" if normalize == "pred" else "share of the true class")
+
+    ticks = range(0, size, -(-size // MAX_TICKS) or 1)
+    shown = [names[i] for i in ticks]
+    upright = max((len(name) for name in shown), default=0) * 0.085 <= side / max(1, len(shown))
+    axes.set_xticks(list(ticks), shown, fontsize=9, rotation=0 if upright else 90, **PLAIN)
+    axes.set_yticks(list(ticks), shown, fontsize=9, **PLAIN)
+    axes.set_xlabel("Predicted")
+    axes.set_ylabel("True")
+    if title:
+        axes.set_title(title, fontsize=11, **PLAIN)
+
+    if size <= MAX_CELLS_WITH_TEXT:
+        if normalize is None:
+            texts = [[_compact(int(count)) for count in row] for row in matrix.counts]
+        else:
+            texts = [[f"{100 * value:.1f}" for value in row] for row in share]
+        width = max((len(text) for row in texts for text in row), default=1)
+        fontsize = min(10.0, side / max(1, size) * 72 / (0.7 * width))
+        for i, row in enumerate(texts):
+            for j, text in enumerate(row):
+                colour = "white" if shade[i, j] > 0.5 else "black"
+                axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=fontsize, **PLAIN)
+    if normalize is not None and size <= MAX_CELLS_WITH_TEXT:
+        axes.set_xlabel(f"Predicted\n(cells: percent of the {_OF[normalize]})")
+
+    canvas.draw()
+    return Image(np.asarray(canvas.buffer_rgba())[..., :3].copy(), title)
+
+
+_OF = {"true": "true class", "pred": "predicted class", "all": "total"}
+
+
+def _shares(counts: np.ndarray, normalize: Normalize | None) -> np.ndarray:
+    """Float64 [C, C] in [0, 1]: each count by the sum that `normalize` names, 0 where that sum is 0."""
+    axes: dict[str | None, int | tuple[int, int]] = {"true": 1, "pred": 0, "all": (0, 1), None: (0, 1)}
+    if normalize not in axes:
+        raise ValueError(f"normalize is {normalize!r}, expected 'true', 'pred', 'all' or None")
+    values = counts.astype(np.float64)
+    return np.asarray(values / np.maximum(values.sum(axis=axes[normalize], keepdims=True), 1.0))
+
+
+def _compact(count: int) -> str:
+    for limit, unit, suffix in ((10**9, 10**9, "G"), (10**6, 10**6, "M"), (10**5, 10**3, "k")):
+        if count >= limit:
+            return f"{count / unit:.3g}{suffix}"
+    return str(count)
+
+
+def _shorten(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def captioned_grid(images: Sequence[Image], nrow: int = 8, title: str | None = None, min_side: int = 84) -> Image:
+    """The images as one RGB picture, `nrow` to a row, each with its caption below it.
+
+    Small images are enlarged by an integer so that their shorter side has at least `min_side` pixels. A caption is
+    wrapped to the width of its tile, at most three lines and cut with an ellipsis, so that it never reaches its
+    neighbour.
+    Raises ValueError when there is no image.
+    """
+    import PIL.Image
+    from PIL import ImageDraw, ImageFont
+
+    if not images or nrow < 1:
+        raise ValueError(f"a grid of {len(images)} images, {nrow} to a row: expected at least one of each")
+    gap, line, font = 8, 15, ImageFont.load_default(size=12)
+    tiles = [as_rgb(enlarge(image.pixels[None], min_side))[0] for image in images]
+    width, height = max(tile.shape[1] for tile in tiles), max(tile.shape[0] for tile in tiles)
+    columns = min(nrow, len(tiles))
+    rows = -(-len(tiles) // columns)
+
+    ruler = ImageDraw.Draw(PIL.Image.new("RGB", (1, 1)))
+    captions = [_wrap(image.caption or "", width, ruler, font, max_lines=3) for image in images]
+    header = _wrap(title or "", columns * (width + gap) - gap, ruler, font, max_lines=2)
+    pitch = height + gap + line * max(len(caption) for caption in captions)
+    top = gap + (line * len(header) + gap // 2 if header else 0)
+
+    page = PIL.Image.new("RGB", (columns * (width + gap) + gap, top + rows * pitch), "white")
+    draw = ImageDraw.Draw(page)
+    for k, text in enumerate(header):
+        draw.text((gap, gap + k * line), text, fill="black", font=font)
+    for i, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
+        x, y = gap + (i % columns) * (width + gap), top + (i // columns) * pitch
+        page.paste(PIL.Image.fromarray(tile), (x + (width - tile.shape[1]) // 2, y + (height - tile.shape[0]) // 2))
+        for k, text in enumerate(caption):
+            left = x + (width - draw.textlength(text, font=font)) / 2
+            draw.text((left, y + height + 1 + k * line), text, fill="black", font=font)
+    return Image(np.asarray(page), title)
+
+
+def _wrap(text: str, width: int, ruler: ImageDraw, font: FreeTypeFont | ImageFont, max_lines: int) -> list[str]:
+    """Lines no wider than `width` pixels, broken between words where possible and inside a word where not."""
+
+    def fits(line: str) -> bool:
+        return ruler.textlength(line, font=font) <= width
+
+    lines: list[str] = []
+    for paragraph in text.splitlines():
+        current = ""
+        for word in paragraph.split():
+            joined = f"{current} {word}" if current else word
+            if fits(joined):
+                current = joined
+                continue
+            if current:
+                lines.append(current)
+            while word and not fits(word):
+                cut = next((n for n in range(2, len(word)) if not fits(word[:n])), len(word)) - 1 or 1
+                lines.append(word[:cut])
+                word = word[cut:]
+            current = word
+        if current:
+            lines.append(current)
+    if len(lines) <= max_lines:
+        return lines
+    last = lines[max_lines - 1]
+    while last and not fits(last + "…"):
+        last = last[:-1]
+    return [*lines[: max_lines - 1], last + "…"]
+
+
+def to_pil(image: Image) -> PIL.Image.Image:
+    """The same pixels as a PIL image, mode L or RGB: what every encoder here takes, since it rescales nothing."""
+    import PIL.Image
+
+    return PIL.Image.fromarray(np.ascontiguousarray(image.pixels))

@@ -1,0 +1,60 @@
+"""Tables that are worked out from counts and scores, on the CPU.
+
+confusion_report(Matrix(counts, names))        # precision, recall, F1 and support of each class
+labels, confidence = classify(scores)          # [N, C] logits or probabilities, or [N] labels
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lwcallbacks.media.values import Matrix, Table
+
+
+def confusion_report(matrix: Matrix) -> Table:
+    """One row per class and one of macro averages; columns class, precision, recall, f1, support.
+
+    A ratio 0 / 0 (a class that was never predicted, or never there) is None, and left out of the averages.
+    """
+    counts = matrix.counts.astype(np.float64)
+    hits, predicted, there = counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)
+    columns = (_ratio(hits, predicted), _ratio(hits, there), _ratio(2 * hits, predicted + there))
+    rows = [
+        [name, *(_cell(column[c]) for column in columns), int(there[c])] for c, name in enumerate(matrix.class_names)
+    ]
+    averages = [_cell(column[~np.isnan(column)].mean()) if not np.isnan(column).all() else None for column in columns]
+    return Table(
+        ("class", "precision", "recall", "f1", "support"), [*rows, ["macro average", *averages, int(there.sum())]]
+    )
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    ratio: np.ndarray = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+    return ratio
+
+
+def _cell(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def classify(preds: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Predicted labels int64 [N], and the confidence in them float32 [N] where scores tell.
+
+    Args:
+        preds: integer labels [N]; or scores [N, C], of which the largest wins. Rows that are probabilities already
+            (within [0, 1], of sum 1) give the confidence as they are, others by softmax. Scores [N] or [N, 1] are of
+            a binary task, a logit or, if all are in [0, 1], a probability.
+    """
+    if not preds.is_floating_point():
+        return preds.to(torch.int64), None
+    scores = preds.to(torch.float32)
+    inside = ((scores >= 0) & (scores <= 1)).all()
+    if scores.ndim == 1 or scores.shape[1] == 1:
+        positive = scores.reshape(-1) if inside else scores.reshape(-1).sigmoid()
+        return (positive > 0.5).to(torch.int64), torch.maximum(positive, 1 - positive)
+    sums_to_one = torch.allclose(scores.sum(dim=1), torch.ones(len(scores)), atol=1e-2)
+    shares = scores if inside and sums_to_one else scores.softmax(dim=1)
+    confidence, labels = shares.max(dim=1)
+    return labels, confidence

@@ -1,0 +1,166 @@
+"""Media as plain files in a folder, with a page to look at them: open `index.html`, no server needed.
+
+    writer = FolderWriter(Path("media"))
+    writer.write({"val/confusion": Matrix(...), "val/worst": [Image(...), ...]}, step=120)
+
+    Value           Files in <directory>/<key>/
+    Image           00000120.png
+    list of Image   00000120.png: a grid with the captions below the tiles
+    Table           00000120.json: {"columns", "rows"}; an image cell is {"image": "00000120-<row>.png"}, relative to
+                    the file (a second image in a row: "00000120-<row>-<column>.png")
+    Matrix          00000120.json: {"counts", "class_names"}, rows are the truth
+    Histogram       00000120.json: {"counts", "edges", "nan", "posinf", "neginf"}
+    File            00000120.json: {"name", "type", "path", "aliases", "metadata"}; the file itself stays where it is
+
+A page opened from a disk may load scripts but no JSON. It therefore reads `manifest.js`, one line `LW.add({...});` per
+entry, and, when a card is looked at, `<key>/data.js`, one line `LW.data(key, step, {...});` per JSON file. Both only
+ever grow by whole lines: writing costs the same in the first and in the last epoch, a folder is continued by writing
+into it again (the last line about a step holds), and a crash loses at most the line it interrupts. JSON has no NaN:
+such numbers are written as "nan", "inf" and "-inf".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import zlib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lwcallbacks.media import Entry, File, Histogram, Image, Matrix, Table, captioned_grid, to_pil
+from lwcallbacks.writers.base import Writer
+
+
+class FolderWriter(Writer):
+    """Writes below `directory`, which is made if it is missing and continued if it is not."""
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = Path(directory)
+
+    def write(self, entries: Mapping[str, Entry], step: int) -> None:
+        for key, entry in entries.items():
+            match entry:
+                case Image():
+                    self._write_image(key, step, entry)
+                case list() | tuple():
+                    if entry:
+                        self._write_image(key, step, captioned_grid(entry))
+                case Table():
+                    self._write_data(key, step, "table", self._table(key, step, entry))
+                case Matrix():
+                    value = {"counts": entry.counts, "class_names": [str(name) for name in entry.class_names]}
+                    self._write_data(key, step, "matrix", value)
+                case Histogram():
+                    self._write_data(key, step, "histogram", vars(entry))
+                case File():
+                    described = {name: value for name, value in vars(entry).items() if name != "content"}
+                    self._write_data(key, step, "file", described)
+                case _:
+                    raise self.unsupported(key, entry)
+
+    def close(self) -> None:
+        pass  # every write is complete when it returns
+
+    def _write_image(self, key: str, step: int, image: Image) -> None:
+        path = self._path(key, f"{step:08d}.png")
+        _save_png(path, image)
+        self._list(key, step, "image", path, caption=image.caption)
+
+    def _write_data(self, key: str, step: int, kind: str, value: Any) -> None:
+        path, text = self._path(key, f"{step:08d}.json"), json.dumps(_plain(value), separators=(",", ":"))
+        _replace(path, text.encode())
+        _append_line(path.with_name("data.js"), f"LW.data({json.dumps(key)}, {step}, {text});")
+        self._list(key, step, kind, path)
+
+    def _table(self, key: str, step: int, table: Table) -> dict[str, Any]:
+        rows = []
+        for i, row in enumerate(table.rows):
+            cells: list[Any] = []
+            images = [j for j, cell in enumerate(row) if isinstance(cell, Image)]
+            for j, cell in enumerate(row):
+                if isinstance(cell, Image):
+                    name = f"{step:08d}-{i}.png" if j == images[0] else f"{step:08d}-{i}-{j}.png"
+                    _save_png(self._path(key, name), cell)
+                    cells.append({"image": name, **({"caption": cell.caption} if cell.caption else {})})
+                else:
+                    cells.append(cell)
+            rows.append(cells)
+        return {"columns": list(table.columns), "rows": rows}
+
+    def _path(self, key: str, name: str) -> Path:
+        path = self.directory / folder_of(key) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _list(self, key: str, step: int, kind: str, path: Path, **more: Any) -> None:
+        line = {"key": key, "step": step, "kind": kind, "file": path.relative_to(self.directory).as_posix(), **more}
+        _append_line(self.directory / "manifest.js", f"LW.add({json.dumps(line)});")
+        page = files(__package__).joinpath("index.html").read_bytes()
+        target = self.directory / "index.html"
+        if not target.exists() or target.read_bytes() != page:
+            _replace(target, page)
+
+
+def folder_of(key: str) -> str:
+    """The folder of a key below the directory: "/" nests, no key can leave the directory or take another's place.
+
+    In each part, what is no letter, digit, space or one of `_.+=@,()-` becomes `_`, a checksum keeps "a:b" and "a?b"
+    apart.
+    """
+    parts = []
+    for part in key.split("/"):
+        safe = re.sub(r"[^\w .+=@,()-]", "_", part).strip(" .")[:80] or "_"
+        parts.append(safe if safe == part else f"{safe}-{zlib.crc32(part.encode()):08x}")
+    return "/".join(parts)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold of a value: arrays as lists, numbers that are not finite and anything unknown as text."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _save_png(path: Path, image: Image) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    to_pil(image).save(temporary, format="PNG")
+    os.replace(temporary, path)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def _append_line(path: Path, line: str) -> None:
+    """Append a whole line or nothing: half a line, a crash's or a full disk's, would break the script for the page."""
+    data = line.encode() + b"\n"
+    with open(path, "a+b", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        if end:
+            file.seek(end - 1)
+            if file.read(1) != b"\n":
+                file.seek(0)
+                end = file.read().rfind(b"\n") + 1
+                file.truncate(end)
+        try:
+            written = file.write(data)
+        except OSError:
+            file.truncate(end)
+            raise
+        if written != len(data):
+            file.truncate(end)
+            raise OSError(f"{path}: only {written} of {len(data)} bytes could be written, is the disk full?")

@@ -1,0 +1,120 @@
+"""What ModelCheckpoint saved is a version with the right aliases, whatever happens to the file afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import WandbLogger
+from support.modules import CLASSES, Classifier, loader, trainer
+from torchmetrics.classification import MulticlassAccuracy
+
+import lwcallbacks as lw
+from lwcallbacks.writers.wandb_file import OfflineArtifact, read_run
+
+
+class Scripted(Classifier):
+    """Validates to a score that is told per epoch."""
+
+    def __init__(self, scores: list[float]) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("score", torch.tensor(self.scores[self.current_epoch]))
+
+
+def versions(
+    tmp_path: Path, module: Any, *checkpoints: ModelCheckpoint, raises: Any = None, **kwargs: Any
+) -> list[OfflineArtifact]:
+    logger = WandbLogger(mode="offline", save_dir=tmp_path)
+    metrics = lw.ScalarMetrics({"acc": MulticlassAccuracy(CLASSES)})
+    t = trainer(
+        logger=logger,
+        callbacks=[lw.CheckpointArtifact(), metrics, *checkpoints],
+        enable_checkpointing=True,
+        default_root_dir=tmp_path,
+        **kwargs,
+    )
+    if raises:
+        with pytest.raises(raises):
+            t.fit(module, loader(), loader())
+    else:
+        t.fit(module, loader(), loader())
+    run_dir = Path(logger.experiment.dir).parent
+    logger.experiment.finish()
+    return [a for a in read_run(run_dir).artifacts if a.type == "model"]
+
+
+def test_best_and_latest(tmp_path: Path) -> None:
+    """Scores 1, 3, 2, all kept: each is the latest in its turn, the first two are the best in theirs."""
+    found = versions(
+        tmp_path, Scripted([1.0, 3.0, 2.0]), ModelCheckpoint(monitor="score", mode="max", save_top_k=-1), max_epochs=3
+    )
+    assert [set(v.aliases) for v in found] == [{"latest", "best"}, {"latest", "best"}, {"latest"}]
+    assert [v.metadata["score"] for v in found] == [1.0, 3.0, 2.0]
+    assert [v.metadata["epoch"] for v in found] == [0, 1, 2]
+    assert [v.metadata["step"] for v in found] == [5, 10, 15]
+    assert all("val/acc" in v.metadata["metrics"] for v in found)
+
+
+def test_a_file_that_was_deleted_meanwhile_is_delivered(tmp_path: Path) -> None:
+    """Only the best is kept, so each save deletes the one before; every version still holds its own weights."""
+    found = versions(
+        tmp_path, Scripted([1.0, 2.0, 3.0]), ModelCheckpoint(monitor="score", mode="max", save_top_k=1), max_epochs=3
+    )
+    steps = [torch.load(next(iter(v.files.values())), weights_only=True)["global_step"] for v in found]
+    assert steps == [5, 10, 15]
+    assert len(list(tmp_path.rglob("*.ckpt"))) == 1, "what was held for the background is gone"
+    assert not list(tmp_path.rglob(".lwcallbacks-*"))
+
+
+def test_each_model_checkpoint_has_its_own_artifact(tmp_path: Path) -> None:
+    """Two monitors, two artifacts, each with a best of its own."""
+    checkpoints = (
+        ModelCheckpoint(monitor="score", mode="max", filename="a-{epoch}"),
+        ModelCheckpoint(monitor="val/acc", mode="max", filename="b-{epoch}"),
+    )
+    names = {v.name for v in versions(tmp_path, Scripted([1.0]), *checkpoints)}
+    assert len(names) == 2
+    assert {name.rsplit("-", 1)[1] for name in names} == {"score", "val_acc"}
+
+
+def test_last_ckpt_beside_a_ranked_one_is_no_version_of_its_own(tmp_path: Path) -> None:
+    """save_last=True writes the same weights twice; they are stored once."""
+    checkpoint = ModelCheckpoint(monitor="score", mode="max", save_last=True)
+    found = versions(tmp_path, Scripted([1.0, 2.0]), checkpoint, max_epochs=2)
+    assert [(list(v.files), set(v.aliases)) for v in found] == [
+        (["epoch=0-step=5.ckpt"], {"latest", "best"}),
+        (["epoch=1-step=10.ckpt"], {"latest", "best"}),
+    ]
+
+
+def test_last_ckpt_alone_is_a_version(tmp_path: Path) -> None:
+    """With nothing ranked, last.ckpt (which Lightning then writes at the end) is the latest, and never the best."""
+    found = versions(tmp_path, Scripted([1.0, 2.0]), ModelCheckpoint(save_last=True, save_top_k=0), max_epochs=2)
+    assert [(list(v.files), set(v.aliases)) for v in found] == [(["last.ckpt"], {"latest"})]
+
+
+def test_an_interrupted_run_delivers_its_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception in the second epoch: the first epoch's checkpoint is there."""
+
+    def fails(self: Any, batch: Any, batch_idx: int) -> Any:
+        if self.current_epoch == 1 and batch_idx == 2:
+            raise RuntimeError("out of memory")
+        return torch.nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+    monkeypatch.setattr(Scripted, "training_step", fails)
+    found = versions(
+        tmp_path, Scripted([1.0, 2.0]), ModelCheckpoint(monitor="score"), max_epochs=2, raises=RuntimeError
+    )
+    assert [set(v.aliases) for v in found] == [{"latest", "best"}]
+
+
+def test_a_trainer_without_checkpoints_is_told(tmp_path: Path) -> None:
+    """An error at setup says what to write."""
+    with pytest.raises(ValueError, match=r"the Trainer has no ModelCheckpoint.*append ModelCheckpoint"):
+        trainer(callbacks=[lw.CheckpointArtifact()]).fit(Classifier(), loader())

@@ -1,0 +1,66 @@
+"""What a docstring's table says is logged is what is logged, read back from a real offline W&B run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import WandbLogger
+from support.modules import CLASSES, Classifier, loader, trainer
+from torchmetrics.classification import MulticlassAccuracy
+
+import lwcallbacks as lw
+from lwcallbacks.writers.wandb_file import read_run
+
+CALLBACKS = {
+    lw.ScalarMetrics: lambda: lw.ScalarMetrics({"acc": MulticlassAccuracy(CLASSES)}),
+    lw.ConfusionMatrix: lambda: lw.ConfusionMatrix(CLASSES),
+    lw.ImageMosaic: lambda: lw.ImageMosaic(4),
+    lw.PredictionGrid: lambda: lw.PredictionGrid(4),
+    lw.GradientHistogram: lambda: lw.GradientHistogram(2),
+    lw.CheckpointArtifact: lambda: lw.CheckpointArtifact(),
+}
+
+
+def documented(callback: type, instance: Any) -> list[re.Pattern[str]]:
+    """One pattern per key of the docstring's table `Key | Logged data`."""
+    rows = re.findall(r"^ {4}(``.+?``)(?:  |$)", str(callback.__doc__), re.MULTILINE)
+    keys = [key for row in rows for key in re.findall(r"``(.+?)``", row)]
+    kinds = {
+        "{stage}": "(val|test)",
+        "{name}": "acc" if callback is lw.ScalarMetrics else str(getattr(instance, "name", "")),
+        "{parameter}": r"net\.1\.(weight|bias)",
+        "{run id}": r"\w+",
+    }
+    for placeholder, pattern in kinds.items():
+        keys = [key.replace(placeholder, pattern) for key in keys]
+    return [re.compile(key) for key in keys]
+
+
+@pytest.mark.parametrize("callback", CALLBACKS, ids=lambda c: c.__name__)
+def test_the_table_is_what_is_logged(callback: type, tmp_path: Path) -> None:
+    """Every logged key is in the table, and every key of the table is logged."""
+    instance = CALLBACKS[callback]()
+    logger = WandbLogger(mode="offline", save_dir=tmp_path)
+    t = trainer(
+        logger=logger,
+        callbacks=[instance, *([ModelCheckpoint()] if callback is lw.CheckpointArtifact else [])],
+        enable_checkpointing=callback is lw.CheckpointArtifact,
+        log_every_n_steps=2,
+    )
+    t.fit(Classifier(), loader(), loader())
+    t.test(Classifier(), loader(), verbose=False)
+    run_dir = Path(logger.experiment.dir).parent
+    logger.experiment.finish()
+    run = read_run(run_dir)
+    keys = {key for row in run.history for key in row if not key.startswith("_")} - {"trainer/global_step", "epoch"}
+    # A custom chart is a setting of the run; what is in the history is the table that W&B draws it from.
+    keys = {key.replace("_chart_table", "_chart") for key in keys}
+    keys |= {artifact.name for artifact in run.artifacts if artifact.type == "model"}
+    patterns = documented(callback, instance)
+    assert patterns
+    assert {key for key in keys if not any(p.fullmatch(key) for p in patterns)} == set()
+    assert [p.pattern for p in patterns if not any(p.fullmatch(key) for key in keys)] == []

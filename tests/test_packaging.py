@@ -1,0 +1,75 @@
+"""What is tested is the built wheel, it is complete, and importing it is cheap."""
+
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+from importlib.metadata import files, metadata
+from pathlib import Path
+
+import pytest
+
+import lwcallbacks
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PACKAGE = Path(lwcallbacks.__file__).resolve().parent
+
+
+def test_the_tests_import_the_installed_wheel():
+    """No test passes thanks to a file that is in the source tree and not in the wheel."""
+    assert PACKAGE != REPOSITORY / "lwcallbacks"
+    assert PACKAGE.parent.name == "site-packages"
+
+
+@pytest.mark.parametrize("name", ["py.typed", "writers/index.html"])
+def test_the_wheel_carries_its_data_files(name):
+    """The type marker and the local page are in the package."""
+    assert (PACKAGE / name).is_file()
+
+
+def test_the_wheel_has_every_source_file_and_nothing_else():
+    """The installed files are those of the source tree: nothing forgotten, nothing stale."""
+    source = {
+        path.relative_to(REPOSITORY).as_posix()
+        for path in (REPOSITORY / "lwcallbacks").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    installed = {
+        path.as_posix() for path in files("lwcallbacks") if path.parts[0] == "lwcallbacks" and path.suffix != ".pyc"
+    }
+    assert installed == source
+
+
+def test_the_metadata_shut_out_the_releases_that_stole_credentials():
+    """pytorch-lightning 2.6.2 and 2.6.3 can not be installed along with lwcallbacks."""
+    (requirement,) = [r for r in metadata("lwcallbacks").get_all("Requires-Dist") if r.startswith("pytorch-lightning")]
+    assert "!=2.6.2" in requirement
+    assert "!=2.6.3" in requirement
+
+
+def test_importing_lwcallbacks_imports_neither_wandb_nor_matplotlib():
+    """A heavy library that only some callbacks need is imported when one of them needs it.
+
+    torchmetrics imports matplotlib where it is installed, and Lightning imports torchmetrics. What they bring is
+    taken away first, so that an import of our own would bring it back.
+    """
+    code = """
+import sys
+import pytorch_lightning, torchmetrics
+heavy = {"wandb", "matplotlib"}
+for name in [name for name in sys.modules if name.partition(".")[0] in heavy]:
+    del sys.modules[name]
+import lwcallbacks
+print(sorted(heavy & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", sorted(m.name for m in pkgutil.walk_packages(lwcallbacks.__path__, "lwcallbacks.")))
+def test_every_module_imports_and_its_doctests_hold(name):
+    """Each module can be imported, and each example in it that is written as a doctest gives what it says."""
+    failed, _ = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert failed == 0
