@@ -40,6 +40,10 @@ class LoggingCallback(Callback):
         """What shall be remembered of a stage, by a name of the callback's own."""
         return {}
 
+    def take_resumed(self, stage: str) -> list[tuple[Need, Any]]:
+        """What a checkpoint held of a stage that was under way, by need; given once."""
+        return []
+
     def describe(self, stage: str) -> str:
         """How the callback is called in a message."""
         return type(self).__name__
@@ -89,6 +93,7 @@ class StateCallback(LoggingCallback):
         self.name = self.default_name if name is None else name
         self.stages = tuple(stages)
         self.every_n_epochs = every_n_epochs
+        self._resumed: dict[str, Any] = {}
 
     @abstractmethod
     def remembered(self) -> Mapping[str, Need]:
@@ -107,6 +112,23 @@ class StateCallback(LoggingCallback):
 
     def describe(self, stage: str) -> str:
         return f"{type(self).__name__}('{stage}/{self.name}')"
+
+    @property
+    def state_key(self) -> str:
+        return self._generate_state_key(name=self.name, stages=self.stages)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The training epoch under way, if any: plain tensors and numbers, merged over all processes."""
+        hub = Hub.holding(self)
+        under_way = hub.under_way() if hub is not None else {}
+        return {name: under_way[need.key] for name, need in self.needs("train").items() if need.key in under_way}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._resumed = dict(state_dict)
+
+    def take_resumed(self, stage: str) -> list[tuple[Need, Any]]:
+        resumed, self._resumed = self._resumed, {}
+        return [(need, resumed[name]) for name, need in self.needs(stage).items() if name in resumed]
 
     def _epoch_start(self, stage: str, trainer: Trainer) -> None:
         if stage in self.stages:
@@ -141,6 +163,11 @@ class StateCallback(LoggingCallback):
 
     def log_result(self, pl_module: LightningModule, stage: str, suffix: str) -> None:
         """Give `results` to the Trainer as scalars, where that is what the callback is for."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Not at the epoch's start: Lightning leaves that out when it resumes in the middle of one.
+        if "train" in self.stages:
+            Hub.of(trainer).resume(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_start("train", trainer)

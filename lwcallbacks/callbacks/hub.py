@@ -21,11 +21,12 @@ from weakref import WeakKeyDictionary
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lwcallbacks.callbacks.trainer import is_debugging, loaders_of, logs_this_step, run_directory
+from lwcallbacks.callbacks.trainer import is_debugging, loaders_of, logs_this_step, run_directory, samples_done
 from lwcallbacks.capture import CaptureError, ForwardCalls, Source, Step
 from lwcallbacks.reductions.hashing import content_ids
-from lwcallbacks.state.core import Entry, StateCore, StepValues, UpdateError, collect
+from lwcallbacks.state.core import Entry, StateCore, StepValues, UpdateError, collect, snapshot
 from lwcallbacks.state.padding import Layout, layout_of
+from lwcallbacks.state.sync import everyone_comes
 from lwcallbacks.writers import writers_for
 from lwcallbacks.writers.publisher import Publisher
 
@@ -66,6 +67,11 @@ class Hub:
     def of(cls, trainer: Trainer) -> Hub:
         return cls._hubs.setdefault(trainer, cls())
 
+    @classmethod
+    def holding(cls, callback: LoggingCallback) -> Hub | None:
+        """The hub of the run that `callback` takes part in."""
+        return next((hub for hub in cls._hubs.values() if callback in hub._callbacks), None)
+
     def __init__(self) -> None:
         self._callbacks: list[LoggingCallback] = []
         self._calls = ForwardCalls()
@@ -74,6 +80,9 @@ class Hub:
         self._cores: dict[str, dict[int, StateCore]] = {}
         self._layouts: dict[tuple[str, int], Layout | None] = {}
         self._positions: dict[tuple[str, int], int] = {}
+        self._num_runs = 0
+        self._num_batches = 0
+        self._saved: dict[Hashable, Any] | None = None
         self._proven: set[tuple[str, int]] = set()
         self._ended: dict[str, dict[int, dict[Hashable, Any]]] = {}
         self._directory: Path | None = None
@@ -85,6 +94,9 @@ class Hub:
 
     def attach(self, callback: LoggingCallback, trainer: Trainer) -> None:
         """Take part from `setup` on. On process 0 the first callback opens the writers."""
+        if not self._callbacks:
+            self._num_runs += 1
+            self._num_batches = 0
         if callback not in self._callbacks:
             self._callbacks.append(callback)
         if self.publisher is None and trainer.is_global_zero:
@@ -104,6 +116,7 @@ class Hub:
         self._calls.stop()
         self._batch_open = False
         self._cores.clear()
+        self._saved = None
         self._ended.clear()
         self._proven.clear()
         if self.publisher is not None:
@@ -129,6 +142,7 @@ class Hub:
     def epoch_start(self, stage: str, trainer: Trainer) -> None:
         """Begin a stage's epoch. There is one state per loader, also on a process that will see no batch of it."""
         self._ended.pop(stage, None)
+        self._saved = None
         needs: dict[Hashable, tuple[str, Need]] = {}
         for callback in self._callbacks:
             for need in callback.needs(stage).values():
@@ -139,6 +153,35 @@ class Hub:
         for i, loader in enumerate(loaders):
             self._positions[stage, i] = 0
             self._layouts[stage, i] = layout_of(loader)
+
+    def resume(self, trainer: Trainer) -> None:
+        """Begin to fit: go on with the training epoch that was under way when the checkpoint was saved, if any."""
+        if "train" in self._cores:
+            return
+        self.epoch_start("train", trainer)
+        saved = {n.key: state for c in self._callbacks for n, state in c.take_resumed("train")}
+        if saved:
+            for loader, core in self._cores["train"].items():
+                core.load_state_dict(saved)
+                self._positions["train", loader] = samples_done(trainer)
+
+    def under_way(self) -> dict[Hashable, Any]:
+        """State by need of the training epoch under way, merged over all processes; one sync for all callbacks.
+
+        Empty between epochs; also, with a warning, where the other processes do not come to save: see
+        `everyone_comes`.
+        """
+        if self._saved is None:
+            self._saved = {}
+            cores = self._cores.get("train", {})
+            if cores and self._num_batches:
+                if everyone_comes(f"lwcallbacks/{self._num_runs}/{self._num_batches}"):
+                    self._saved = next(iter(snapshot(cores).values()))
+                else:
+                    self.warn_once(
+                        "lwcallbacks: one process saves a checkpoint alone, so this epoch's metrics are not in it"
+                    )
+        return self._saved
 
     def batch_start(self, module: LightningModule) -> None:
         """Listen to the module's forward calls until the end of the batch."""
@@ -156,6 +199,9 @@ class Hub:
             return
         self._batch_open = False
         self._calls.stop()
+        # Validation may give processes unlike numbers of batches; training does not.
+        self._num_batches += stage == "train"
+        self._saved = None
         self.step_values = StepValues({})
         if self.publisher is not None:
             _deliver(self.publisher, trainer)

@@ -79,6 +79,10 @@ class ScalarMetrics(StateCallback):
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         return {}
 
+    @property
+    def state_key(self) -> str:
+        return self._generate_state_key(metrics=sorted(self.metrics), stages=self.stages)
+
     def describe(self, stage: str) -> str:
         return f"ScalarMetrics({', '.join(self.metrics)})"
 

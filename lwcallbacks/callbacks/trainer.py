@@ -44,6 +44,16 @@ def loaders_of(trainer: Trainer, stage: str) -> list[Any]:
     return list(loaders) if isinstance(loaders, (list, tuple)) else [loaders]
 
 
+def samples_done(trainer: Trainer) -> int:
+    """How many samples of the epoch this process's training loader has given out before a resumed run goes on.
+
+    A loader that saves its own state goes on where it was; another one starts with its first sample again.
+    """
+    loader = trainer.train_dataloader
+    batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready if hasattr(loader, "load_state_dict") else 0
+    return batches * int(getattr(loader, "batch_size", None) or 0)
+
+
 def loader_suffix(trainer: Trainer, stage: str, loader: int) -> str:
     """What is appended to a key: nothing for the only loader of a stage."""
     return LOADER_SUFFIX.format(loader) if len(loaders_of(trainer, stage)) > 1 else ""

@@ -1,13 +1,15 @@
 """StateCore: what is remembered of a stage, by name; a step's values at step end, all samples' at epoch end.
 
-    core = StateCore({"loss": ExactMean(), "confusion": ConfusionCounts(10)})
-    step = core.step_end(loss=(losses,), confusion=(preds, targets))     # {"loss": ..., "confusion": ...} of this batch
-    epoch = core.epoch_end()                                             # one sync over all processes, then reset
+core = StateCore({"loss": ExactMean(), "confusion": ConfusionCounts(10)})
+step = core.step_end(loss=(losses,), confusion=(preds, targets))   # {"loss": ..., "confusion": ...} of this batch
+epoch = core.epoch_end()                                           # one sync over all processes, then reset
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -15,9 +17,13 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lwcallbacks.reductions.base import Reduction, State
-from lwcallbacks.state.sync import Bundle, Link, ReduceOp, UpdateError, current_link, run, synced
+from lwcallbacks.state.sync import Bundle, Link, ReduceOp, Request, UpdateError, current_link, run, synced
 
 Entry: TypeAlias = Reduction | Metric
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 class StepValues(Mapping[Hashable, Any]):
@@ -66,8 +72,9 @@ class StateCore:
         if isinstance(entry, Reduction):
             self._reductions[name] = entry
         elif isinstance(entry, Metric):
-            self._metrics[name] = entry.clone()
-            self._metrics[name].reset()
+            with torch.inference_mode(mode=False):  # else its states could not be updated outside of that mode
+                self._metrics[name] = entry.clone()
+                self._metrics[name].reset()
         else:
             raise TypeError(f"StateCore: {name!r} is a {type(entry).__name__}, expected a Reduction or a Metric")
 
@@ -95,7 +102,7 @@ class StateCore:
                 step[name] = self._update_reduction(name, args, valid, values)
             elif name in self._metrics:
                 value = self._update_metric(self._metrics[name], args, valid, values)
-                step[name] = lambda value=value: value
+                step[name] = partial(_same, value)
             else:
                 raise KeyError(f"StateCore: {name!r} is not registered; registered are {self.names}")
         return StepValues(step if values else {})
@@ -111,6 +118,8 @@ class StateCore:
                 self._states[name] = reduction.accumulate(state, *args, valid=valid)
                 return lambda: None
             lifted = reduction.lift(*args, valid=valid)
+            if state is not None:
+                state = _on_device_of(lifted, state)
             # The state is overwritten by later batches, so the first batch's is kept apart from its value.
             self._states[name] = (
                 {k: t.clone() for k, t in lifted.items()} if state is None else reduction.merge(state, lifted)
@@ -122,9 +131,9 @@ class StateCore:
         if valid is not None:
             args = tuple(a[valid] if isinstance(a, Tensor) and len(a) == len(valid) else a for a in args)
         device = next((a.device for a in args if isinstance(a, Tensor)), None)
-        if device is not None and device != metric.device:
-            metric.to(device)
         with torch.inference_mode(mode=False), torch.no_grad():
+            if device is not None and device != metric.device:
+                metric.to(device)
             if values:
                 return metric(*args)
             return metric.update(*args)
@@ -143,48 +152,121 @@ class StateCore:
         """
         return collect({None: self}, link)[0][None]
 
+    def state_dict(self, link: Link | None = None) -> dict[Hashable, dict[str, Any]]:
+        """What all processes have seen so far, merged, as CPU tensors and plain numbers by name.
+
+        Every process must call it, for it syncs; the states themselves stay as they are. It is the same on every
+        process, but for the payload of choices. A wrapper of other metrics is left out.
+
+        Raises:
+            UpdateError: on every process, where an update failed on any of them.
+        """
+        return snapshot({None: self}, link)[None]
+
+    def load_state_dict(self, state_dict: Mapping[Any, Mapping[str, Any]], link: Link | None = None) -> None:
+        """Go on from a `state_dict`, on any number of processes: process 0 takes it all, the others start empty.
+
+        Names that are not registered here are ignored; names that are missing start empty.
+        """
+        self.reset()
+        if (link or current_link()).rank:
+            return
+        with torch.inference_mode(mode=False):
+            for name, saved in state_dict.items():
+                if name in self._reductions:
+                    self._states[name] = {key: tensor.clone() for key, tensor in saved["state"].items()}
+                elif name in self._metrics:
+                    metric = self._metrics[name]
+                    for key, value in saved["state"].items():
+                        setattr(metric, key, [v.clone() for v in value] if isinstance(value, list) else value.clone())
+                    metric._update_count = saved["update_count"]
+
     def reset(self) -> None:
         """Forget all samples."""
         self._states.clear()
         self._failure = None
-        for metric in self._metrics.values():
-            metric.reset()
+        with torch.inference_mode(mode=False):
+            for metric in self._metrics.values():
+                metric.reset()
 
 
-def collect(
-    cores: Mapping[Any, StateCore], link: Link | None = None
-) -> tuple[dict[Any, dict[Hashable, Any]], list[tuple[Hashable, str]]]:
+@dataclass
+class _Merged:
+    """What all processes together hold of one core."""
+
+    states: dict[Hashable, State]
+    leaves: dict[Hashable, list[Tensor]]
+    counts: dict[Hashable, int]
+
+
+def _merging(cores: Mapping[Any, StateCore], rank: int, world_size: int) -> Generator[Request, Any, dict[Any, _Merged]]:
+    bundle = Bundle(failure=next((c._failure for c in cores.values() if c._failure), None))
+    for core in cores.values():
+        bundle.states += [(r, core._states.get(name) or r.empty()) for name, r in core._reductions.items()]
+        bundle.tensors += [leaf for metric in core._metrics.values() for leaf in _metric_leaves(metric)]
+        # Whether anyone updated decides what a metric computes: the count is summed with its states.
+        bundle.tensors += [(torch.tensor([m.update_count]), "sum") for m in core._metrics.values()]
+    merged = yield from synced(bundle, rank, world_size)
+    states, tensors = iter(merged.states), iter(merged.tensors)
+    return {
+        key: _Merged(
+            {name: next(states) for name in core._reductions},
+            {name: [next(tensors) for _ in _metric_leaves(metric)] for name, metric in core._metrics.items()},
+            {name: int(next(tensors)) for name in core._metrics},
+        )
+        for key, core in cores.items()
+    }
+
+
+Collected: TypeAlias = tuple[dict[Any, dict[Hashable, Any]], list[tuple[Hashable, str]]]
+
+
+def collect(cores: Mapping[Any, StateCore], link: Link | None = None) -> Collected:
     """End the epoch of several cores with one sync; also tell what their data held that could not be counted."""
     link = link or current_link()
-    bundle = Bundle(states=[], tensors=[], failure=next((c._failure for c in cores.values() if c._failure), None))
-    states: list[tuple[Reduction, State]] = []
-    tensors: list[tuple[Tensor, ReduceOp]] = []
-    for core in cores.values():
-        states += [(r, core._states.get(name) or r.empty()) for name, r in core._reductions.items()]
-        tensors += [leaf for metric in core._metrics.values() for leaf in _metric_leaves(metric)]
-        # Whether anyone updated decides what a metric computes: the count is summed with its states.
-        tensors += [(torch.tensor([m.update_count]), "sum") for m in core._metrics.values()]
-    bundle.states, bundle.tensors = states, tensors
+    collected: Collected = run(collecting(cores, link.rank, link.world_size), link)
+    return collected
+
+
+def collecting(cores: Mapping[Any, StateCore], rank: int, world_size: int) -> Generator[Request, Any, Collected]:
+    """`collect` as a coroutine of requests to the other processes."""
     try:
-        merged = run(synced(bundle, link.rank, link.world_size), link)
+        merged = yield from _merging(cores, rank, world_size)
         values: dict[Any, dict[Hashable, Any]] = {}
         problems: list[tuple[Hashable, str]] = []
-        merged_states, merged_tensors = iter(merged.states), iter(merged.tensors)
         for key, core in cores.items():
             values[key] = {}
             for name, reduction in core._reductions.items():
-                state = next(merged_states)
+                state = merged[key].states[name]
                 values[key][name] = reduction.value(state)
                 if problem := reduction.problems(state):
                     problems.append((name, problem))
-            leaves = {n: [next(merged_tensors) for _ in _metric_leaves(m)] for n, m in core._metrics.items()}
-            counts = [int(next(merged_tensors)) for _ in core._metrics]
-            for (name, metric), count in zip(core._metrics.items(), counts, strict=True):
-                values[key][name] = _metric_value(metric, leaves[name], count)
+            for name, metric in core._metrics.items():
+                values[key][name] = _metric_value(metric, merged[key].leaves[name], merged[key].counts[name])
         return values, problems
     finally:
         for core in cores.values():
             core.reset()
+
+
+def snapshot(cores: Mapping[Any, StateCore], link: Link | None = None) -> dict[Any, dict[Hashable, dict[str, Any]]]:
+    """`StateCore.state_dict` of several cores with one sync."""
+    link = link or current_link()
+    merged: dict[Any, _Merged] = run(_merging(cores, link.rank, link.world_size), link)
+    saved: dict[Any, dict[Hashable, dict[str, Any]]] = {}
+    for key, core in cores.items():
+        states = merged[key].states.items()
+        saved[key] = {name: {"state": {k: t.cpu().clone() for k, t in state.items()}} for name, state in states}
+        for name, metric in core._metrics.items():
+            state = _metric_state(metric, merged[key].leaves[name])
+            if state is not None:
+                saved[key][name] = {"state": state, "update_count": merged[key].counts[name]}
+    return saved
+
+
+def _on_device_of(other: State, state: State) -> State:
+    device = next(iter(other.values())).device
+    return {name: tensor.to(device) for name, tensor in state.items()}
 
 
 _REDUCE_FX: dict[Any, ReduceOp] = {}
@@ -210,6 +292,23 @@ def _metric_leaves(metric: Metric) -> list[tuple[Tensor, ReduceOp]]:
     return [(getattr(metric, name), op) for name, op in (_reduce_ops(metric) or {}).items()]
 
 
+def _metric_state(metric: Metric, leaves: list[Tensor]) -> dict[str, Any] | None:
+    """All processes' states of a metric on the CPU; None for a wrapper, whose states are other metrics' own."""
+    ops = _reduce_ops(metric)
+    if ops is not None:
+        return {name: leaf.cpu().clone() for name, leaf in zip(ops, leaves, strict=True)}
+    if any(isinstance(child, Metric) for child in metric.children()):
+        return None
+    with metric.sync_context(should_sync=True, should_unsync=True):
+        saved: dict[str, Any] = {}
+        for name, default in metric._defaults.items():
+            state = getattr(metric, name)
+            # A list of what each batch brought has become one tensor of it all by the sync.
+            parts = [part.cpu().clone() for part in (state if isinstance(state, list) else [state])]
+            saved[name] = parts if isinstance(default, list) else parts[0]
+        return saved
+
+
 def _metric_value(metric: Metric, leaves: list[Tensor], update_count: int) -> Any:
     """Compute from merged states, or let the metric sync itself where it could not join."""
     ops = _reduce_ops(metric)
@@ -225,4 +324,4 @@ def _metric_value(metric: Metric, leaves: list[Tensor], update_count: int) -> An
     return synced_metric.compute()
 
 
-__all__ = ["Entry", "StateCore", "StepValues", "UpdateError", "collect"]
+__all__ = ["Entry", "StateCore", "StepValues", "UpdateError", "collect", "collecting", "snapshot"]

@@ -1,12 +1,13 @@
 """A reduction as a torchmetrics.Metric, wherever one is accepted.
 
-    metric = ReductionMetric(ConfusionCounts(3))
-    metric.update(preds, targets)      # [N] labels or [N, C] scores, [N] labels
-    metric.compute()                   # int64 [C, C], rows are the truth
+metric = ReductionMetric(ConfusionCounts(3))
+metric.update(preds, targets)      # [N] labels or [N, C] scores, [N] labels
+metric.compute()                   # int64 [C, C], rows are the truth
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,8 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lwcallbacks.reductions.base import Reduction, State
-from lwcallbacks.state.sync import Bundle, current_link, run, synced
+from lwcallbacks.reductions.choice import PAYLOAD
+from lwcallbacks.state.sync import Bundle, Link, current_link, run, synced
 
 
 class ReductionMetric(Metric):
@@ -39,18 +41,34 @@ class ReductionMetric(Metric):
         super().__init__(**kwargs)
         self.reduction = reduction
         for name, tensor in reduction.empty().items():
-            self.add_state(name.replace(".", "__"), tensor, dist_reduce_fx=None, persistent=True)
+            self.add_state(name, tensor, dist_reduce_fx=None, persistent=True)
+        # MetricCollection lets metrics share one state if their states have equal names and, once, equal values. So
+        # the reduction is part of the names; and a checkpoint is not loaded into a metric of another reduction.
+        fingerprint = zlib.crc32(repr(reduction).encode())
+        self.add_state(f"of_{fingerprint:08x}", torch.zeros(0), dist_reduce_fx=None, persistent=True)
 
     def _state(self) -> State:
-        return {name.replace("__", "."): getattr(self, name) for name in self._defaults}
+        return _present({name: getattr(self, name) for name in self._defaults})
 
     def _set_state(self, state: State) -> None:
         for name, tensor in state.items():
-            attribute = name.replace(".", "__")
-            if attribute not in self._defaults:
-                # A choice learns its payload's shape from the first batch.
-                self.add_state(attribute, torch.zeros_like(tensor), dist_reduce_fx=None, persistent=True)
-            setattr(self, attribute, tensor)
+            if name not in self._defaults:
+                # A choice learns its payload's shape from the first batch. No rows stand for no payload.
+                self.add_state(name, tensor[:0], dist_reduce_fx=None, persistent=True)
+            setattr(self, name, tensor)
+        for name in self._defaults.keys() - state.keys():
+            # After a sync only process 0 has a payload.
+            setattr(self, name, getattr(self, name)[:0])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        saved = {name.removeprefix(prefix): t for name, t in state_dict.items() if name.startswith(prefix)}
+        for name in saved.keys() - self._defaults.keys():
+            if name.rpartition(".")[2].startswith(PAYLOAD):
+                self.add_state(name, saved[name][:0], dist_reduce_fx=None, persistent=True)
+        for name in self._defaults.keys() - saved.keys():
+            if name.rpartition(".")[2].startswith(PAYLOAD):
+                setattr(self, name, getattr(self, name)[:0])
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def update(self, *fields: Any, valid: Tensor | None = None) -> None:
         """Merge one batch; the arguments of `reduction.lift`."""
@@ -65,12 +83,14 @@ class ReductionMetric(Metric):
 
     def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
         # Called by `forward` and `merge_state` with the state that is to be merged into this one.
-        incoming = {name.replace("__", "."): tensor for name, tensor in incoming_state.items()}
-        self._set_state(self.reduction.merge(self._state(), incoming))
+        self._set_state(self.reduction.merge(self._state(), _present(incoming_state)))
 
     def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
+        # A `dist_sync_fn` that is a link can do more than gather; torchmetrics' own stands for the process group.
+        link = dist_sync_fn if isinstance(dist_sync_fn, Link) else None
         if dist_sync_fn is gather_all_tensors:
             link = current_link(process_group or self.process_group)
+        if link is not None:
             steps = synced(Bundle(states=[(self.reduction, self._state())]), link.rank, link.world_size)
             self._set_state(run(steps, link).states[0])
             return
@@ -80,3 +100,8 @@ class ReductionMetric(Metric):
         for state in states[1:]:
             merged = self.reduction.merge(merged, state)
         self._set_state(merged)
+
+
+def _present(state: State) -> State:
+    """Without the tensors that have no rows."""
+    return {name: tensor for name, tensor in state.items() if len(tensor)}

@@ -7,16 +7,18 @@ sent the answer. So the algorithm is written once, and runs over a torch process
 process at all (`Alone`), or over hundreds of simulated ones that move in lock step (`lwcallbacks.testing.World`).
 
 What is exchanged, in this order, whatever the data:
-1. one `AllReduce` for each (dtype, operation) that occurs; int64 sums always do, for they carry who failed;
-2. where a choice is registered: one `AllGather` of the keys and the shapes of the payload, then one `ToRoot` of the
+1. where ordinary metrics take part: one `AllReduce` of their shapes;
+2. one `AllReduce` for each (dtype, operation) that occurs; int64 sums always do, for they carry who failed;
+3. where a choice is registered: one `AllGather` of the keys and the shapes of the payload, then one `ToRoot` of the
    winners' payload.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -56,6 +58,7 @@ Request: TypeAlias = AllReduce | AllGather | ToRoot
 Steps: TypeAlias = Generator[Request, Any, Any]
 
 
+@runtime_checkable
 class Link(Protocol):
     """How one process reaches the others."""
 
@@ -73,8 +76,8 @@ class UpdateError(RuntimeError):
 class Bundle:
     """What one process brings to a sync."""
 
-    states: Sequence[tuple[Reduction, State]] = ()
-    tensors: Sequence[tuple[Tensor, ReduceOp]] = ()
+    states: list[tuple[Reduction, State]] = field(default_factory=list)
+    tensors: list[tuple[Tensor, ReduceOp]] = field(default_factory=list)
     """States of ordinary metrics, each reduced elementwise."""
     failure: str | None = None
 
@@ -98,7 +101,7 @@ def synced(bundle: Bundle, rank: int, world_size: int) -> Generator[Request, Any
     choices: list[tuple[Choice, State]] = []
     rebuild = [_plan(reduction, state, leaves, choices) for reduction, state in bundle.states]
     first_tensor = len(leaves)
-    leaves.extend(bundle.tensors)
+    leaves.extend((yield from _of_one_shape(bundle.tensors)) if bundle.tensors else [])
 
     failed = torch.zeros(world_size, dtype=torch.int64)
     failed[rank] = bundle.failure is not None
@@ -108,6 +111,20 @@ def synced(bundle: Bundle, rank: int, world_size: int) -> Generator[Request, Any
         yield from _fail_together(bundle.failure, reduced[-1].tolist())
     chosen = (yield from _choose(choices, rank)) if choices else []
     return Merged([build(reduced, chosen) for build in rebuild], reduced[first_tensor:-1])
+
+
+def _of_one_shape(
+    tensors: list[tuple[Tensor, ReduceOp]],
+) -> Generator[Request, Any, list[tuple[Tensor, ReduceOp]]]:
+    """Give each tensor the shape that it has elsewhere: some metrics start from a scalar and learn it from data."""
+    shapes = torch.zeros((len(tensors), 1 + MAX_DIMS), dtype=torch.int64)
+    for i, (tensor, _) in enumerate(tensors):
+        shapes[i, : 1 + tensor.ndim] = torch.tensor([tensor.ndim, *tensor.shape])
+    largest = yield AllReduce(shapes, "max")
+    return [
+        (tensor.expand(tuple(shape[1 : 1 + shape[0]])) if tensor.ndim < shape[0] else tensor, op)
+        for (tensor, op), shape in zip(tensors, largest.tolist(), strict=True)
+    ]
 
 
 Build: TypeAlias = Callable[[list[Tensor], list[State]], State]
@@ -199,20 +216,18 @@ def _fields(header: list[int]) -> list[tuple[torch.dtype, tuple[int, ...]]]:
 
 def _choose(choices: list[tuple[Choice, State]], rank: int) -> Generator[Request, Any, list[State]]:
     """Agree on the winners of each choice, then bring their payload to process 0."""
-    packed = [
-        torch.cat([state["key"].cpu(), state["id"].cpu(), _describe(choice, state)]) for choice, state in choices
-    ]
+    packed = [torch.cat([state["key"].cpu(), state["id"].cpu(), _describe(choice, state)]) for choice, state in choices]
     answers = yield AllGather(torch.cat(packed))
-    everyone = [answer.cpu().split([len(p) for p in packed]) for answer in answers]
+    everyone = torch.split(torch.stack(answers).cpu(), [len(p) for p in packed], dim=1)
 
     merged: list[State] = []
     sources: list[list[tuple[int, int]]] = []  # for each choice and place: who holds the payload, and where
     layouts: list[list[tuple[torch.dtype, tuple[int, ...]]]] = []
-    for i, (choice, _) in enumerate(choices):
+    for (choice, _), packs in zip(choices, everyone, strict=True):
         k = choice.k
-        keys = torch.cat([packs[i][:k] for packs in everyone])
-        ids = torch.cat([packs[i][k : 2 * k] for packs in everyone])
-        headers = {tuple(packs[i][2 * k :].tolist()) for packs in everyone} - {tuple([0] * (1 + MAX_FIELDS * _FIELD))}
+        keys, ids = packs[:, :k].reshape(-1), packs[:, k : 2 * k].reshape(-1)
+        # A header of nothing but zeros is that of a process that saw no payload.
+        headers = {tuple(header) for header in torch.unique(packs[:, 2 * k :], dim=0).tolist() if any(header)}
         if len(headers) > 1:
             shapes = sorted(str([shape for _, shape in _fields(list(h))]) for h in headers)
             raise UpdateError(f"{type(choice).__name__}: processes hold payloads of unlike shapes: {', '.join(shapes)}")
@@ -222,8 +237,7 @@ def _choose(choices: list[tuple[Choice, State]], rank: int) -> Generator[Request
         merged.append(choice.take({"key": keys, "id": ids}, torch.tensor(places)))
 
     # Every process knows who sends how much, so nothing is asked twice and nobody waits for an empty message.
-    world_size = len(everyone)
-    sizes = [0] * world_size
+    sizes = [0] * len(answers)
     mine = []
     for (_, state), source, layout in zip(choices, sources, layouts, strict=True):
         width = sum(_num_bytes(dtype, shape) for dtype, shape in layout)
@@ -328,6 +342,29 @@ class ProcessLink:
             if request.sizes[sender]:
                 dist.recv(received[sender], group_src=sender, group=self.group)
         return received
+
+
+def everyone_comes(occasion: str, timeout: float = 30.0) -> bool:
+    """Whether every process asks about the same occasion within `timeout` seconds; the same answer on all of them.
+
+    For what should be collective but may be called by one process alone, such as saving a checkpoint: instead of
+    waiting in a collective for processes that never come, the one that came goes on without. The processes meet in
+    the key-value store that the process group was made with. The last to arrive writes yes, one that is tired of
+    waiting writes no; whichever is written first is the answer.
+    """
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return True
+    store = dist.distributed_c10d._get_default_store()
+    arrived = store.add(f"{occasion}/arrived", 1)
+    answer = f"{occasion}/answer"
+    if arrived == dist.get_world_size():
+        store.compare_set(answer, "", "yes")
+    else:
+        try:
+            store.wait([answer], timedelta(seconds=timeout))
+        except RuntimeError:  # the store's own word for a time-out
+            store.compare_set(answer, "", "no")
+    return bool(store.get(answer) == b"yes")
 
 
 def current_link(group: Any = None) -> Link:

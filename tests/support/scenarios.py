@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
 import lwcallbacks as lw
 
-from .modules import CLASSES, Classifier, loader, trainer
+from .modules import CLASSES, Classifier, images, loader, trainer
 
 
 def validate(n: int, batch_size: int, root: str) -> dict[str, Any]:
@@ -35,6 +36,103 @@ def validate(n: int, batch_size: int, root: str) -> dict[str, Any]:
         "pixels": chosen.payload[0] if chosen.payload else None,
         "grid": grid.results["val"].ids,
     }
+
+
+class Resumable:
+    """Batches of 4 of the samples 0 to n - 1, dealt to the processes in turn; goes on where its state says.
+
+    Its length is the most that an epoch can have, with one process: Lightning fixes an epoch's number of batches before
+    it loads a loader's state, and without a length it would fetch one batch ahead of what the state says.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.data = images(n)
+        self.position = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.data) // 4)
+
+    def __iter__(self) -> Any:
+        rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        while self.position < len(self.data):
+            chunk = range(self.position, min(self.position + 4 * world_size, len(self.data)))
+            self.position = chunk.stop
+            indices = chunk[rank::world_size]
+            yield tuple(t[indices.start : indices.stop : indices.step] for t in self.data.tensors)
+        self.position = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.position = state["position"]
+
+
+class Fixed(Classifier):
+    """Trains without changing, so that what is counted does not depend on how training is split."""
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+class Stop(pl.Callback):
+    """Save after a number of batches and end the process's run there, as a kill would."""
+
+    def __init__(self, after: int, path: str) -> None:
+        self.after = after
+        self.path = path
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx + 1 == self.after:
+            trainer.save_checkpoint(self.path)
+            raise KeyboardInterrupt
+
+
+def train(n: int, root: str, checkpoint: str | None = None, stop_after: int | None = None) -> dict[str, Any]:
+    """One epoch over n samples with fixed weights: from a checkpoint, or until one is saved."""
+    torch.manual_seed(0)
+    matrix = lw.ConfusionMatrix(CLASSES, stages=("train",))
+    mosaic = lw.ImageMosaic(num_samples=4, stages=("train",))
+    metrics = lw.ScalarMetrics({"acc": MulticlassAccuracy(CLASSES, average="micro"), "auroc": MulticlassAUROC(CLASSES)})
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    callbacks = [matrix, mosaic, metrics]
+    if stop_after is not None:
+        callbacks.append(Stop(stop_after, f"{root}/stopped.ckpt"))
+    t = trainer(
+        callbacks=callbacks, devices=world_size, strategy="ddp" if world_size > 1 else "auto", default_root_dir=root
+    )
+    loader = Resumable(n)
+    try:
+        t.fit(Fixed(), loader, ckpt_path=checkpoint)
+    except (KeyboardInterrupt, SystemExit):
+        return {}
+    chosen = mosaic.results["train"]
+    return {
+        "matrix": matrix.results["train"],
+        "acc": metrics.results["train"]["acc"],
+        "auroc": metrics.results["train"]["auroc"],
+        "ids": chosen.ids,
+        "pixels": chosen.payload[0] if chosen.payload else None,
+    }
+
+
+def saves_alone() -> tuple[float, dict[str, Any]]:
+    """Process 0 alone asks everyone_comes, then both do; how long it took and the answers."""
+    import time
+
+    from lwcallbacks.state.sync import everyone_comes
+
+    dist.init_process_group("gloo")
+    start = time.monotonic()
+    answers = {}
+    if dist.get_rank() == 0:
+        answers["alone"] = everyone_comes("first", timeout=1.0)
+    answers["together"] = everyone_comes("second", timeout=20.0)
+    # The one that comes late to the first occasion is told what was decided.
+    answers["late"] = everyone_comes("first", timeout=20.0)
+    took = time.monotonic() - start
+    dist.destroy_process_group()
+    return took, answers
 
 
 def collectives_of_sync(states: int) -> list[tuple[str, str, tuple[int, ...]]]:

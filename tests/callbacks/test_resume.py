@@ -1,0 +1,58 @@
+"""A run that was stopped in the middle of an epoch ends with the bits of the uninterrupted one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import scenarios
+from support.modules import CLASSES
+from support.processes import run_processes
+
+from lwcallbacks.reductions import ConfusionCounts
+
+N = 50
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    [result] = run_processes(1, scenarios.train, N, str(tmp_path_factory.mktemp("whole")))
+    assert int(result["matrix"].sum()) == N
+    return result
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that two processes saved after three batches each, 24 of 50 samples."""
+    root = tmp_path_factory.mktemp("stopped")
+    run_processes(2, scenarios.train, N, str(root), None, 3)
+    return root / "stopped.ckpt"
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_resuming_on_any_number_of_processes(
+    world_size: int, stopped: Path, uninterrupted: Any, tmp_path: Path
+) -> None:
+    """Matrix, accuracy, a metric that keeps lists, the choice of samples and their pixels: equal to the bit."""
+    results = run_processes(world_size, scenarios.train, N, str(tmp_path), str(stopped))
+    for there in results:
+        for name in ("matrix", "acc", "auroc", "ids"):
+            assert torch.equal(there[name], uninterrupted[name]), name
+    assert torch.equal(results[0]["pixels"], uninterrupted["pixels"])
+
+
+def test_the_checkpoint_holds_plain_values_only(stopped: Path) -> None:
+    """It loads under weights_only, and holds the merged states of 24 samples."""
+    callbacks = torch.load(stopped, weights_only=True)["callbacks"]
+    [matrix] = [state for key, state in callbacks.items() if key.startswith("ConfusionMatrix")]
+    assert int(ConfusionCounts(CLASSES).value(matrix["counts"]["state"]).sum()) == 24
+
+
+def test_a_process_that_saves_alone_does_not_hang() -> None:
+    """It waits for a limited time and goes on without; whoever comes later hears the same answer."""
+    (took, first), (_, second) = run_processes(2, scenarios.saves_alone)
+    assert first == {"alone": False, "together": True, "late": False}
+    assert second == {"together": True, "late": False}
+    assert took < 15

@@ -1,0 +1,160 @@
+"""StateCore: a step's values, an epoch's values, one state per name, in a plain loop or anywhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torchmetrics import MaxMetric, MetricCollection
+from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
+from torchmetrics.regression import ExplainedVariance, MeanSquaredError
+
+import lwcallbacks as lw
+from lwcallbacks.reductions import ConfusionCounts, ExactMean, RandomSample
+from lwcallbacks.state.core import UpdateError, collecting
+from lwcallbacks.testing import World
+
+
+def batches(sizes: list[int], classes: int = 3) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(len(sizes))
+    return [
+        (torch.rand(n, classes, generator=generator), torch.randint(classes, (n,), generator=generator)) for n in sizes
+    ]
+
+
+def test_step_values_are_of_the_batch_and_epoch_values_of_all() -> None:
+    """The design's own example: a plain loop, no Trainer."""
+    core = lw.StateCore({"loss": ExactMean(), "confusion": ConfusionCounts(3)})
+    data = batches([4, 1, 7])
+    for preds, targets in data:
+        step = core.step_end(loss=(preds[:, 0],), confusion=(preds, targets))
+        assert step["loss"] == pytest.approx(float(preds[:, 0].double().mean()), abs=1e-12)
+        assert int(step["confusion"].sum()) == len(targets)
+    epoch = core.epoch_end()
+    everything = torch.cat([p[:, 0] for p, _ in data]).double()
+    assert epoch["loss"] == pytest.approx(float(everything.mean()), abs=1e-12)
+    assert int(epoch["confusion"].sum()) == 12
+
+
+def test_a_step_value_that_is_read_late_is_still_of_its_batch() -> None:
+    """Later batches, updated in place or not, do not change it."""
+    core = lw.StateCore({"mean": ExactMean()})
+    first = core.step_end(mean=(torch.tensor([1.0]),))
+    core.update({"mean": (torch.tensor([5.0]),)}, values=False)
+    second = core.step_end(mean=(torch.tensor([9.0]),))
+    assert (first["mean"], second["mean"], core.epoch_end()["mean"]) == (1.0, 9.0, 5.0)
+
+
+def test_epoch_end_resets() -> None:
+    """The next epoch starts with nothing."""
+    core = lw.StateCore({"mean": ExactMean(), "top": MaxMetric()})
+    core.step_end(mean=(torch.tensor([4.0]),), top=(torch.tensor(4.0),))
+    core.epoch_end()
+    core.step_end(mean=(torch.tensor([2.0]),), top=(torch.tensor(2.0),))
+    assert core.epoch_end() == {"mean": 2.0, "top": torch.tensor(2.0)}
+
+
+def test_valid_leaves_samples_out_of_reductions_and_of_ordinary_metrics() -> None:
+    """The same as if they had not been there."""
+    preds, targets = batches([6])[0]
+    valid = torch.tensor([True, False, True, True, False, True])
+
+    def values(p: torch.Tensor, t: torch.Tensor, **kwargs: Any) -> dict[Any, Any]:
+        core = lw.StateCore({"c": ConfusionCounts(3), "acc": MulticlassAccuracy(3)})
+        core.step_end(c=(p, t), acc=(p, t), **kwargs)
+        return core.epoch_end()
+
+    masked, removed = values(preds, targets, valid=valid), values(preds[valid], targets[valid])
+    assert torch.equal(masked["c"], removed["c"])
+    assert torch.equal(masked["acc"], removed["acc"])
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_states_cross_inference_mode(inside: bool) -> None:
+    """Registered and first updated in inference mode or out of it, then updated and reset on the other side."""
+    preds, targets = batches([6])[0]
+    with torch.inference_mode(mode=inside):
+        core = lw.StateCore({"c": ConfusionCounts(3), "acc": MulticlassAccuracy(3)})
+        core.step_end(c=(preds, targets), acc=(preds, targets))
+    with torch.inference_mode(mode=not inside):
+        core.update({"c": (preds, targets), "acc": (preds, targets)}, values=False)
+        assert int(core.epoch_end()["c"].sum()) == 12
+        core.step_end(c=(preds, targets), acc=(preds, targets))
+    assert int(core.epoch_end()["c"].sum()) == 6
+
+
+def test_names_are_taken_once_and_must_be_known() -> None:
+    """Both mistakes name the name."""
+    core = lw.StateCore({"mean": ExactMean()})
+    with pytest.raises(ValueError, match="'mean' is registered already"):
+        core.register("mean", ExactMean())
+    with pytest.raises(KeyError, match=r"'median' is not registered; registered are \['mean'\]"):
+        core.step_end(median=(torch.ones(2),))
+    with pytest.raises(TypeError, match="'all' is a MetricCollection, expected a Reduction or a Metric"):
+        core.register("all", MetricCollection([MeanSquaredError()]))
+
+
+def test_a_state_dict_goes_on_where_it_was() -> None:
+    """Plain values under weights_only; half an epoch before, half after."""
+    core, again = (
+        lw.StateCore(
+            {"c": ConfusionCounts(3), "acc": MulticlassAccuracy(3), "roc": BinaryAUROC(), "s": RandomSample(2)}
+        )
+        for _ in range(2)
+    )
+
+    def step(core: lw.StateCore, preds: torch.Tensor, targets: torch.Tensor) -> None:
+        binary = (preds[:, 0], (targets == 0).long())
+        core.step_end(c=(preds, targets), acc=(preds, targets), roc=binary, s=(torch.arange(len(preds)), preds))
+
+    data = batches([5, 6])
+    step(core, *data[0])
+    torch.save(core.state_dict(), "state.pt")
+    again.load_state_dict(torch.load("state.pt", weights_only=True))
+    for c in (core, again):
+        step(c, *data[1])
+    expected, found = core.epoch_end(), again.epoch_end()
+    for name in ("c", "acc", "roc"):
+        assert torch.equal(expected[name], found[name]), name
+    assert torch.equal(expected["s"].payload[0], found["s"].payload[0])
+
+
+def in_a_world(size: int, make: Any, shards: list[list[tuple[Any, ...]]], name: str = "m") -> list[Any]:
+    """The epoch's value on each of `size` simulated processes, from one StateCore on each."""
+    cores = [lw.StateCore({name: make()}) for _ in range(size)]
+    for core, shard in zip(cores, shards, strict=True):
+        for args in shard:
+            core.update({name: args}, values=False)
+    world = World(size)
+    collected = world.run(lambda rank: collecting({0: cores[rank]}, rank, size))
+    return [values[0][name] for values, _ in collected]
+
+
+def test_an_ordinary_metric_joins_the_one_sync() -> None:
+    """Its value over uneven shares, one of them empty, is that of one process over everything."""
+    data = batches([4, 2, 9])
+    alone = MulticlassAccuracy(3, average="micro")
+    for batch in data:
+        alone.update(*batch)
+    shards = [[data[0], data[2]], [], [data[1]]]
+    for value in in_a_world(3, lambda: MulticlassAccuracy(3, average="micro"), shards):
+        assert torch.equal(value, alone.compute())
+
+
+def test_a_metric_that_learns_its_shape_from_data_joins_too() -> None:
+    """ExplainedVariance starts from scalars; a process without data must not bring another shape."""
+    generator = torch.Generator().manual_seed(0)
+    preds, target = torch.rand(8, 2, generator=generator), torch.rand(8, 2, generator=generator)
+    alone = ExplainedVariance(multioutput="raw_values")
+    alone.update(preds, target)
+    for value in in_a_world(2, lambda: ExplainedVariance(multioutput="raw_values"), [[], [(preds, target)]]):
+        torch.testing.assert_close(value, alone.compute())
+
+
+def test_a_failed_update_is_raised_by_all() -> None:
+    """Each of three simulated processes gets the same error, and the states are reset."""
+    cores = [lw.StateCore({"mean": ExactMean()}) for _ in range(3)]
+    cores[2].fail(RuntimeError("out of memory"))
+    with pytest.raises(UpdateError, match="on 1 of 3 processes; process 2: RuntimeError: out of memory"):
+        World(3).run(lambda rank: collecting({0: cores[rank]}, rank, 3))
