@@ -1,0 +1,71 @@
+"""No batch hook of ours waits for the device: training goes on issuing work while earlier work still runs."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+from support.modules import CLASSES, Classifier, images, loader, trainer
+from torch.utils.data import DataLoader
+from torchmetrics.classification import MulticlassAccuracy
+
+import lwcallbacks as lw
+from lwcallbacks.testing import HostSync, forbid_host_sync
+
+BATCH_HOOKS = (
+    "on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end",
+    "on_validation_batch_start", "on_validation_batch_end",
+)  # fmt: skip
+
+
+def around(callbacks: list[pl.Callback]) -> list[pl.Callback]:
+    """The callbacks, with a guard before and behind them: waiting is forbidden in their batch hooks, and only there."""
+    stack = ExitStack()
+
+    def enter(*args: Any, **kwargs: Any) -> None:
+        stack.enter_context(forbid_host_sync())
+
+    def leave(*args: Any, **kwargs: Any) -> None:
+        guarded.append(1)
+        stack.close()
+
+    guarded: list[int] = []
+    before, behind = pl.Callback(), pl.Callback()
+    for hook in BATCH_HOOKS:
+        setattr(before, hook, enter)
+        setattr(behind, hook, leave)
+    behind.guarded = guarded  # type: ignore[attr-defined]
+    return [before, *callbacks, behind]
+
+
+@pytest.mark.parametrize("shuffle", [False, True], ids=["in order", "shuffled"])
+def test_no_batch_hook_waits(shuffle: bool) -> None:
+    """All callbacks on training and validation; samples known by position or, where shuffled, by content."""
+    callbacks = around(
+        [
+            # A metric that checks its arguments looks at their values; this one is told not to.
+            lw.ScalarMetrics({"acc": MulticlassAccuracy(CLASSES, average="micro", validate_args=False)}),
+            lw.ConfusionMatrix(CLASSES, stages=("train", "val")),
+            lw.ImageMosaic(4, stages=("train", "val")),
+            lw.PredictionGrid(4, stages=("train", "val")),
+            lw.GradientHistogram(3),
+        ]
+    )
+    data = DataLoader(images(40), 8, shuffle=shuffle)
+    trainer(callbacks=callbacks, log_every_n_steps=100).fit(Classifier(), data, loader())
+    assert len(callbacks[-1].guarded) == 5 * 3 + 5 * 2
+
+
+def test_the_guard_sees_a_wait() -> None:
+    """A callback that reads one number in a batch hook is caught."""
+
+    class Reads(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            with pytest.raises(HostSync, match="item"):
+                outputs["loss"].item()
+
+    callbacks = around([Reads()])
+    trainer(callbacks=callbacks).fit(Classifier(), loader(), loader())
+    assert callbacks[-1].guarded
