@@ -36,7 +36,7 @@ def test_metrics_of_unlike_reductions_never_share_a_state() -> None:
 def test_a_checkpoint_of_another_reduction_is_refused() -> None:
     """Rather than read as if it were of this one."""
     saved = ReductionMetric(ConfusionCounts(3)).state_dict()
-    with pytest.raises(RuntimeError, match="Missing key|Unexpected key"):
+    with pytest.raises(RuntimeError, match=r"Missing key|Unexpected key"):
         ReductionMetric(ConfusionCounts(3, ignore_index=1)).load_state_dict(saved)
 
 

@@ -1,4 +1,4 @@
-"""Every reduction, with a strategy for the fields of its `lift`: odd floats, labels out of range, ties, repeated ids."""
+"""Every reduction, with a strategy for its fields: odd floats, labels out of range, ties, repeated ids."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lwcallbacks.reductions import (
 from lwcallbacks.testing import floats32, tensors
 
 # So many for each law and each entry below; for the long run LWCALLBACKS_EXAMPLES is 10,000.
-EXAMPLES = int(os.environ.get("LWCALLBACKS_EXAMPLES", "15"))
+EXAMPLES = int(os.environ.get("LWCALLBACKS_EXAMPLES", "12"))
 SIZES = st.integers(0, 9)
 
 

@@ -135,35 +135,92 @@ def saves_alone() -> tuple[float, dict[str, Any]]:
     return took, answers
 
 
-def collectives_of_sync(states: int) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Sync that many states, and list the collectives that this process took part in."""
-    from lwcallbacks.reductions import ConfusionCounts, ExactMean, Extrema, RandomSample
+Call = tuple[str, str, tuple[int, ...]]
 
-    dist.init_process_group("gloo")
-    calls: list[tuple[str, str, tuple[int, ...]]] = []
-    originals = {name: getattr(dist, name) for name in ("all_reduce", "all_gather", "send", "recv", "barrier")}
 
-    def recorded(name: str) -> Any:
+def recording() -> list[Call]:
+    """From now on, list each collective that this process takes part in: operation, dtype and shape."""
+    calls: list[Call] = []
+    names = ("all_reduce", "all_gather", "all_gather_into_tensor", "broadcast", "gather", "reduce", "send", "recv")
+
+    def recorded(name: str, original: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
             tensor = args[0][0] if isinstance(args[0], list) else args[0]
             calls.append((name, str(tensor.dtype), tuple(tensor.shape)))
-            return originals[name](*args, **kwargs)
+            return original(*args, **kwargs)
 
         return call
 
-    for name in originals:
-        setattr(dist, name, recorded(name))
-    rank = dist.get_rank()
+    for name in names:
+        setattr(dist, name, recorded(name, getattr(dist, name)))
+    barrier = dist.barrier
+    dist.barrier = lambda *args, **kwargs: (calls.append(("barrier", "", ())), barrier(*args, **kwargs))[1]
+    return calls
+
+
+def collectives_of_sync(states: int) -> list[Call]:
+    """Sync that many states, where process 0 saw no data at all."""
+    from lwcallbacks.reductions import ConfusionCounts, ExactMean, Extrema, RandomSample
+
+    dist.init_process_group("gloo")
+    calls = recording()
     core = lw.StateCore({"sample": RandomSample(3)})
     for i in range(states):
         core.register(f"c{i}", ConfusionCounts(3))
         core.register(f"m{i}", ExactMean())
         core.register(f"e{i}", Extrema())
-    if rank:  # process 0 sees no data at all
-        core.update({"sample": (torch.arange(rank, 9, 3), torch.rand(3)[: len(torch.arange(rank, 9, 3))])})
+    if rank := dist.get_rank():
+        ids = torch.arange(rank, 9, 3)
+        core.update({"sample": (ids, ids + 0.5)})
     core.epoch_end()
     dist.destroy_process_group()
     return calls
+
+
+def collectives_of_fit(root: str, logger: str, order: int, n: int) -> tuple[list[Call], torch.Tensor]:
+    """Fit and validate under DDP, with the callbacks in one of several orders; n validation samples."""
+    from itertools import islice, permutations
+
+    from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+    torch.manual_seed(0)
+    callbacks = [
+        lw.ScalarMetrics({"acc": MulticlassAccuracy(CLASSES), "auroc": MulticlassAUROC(CLASSES)}),
+        matrix := lw.ConfusionMatrix(CLASSES, stages=("train", "val")),
+        lw.ImageMosaic(num_samples=4),
+        lw.PredictionGrid(num_samples=4),
+        lw.GradientHistogram(2),
+    ]
+    callbacks = list(next(islice(permutations(callbacks), order, None)))
+    loggers = {"none": False, "csv": CSVLogger(root), "several": [CSVLogger(root), TensorBoardLogger(root)]}
+    world_size = int(os.environ["WORLD_SIZE"])
+    calls = recording()
+    t = trainer(
+        callbacks=callbacks, devices=world_size, strategy="ddp", default_root_dir=root, logger=loggers[logger],
+        log_every_n_steps=1, num_sanity_val_steps=1,
+    )  # fmt: skip
+    t.fit(Classifier(), loader(40, 4), loader(n, 4))
+    return calls, matrix.results["val"]
+
+
+def uneven_shares(shares: list[list[int]]) -> dict[str, Any]:
+    """Each process counts and chooses among samples of its own, possibly none; the values that it gets."""
+    from lwcallbacks.reductions import ConfusionCounts, ExactMean, TopK
+
+    dist.init_process_group("gloo")
+    core = lw.StateCore(
+        {"c": ConfusionCounts(CLASSES), "m": ExactMean(), "t": TopK(3), "a": MulticlassAccuracy(CLASSES)}
+    )
+    x, y = images(40).tensors
+    for i in shares[dist.get_rank()]:
+        preds = x[i : i + 1, 0, 0, :CLASSES]
+        score, label = preds[:, 0], y[i : i + 1]
+        core.update({"c": (preds, label), "m": (score,), "t": (score, torch.tensor([i]), preds), "a": (preds, label)})
+    values = core.epoch_end()
+    dist.destroy_process_group()
+    return {
+        "c": values["c"], "m": values["m"], "a": values["a"], "ids": values["t"].ids, "payload": values["t"].payload
+    }  # fmt: skip
 
 
 def one_fails() -> str:

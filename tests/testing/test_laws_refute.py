@@ -1,0 +1,648 @@
+"""The kit refutes wrong metrics, each by the law that it breaks and in words, and accepts right ones."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import strategies as st
+from hypothesis.errors import InvalidArgument
+from torch import Tensor
+from torchmetrics import CatMetric, MaxMetric, MeanMetric, Metric, MetricCollection, MinMaxMetric, SumMetric
+from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassConfusionMatrix
+from torchmetrics.regression import MeanSquaredError
+
+from lwcallbacks import ReductionMetric
+from lwcallbacks.reductions import ConfusionCounts, ExactMean, ExactSum, Extrema, TopK
+from lwcallbacks.reductions.base import Scatter, Slots, State
+from lwcallbacks.testing import (
+    METRIC_LAWS,
+    REDUCTION_LAWS,
+    LawViolation,
+    check_metric,
+    check_reduction,
+    examine_metric,
+    examine_reduction,
+    floats32,
+    labelled_batches,
+    tensors,
+    violations_of_metric,
+)
+
+HERE = [law for law in METRIC_LAWS if law != "device"]  # tests/testing/test_sim_device.py has a device
+BATCHES = labelled_batches(num_classes=3)
+
+
+def numbers(**options: Any) -> st.SearchStrategy[list[tuple[Tensor]]]:
+    """Batches of whole numbers as floats: their sums are exact."""
+    values = st.integers(1, 4).flatmap(lambda n: tensors(n, torch.int64, **options)).map(Tensor.float)
+    return st.lists(st.tuples(values), min_size=1, max_size=4)
+
+
+NUMBERS = numbers(max_value=7)
+
+
+class Total(Metric):
+    """A right metric: the sum of what it is given. The wrong ones below change a line of it."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, x: Tensor) -> None:
+        self.total += x.sum()
+
+    def compute(self) -> Tensor:
+        return self.total
+
+
+class MeanOfBatchMeans(Metric):
+    """What `on_epoch=True` with unequal batches would be, if nobody weighted them."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("means", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("batches", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, x: Tensor) -> None:
+        self.means += x.mean()
+        self.batches += 1
+
+    def compute(self) -> Tensor:
+        return self.means / self.batches
+
+
+class MeanOfShares(Metric):
+    """Right on one process; on several, a mean of means: 'mean' does not know how much each process saw."""
+
+    full_state_update = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("mean", torch.tensor(0.0), dist_reduce_fx="mean")
+        self.add_state("seen", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, x: Tensor) -> None:
+        self.seen += len(x)
+        self.mean = (self.mean * (self.seen - len(x)) + x.sum()) / self.seen
+
+    def compute(self) -> Tensor:
+        return self.mean
+
+
+class Last(Metric):
+    """Keeps everything, and looks at where it stands."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("seen", [], dist_reduce_fx="cat")
+
+    def update(self, x: Tensor) -> None:
+        self.seen.append(x)
+
+    def compute(self) -> Tensor:
+        seen = torch.cat(self.seen) if isinstance(self.seen, list) else self.seen
+        return seen[-1]
+
+
+class Labels(Last):
+    """Keeps integers in a list: a process without any sends an empty tensor of floats."""
+
+    def compute(self) -> Tensor:
+        seen = torch.cat(self.seen) if isinstance(self.seen, list) else self.seen
+        return seen.sum()
+
+
+class Restless(Total):
+    """Rescales its state whenever it is looked at."""
+
+    def compute(self) -> Tensor:
+        self.total = self.total * 2
+        return self.total
+
+
+class RunningStep(Total):
+    """Returns the epoch so far where the step's value is asked for."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.update(x)
+        self._computed = None
+        return self.compute()
+
+
+class Increments(Total):
+    """Looks at its own state in `update`, and says that it does not."""
+
+    def update(self, x: Tensor) -> None:
+        self.total = torch.maximum(self.total + 1, x.max())
+
+
+class Clamped(Total):
+    """Saves an allocation."""
+
+    def update(self, x: Tensor) -> None:
+        self.total += x.clamp_(max=5).sum()
+
+
+class Remembers(Total):
+    """Counts in an attribute that is no state: nobody resets it."""
+
+    seen = 0
+
+    def update(self, x: Tensor) -> None:
+        self.seen += len(x)
+        self.total += x.sum()
+
+    def compute(self) -> Tensor:
+        return self.total / self.seen
+
+
+class Resets(Remembers):
+    """The same, with a reset: a checkpoint and other processes still do not know it."""
+
+    def reset(self) -> None:
+        super().reset()
+        self.seen = 0
+
+
+class Shallow(Total):
+    """Copies itself without its tensors."""
+
+    def __deepcopy__(self, memo: Any) -> Shallow:
+        new = copy.copy(self)
+        new.__setstate__(self.__getstate__())
+        return new
+
+
+class Unpicklable(Total):
+    """Holds a function of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transform = lambda x: x
+
+    def __deepcopy__(self, memo: Any) -> Unpicklable:
+        new = Unpicklable()
+        new.total = self.total.clone()
+        new._update_count = self._update_count
+        new.compute_with_cache = self.compute_with_cache
+        return new
+
+
+class Reads(Total):
+    """Asks for the value of every batch."""
+
+    def update(self, x: Tensor) -> None:
+        self.total += x.sum().item()
+
+
+class Forgets(Total):
+    """Takes the other's data and drops its own."""
+
+    def merge_state(self, incoming_state: Any) -> None:
+        self.total = incoming_state.total.clone()
+
+
+class MergedMeans(Metric):
+    """What torchmetrics does to a 'mean' state: it is weighted by the number of updates of one of the two."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("mean", torch.tensor(0.0), dist_reduce_fx="mean")
+        self.add_state("batches", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, x: Tensor) -> None:
+        self.batches += 1
+        self.mean = self.mean + (x.mean() - self.mean) / self.batches
+
+    def compute(self) -> Tensor:
+        return self.mean
+
+
+class Tokens(Metric):
+    """Counts tokens in float32: from 2**24 on, adding one changes nothing."""
+
+    full_state_update = False
+
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.add_state("tokens", torch.zeros((), dtype=dtype), dist_reduce_fx="sum")
+
+    def update(self, lengths: Tensor) -> None:
+        self.tokens += lengths.sum()
+
+    def compute(self) -> Tensor:
+        return self.tokens
+
+
+LENGTHS = tensors(3, torch.int64, min_value=2**24 - 1, max_value=2**24 + 1)
+LONG = st.lists(st.tuples(LENGTHS), min_size=1, max_size=3)
+POSITIVE = numbers(min_value=1, max_value=3)
+
+# What is wrong, the metric, its batches, the law that is about it, and others that it breaks thereby.
+WRONG: dict[str, tuple[Callable[[], Metric], st.SearchStrategy[Any], str, set[str]]] = {
+    "a mean of batch means": (MeanOfBatchMeans, NUMBERS, "batch_size", set()),
+    "a mean over processes of unequal shares": (
+        MeanOfShares,
+        NUMBERS.map(lambda batches: [(x.repeat(4)[:4],) for (x,) in batches[:2]]),  # a running mean that is exact
+        "shards",
+        {"empty_process"},
+    ),
+    "a value that depends on order": (Last, NUMBERS, "order", {"merge_state"}),
+    "a list of integers": (Labels, NUMBERS.map(lambda batches: [(x.long(),) for (x,) in batches]), "empty_process", set()),
+    "a float32 counter beyond 2**24": (Tokens, LONG, "batch_size", {"order", "shards", "merge_state", "forward_accumulates"}),
+    "compute changes the state": (Restless, POSITIVE, "compute_is_pure", set(HERE)),
+    "forward gives the epoch so far": (RunningStep, NUMBERS, "step_value", set()),
+    "update looks at the state": (Increments, NUMBERS, "forward_accumulates", set(HERE)),
+    "a mean merged by merge_state": (MergedMeans, POSITIVE, "merge_state", set(HERE)),
+    "a merge that forgets": (Forgets, POSITIVE, "merge_state", set()),
+    "update writes into the batch": (Clamped, NUMBERS, "inputs_unchanged", set()),
+    "a count that is no state": (Remembers, POSITIVE, "reset", set(HERE)),
+    "a count that no checkpoint has": (Resets, POSITIVE, "state_dict_round_trip", set(HERE) - {"reset"}),
+    "a clone that shares": (Shallow, POSITIVE, "clone_is_independent", set()),
+    "a lambda inside": (Unpicklable, NUMBERS, "pickle_round_trip", set()),
+    "a value read in every update": (Reads, NUMBERS, "no_host_wait", set()),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_metric_is_refuted(name: str) -> None:
+    """By the law that is about its fault, and by no law that is not."""
+    factory, batches, law, others = WRONG[name]
+    found = violations_of_metric(factory, batches, laws=HERE, examples=25)
+    assert law in found
+    assert set(found) <= {law} | others
+
+
+def test_each_law_of_metrics_refutes_something() -> None:
+    """No law is there that never fails."""
+    assert {law for _, _, law, _ in WRONG.values()} == set(HERE)
+
+
+def test_a_failure_says_which_law_what_it_means_and_the_smallest_example() -> None:
+    """The whole message, as a user gets it."""
+    with pytest.raises(LawViolation) as failure:
+        check_metric(MeanOfBatchMeans, NUMBERS)
+    assert str(failure.value) == """\
+MeanOfBatchMeans(): law batch_size is broken: the value of an epoch depends on the batch size: \
+with another batch_size you report another value
+  found: in these batches, and all in one: 0.5 and 0.3333333432674408
+  smallest example found:
+    batches = [(float32 [0.0],), (float32 [0.0, 1.0],)]"""
+
+
+RIGHT: dict[str, tuple[Callable[[], Any], st.SearchStrategy[Any]]] = {
+    "micro accuracy": (lambda: MulticlassAccuracy(3, average="micro"), BATCHES),
+    "macro accuracy": (lambda: MulticlassAccuracy(3), BATCHES),
+    "confusion matrix": (lambda: MulticlassConfusionMatrix(3), labelled_batches(3, scores=False)),
+    "maximum": (MaxMetric, NUMBERS),
+    "integer sum": (SumMetric, NUMBERS),
+    "mean of integers": (MeanMetric, NUMBERS),
+    "an int64 counter": (lambda: Tokens(torch.int64), LONG),
+    "a right sum": (Total, NUMBERS),
+    "our own": (lambda: ReductionMetric(ConfusionCounts(3)), labelled_batches(3, out_of_range=True)),
+    "our mean of any floats": (lambda: ReductionMetric(ExactMean()), st.lists(st.tuples(floats32(3)), min_size=1)),
+    "a collection": (
+        lambda: MetricCollection({"a": MulticlassAccuracy(3), "b": MulticlassConfusionMatrix(3)}),
+        BATCHES,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_metric_is_accepted(name: str) -> None:
+    """By every law about values."""
+    factory, batches = RIGHT[name]
+    check_metric(factory, batches, examples=25)
+
+
+def test_float_sums_are_close_but_not_equal() -> None:
+    """Exactness tells them apart from integers; a tolerance accepts what rounding alone does."""
+    errors = st.lists(st.tuples(*[tensors(3, nan=False, infinite=False, huge=False)] * 2), min_size=1, max_size=3)
+    found = violations_of_metric(MeanSquaredError, errors, laws=["batch_size", "shards"], examples=100)
+    assert "batch_size" in found
+    check_metric(MeanSquaredError, errors, exact=False, atol=1e-6, rtol=1e-5, laws=["batch_size", "shards"])
+
+
+def test_a_tolerance_and_exactness_exclude_each_other() -> None:
+    """The error says what to write."""
+    with pytest.raises(ValueError, match="exact=False, expected atol=1e-6, or rtol="):
+        check_metric(Total, NUMBERS, exact=False)
+    with pytest.raises(ValueError, match="exact=True, expected no atol and rtol"):
+        check_metric(Total, NUMBERS, atol=1e-6)
+
+
+def test_laws_are_chosen_by_name() -> None:
+    """Only those are tried; those about speed only if they are named; an unknown one is an error."""
+    check_metric(MeanOfBatchMeans, NUMBERS, laws=["order", "shards"])
+    check_metric(Reads, NUMBERS, examples=3)
+    with pytest.raises(LawViolation, match="law no_host_wait is broken"):
+        check_metric(Reads, NUMBERS, laws=["no_host_wait"])
+    with pytest.raises(ValueError, match=r"laws: \['batchsize'\] are unknown, expected some of \['batch_size', "):
+        check_metric(Total, NUMBERS, laws=["batchsize"])
+
+
+def test_what_does_not_apply_is_told() -> None:
+    """Rather than counted as kept: no samples to cut, no merging of metrics that need their whole state."""
+    scalars = st.lists(st.tuples(st.floats(0, 1)), min_size=1, max_size=3)
+    findings = examine_metric(MaxMetric, scalars, examples=5)
+    assert findings["batch_size"].outcome == "not applicable"
+    assert "neither a tensor with a dimension of samples nor a list" in findings["batch_size"].message
+    assert findings["merge_state"].outcome == "not applicable"
+    assert findings["device"].outcome == "not applicable"
+    assert findings["order"].outcome == "kept"
+    assert findings["shards"].outcome == "kept"
+
+
+def test_samples_may_be_strings_in_lists() -> None:
+    """Arguments of text metrics are cut and joined like tensors."""
+
+    class Words(Total):
+        def update(self, texts: list[str]) -> None:  # type: ignore[override]
+            self.total += sum(len(text.split()) for text in texts)
+
+    texts = st.lists(st.tuples(st.lists(st.sampled_from(["", "a", "a b"]), min_size=1)), min_size=1, max_size=3)
+    check_metric(Words, texts, examples=25, laws=["batch_size", "order", "shards", "inputs_unchanged"])
+
+
+def test_wrappers_are_examined_as_a_whole() -> None:
+    """A running minimum over epochs is no value of the samples: torchmetrics' MinMaxMetric."""
+    found = violations_of_metric(lambda: MinMaxMetric(MeanMetric()), NUMBERS, laws=["compute_is_pure"], examples=25)
+    assert "computed in between, and only at the end" in found["compute_is_pure"]
+
+
+def test_scores_that_leave_the_unit_interval_in_one_batch_only() -> None:
+    """torchmetrics takes a batch for logits if any of its scores is no probability: AUROC depends on the batch size."""
+    batches = labelled_batches(3).map(lambda batches: [(preds * 1.5, targets) for preds, targets in batches])
+    with pytest.raises(LawViolation, match="law batch_size is broken"):
+        check_metric(lambda: MulticlassAUROC(3, thresholds=5), batches, laws=["batch_size"])
+
+
+def test_a_metric_that_is_not_deterministic_is_refuted() -> None:
+    """Another result for the same example is told as such."""
+
+    class Dice(Total):
+        calls = 0
+
+        def compute(self) -> Tensor:
+            Dice.calls += 1
+            return torch.tensor(float(Dice.calls % 97))
+
+    assert "batch_size" in violations_of_metric(Dice, NUMBERS, laws=["batch_size"], examples=5)
+
+
+def test_a_strategy_that_fails_is_an_error_of_its_own() -> None:
+    """Not a fault of the metric."""
+    with pytest.raises(InvalidArgument):
+        check_metric(Total, st.lists(st.tuples(floats32(3)), min_size=3, max_size=2))
+
+
+def test_examples_are_the_same_each_time_unless_seeded() -> None:
+    """A failure in CI is a failure here; another seed draws others."""
+    drawn: list[list[str]] = []
+    batches = NUMBERS.map(lambda value: drawn[-1].append(str(value)) or value)
+    for seed in (None, None, 1, 1, 2):
+        drawn.append([])
+        check_metric(Total, batches, laws=["order"], examples=10, seed=seed)
+    assert drawn[0] == drawn[1] != drawn[2] == drawn[3] != drawn[4]
+
+
+# Reductions
+
+
+class Biased(ExactSum):
+    """An identity that is none."""
+
+    def empty(self) -> State:
+        return {"sums": super().empty()["sums"] + 1}
+
+
+class First(ExactSum):
+    """Keeps the first that it hears of."""
+
+    def merge(self, a: State, b: State) -> State:
+        return {"sums": torch.where(a["sums"] != 0, a["sums"], b["sums"])}
+
+
+class FloatSum(ExactSum):
+    """What every framework does: float32 addition is commutative, and not associative."""
+
+    @property
+    def slots(self) -> Mapping[str, Slots]:
+        return {"sums": Slots(1)}
+
+    def empty(self) -> State:
+        return {"sums": torch.zeros(1)}
+
+    def lift(self, *fields: Any, valid: Tensor | None = None) -> State:
+        x = fields[0] if valid is None else torch.where(valid, fields[0], 0)
+        return {"sums": x.sum().reshape(1)}
+
+    def accumulate(self, state: State, *fields: Any, valid: Tensor | None = None) -> State:
+        return self.merge(state, self.lift(*fields, valid=valid))
+
+    def value(self, state: State) -> float:
+        return float(state["sums"])
+
+
+class CountsBatches(ExactSum):
+    """Adds something for every batch that has samples."""
+
+    def scatter(self, values: Tensor, *, valid: Tensor | None = None) -> Scatter:  # type: ignore[override]
+        index, amount = super().scatter(values, valid=valid)["sums"]
+        first = torch.zeros_like(amount)
+        first[:1] = 1
+        return {"sums": (index, amount + (first if valid is None else first * valid[:1]))}
+
+
+class Positional(ExactSum):
+    """Weighs a sample by its place."""
+
+    def scatter(self, values: Tensor, *, valid: Tensor | None = None) -> Scatter:  # type: ignore[override]
+        return super().scatter(values * torch.arange(len(values), device=values.device), valid=valid)
+
+
+class NeverEmpty(ExactSum):
+    """Counts a batch of nothing as one of something."""
+
+    def lift(self, *fields: Any, valid: Tensor | None = None) -> State:
+        lifted = super().lift(*fields, valid=valid)
+        lifted["sums"][0] += len(fields[0]) == 0
+        return lifted
+
+
+class Padded(ExactSum):
+    """Does not look at `valid`."""
+
+    def scatter(self, values: Tensor, *, valid: Tensor | None = None) -> Scatter:  # type: ignore[override]
+        return super().scatter(values)
+
+
+class Twice(ExactSum):
+    """Accumulates a batch twice."""
+
+    def accumulate(self, state: State, *fields: Any, valid: Tensor | None = None) -> State:
+        return super().accumulate(super().accumulate(state, *fields, valid=valid), *fields, valid=valid)
+
+
+class Unsynced(ExactSum):
+    """Tells the sync another operation than it merges by."""
+
+    @property
+    def slots(self) -> Mapping[str, Slots]:
+        return {"sums": Slots(259, "max")}
+
+    def empty(self) -> State:
+        return ExactSum().empty()
+
+    def lift(self, *fields: Any, valid: Tensor | None = None) -> State:
+        return ExactSum().lift(*fields, valid=valid)
+
+    def merge(self, a: State, b: State) -> State:
+        return ExactSum().merge(a, b)
+
+    def accumulate(self, state: State, *fields: Any, valid: Tensor | None = None) -> State:
+        return ExactSum().accumulate(state, *fields, valid=valid)
+
+
+class InPlace(ExactSum):
+    """Merges into what it was given."""
+
+    def merge(self, a: State, b: State) -> State:
+        a["sums"] += b["sums"]
+        return a
+
+
+class Overwrites(ExactSum):
+    """Writes into the batch."""
+
+    def scatter(self, values: Tensor, *, valid: Tensor | None = None) -> Scatter:  # type: ignore[override]
+        return super().scatter(values.nan_to_num_(), valid=valid)
+
+
+class Grows(ExactSum):
+    """Keeps everything, in order of value."""
+
+    def empty(self) -> State:
+        return {"sums": torch.zeros(0)}
+
+    def lift(self, *fields: Any, valid: Tensor | None = None) -> State:
+        return {"sums": (fields[0] if valid is None else fields[0][valid]).sort().values}
+
+    def merge(self, a: State, b: State) -> State:
+        return {"sums": torch.cat([a["sums"], b["sums"]]).sort().values}
+
+    def accumulate(self, state: State, *fields: Any, valid: Tensor | None = None) -> State:
+        return self.merge(state, self.lift(*fields, valid=valid))
+
+    def value(self, state: State) -> Tensor:
+        return state["sums"]
+
+
+class Restive(ExactSum):
+    """Gives another value each time."""
+
+    calls = 0
+
+    def value(self, state: State) -> float:
+        Restive.calls += 1
+        return float(Restive.calls)
+
+
+class Unequal(ExactSum):
+    """Is equal to itself only."""
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+class Odd(Tensor):
+    """A tensor that `weights_only=True` does not load."""
+
+
+class Unsaved(ExactSum):
+    """Has such a tensor for a state."""
+
+    def lift(self, *fields: Any, valid: Tensor | None = None) -> State:
+        return {"sums": super().lift(*fields, valid=valid)["sums"].as_subclass(Odd)}
+
+
+class Waits(Extrema):
+    """Picks numbers out by a mask."""
+
+    def lift(self, *fields: Any, valid: Tensor | None = None) -> State:
+        x, counted = fields[0], torch.ones(len(fields[0]), dtype=torch.bool) if valid is None else valid
+        return super().lift(x[counted])
+
+
+ON_DEVICE = {law for law in REDUCTION_LAWS if law != "device"}
+WRONG_REDUCTIONS: dict[type[ExactSum] | type[Extrema], tuple[str, set[str]]] = {
+    Biased: ("identity", ON_DEVICE),
+    First: ("commutativity", {"cuts", "shards", "accumulate"}),
+    FloatSum: ("associativity", {"cuts", "order", "shards", "accumulate", "valid", "commutativity"}),
+    CountsBatches: ("cuts", ON_DEVICE),
+    Positional: ("order", ON_DEVICE),
+    NeverEmpty: ("empty_batch", ON_DEVICE),
+    Padded: ("valid", {"accumulate"}),
+    Twice: ("accumulate", set()),
+    Unsynced: ("shards", set()),
+    InPlace: ("inputs_unchanged", {"commutativity", "associativity", "accumulate", "identity"}),
+    Overwrites: ("inputs_unchanged", ON_DEVICE),
+    Grows: ("fixed_shape", {"no_host_wait", "shards", "identity"}),
+    Restive: ("value_is_pure", ON_DEVICE),
+    Unequal: ("equality", set()),
+    Unsaved: ("checkpoint", ON_DEVICE),
+    Waits: ("no_host_wait", set()),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_REDUCTIONS, ids=lambda kind: kind.__name__)
+def test_a_wrong_reduction_is_refuted(kind: type[ExactSum]) -> None:
+    """By the law that is about its fault."""
+    law, others = WRONG_REDUCTIONS[kind]
+    findings = examine_reduction(kind(), st.tuples(st.integers(0, 4).flatmap(floats32)), examples=25)
+    broken = {name for name, finding in findings.items() if finding.outcome == "broken"}
+    print(kind.__name__, broken)
+    assert law in broken
+    assert broken <= {law} | others
+
+
+def test_each_law_of_reductions_refutes_something() -> None:
+    """No law is there that never fails; the device's has its own process."""
+    assert {law for law, _ in WRONG_REDUCTIONS.values()} == ON_DEVICE
+
+
+def test_a_choice_without_a_total_order_is_refuted() -> None:
+    """The same score twice: which one is kept depends on the batch size, unless the id decides."""
+
+    class Loose(TopK):
+        def split(self, *fields: Tensor) -> Any:
+            key, ids, payload = super().split(*fields)
+            return key // 2**30, ids, payload
+
+    fields = st.tuples(tensors(4, nan=False), tensors(4, torch.int64, max_value=9))
+    with pytest.raises(LawViolation, match=r"Loose\(k=2, largest=True\): law (cuts|order) is broken"):
+        check_reduction(Loose(2), st.tuples(floats32(4), st.just(torch.zeros(4, dtype=torch.int64)), floats32(4)))
+    check_reduction(Loose(2), fields, laws=["shards"])  # coarse, but ids decide
+
+
+def test_a_broken_reduction_is_told_like_a_broken_metric() -> None:
+    """Its name, the law, what it means, and the smallest example."""
+    with pytest.raises(LawViolation) as failure:
+        check_reduction(FloatSum(), st.tuples(floats32(3)), laws=["associativity"])
+    first, found, *_, fields, cuts = str(failure.value).splitlines()
+    assert first.startswith("FloatSum(): law associativity is broken: the result depends on how merges are grouped")
+    assert found.startswith("  found: merge(merge(a, b), c), and merge(a, merge(b, c)): the state's sums[0]: ")
+    assert fields.startswith("    fields = (float32 [")
+    assert cuts == "    cuts = [1, 2]"

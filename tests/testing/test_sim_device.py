@@ -1,0 +1,119 @@
+"""Simulated devices are strict where real ones are. Each test is a process of its own: torch keeps such a device."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch.utils.backend_registration")
+
+SUPPORT = Path(__file__).resolve().parent.parent
+
+
+def run(code: str) -> None:
+    """Run code after `sim = simulated_device()` in a new process."""
+    start = "import torch\nimport pytest\nfrom lwcallbacks.testing import *\nsim = simulated_device()\n"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+def test_tensors_of_two_devices_do_not_meet() -> None:
+    """But for a CPU tensor without dimensions, and copies."""
+    run("""
+x = torch.ones(3, device="sim:0")
+for other in (torch.ones(3, device="sim:1"), torch.ones(3)):
+    with pytest.raises(RuntimeError, match="on the same device, but found (cpu and sim:0|sim:0 and sim:1)"):
+        x + other
+assert (x + torch.tensor(1.0)).device == torch.device("sim:0")
+assert (x + x.to("sim:0")).tolist() == [2.0, 2.0, 2.0]
+assert torch.zeros(3, device="sim:1").copy_(x).tolist() == [1.0, 1.0, 1.0]
+assert torch.empty(2, device="sim").device == torch.device("sim:0")
+""")
+
+
+def test_values_are_those_of_the_cpu() -> None:
+    """Views share memory, in-place operators return their tensor, kernels have the CPU's bits."""
+    run("""
+x = torch.arange(6, device="sim:1")
+y = x.view(2, 3)
+assert y.add_(1) is y
+assert x.tolist() == [1, 2, 3, 4, 5, 6]
+assert x.device == y.device == torch.device("sim:1")
+a = torch.randn(100)
+b = a.to("sim:1")
+for f in (torch.sum, torch.exp, lambda t: t.argsort(stable=True), lambda t: t.view(torch.int32) >> 3,
+          lambda t: torch.zeros(4, device=t.device).scatter_reduce_(0, (t > 0).long(), t, "amax"),
+          lambda t: t.topk(3).values, lambda t: torch.cat([t, t[:3]])):
+    assert torch.equal(f(a), f(b).cpu())
+assert repr(x) == repr(x.cpu())
+""")
+
+
+def test_waits_are_logged() -> None:
+    """By operator, in order; what does not wait is not."""
+    run("""
+x = torch.ones(3, device="sim:0")
+(x + 1).sum().mul_(2).to("sim:1")
+assert sim.waits == []
+x.sum().item(); x.cpu(); x[x > 0]; x.nonzero(); torch.zeros(3).copy_(x); x.tolist()
+names = ["_local_scalar_dense", "_to_copy", "index", "nonzero", "copy_", "_to_copy"]
+assert sim.waits == [f"aten::{name}" for name in names]
+assert simulated_device() is sim
+""")
+
+
+def test_metrics_and_cores_work_on_it() -> None:
+    """A metric moves to its data; an epoch of batches on a device ends without a wait in any step."""
+    run("""
+from lwcallbacks import ReductionMetric, StateCore
+from lwcallbacks.reductions import ConfusionCounts, ExactMean, TopK
+from torchmetrics import MeanMetric
+device = torch.device("sim:1")
+core = StateCore({"loss": ExactMean(), "seen": ConfusionCounts(3), "worst": TopK(2), "mean": MeanMetric()})
+metric = ReductionMetric(ConfusionCounts(3)).to(device)
+preds, targets = torch.tensor([0, 2, 1]).to(device), torch.tensor([0, 1, 1]).to(device)
+losses, ids = torch.tensor([1.0, 2.0, 6.0]).to(device), torch.arange(3).to(device)
+core.step_end(mean=(losses,))
+sim.waits.clear()
+for _ in range(2):
+    core.step_end(loss=(losses,), seen=(preds, targets), worst=(losses, ids, losses))
+    metric.update(preds, targets)
+assert sim.waits == []
+values = core.epoch_end()
+assert (values["loss"], values["mean"].item(), values["worst"].ids.tolist()) == (3.0, 3.0, [2, 1])
+assert metric.compute().tolist() == values["seen"].tolist() == [[2, 0, 0], [0, 2, 2], [0, 0, 0]]
+""")
+
+
+def test_every_reduction_has_the_same_bits_on_a_second_device() -> None:
+    """The law that needs one, for reductions and for metrics made of them."""
+    run("""
+from hypothesis import strategies as st
+from lwcallbacks import ReductionMetric
+from support.lawful import EXAMPLES, LAWFUL
+for name, (reduction, fields) in LAWFUL.items():
+    finding = examine_reduction(reduction, fields, laws=["device"], examples=EXAMPLES)["device"]
+    assert finding.outcome == "kept", (name, finding.message)
+    if name != "product":
+        batches = st.lists(fields, min_size=1, max_size=3)
+        finding = examine_metric(lambda: ReductionMetric(reduction), batches, laws=["device"], examples=5)["device"]
+        assert finding.outcome == "kept", (name, finding.message)
+""")
+
+
+def test_a_reduction_that_leaves_the_device_is_refuted() -> None:
+    """One that makes its state on the CPU, whatever its data is on."""
+    run("""
+from hypothesis import strategies as st
+from lwcallbacks.reductions import Extrema
+class Homesick(Extrema):
+    def lift(self, values, *, valid=None):
+        return super().lift(values.cpu(), valid=None if valid is None else valid.cpu())
+with pytest.raises(LawViolation, match="law device is broken(.|\\n)*the state's ends is on cpu, its data on sim:1"):
+    check_reduction(Homesick(), st.tuples(floats32(3)), laws=["device"])
+""")

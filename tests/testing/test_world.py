@@ -1,0 +1,213 @@
+"""A world moves its processes in lock step, exchanges what real ones would, and tells where those would hang."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torchmetrics import CatMetric, MeanMetric, Metric, MetricCollection, MinMaxMetric
+from torchmetrics.classification import BinaryAccuracy, MulticlassConfusionMatrix
+
+from lwcallbacks import ReductionMetric, StateCore
+from lwcallbacks.reductions import ConfusionCounts, ExactMean, TopK
+from lwcallbacks.state.sync import AllGather, AllReduce, ToRoot, UpdateError
+from lwcallbacks.testing import LawViolation, World, WouldHang
+
+
+def t(*values: float) -> Tensor:
+    return torch.tensor(values)
+
+
+class Gathered(Metric):
+    """Keeps what it was given in a list that is not reduced: what was gathered is what it computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("seen", [], dist_reduce_fx=None)
+
+    def update(self, value: Tensor) -> None:
+        self.seen.append(value)
+
+    def compute(self) -> list[Tensor]:
+        return list(self.seen)
+
+
+def test_every_process_computes_the_value_of_all_data() -> None:
+    """Uneven shares, weights kept, and a process without data."""
+    world = World(3)
+    values = world.compute(MeanMetric, [[(t(1.0, 2.0),)], [(t(6.0),), (t(7.0),)], []])
+    assert values == [t(4.0), t(4.0), t(4.0)]
+    assert [(e.kind, e.dtype, e.shape, e.bytes) for e in world.log] == [("gather", torch.float32, (), 12)] * 2
+
+
+def test_unequal_shapes_are_gathered_as_torchmetrics_does() -> None:
+    """Each process gets every other's tensor in its own shape, in order of rank."""
+    shards = [[(t(float(rank)).expand(2 + rank),)] for rank in range(3)]
+    for value in World(3).compute(Gathered, shards):
+        assert [v.tolist() for v in value] == [[0.0] * 2, [1.0] * 3, [2.0] * 4]
+
+
+def test_list_states_are_concatenated_first() -> None:
+    """Two batches of one process are one tensor on the way; a process without data sends an empty one."""
+    world = World(3)
+    values = world.compute(CatMetric, [[(t(1.0),), (t(2.0),)], [], [(t(3.0),)]])
+    assert [v.tolist() for v in values] == [[1.0, 2.0, 3.0]] * 3
+    assert [exchange.shape for exchange in world.log] == [(2,)]
+
+
+def test_no_process_gets_memory_of_another() -> None:
+    """Writing into what was gathered changes nothing elsewhere."""
+    tensors = [torch.zeros(2), torch.zeros(2)]
+
+    def steps(rank: int) -> Generator[Any, Any, list[float]]:
+        gathered = yield AllGather(tensors[rank])
+        gathered[1 - rank] += rank + 1
+        reduced = yield AllReduce(tensors[rank], "sum")
+        reduced += 5
+        return gathered[1 - rank].tolist()
+
+    assert World(2).run(steps) == [[1.0, 1.0], [2.0, 2.0]]
+    assert [x.tolist() for x in tensors] == [[0.0, 0.0]] * 2
+
+
+@pytest.mark.parametrize(("op", "expected"), [("sum", [4, 7]), ("max", [3, 5]), ("min", [1, 2])])
+def test_an_all_reduce_reduces(op: Any, expected: list[int]) -> None:
+    """Elementwise, and each process gets the answer."""
+    tensors = [torch.tensor([1, 5]), torch.tensor([3, 2])]
+
+    def steps(rank: int) -> Generator[Any, Any, list[int]]:
+        return (yield AllReduce(tensors[rank], op)).tolist()
+
+    world = World(2)
+    assert world.run(steps) == [expected, expected]
+    assert world.log == [("all_reduce", op, torch.int64, (2,), 32)]
+
+
+def test_bytes_go_to_process_0() -> None:
+    """Which gets them by rank; the others get nothing."""
+
+    def steps(rank: int) -> Generator[Any, Any, list[list[int]]]:
+        data = torch.full((rank,), rank, dtype=torch.uint8)
+        return [part.tolist() for part in (yield ToRoot(data, (0, 1, 2)))]
+
+    world = World(3)
+    assert world.run(steps) == [[[], [1], [2, 2]], [], []]
+    assert world.log == [("to_root", None, torch.uint8, (0,), 3)]
+
+
+def asks(*requests: Any) -> Generator[Any, Any, None]:
+    yield from requests
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ([AllReduce(t(1.0), "sum")], [], ["process 0: all_reduce(sum) of torch.float32 (1,)", "process 1: ends"]),
+        ([AllReduce(t(1.0), "sum")], [AllReduce(t(1.0), "max")], ["all_reduce(sum)", "all_reduce(max)"]),
+        ([AllReduce(t(1.0), "sum")], [AllReduce(t(1.0, 2.0), "sum")], ["(1,)", "(2,)"]),
+        ([AllReduce(t(1.0), "sum")], [AllGather(t(1.0))], ["all_reduce", "all_gather"]),
+        ([AllGather(t(1.0))], [AllGather(t(1.0).double())], ["torch.float32", "torch.float64"]),
+        (
+            [ToRoot(torch.zeros(0, dtype=torch.uint8), (0, 1))],
+            [ToRoot(torch.zeros(1, dtype=torch.uint8), (0, 2))],
+            ["(0, 1) bytes", "(0, 2) bytes, but brings 1"],
+        ),
+    ],
+)
+def test_processes_that_ask_for_different_things_would_hang(first: Any, second: Any, told: list[str]) -> None:
+    """The failure names the processes and what each asks for."""
+    with pytest.raises(WouldHang) as failure:
+        World(2).run(lambda rank: asks(*(first, second)[rank]))
+    assert isinstance(failure.value, LawViolation)
+    for text in told:
+        assert text in str(failure.value)
+
+
+def test_unlike_numbers_of_list_entries_would_hang() -> None:
+    """A process with two batches gathers twice, one with one batch once."""
+    with pytest.raises(WouldHang, match=r"process 0: gather_all_tensors .*\n  process 1: ends"):
+        World(2).compute(Gathered, [[(t(1.0),), (t(2.0),)], [(t(3.0),)]])
+
+
+def test_a_process_that_fails_while_others_wait_would_hang_them() -> None:
+    """And its error is the cause."""
+
+    def steps(rank: int) -> Generator[Any, Any, None]:
+        if rank:
+            raise KeyError("rank 1")
+        yield AllReduce(t(1.0), "sum")
+
+    with pytest.raises(WouldHang, match="process 1: raises KeyError") as failure:
+        World(2).run(steps)
+    assert isinstance(failure.value.__cause__, KeyError)
+
+
+def test_an_error_of_all_processes_is_raised_as_it_is() -> None:
+    """Failing together hangs nobody."""
+    cores = [StateCore({"mean": ExactMean()}) for _ in range(3)]
+    cores[1].fail(OSError("disk full"))
+    with pytest.raises(UpdateError, match="1 of 3 processes; process 1: OSError: disk full") as failure:
+        World(3).collect(cores)
+    assert failure.value.__notes__ == ["raised on process 0"]
+
+
+def test_wrappers_and_collections_are_synced_to_the_bottom() -> None:
+    """Every metric that one contains takes part."""
+    batches = [(torch.tensor([0, 1]), torch.tensor([0, 0])), (torch.tensor([1]), torch.tensor([1]))]
+    values = World(2).compute(
+        lambda: MetricCollection({"range": MinMaxMetric(BinaryAccuracy()), "counts": MulticlassConfusionMatrix(2)}),
+        [[batches[0]], [batches[1]]],
+    )
+    for value in values:
+        assert value["raw"] == pytest.approx(2 / 3)
+        assert value["counts"].tolist() == [[1, 1], [0, 1]]
+
+
+def test_a_reduction_metric_takes_the_packed_way() -> None:
+    """As it does over a real process group: one reduction, the keys, and the winners' payload to process 0."""
+    world = World(3)
+    shards = [[(t(float(rank)), torch.tensor([rank]), torch.full((1, 2), rank))] for rank in range(3)]
+    values = world.compute(lambda: ReductionMetric(TopK(2)), [shards[0], shards[1], []])
+    assert [exchange.kind for exchange in world.log] == ["all_reduce", "all_gather", "to_root"]
+    assert [value.ids.tolist() for value in values] == [[1, 0]] * 3
+    assert values[0].payload[0].tolist() == [[1, 1], [0, 0]]
+    assert [value.payload for value in values[1:]] == [(), ()]
+
+
+def test_the_number_of_exchanges_does_not_grow_with_the_states() -> None:
+    """Nor with the data: an epoch of many states ends with as many collectives as one of two."""
+
+    def exchanges(states: int, data: bool) -> list[tuple[str, str | None]]:
+        kinds = {f"{i}": kind for i in range(states) for kind in [(ExactMean(), TopK(2), ConfusionCounts(3))[i % 3]]}
+        cores = [StateCore(kinds) for _ in range(4)]
+        if data:
+            cores[1].update({name: (t(1.0), torch.tensor([0])) for name in kinds if int(name) % 3 == 1})
+        world = World(4)
+        world.collect(cores)
+        return [(exchange.kind, exchange.op) for exchange in world.log]
+
+    expected = [("all_reduce", "max"), ("all_reduce", "sum"), ("all_gather", None), ("to_root", None)]
+    assert exchanges(3, True) == exchanges(12, True) == exchanges(12, False) == expected
+
+
+def test_two_hundred_and_fifty_six_processes_are_quick() -> None:
+    """And agree with one."""
+    cores = [StateCore({"mean": ExactMean()}) for _ in range(256)]
+    for rank, core in enumerate(cores):
+        core.step_end(mean=(t(float(rank)),))
+    assert {values["mean"] for values in World(256).collect(cores)} == {127.5}
+    shards = [[(t(float(rank)),)] for rank in range(256)]
+    assert {float(value) for value in World(256).compute(MeanMetric, shards)} == {127.5}
+
+
+def test_a_world_has_a_process_and_a_share_for_each() -> None:
+    """The errors say what was found."""
+    with pytest.raises(ValueError, match="size=0, expected at least 1 process"):
+        World(0)
+    with pytest.raises(ValueError, match=r"World\(2\): 1 shards, expected one for each process"):
+        World(2).compute(MeanMetric, [[]])
+    with pytest.raises(TypeError, match="a process yielded 3, expected AllReduce"):
+        World(1).run(lambda rank: asks(3))
