@@ -79,8 +79,19 @@ class Slots:
     def new(self, device: torch.device | None = None) -> Tensor:
         return torch.full((self.size,), self.identity, dtype=torch.int64, device=device)
 
-    def scatter_(self, table: Tensor, index: Tensor, amount: Tensor) -> Tensor:
+    def scatter_(self, table: Tensor, index: Tensor | None, amount: Tensor) -> Tensor:
         # Integer addition and maximum are exact, so the order of a device's atomic updates leaves no trace.
+        if index is None:
+            if not amount.numel():
+                return table
+            # Of a single slot all amounts are reduced at once, which is a faster kernel than by columns.
+            of_one = self.size == 1
+            if self.op == "sum":
+                return table.add_(amount.sum() if of_one else amount.reshape(-1, self.size).sum(0))
+            largest = amount.max() if of_one else amount.reshape(-1, self.size).amax(0)
+            return torch.maximum(table, largest, out=table)
+        if index.ndim != 1:
+            index, amount = index.reshape(-1), amount.reshape(-1)
         if self.op == "sum":
             return table.index_add_(0, index, amount)
         return table.scatter_reduce_(0, index, amount, "amax")
@@ -89,7 +100,13 @@ class Slots:
         return a + b if self.op == "sum" else torch.maximum(a, b)
 
 
-Scatter: TypeAlias = Mapping[str, tuple[Tensor, Tensor]]
+Scatter: TypeAlias = Mapping[str, tuple[Tensor | None, Tensor]]
+"""By table: which slots a batch changes and by how much, (index, amount), int64 with dimension 0 the samples.
+
+Sparse: index and amount have one shape [N, ...], and `0 <= index < size`. Dense: index is None and amount is
+[N, ..., size], an amount for every slot; one reduction, where many samples would crowd into a few slots. For a table of
+one slot, [N, ...] will do.
+"""
 
 
 class Scattered(Reduction):
@@ -106,14 +123,15 @@ class Scattered(Reduction):
 
     @abstractmethod
     def scatter(self, *fields: Any, valid: Tensor | None = None) -> Scatter:
-        """Return (index, amount) by table, each int64 [M] with `0 <= index < size`."""
+        """Return (index, amount) by table, as `Scatter` says."""
 
     def empty(self) -> State:
         return {name: slots.new() for name, slots in self.slots.items()}
 
     def lift(self, *fields: Any, valid: Tensor | None = None) -> State:
+        slots = self.slots
         return {
-            name: self.slots[name].scatter_(self.slots[name].new(index.device), index, amount)
+            name: slots[name].scatter_(slots[name].new(amount.device), index, amount)
             for name, (index, amount) in self.scatter(*fields, valid=valid).items()
         }
 
@@ -121,15 +139,16 @@ class Scattered(Reduction):
         return {name: slots.merge(a[name], b[name]) for name, slots in self.slots.items()}
 
     def accumulate(self, state: State, *fields: Any, valid: Tensor | None = None) -> State:
+        slots = self.slots
         for name, (index, amount) in self.scatter(*fields, valid=valid).items():
-            self.slots[name].scatter_(state[name], index, amount)
+            slots[name].scatter_(state[name], index, amount)
         return state
 
 
 def amounts(valid: Tensor | None, like: Tensor) -> Tensor:
     """One for each valid element: int64 with the shape of `like` [N, ...]; `valid` is bool [N]."""
     if valid is None:
-        return torch.ones(like.shape, dtype=torch.int64, device=like.device)
+        return torch.ones_like(like, dtype=torch.int64)
     return valid.to(torch.int64).reshape(-1, *[1] * (like.ndim - 1)).expand(like.shape)
 
 

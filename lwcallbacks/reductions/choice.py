@@ -1,11 +1,11 @@
 """The k samples that win by a total order on (key, sample id), with what is to be shown of them.
 
-    worst = TopK(2)
-    state = worst.lift(losses, ids, images)          # [N], int64 [N], [N, ...]
-    worst.value(state).ids                           # of the two largest losses
+worst = TopK(2)
+state = worst.lift(losses, ids, images)          # [N], int64 [N], [N, ...]
+worst.value(state).ids                           # of the two largest losses
 
-    fixed = RandomSample(32, seed=0)
-    fixed.value(fixed.lift(ids, images)).payload[0]  # the same 32 samples, however they were split
+fixed = RandomSample(32, seed=0)
+fixed.value(fixed.lift(ids, images)).payload[0]  # the same 32 samples, however they were split
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class Chosen:
         self.payload = payload
 
     def __repr__(self) -> str:
-        return f"Chosen(ids={self.ids.tolist()}, scores={self.scores}, payload={[tuple(t.shape) for t in self.payload]})"
+        return (
+            f"Chosen(ids={self.ids.tolist()}, scores={self.scores}, payload={[tuple(t.shape) for t in self.payload]})"
+        )
 
 
 def payload_names(state: State) -> list[str]:
@@ -85,11 +87,11 @@ class Choice(Reduction):
         lengths = {len(t) for t in (key, ids, *payload)}
         expect(len(lengths) == 1, self, f"fields have {sorted(lengths)} samples", "one number of samples")
         if not len(ids):
-            return self.empty()
+            return {name: tensor.to(key.device) for name, tensor in self.empty().items()}
         if valid is not None:
             key, ids = torch.where(valid, key, NO_KEY), torch.where(valid, ids, NO_ID)
         state = {"key": key, "id": ids} | {f"{PAYLOAD}{i}": t.detach() for i, t in enumerate(payload)}
-        return self.take(state, winners(key, ids, self.k))
+        return self.take(state, self.winners(key, ids))
 
     def merge(self, a: State, b: State) -> State:
         joined = {}
@@ -98,7 +100,7 @@ class Choice(Reduction):
             found = f"{name} has shape {tuple(left.shape[1:])} and {tuple(right.shape[1:])}"
             expect(left.shape[1:] == right.shape[1:], self, found, "one shape for all samples")
             joined[name] = torch.cat([left, right])
-        return self.take(joined, winners(joined["key"], joined["id"], self.k))
+        return self.take(joined, self.winners(joined["key"], joined["id"]))
 
     def take(self, state: State, index: Tensor) -> State:
         """The entries at `index` (from `winners`), filled up to k places with nothing."""
@@ -117,9 +119,13 @@ class Choice(Reduction):
 
     def value(self, state: State) -> Chosen:
         key = state["key"].cpu()
-        taken = key != NO_KEY
-        payload = tuple(state[name].cpu()[taken] for name in payload_names(state))
-        return Chosen(state["id"].cpu()[taken], self.scores(key[taken]), payload)
+        taken = int((key != NO_KEY).sum())
+        payload = tuple(state[name].cpu()[:taken] for name in payload_names(state))
+        return Chosen(state["id"].cpu()[:taken], self.scores(key[:taken]), payload)
+
+    def winners(self, key: Tensor, ids: Tensor) -> Tensor:
+        """Indices [min(k, M)] of the winners among so many candidates, in the order of the state; then -1."""
+        return winners(key, ids, self.k)
 
     def scores(self, key: Tensor) -> Tensor | None:
         """The scores behind int64 keys [m]; None where the key means nothing to a person."""
@@ -180,10 +186,9 @@ class RandomSample(Choice):
         ids = ids.to(torch.int64)
         return (splitmix64(ids, self.seed) >> 1) & INT64_MAX, ids, payload
 
-    def value(self, state: State) -> Chosen:
-        chosen = super().value(state)
-        order = chosen.ids.argsort()
-        return Chosen(chosen.ids[order], None, tuple(t[order] for t in chosen.payload))
+    def winners(self, key: Tensor, ids: Tensor) -> Tensor:
+        index = super().winners(key, ids)
+        return index[torch.where(index < 0, NO_ID, ids[index]).argsort(stable=True)]
 
 
 def _expect_k(choice: TopK | RandomSample) -> None:

@@ -1,13 +1,14 @@
 """Reductions made of reductions.
 
-    PerClass(ExactMean(), num_classes=10).lift(classes, losses)             # a mean per class
-    Product(loss=ExactMean(), seen=ConfusionCounts(10)).lift(loss=(losses,), seen=(preds, targets))
+PerClass(ExactMean(), num_classes=10).lift(classes, losses)             # a mean per class
+Product(loss=ExactMean(), seen=ConfusionCounts(10)).lift(loss=(losses,), seen=(preds, targets))
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from lwcallbacks.reductions.base import Reduction, Scatter, Scattered, Slots, St
 class PerClass(Scattered):
     """The same scattered reduction for each class, in one table.
 
-    `lift(classes, *fields)`: int [N] and the fields of `reduction`, each [N]. `value`: a list with one value of
+    `lift(classes, *fields)`: int [N] and the fields of `reduction`, each [N, ...]. `value`: a list with one value of
     `reduction` per class. A class out of range is counted apart and told by `problems`.
     """
 
@@ -43,13 +44,15 @@ class PerClass(Scattered):
         classes = classes.detach().to(torch.int64)
         outside = (classes < 0) | (classes >= self.num_classes)
         row = torch.where(outside, self.num_classes, classes)
-        tables: dict[str, tuple[Tensor, Tensor]] = {}
+        tables: dict[str, tuple[Tensor | None, Tensor]] = {}
         for name, (index, amount) in self.reduction.scatter(*fields, valid=valid).items():
-            # A reduction may touch several slots per sample: its indices come sample by sample, part after part.
-            parts, rest = divmod(len(index), max(len(classes), 1))
-            expect(rest == 0, self, f"fields scatter {len(index)} times", f"a multiple of {len(classes)} classes")
-            tables[name] = (index + row.repeat(parts) * self.reduction.slots[name].size, amount)
-        tables["outside"] = (torch.zeros_like(row), outside.to(torch.int64) * amounts(valid, row))
+            found = f"fields have {len(amount)} samples"
+            expect(len(amount) == len(classes), self, found, f"{len(classes)}, as there are classes")
+            size = self.reduction.slots[name].size
+            if index is None:
+                index = torch.arange(size, device=row.device).expand(amount.shape)
+            tables[name] = (index + (row * size).reshape(-1, *[1] * (amount.ndim - 1)), amount)
+        tables["outside"] = (None, (outside * amounts(valid, row)).unsqueeze(-1))
         return tables
 
     def value(self, state: State) -> list[Any]:
@@ -68,19 +71,28 @@ class PerClass(Scattered):
 class Product(Reduction):
     """Several reductions under names, as one.
 
-    `lift(name=(fields...), ...)`: a tuple of fields for each name. `value`: a dict by name.
+    `lift(name=(fields...), ...)`: a tuple of fields for each name, a dict of such for a `Product`. `value`: a dict by
+    name.
     """
 
     def __init__(self, **reductions: Reduction) -> None:
         for name, reduction in reductions.items():
             expect(isinstance(reduction, Reduction), self, f"{name} is {type(reduction).__name__}", "a Reduction")
-        self.reductions = dict(reductions)
+        # In order of name: processes exchange the members' states in this order, however they were written down.
+        self.reductions = dict(sorted(reductions.items()))
+
+    def __repr__(self) -> str:
+        return f"Product({', '.join(f'{name}={reduction!r}' for name, reduction in self.reductions.items())})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Product) and self.reductions == other.reductions
 
     def __hash__(self) -> int:
-        return hash(tuple(sorted(self.reductions.items(), key=lambda item: item[0])))
+        return hash(tuple(self.reductions.items()))
+
+    def _expect_names(self, fields: Mapping[str, Any]) -> None:
+        found = f"fields for {sorted(fields)}"
+        expect(fields.keys() == self.reductions.keys(), self, found, f"fields for {sorted(self.reductions)}")
 
     def part(self, state: State, name: str) -> State:
         """The state of one member."""
@@ -94,13 +106,17 @@ class Product(Reduction):
     def empty(self) -> State:
         return self.join({name: reduction.empty() for name, reduction in self.reductions.items()})
 
-    def lift(self, *, valid: Tensor | None = None, **fields: tuple[Any, ...]) -> State:  # type: ignore[override]
-        found = f"fields for {sorted(fields)}"
-        expect(fields.keys() == self.reductions.keys(), self, found, f"fields for {sorted(self.reductions)}")
-        return self.join({name: r.lift(*fields[name], valid=valid) for name, r in self.reductions.items()})
+    def lift(self, *, valid: Tensor | None = None, **fields: Any) -> State:  # type: ignore[override]
+        self._expect_names(fields)
+        return self.join({name: _call(r.lift, fields[name], valid) for name, r in self.reductions.items()})
 
     def merge(self, a: State, b: State) -> State:
         return self.join({n: r.merge(self.part(a, n), self.part(b, n)) for n, r in self.reductions.items()})
+
+    def accumulate(self, state: State, *, valid: Tensor | None = None, **fields: Any) -> State:  # type: ignore[override]
+        self._expect_names(fields)
+        parts = {n: (partial(r.accumulate, self.part(state, n)), fields[n]) for n, r in self.reductions.items()}
+        return self.join({name: _call(accumulate, args, valid) for name, (accumulate, args) in parts.items()})
 
     def value(self, state: State) -> dict[str, Any]:
         return {name: reduction.value(self.part(state, name)) for name, reduction in self.reductions.items()}
@@ -108,3 +124,7 @@ class Product(Reduction):
     def problems(self, state: State) -> str | None:
         told = [(name, reduction.problems(self.part(state, name))) for name, reduction in self.reductions.items()]
         return "; ".join(f"{name}: {text}" for name, text in told if text) or None
+
+
+def _call(lift: Callable[..., State], fields: Any, valid: Tensor | None) -> State:
+    return lift(**fields, valid=valid) if isinstance(fields, dict) else lift(*fields, valid=valid)

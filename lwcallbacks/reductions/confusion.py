@@ -1,13 +1,15 @@
 """Confusion counts: how often a sample of class r was predicted as class c.
 
-    counts = ConfusionCounts(3)
-    counts.value(counts.lift(torch.tensor([0, 2]), torch.tensor([0, 1])))    # int64 [3, 3], rows are the truth
+counts = ConfusionCounts(3)
+counts.value(counts.lift(torch.tensor([0, 2]), torch.tensor([0, 1])))    # int64 [3, 3], rows are the truth
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -35,7 +37,7 @@ class ConfusionCounts(Scattered):
 
     `value`: int64 CPU tensor [C, C] (multilabel [L, 2, 2]), rows are the truth. A label, or a probability, that is
     out of range never lands in a cell: it is counted apart, and `problems` tells how many and shows one.
-    State: int64 [C * C + 2] and [1]; O(N) to lift.
+    State: int64 [S * S] with S the odd one of C + 1 and C + 2 (multilabel [L * 9]), and [1]; O(N) to lift.
     """
 
     num_classes: int
@@ -55,74 +57,93 @@ class ConfusionCounts(Scattered):
         if not 0 < self.threshold < 1:
             raise ValueError(f"ConfusionCounts: threshold={self.threshold}, expected a probability in (0, 1)")
 
-    @property
-    def _cells(self) -> int:
-        return 4 * self.num_classes if self.task == "multilabel" else self.num_classes**2
+    @cached_property
+    def _classes(self) -> int:
+        return self.num_classes if self.task == "multiclass" else 2
 
-    @property
+    @cached_property
+    def _shape(self) -> tuple[int, ...]:
+        # Row and column C take what is out of range: clamping does all the checking. The side is odd: see `scatter`.
+        side = (self._classes + 1) | 1
+        return (self.num_classes, side, side) if self.task == "multilabel" else (side, side)
+
+    @cached_property
     def slots(self) -> Mapping[str, Slots]:
-        # Behind the cells: one slot for what is out of range, one for what is not to be counted.
-        return {"counts": Slots(self._cells + 2), "example": Slots(1, "max")}
+        return {"counts": Slots(math.prod(self._shape)), "example": Slots(1, "max")}
 
     def scatter(self, preds: Tensor, targets: Tensor, *, valid: Tensor | None = None) -> Scatter:  # type: ignore[override]
-        expect(not targets.is_floating_point(), self, f"targets are {targets.dtype}", "integer labels")
-        classes = self.num_classes if self.task == "multiclass" else 2
-        labels, unfit = self._labels(preds, targets)
-        row = targets.detach().to(torch.int64)
-        counted = None if valid is None else amounts(valid, row) != 0
-        if self.ignore_index is not None:
-            kept = row != self.ignore_index
-            counted = kept if counted is None else counted & kept
-        bad_row = (row < 0) | (row >= classes)
-        outside = bad_row | (labels < 0) | (labels >= classes)
-        if unfit is not None:
-            outside = outside | unfit
-        cell = row * classes + labels
+        # With the sign bit flipped, labels are in the order of unsigned numbers: negative ones above all others, so
+        # that one clamp finds all that is out of range, and one maximum an example of it.
+        row = self._true_labels(targets) ^ INT64_MIN
+        side, outside = self._shape[-1], INT64_MIN + self._classes
+        if preds.is_floating_point():
+            example = row
+            # A label from scores is in range, or the one beyond. Here the sign bit of the row is left: flip it back.
+            cell = torch.add(self._scored_labels(preds, targets), row.clamp(max=outside), alpha=side)
+            cell ^= INT64_MIN
+        else:
+            column = self._predicted_labels(preds, targets) ^ INT64_MIN
+            example = torch.maximum(row, column)
+            # Integers wrap, and the side is odd: the sign bits of row and column cancel.
+            cell = torch.add(column.clamp(max=outside), row.clamp(max=outside), alpha=side)
         if self.task == "multilabel":
             label = torch.arange(self.num_classes, device=row.device)
-            cell = cell + 4 * label.reshape(1, -1, *[1] * (row.ndim - 2))
-        cell = torch.where(outside, self._cells, cell)
-        example = torch.where(outside, torch.where(bad_row, row, labels), INT64_MIN)
-        if counted is not None:
-            cell = torch.where(counted, cell, self._cells + 1)
-            example = torch.where(counted, example, INT64_MIN)
-        cell, example = cell.reshape(-1), example.reshape(-1)
-        # One maximum by hand: scattering N times into a single slot is slow on the CPU and contended on a GPU.
-        worst = torch.cat([example, example.new_full((1,), INT64_MIN)]).amax().reshape(1)
-        return {"counts": (cell, torch.ones_like(cell)), "example": (torch.zeros_like(worst), worst)}
+            cell += side**2 * label.reshape(1, -1, *[1] * (row.ndim - 2))
+        amount = amounts(valid, row)
+        if self.ignore_index is not None:
+            amount = amount * (row != self.ignore_index ^ INT64_MIN)
+        if valid is not None or self.ignore_index is not None:
+            example = torch.where(amount == 0, INT64_MIN, example)
+        return {"counts": (cell, amount), "example": (None, example)}
 
-    def _labels(self, preds: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Predicted labels int64 in the targets' shape, and where a score was no probability."""
+    def _true_labels(self, targets: Tensor) -> Tensor:
+        if targets.is_floating_point():
+            expect(False, self, f"targets are {targets.dtype}", "integer labels")
+        return _as_int64(targets)
+
+    def _predicted_labels(self, preds: Tensor, targets: Tensor) -> Tensor:
+        """Integer predictions as int64, as they are."""
+        self._expect_one_shape(preds, targets, "one shape, or multiclass float scores (N, C, ...)")
+        return _as_int64(preds)
+
+    def _scored_labels(self, preds: Tensor, targets: Tensor) -> Tensor:
+        """Labels from float scores, int64 in the targets' shape; a score that is no probability becomes the label 2."""
         preds = preds.detach()
-        found = f"preds are {preds.dtype} {tuple(preds.shape)} and targets {tuple(targets.shape)}"
         if self.task == "multiclass":
-            if preds.is_floating_point():
-                shape = (*targets.shape[:1], self.num_classes, *targets.shape[1:])
-                expect(preds.shape == shape, self, found, f"float scores {shape} or integer labels")
-                return preds.argmax(dim=1), None
-            expect(preds.shape == targets.shape, self, found, "labels of one shape, or float scores (N, C, ...)")
-            return preds.to(torch.int64), None
-        expect(preds.shape == targets.shape, self, found, "one shape")
-        if self.task == "multilabel":
-            expect(preds.ndim >= 2 and preds.shape[1] == self.num_classes, self, found, f"(N, {self.num_classes}, ...)")
-        if not preds.is_floating_point():
-            return preds.to(torch.int64), None
-        if self.logits:
-            return (preds.sigmoid() > self.threshold).to(torch.int64), preds.isnan()
-        return (preds > self.threshold).to(torch.int64), ~((preds >= 0) & (preds <= 1))
+            shape = (*targets.shape[:1], self.num_classes, *targets.shape[1:])
+            if preds.shape != shape:
+                expect(False, self, _found(preds, targets), f"float scores {shape} or integer labels")
+            return preds.argmax(dim=1)
+        self._expect_one_shape(preds, targets, "one shape")
+        unfit = preds.isnan() if self.logits else ~((preds >= 0) & (preds <= 1))
+        scores = preds.sigmoid() if self.logits else preds
+        return torch.where(unfit, 2, scores > self.threshold)
+
+    def _expect_one_shape(self, preds: Tensor, targets: Tensor, expected: str) -> None:
+        # The words are put together only when they are needed: this runs for every batch.
+        if preds.shape != targets.shape:
+            expect(False, self, _found(preds, targets), expected)
+        if self.task == "multilabel" and (preds.ndim < 2 or preds.shape[1] != self.num_classes):
+            expect(False, self, f"preds have shape {tuple(preds.shape)}", f"(N, {self.num_classes}, ...)")
 
     def value(self, state: State) -> Tensor:
-        cells = state["counts"][: self._cells].cpu()
-        shape = (self.num_classes, 2, 2) if self.task == "multilabel" else (self.num_classes, self.num_classes)
-        return cells.reshape(shape).clone()
+        return state["counts"].cpu().reshape(self._shape)[..., : self._classes, : self._classes].clone()
 
     def problems(self, state: State) -> str | None:
-        count = int(state["counts"][self._cells])
+        cells = state["counts"].cpu().reshape(self._shape)
+        count = int(cells.sum() - cells[..., : self._classes, : self._classes].sum())
         if not count:
             return None
-        what = f"{count} of the labels or scores are out of range"
-        example = int(state["example"])
-        classes = self.num_classes if self.task == "multiclass" else 2
-        if not 0 <= example < classes:
-            return f"{what} (for example {example}), expected 0 to {classes - 1}; they were left out of the counts"
-        return f"{what}: scores must be probabilities in [0, 1], or pass logits=True; they were left out of the counts"
+        example = int(state["example"].cpu() ^ INT64_MIN)
+        if 0 <= example < self._classes:
+            return f"{count} scores are no probabilities in [0, 1] (pass logits=True for logits); they were left out"
+        expected = f"expected 0 to {self._classes - 1}"
+        return f"{count} labels are out of range (for example {example}), {expected}; they were left out of the counts"
+
+
+def _found(preds: Tensor, targets: Tensor) -> str:
+    return f"preds are {preds.dtype} {tuple(preds.shape)} and targets {tuple(targets.shape)}"
+
+
+def _as_int64(labels: Tensor) -> Tensor:
+    return labels if labels.dtype == torch.int64 else labels.to(torch.int64)

@@ -34,7 +34,7 @@ def _masked_terms(x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     slot, amount = exact_terms(x)
     if valid is not None:
         amount = amount * amounts(valid, x)
-    return slot.reshape(-1), amount.reshape(-1)
+    return slot, amount
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class ExactMean(Scattered):
             values = values * weights
         above = _masked_terms(values, valid)
         below = _masked_terms(weights, valid)
-        return {"sums": (torch.cat([above[0], below[0] + EXACT_SLOTS]), torch.cat([above[1], below[1]]))}
+        return {"sums": (torch.stack([above[0], below[0] + EXACT_SLOTS], -1), torch.stack([above[1], below[1]], -1))}
 
     def value(self, state: State) -> float:
         sums = state["sums"].tolist()
@@ -124,14 +124,11 @@ class Extrema(Scattered):
 
     def scatter(self, values: Tensor, *, valid: Tensor | None = None) -> Scatter:  # type: ignore[override]
         values = as_float32(values)
-        counted = amounts(valid, values).reshape(-1)
-        nan = values.isnan().reshape(-1)
-        key = orderable(values).reshape(-1)
-        absent = nan | (counted == 0)
-        end = torch.zeros_like(key)
+        key, nan = orderable(values), values.isnan()
+        absent = nan if valid is None else nan | (amounts(valid, values) == 0)
         # Bitwise not reverses the order of integers without overflow: the minimum is kept as a maximum.
-        keys = torch.cat([torch.where(absent, INT64_MIN, key), torch.where(absent, INT64_MIN, ~key)])
-        return {"ends": (torch.cat([end, end + 1]), keys), "nan": (end, nan.to(torch.int64) * counted)}
+        ends = torch.stack([key, ~key], -1).masked_fill(absent.unsqueeze(-1), INT64_MIN)
+        return {"ends": (None, ends), "nan": (None, (nan * amounts(valid, values)).unsqueeze(-1))}
 
     def value(self, state: State) -> MinMax:
         high, low = state["ends"].cpu()

@@ -7,7 +7,8 @@ epoch = core.epoch_end()                                           # one sync ov
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -17,6 +18,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lwcallbacks.reductions.base import Reduction, State
+from lwcallbacks.state.replica import refuse_in_replica
 from lwcallbacks.state.sync import Bundle, Link, ReduceOp, Request, UpdateError, current_link, run, synced
 
 Entry: TypeAlias = Reduction | Metric
@@ -24,6 +26,10 @@ Entry: TypeAlias = Reduction | Metric
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _nothing() -> None:
+    return None
 
 
 class StepValues(Mapping[Hashable, Any]):
@@ -89,6 +95,9 @@ class StateCore:
             fields: for each name to update, the tuple of arguments of its `lift` or `update`.
             valid: bool [N]; a sample whose entry is False does not count. An ordinary metric cannot take it without
                 waiting for the device.
+
+        Raises:
+            ReplicaError: this runs in a DataParallel replica.
         """
         return self.update(fields, valid=valid)
 
@@ -96,6 +105,7 @@ class StateCore:
         self, fields: Mapping[Any, tuple[Any, ...]], *, valid: Tensor | None = None, values: bool = True
     ) -> StepValues:
         """`step_end` for names that are not strings; without `values` the batch's own values are not kept."""
+        refuse_in_replica("StateCore.update")
         step: dict[Hashable, Callable[[], Any]] = {}
         for name, args in fields.items():
             if name in self._reductions:
@@ -113,13 +123,14 @@ class StateCore:
         reduction = self._reductions[name]
         state = self._states.get(name)
         # A state made under inference mode could not be overwritten outside of it: leave the mode for the update.
-        with torch.inference_mode(mode=False), torch.no_grad():
+        outside = torch.inference_mode(mode=False) if torch.is_inference_mode_enabled() else nullcontext()
+        with outside, torch.no_grad():
             if state is not None and not values:
-                self._states[name] = reduction.accumulate(state, *args, valid=valid)
-                return lambda: None
+                self._states[name] = reduction.accumulate(_on_device_of(args, state), *args, valid=valid)
+                return _nothing
             lifted = reduction.lift(*args, valid=valid)
             if state is not None:
-                state = _on_device_of(lifted, state)
+                state = _on_device_of(lifted.values(), state)
             # The state is overwritten by later batches, so the first batch's is kept apart from its value.
             self._states[name] = (
                 {k: t.clone() for k, t in lifted.items()} if state is None else reduction.merge(state, lifted)
@@ -264,8 +275,10 @@ def snapshot(cores: Mapping[Any, StateCore], link: Link | None = None) -> dict[A
     return saved
 
 
-def _on_device_of(other: State, state: State) -> State:
-    device = next(iter(other.values())).device
+def _on_device_of(tensors: Iterable[Any], state: State) -> State:
+    device = next((t.device for t in tensors if isinstance(t, Tensor)), None)
+    if all(tensor.device == device for tensor in state.values()):
+        return state
     return {name: tensor.to(device) for name, tensor in state.items()}
 
 
@@ -310,18 +323,19 @@ def _metric_state(metric: Metric, leaves: list[Tensor]) -> dict[str, Any] | None
 
 
 def _metric_value(metric: Metric, leaves: list[Tensor], update_count: int) -> Any:
-    """Compute from merged states, or let the metric sync itself where it could not join."""
+    """Compute from merged states, or let the metric sync itself where it could not join. To be followed by a reset."""
     ops = _reduce_ops(metric)
     if ops is None:
         return metric.compute()
-    synced_metric = metric.clone()
-    synced_metric.sync_on_compute = False
-    synced_metric._to_sync = False
     for name, leaf in zip(ops, leaves, strict=True):
-        setattr(synced_metric, name, leaf.to(metric.device))
-    synced_metric._update_count = update_count
-    synced_metric._computed = None
-    return synced_metric.compute()
+        setattr(metric, name, leaf.to(metric.device))
+    metric._update_count = update_count
+    metric._computed = None
+    to_sync, metric._to_sync = metric._to_sync, False
+    try:
+        return metric.compute()
+    finally:
+        metric._to_sync = to_sync
 
 
 __all__ = ["Entry", "StateCore", "StepValues", "UpdateError", "collect", "collecting", "snapshot"]

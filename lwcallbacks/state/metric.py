@@ -7,6 +7,7 @@ metric.compute()                   # int64 [C, C], rows are the truth
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -16,8 +17,9 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from lwcallbacks.reductions.base import Reduction, State
+from lwcallbacks.reductions.base import Reduction, Scattered, State
 from lwcallbacks.reductions.choice import PAYLOAD
+from lwcallbacks.state.replica import refuse_in_replica, refuse_metrics
 from lwcallbacks.state.sync import Bundle, Link, current_link, run, synced
 
 
@@ -40,6 +42,7 @@ class ReductionMetric(Metric):
             raise TypeError(f"ReductionMetric: reduction is a {type(reduction).__name__}, expected a Reduction")
         super().__init__(**kwargs)
         self.reduction = reduction
+        self._tables = tuple(reduction.slots) if isinstance(reduction, Scattered) else ()
         for name, tensor in reduction.empty().items():
             self.add_state(name, tensor, dist_reduce_fx=None, persistent=True)
         # MetricCollection lets metrics share one state if their states have equal names and, once, equal values. So
@@ -69,17 +72,74 @@ class ReductionMetric(Metric):
             if name.rpartition(".")[2].startswith(PAYLOAD):
                 setattr(self, name, getattr(self, name)[:0])
         super()._load_from_state_dict(state_dict, prefix, *args)
+        for name in self._defaults:
+            # The loaded tensors are still the caller's, and a state is overwritten.
+            setattr(self, name, getattr(self, name).clone())
+
+    def get_extra_state(self) -> Tensor:
+        """The number of updates: torchmetrics keeps it out of its checkpoints, and warns of a metric that has none."""
+        return torch.tensor(self._update_count)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self._update_count = int(state)
+        self._computed = None
 
     def update(self, *fields: Any, valid: Tensor | None = None) -> None:
         """Merge one batch; the arguments of `reduction.lift`."""
-        lifted = self.reduction.lift(*fields, valid=valid)
-        device = next(iter(lifted.values())).device
-        state = {name: tensor.to(device) for name, tensor in self._state().items()}
-        self._set_state(self.reduction.merge(state, lifted))
+        if self._may_overwrite(fields):
+            self.reduction.accumulate({name: getattr(self, name) for name in self._tables}, *fields, valid=valid)
+            return
+        # A state that is made under inference mode could not be overwritten outside of it: leave the mode.
+        with torch.inference_mode(mode=False):
+            lifted = self.reduction.lift(*fields, valid=valid)
+            device = next(iter(lifted.values())).device
+            state = {name: tensor.to(device) for name, tensor in self._state().items()}
+            self._set_state(self.reduction.merge(state, lifted))
+
+    def _may_overwrite(self, fields: tuple[Any, ...]) -> bool:
+        """Whether a batch can be added in place: to tables that lie where the batch does, and are no inference tensors.
+
+        Nobody else holds them: torchmetrics clones its defaults at a reset, and the states that it keeps aside during
+        `forward` and between `sync` and `unsync`.
+        """
+        device = fields[0].device if fields and isinstance(fields[0], Tensor) else None
+        tables = [getattr(self, name) for name in self._tables]
+        return bool(tables) and all(table.device == device and not table.is_inference() for table in tables)
+
+    def forward(self, *fields: Any, **kwargs: Any) -> Any:
+        """Merge one batch, and return its own value.
+
+        Raises:
+            ReplicaError: this runs in a DataParallel replica, and so for `update`, and for `compute` and `reset` of a
+                replicated metric.
+        """
+        # Checked before torchmetrics takes the state away and counts the update.
+        refuse_in_replica(f"{type(self).__name__}.forward")
+        return super().forward(*fields, **kwargs)
+
+    def _wrap_update(self, update: Callable[..., Any]) -> Callable[..., Any]:
+        wrapped = super()._wrap_update(update)
+
+        @functools.wraps(update)
+        def checked(*fields: Any, **kwargs: Any) -> None:
+            refuse_in_replica(f"{type(self).__name__}.update")
+            wrapped(*fields, **kwargs)
+
+        return checked
+
+    def _replicate_for_data_parallel(self) -> Any:
+        # Called by torch for every replica. The checks above know one by its thread, and not every one has its own.
+        replica = super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
+        refuse_metrics(replica)
+        return replica
 
     def compute(self) -> Any:
         """Return `reduction.value` of all samples."""
-        return self.reduction.value(self._state())
+        state = self._state()
+        if not self._tables:
+            # What a choice shows are views of its state, and torchmetrics clones only what it knows.
+            state = {name: tensor.clone() for name, tensor in state.items()}
+        return self.reduction.value(state)
 
     def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
         # Called by `forward` and `merge_state` with the state that is to be merged into this one.

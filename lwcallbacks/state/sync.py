@@ -15,6 +15,7 @@ What is exchanged, in this order, whatever the data:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -25,7 +26,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lwcallbacks.reductions.base import Reduction, Scattered, State
-from lwcallbacks.reductions.choice import PAYLOAD, Choice, payload_names, winners
+from lwcallbacks.reductions.choice import PAYLOAD, Choice, payload_names
 from lwcallbacks.reductions.compose import Product
 
 ReduceOp: TypeAlias = Literal["sum", "max", "min"]
@@ -232,54 +233,84 @@ def _choose(choices: list[tuple[Choice, State]], rank: int) -> Generator[Request
             shapes = sorted(str([shape for _, shape in _fields(list(h))]) for h in headers)
             raise UpdateError(f"{type(choice).__name__}: processes hold payloads of unlike shapes: {', '.join(shapes)}")
         layouts.append(_fields(list(headers.pop())) if headers else [])
-        places = winners(keys, ids, k).tolist()
+        places = choice.winners(keys, ids).tolist()
         sources.append([divmod(p, k) for p in places if p >= 0])
         merged.append(choice.take({"key": keys, "id": ids}, torch.tensor(places)))
 
-    # Every process knows who sends how much, so nothing is asked twice and nobody waits for an empty message.
-    sizes = [0] * len(answers)
-    mine = []
-    for (_, state), source, layout in zip(choices, sources, layouts, strict=True):
-        width = sum(_num_bytes(dtype, shape) for dtype, shape in layout)
-        for owner, _ in source:
-            sizes[owner] += width
-        slots = torch.tensor([slot for owner, slot in source if owner == rank], dtype=torch.int64)
-        if len(slots):
-            mine += [_to_bytes(state[name][slots.to(state[name].device)]) for name in payload_names(state)]
-    data = torch.cat(mine) if mine else torch.zeros(0, dtype=torch.uint8)
-    received = yield ToRoot(data, tuple(sizes))
-    if received:
-        _place(received, sources, layouts, merged)
+    # Every process knows who sends how much, so nothing is asked twice and nobody waits for an empty message. What
+    # process 0 holds itself need not travel.
+    senders = {owner: _parcels(owner, sources, layouts) for source in sources for owner, _ in source if owner}
+    sizes = tuple(senders[owner][-1].end if senders.get(owner) else 0 for owner in range(len(answers)))
+    data = torch.empty(sizes[rank], dtype=torch.uint8)
+    for parcel in senders.get(rank, []):
+        payload = choices[parcel.choice][1][f"{PAYLOAD}{parcel.field}"]
+        rows = [payload[slot] for slot in parcel.slots]
+        if payload.device == data.device:
+            torch.stack(rows, out=parcel.rows(data))
+        else:
+            parcel.rows(data).copy_(torch.stack(rows))
+    received = yield ToRoot(data, sizes)
+    if rank == 0:
+        _place(received, senders, choices, sources, layouts, merged)
     return merged
 
 
-def _num_bytes(dtype: torch.dtype, shape: Sequence[int]) -> int:
-    return dtype.itemsize * torch.Size(shape).numel()
+@dataclass(frozen=True)
+class _Parcel:
+    """The rows of one choice's winners in one field that a process sends: where they lie in its bytes."""
+
+    choice: int
+    field: int
+    slots: list[int]
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+    def rows(self, data: Tensor) -> Tensor:
+        """Those bytes as the rows that they are: a view."""
+        size = len(self.slots) * self.dtype.itemsize * math.prod(self.shape)
+        return data[self.start : self.start + size].view(self.dtype).reshape(len(self.slots), *self.shape)
 
 
-def _to_bytes(tensor: Tensor) -> Tensor:
-    return tensor.contiguous().reshape(-1).view(torch.uint8)
+_ALIGNMENT = 16  # bytes; the itemsize of every dtype divides it
+
+
+def _parcels(
+    owner: int, sources: list[list[tuple[int, int]]], layouts: list[list[tuple[torch.dtype, tuple[int, ...]]]]
+) -> list[_Parcel]:
+    parcels: list[_Parcel] = []
+    end = 0
+    for c, (source, layout) in enumerate(zip(sources, layouts, strict=True)):
+        slots = [slot for o, slot in source if o == owner]
+        for f, (dtype, shape) in enumerate(layout if slots else []):
+            start, size = end, len(slots) * dtype.itemsize * math.prod(shape)
+            end = start + -(-size // _ALIGNMENT) * _ALIGNMENT
+            parcels.append(_Parcel(c, f, slots, dtype, shape, start, end))
+    return parcels
 
 
 def _place(
     received: list[Tensor],
+    senders: dict[int, list[_Parcel]],
+    choices: list[tuple[Choice, State]],
     sources: list[list[tuple[int, int]]],
     layouts: list[list[tuple[torch.dtype, tuple[int, ...]]]],
     merged: list[State],
 ) -> None:
-    """On process 0: cut each process's bytes up again, in the order in which it packed them."""
-    offsets = [0] * len(received)
-    for source, layout, state in zip(sources, layouts, merged, strict=True):
-        owners = [owner for owner, _ in source]
+    """On process 0: put every winner's rows in its place, each copied once."""
+    arrived = {
+        (owner, parcel.choice, parcel.field): iter(parcel.rows(received[owner].cpu()).unbind())
+        for owner, parcels in senders.items()
+        for parcel in parcels
+    }
+    for c, (source, layout, state) in enumerate(zip(sources, layouts, merged, strict=True)):
         for f, (dtype, shape) in enumerate(layout):
-            payload = torch.zeros((len(state["key"]), *shape), dtype=dtype)
-            for owner in sorted(set(owners)):
-                places = [place for place, o in enumerate(owners) if o == owner]
-                size = len(places) * _num_bytes(dtype, shape)
-                chunk = received[owner][offsets[owner] : offsets[owner] + size].cpu()
-                payload[places] = chunk.clone().view(dtype).reshape(len(places), *shape)
-                offsets[owner] += size
-            state[f"{PAYLOAD}{f}"] = payload
+            name = f"{PAYLOAD}{f}"
+            own = choices[c][1][name].cpu().unbind() if any(owner == 0 for owner, _ in source) else ()
+            rows = [next(arrived[owner, c, f]) if owner else own[slot] for owner, slot in source]
+            rows += [torch.zeros(shape, dtype=dtype)] * (len(state["key"]) - len(rows))
+            state[name] = torch.stack(rows)
 
 
 def run(steps: Generator[Request, Any, Any], link: Link) -> Any:
@@ -338,9 +369,14 @@ class ProcessLink:
             return []
         received = [torch.empty(size, dtype=torch.uint8, device=self.device) for size in request.sizes]
         received[0] = data
-        for sender in range(1, self.world_size):
-            if request.sizes[sender]:
-                dist.recv(received[sender], group_src=sender, group=self.group)
+        arriving = [
+            dist.irecv(received[sender], group_src=sender, group=self.group)
+            for sender in range(1, self.world_size)
+            if request.sizes[sender]
+        ]
+        for message in arriving:
+            if message is not None:
+                message.wait()
         return received
 
 

@@ -34,7 +34,7 @@ SIZES = st.integers(0, 12)
 FINITE = floats32(SIZES, nan=False, infinite=False)
 ANY = floats32(SIZES)
 many = settings(
-    max_examples=int(os.environ.get("LWCALLBACKS_EXAMPLES", "200")), deadline=None, derandomize=True, database=None
+    max_examples=int(os.environ.get("LWCALLBACKS_EXAMPLES", "100")), deadline=None, derandomize=True, database=None
 )
 NAN, INF = float("nan"), float("inf")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torchmetrics import CatMetric, MeanMetric, Metric, MetricCollection, MinMaxMetric
+from torchmetrics import CatMetric, MaxMetric, MeanMetric, Metric, MetricCollection, MinMaxMetric
 from torchmetrics.classification import BinaryAccuracy, MulticlassConfusionMatrix
 
 from lwcallbacks import ReductionMetric, StateCore
@@ -211,3 +211,34 @@ def test_a_world_has_a_process_and_a_share_for_each() -> None:
         World(2).compute(MeanMetric, [[]])
     with pytest.raises(TypeError, match="a process yielded 3, expected AllReduce"):
         World(1).run(lambda rank: asks(3))
+
+
+def test_ordinary_metrics_join_the_sync_of_a_core() -> None:
+    """Their states are merged with everyone's, beside those of reductions."""
+    cores = [StateCore({"ours": ExactMean(), "theirs": MeanMetric(), "max": MaxMetric()}) for _ in range(3)]
+    for rank, core in enumerate(cores[:2]):
+        core.step_end(ours=(t(float(rank)),), theirs=(t(2.0 * rank),), max=(t(float(rank)),))
+    for values in World(3).collect(cores):
+        assert (values["ours"], float(values["theirs"]), float(values["max"])) == (0.5, 1.0, 1.0)
+
+
+def test_payloads_of_unlike_shapes_fail_on_every_process() -> None:
+    """Before anybody sends them."""
+    cores = [StateCore({"worst": TopK(1)}) for _ in range(2)]
+    for rank, core in enumerate(cores):
+        core.step_end(worst=(t(1.0), torch.tensor([rank]), torch.zeros(1, 2 + rank)))
+    with pytest.raises(UpdateError, match=r"TopK: processes hold payloads of unlike shapes: \[\(2,\)\], \[\(3,\)\]"):
+        World(2).collect(cores)
+
+
+@pytest.mark.parametrize(("payload", "fits"), [([1] * 8, True), ([1] * 9, False), ([7], True), ([8], False)])
+def test_a_payload_has_up_to_eight_tensors_of_six_dimensions(payload: list[int], fits: bool) -> None:
+    """Beside the dimension of samples; what is more is an error that says so."""
+    core = StateCore({"worst": TopK(1)})
+    core.step_end(worst=(t(1.0), torch.tensor([0]), *(torch.ones((1, *[1] * (ndim - 1))) for ndim in payload)))
+    if fits:
+        (values,) = World(1).collect([core])
+        assert [tensor.ndim for tensor in values["worst"].payload] == payload
+    else:
+        with pytest.raises(ValueError, match="TopK: at most 8 payload tensors of 6 dimensions"):
+            World(1).collect([core])

@@ -1,0 +1,121 @@
+"""Find what makes the host wait for the device, without a device.
+
+    with forbid_host_sync():
+        metric.update(preds, targets)        # HostSync, where it calls .item(), nonzero, a boolean mask, ...
+
+A GPU computes while Python runs ahead. An operation whose result Python has to see, or whose output's shape depends on
+the data, stops Python until the GPU has caught up. This finds them on CPU tensors, by treating every tensor as if it
+were on a device. Making tensors from Python data is allowed. What it cannot see: `.to(device)` with a device object
+that is the CPU, since on CPU tensors that is no wait but what code for any device does, and waits inside of kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lwcallbacks.testing.errors import HostSync
+
+_READ = "Python asks for a value; keep it a tensor, and read it at the end of the epoch"
+_SHAPE = "the result's shape depends on the data; use torch.where, or multiply by a mask"
+_COPY = "it copies to the host; keep the tensor on its device until the end of the epoch"
+
+WAITING_OPS: Mapping[str, str] = {
+    "aten::_local_scalar_dense": _READ,
+    "aten::equal": _READ,
+    "aten::is_nonzero": _READ,
+    "aten::allclose": _READ,
+    "aten::nonzero": _SHAPE,
+    "aten::nonzero_numpy": _SHAPE,
+    "aten::argwhere": _SHAPE,
+    "aten::masked_select": _SHAPE,
+    "aten::unique_dim": _SHAPE,
+    "aten::unique_consecutive": _SHAPE,
+    "aten::unique_dim_consecutive": _SHAPE,
+    "aten::_unique": _SHAPE,
+    "aten::_unique2": _SHAPE,
+    "aten::bincount": "its length depends on the data; use index_add_ into a tensor of fixed length",
+    "aten::tensor_split.tensor_indices_or_sections": _READ,
+}
+"""Operators of aten that wait wherever their input lives, and what to write instead."""
+
+_INDEXING = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
+
+_WAITING_METHODS: dict[Callable[..., Any], str] = {
+    Tensor.tolist: _READ,
+    Tensor.item: _READ,
+    Tensor.__bool__: _READ,
+    Tensor.__int__: _READ,
+    Tensor.__float__: _READ,
+    Tensor.__index__: _READ,
+    Tensor.__contains__: _READ,
+    Tensor.__repr__: _READ,
+    Tensor.__format__: _READ,
+    Tensor.cpu: _COPY,
+    Tensor.numpy: _COPY,
+    Tensor.__array__: _COPY,
+}
+
+
+def waits(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+    """Why an aten operator called with these arguments waits; None where it does not."""
+    schema = func._schema
+    name = schema.name
+    if name in WAITING_OPS:
+        return WAITING_OPS[name]
+    if name in _INDEXING and any(isinstance(i, Tensor) and i.dtype in (torch.bool, torch.uint8) for i in args[1]):
+        # Where one value is put, torch fills by mask: that has a fixed shape.
+        filled = name != "aten::index" and args[2].numel() == 1 and not (len(args) > 3 and args[3])
+        return None if filled else _SHAPE
+    if name == "aten::repeat_interleave" and kwargs.get("output_size") is None:
+        return "its length depends on the data; pass output_size"
+    if name in ("aten::_to_copy", "aten::copy_"):
+        source = args[1] if name == "aten::copy_" else args[0]
+        target = args[0].device if name == "aten::copy_" else torch.device(kwargs.get("device") or source.device)
+        if source.device.type != "cpu" and target.type == "cpu":
+            return _COPY
+    return None
+
+
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees what reaches a kernel."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if reason := waits(func, args, kwargs):
+            raise _host_sync(func._schema.name.replace("aten::", "torch."), reason)
+        return func(*args, **kwargs)
+
+
+class _Methods(TorchFunctionMode):
+    """Sees what never becomes a kernel on CPU tensors."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _WAITING_METHODS:
+            raise _host_sync(f"Tensor.{func.__name__}", _WAITING_METHODS[func])
+        if func is Tensor.to and any(isinstance(a, str) and a.startswith("cpu") for a in (*args, *kwargs.values())):
+            raise _host_sync("Tensor.to('cpu')", _COPY)
+        return func(*args, **kwargs)
+
+
+def _host_sync(operation: str, reason: str) -> HostSync:
+    return HostSync(f"{operation} waits for the device: {reason}")
+
+
+@contextmanager
+def forbid_host_sync() -> Iterator[None]:
+    """Raise `HostSync` at an operation that would wait for the device, naming it and what to write instead.
+
+    Raises:
+        HostSync: for `.item()`, `bool(tensor)`, `.tolist()`, `.cpu()`, `.to("cpu")`, `.numpy()`, `nonzero`, indexing
+            with a boolean mask, `unique`, `bincount`, `masked_select`, `torch.equal` and their like. Of this thread.
+    """
+    with _Methods(), _Operators():  # type: ignore[no-untyped-call]
+        yield

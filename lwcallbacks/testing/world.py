@@ -1,0 +1,289 @@
+"""A world of simulated processes: one thread of control, lock step, no sockets, hundreds of processes.
+
+    world = World(4)
+    world.compute(MeanMetric, shards)      # shards[rank]: a list of update-argument tuples; the value on each rank
+    world.collect(cores)                   # end the epoch of one StateCore for each rank
+    world.log                              # what was exchanged, in order
+
+A process is a generator that yields what it wants from the others (`lwcallbacks.state.sync.Request`, or a `Gather`)
+and is sent the answer. In each round every process moves on to its next request; the requests must fit together, as
+they must for real processes. Where they do not, real ones would hang: here that is a `WouldHang` that names them.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Generator, Hashable, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from lwcallbacks.state.core import StateCore, collecting
+from lwcallbacks.state.sync import AllGather, AllReduce, Request, ToRoot
+from lwcallbacks.testing.errors import WouldHang
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Gather:
+    """Like torchmetrics' `gather_all_tensors`: one dtype and number of dimensions, sizes may differ."""
+
+    tensor: Tensor
+
+
+Ask: TypeAlias = Request | Gather
+
+
+class Exchange(NamedTuple):
+    """One collective: its kind, operation, dtype, shape (process 0's), and the bytes all processes brought."""
+
+    kind: str
+    op: str | None
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    bytes: int
+
+
+class World:
+    """`size` simulated processes.
+
+    Attributes:
+        size: how many.
+        log: the `Exchange`s so far.
+    """
+
+    def __init__(self, size: int) -> None:
+        if size < 1:
+            raise ValueError(f"World: size={size}, expected at least 1 process")
+        self.size = size
+        self.log: list[Exchange] = []
+
+    def run(self, steps: Callable[[int], Generator[Any, Any, T]]) -> list[T]:
+        """Drive `steps(rank)` of every rank to its end, in lock step; return their results by rank.
+
+        Raises:
+            WouldHang: processes ask for different things, or some end while others wait for them.
+            Exception: what a process raised, where no other is left waiting; a note names the process.
+        """
+        processes = [_Process(rank, steps(rank)) for rank in range(self.size)]
+        answers: Sequence[Any] = [None] * self.size
+        try:
+            while True:
+                for process, answer in zip(processes, answers, strict=True):
+                    process.advance(answer)
+                waiting = [process for process in processes if process.request is not None]
+                failed = next((process for process in processes if process.error is not None), None)
+                if not waiting:
+                    if failed is not None and failed.error is not None:
+                        raise failed.error
+                    return [process.result for process in processes]
+                if len({process.asks for process in processes}) > 1:
+                    raise WouldHang(_told_apart(processes)) from (failed.error if failed else None)
+                requests = [process.request for process in waiting]
+                self.log.append(_logged(requests))
+                answers = _performed(requests)
+        finally:
+            for process in processes:
+                process.steps.close()
+
+    def compute(self, factory: Callable[[], Any], shards: Sequence[Sequence[tuple[Any, ...]]]) -> list[Any]:
+        """Update a metric on each process with its share, then compute it on all; return the values by rank.
+
+        Args:
+            factory: makes a torchmetrics `Metric`, a wrapper of metrics or a `MetricCollection`.
+            shards: for each rank, the argument tuples of its updates; an empty list for a process without data.
+        """
+        if len(shards) != self.size:
+            raise ValueError(f"World({self.size}): {len(shards)} shards, expected one for each process")
+        metrics = []
+        for shard in shards:
+            metric = factory()
+            for args in shard:
+                metric.update(*args)
+            metrics.append(metric)
+        return self.compute_all(metrics)
+
+    def compute_all(self, metrics: Sequence[Any]) -> list[Any]:
+        """`compute()` of one metric on each process, as if they were the processes' shares of one metric."""
+
+        def process(rank: int) -> Generator[Any, Any, Any]:
+            def body(ask: Callable[[Ask], Any]) -> Any:
+                link = _Link(rank, self.size, ask)
+                for metric in contained_metrics(metrics[rank]):
+                    metric.dist_sync_fn = link
+                    metric.distributed_available_fn = _yes
+                return metrics[rank].compute()
+
+            return _in_thread(body)
+
+        with warnings.catch_warnings():
+            # torchmetrics warns of this on its process 0 only, and a process without data is what worlds are for.
+            warnings.filterwarnings("ignore", "The ``compute`` method of metric", UserWarning)
+            return self.run(process)
+
+    def collect(self, cores: Sequence[StateCore]) -> list[dict[Hashable, Any]]:
+        """End the epoch of one `StateCore` on each process; return their values by rank."""
+        collected = self.run(lambda rank: collecting({None: cores[rank]}, rank, self.size))
+        return [values[None] for values, _ in collected]
+
+
+def contained_metrics(metric: Any) -> list[Metric]:
+    """The metric itself, and all that a wrapper or collection contains."""
+    return [module for module in metric.modules() if isinstance(module, Metric)]
+
+
+def _yes() -> bool:
+    return True
+
+
+class _Process:
+    """One process: where its generator stands."""
+
+    def __init__(self, rank: int, steps: Generator[Any, Any, Any]) -> None:
+        self.rank = rank
+        self.steps = steps
+        self.request: Any = None
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.asks = ""
+
+    def advance(self, answer: Any) -> None:
+        self.request = None
+        try:
+            request = self.steps.send(answer)
+            self.asks = _described(request, self.rank)
+            self.request = request
+        except StopIteration as stop:
+            self.result, self.asks = stop.value, "ends"
+        except Exception as error:
+            error.add_note(f"raised on process {self.rank}")
+            self.error, self.asks = error, f"raises {type(error).__name__}: {error}"
+
+
+def _described(request: Ask, rank: int) -> str:
+    """What must be equal on all processes, in words."""
+    if isinstance(request, AllReduce):
+        return f"all_reduce({request.op}) of {request.tensor.dtype} {tuple(request.tensor.shape)}"
+    if isinstance(request, AllGather):
+        return f"all_gather of {request.tensor.dtype} {tuple(request.tensor.shape)}"
+    if isinstance(request, Gather):
+        return f"gather_all_tensors of {request.tensor.dtype} with {request.tensor.ndim} dimensions"
+    if isinstance(request, ToRoot):
+        told = f"sends to process 0: {request.sizes} bytes"
+        brought = len(request.data)
+        return told if brought == request.sizes[rank] else f"{told}, but brings {brought}"
+    raise TypeError(f"World: a process yielded {request!r}, expected AllReduce, AllGather, ToRoot or Gather")
+
+
+def _told_apart(processes: Sequence[_Process]) -> str:
+    ranks: dict[str, list[int]] = {}
+    for process in processes:
+        ranks.setdefault(process.asks, []).append(process.rank)
+    groups = [f"{_named(members)}: {asks}" for asks, members in ranks.items()]
+    return "processes do not ask for the same, so real ones would hang or crash\n  " + "\n  ".join(groups)
+
+
+def _named(ranks: Sequence[int]) -> str:
+    shown = ", ".join(map(str, ranks[:8])) + (", ..." if len(ranks) > 8 else "")
+    return f"process {shown}" if len(ranks) == 1 else f"processes {shown}"
+
+
+def _logged(requests: Sequence[Any]) -> Exchange:
+    first = requests[0]
+    if isinstance(first, ToRoot):
+        return Exchange("to_root", None, torch.uint8, tuple(first.data.shape), sum(first.sizes[1:]))
+    kind = {AllReduce: "all_reduce", AllGather: "all_gather", Gather: "gather"}[type(first)]
+    size = sum(r.tensor.numel() * r.tensor.element_size() for r in requests)
+    return Exchange(kind, getattr(first, "op", None), first.tensor.dtype, tuple(first.tensor.shape), size)
+
+
+_REDUCE = {"sum": lambda t: t.sum(0, dtype=t.dtype), "max": lambda t: t.amax(0), "min": lambda t: t.amin(0)}
+
+
+def _performed(requests: Sequence[Any]) -> list[Any]:
+    """The answers by rank. No process is given memory of another's."""
+    first = requests[0]
+    if isinstance(first, ToRoot):
+        return [[r.data.clone() for r in requests], *([] for _ in requests[1:])]
+    tensors = [r.tensor.detach() for r in requests]
+    if isinstance(first, AllReduce):
+        reduced = _REDUCE[first.op](torch.stack(tensors))
+        return [reduced.clone() for _ in requests]
+    if len({t.shape for t in tensors}) == 1:
+        stacked = torch.stack(tensors)
+        answers = [list(stacked.clone().unbind()) for _ in requests]
+    else:
+        answers = [[t.clone() for t in tensors] for _ in requests]
+    if isinstance(first, Gather):
+        # As torchmetrics does, so that a gradient can flow through a process's own part.
+        for rank, request in enumerate(requests):
+            answers[rank][rank] = request.tensor
+    return answers
+
+
+class _Link:
+    """A metric's way to the other processes: `dist_sync_fn` for any metric, a `Link` for a `ReductionMetric`."""
+
+    def __init__(self, rank: int, world_size: int, ask: Callable[[Ask], Any]) -> None:
+        self.rank = rank
+        self.world_size = world_size
+        self.perform = ask
+
+    def __call__(self, tensor: Tensor, group: Any = None) -> Any:
+        return self.perform(Gather(tensor))
+
+
+_ABANDON = object()
+
+
+class _Abandoned(BaseException):
+    """Ends a process that nobody answers any more."""
+
+
+def _in_thread(body: Callable[[Callable[[Ask], Any]], T]) -> Generator[Any, Any, T]:
+    """Turn a function that calls `ask(request)` somewhere deep inside into a generator of requests.
+
+    The function needs a stack of its own, hence the thread; only one of the two ever runs, so nothing is concurrent.
+    """
+    told: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+    answers: SimpleQueue[Any] = SimpleQueue()
+
+    def ask(request: Ask) -> Any:
+        told.put(("asks", request))
+        answer = answers.get()
+        if answer is _ABANDON:
+            raise _Abandoned
+        return answer
+
+    # Modes of torch belong to a thread: take over those that matter to arithmetic.
+    inference, grad = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+
+    def work() -> None:
+        try:
+            with torch.inference_mode(inference), torch.set_grad_enabled(grad):
+                told.put(("returns", body(ask)))
+        except Exception as error:
+            told.put(("raises", error))
+        except _Abandoned:
+            pass
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, content = told.get()
+            if kind == "returns":
+                result: T = content
+                return result
+            if kind == "raises":
+                raise content
+            answers.put((yield content))
+    finally:
+        answers.put(_ABANDON)
+        thread.join()

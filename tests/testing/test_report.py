@@ -1,0 +1,50 @@
+"""The report about torchmetrics tells what is known of a few metrics."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "torchmetrics_report.py"
+LAWS = 15
+
+
+def _report(folder: Path, *names: str) -> str:
+    page = folder / "report.md"
+    options = ["--only", ",".join(names), "--output", str(page), "--examples", "10"]
+    done = subprocess.run([sys.executable, str(SCRIPT), *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return page.read_text(encoding="utf-8")
+
+
+def _symbols(page: str, metric: str) -> dict[str, str]:
+    """The symbol in each column of a metric's row."""
+    lines = page.splitlines()
+    row = next(i for i, line in enumerate(lines) if line.startswith(f"| {metric} |"))
+    head = next(line for line in reversed(lines[:row]) if line.startswith("|  |"))
+    cells = [[cell.strip() for cell in line.strip("|").split("|")][1:] for line in (head, lines[row])]
+    assert len(cells[1]) == LAWS
+    return dict(zip(*cells, strict=True))
+
+
+def test_the_report_tells_what_is_known_of_torchmetrics(tmp_path: Path) -> None:
+    """A float mean rounds, an accuracy is exact, both wait for the device; CatMetric merges in the wrong order."""
+    page = _report(tmp_path, "BinaryAccuracy", "CatMetric", "MeanMetric")
+    accuracy, mean, cat = (_symbols(page, name) for name in ("BinaryAccuracy", "MeanMetric", "CatMetric"))
+    assert {column for column, symbol in accuracy.items() if symbol != "="} == {"wait"}
+    assert mean["batch"] == "≈"
+    assert mean["merge"] == "="
+    assert mean["wait"] == "✗"
+    assert cat["order"] == "✗"
+    assert re.search(r"### merge_state: 1\n(.|\n)*- aggregation.CatMetric: `merged from two, and of one", page)
+    assert "Classes exported: 3. Examined: 3." in page
+
+
+def test_a_name_that_torchmetrics_does_not_export_is_refused(tmp_path: Path) -> None:
+    """The message names it."""
+    with pytest.raises(AssertionError, match="exports no BinaryAcuracy"):
+        _report(tmp_path, "BinaryAcuracy")
