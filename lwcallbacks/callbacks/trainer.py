@@ -68,7 +68,7 @@ def run_name(trainer: Trainer) -> str:
 def run_directory(trainer: Trainer) -> Path:
     """The folder of this run, where Lightning puts its checkpoints; process 0 only.
 
-    Without a logger it is the first unused `lwcallbacks/version_N` below `default_root_dir`.
+    Without a logger it is the first unused `lwcallbacks_logs/version_N` below `default_root_dir`.
     `trainer.log_dir` is not asked: it talks to the other processes.
     """
     logger = trainer.logger
@@ -78,6 +78,6 @@ def run_directory(trainer: Trainer) -> Path:
             return Path(log_dir)
         root = getattr(logger, "save_dir", None) or trainer.default_root_dir
         return Path(root, str(logger.name), str(logger.version))
-    parent = Path(trainer.default_root_dir, "lwcallbacks")
+    parent = Path(trainer.default_root_dir, "lwcallbacks_logs")
     taken = {path.name for path in parent.glob("version_*")}
     return parent / next(f"version_{n}" for n in range(len(taken) + 1) if f"version_{n}" not in taken)

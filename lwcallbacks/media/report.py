@@ -1,7 +1,9 @@
 """Tables that are worked out from counts and scores, on the CPU.
 
-confusion_report(Matrix(counts, names))        # precision, recall, F1 and support of each class
-labels, confidence = classify(scores)          # [N, C] logits or probabilities, or [N] labels
+    confusion_report(Matrix(counts, names))        # precision, recall, F1 and support of each class
+    labels, confidence = classify(scores)          # [N, C] logits or probabilities, or [N] labels
+
+An undefined ratio stays undefined: it is None, not 0.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """The k samples that win by a total order on (key, sample id), with what is to be shown of them.
 
-worst = TopK(2)
-state = worst.lift(losses, ids, images)          # [N], int64 [N], [N, ...]
-worst.value(state).ids                           # of the two largest losses
+    worst = TopK(2)
+    state = worst.lift(losses, ids, images)          # [N], int64 [N], [N, ...]
+    worst.value(state).ids                           # of the two largest losses
 
-fixed = RandomSample(32, seed=0)
-fixed.value(fixed.lift(ids, images)).payload[0]  # the same 32 samples, however they were split
+    fixed = RandomSample(32, seed=0)
+    fixed.value(fixed.lift(ids, images)).payload[0]  # the same 32 samples, however they were split
+
+A choice is a set with a bound: of equal keys the smaller id wins, and an id counts once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Confusion counts: how often a sample of class r was predicted as class c.
 
-counts = ConfusionCounts(3)
-counts.value(counts.lift(torch.tensor([0, 2]), torch.tensor([0, 1])))    # int64 [3, 3], rows are the truth
+    counts = ConfusionCounts(3)
+    counts.value(counts.lift(torch.tensor([0, 2]), torch.tensor([0, 1])))    # int64 [3, 3], rows are the truth
+
+The counts are integers, so no number of samples is too large and no order matters.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Floats as integers: exact sums, an order without exceptions, and logarithmic bins. All of it elementwise int64.
 
-orderable(x)             [N] float -> int64, a < b exactly when orderable(a) < orderable(b)
-exact_terms(x)           [N] float -> (slot, signed mantissa) to be added up in 64 bits
-exact_total(slots)       those 256 sums -> one Python integer in units of 2**-149
+    orderable(x)             [N] float -> int64, a < b exactly when orderable(a) < orderable(b)
+    exact_terms(x)           [N] float -> (slot, signed mantissa) to be added up in 64 bits
+    exact_total(slots)       those 256 sums -> one Python integer in units of 2**-149
+
+Nothing here looks at a value, so a device is not waited for.
 """
 
 from __future__ import annotations

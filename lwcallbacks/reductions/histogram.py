@@ -1,8 +1,10 @@
 """A histogram whose bins never move: the leading bits of a float are its bin.
 
-histogram = LogHistogram()
-seen = histogram.value(histogram.lift(torch.randn(1000)))
-seen.quantile(0.5), seen.linear(bins=64)
+    histogram = LogHistogram()
+    seen = histogram.value(histogram.lift(torch.randn(1000)))
+    seen.quantile(0.5), seen.linear(bins=64)
+
+So two histograms can always be added, whatever the range of what comes next.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """StateCore: what is remembered of a stage, by name; a step's values at step end, all samples' at epoch end.
 
-core = StateCore({"loss": ExactMean(), "confusion": ConfusionCounts(10)})
-step = core.step_end(loss=(losses,), confusion=(preds, targets))   # {"loss": ..., "confusion": ...} of this batch
-epoch = core.epoch_end()                                           # one sync over all processes, then reset
+    core = StateCore({"loss": ExactMean(), "confusion": ConfusionCounts(10)})
+    step = core.step_end(loss=(losses,), confusion=(preds, targets))   # {"loss": ..., "confusion": ...} of this batch
+    epoch = core.epoch_end()                                           # one sync over all processes, then reset
+
+It needs no Trainer: a plain loop, Fabric or a LightningModule can hold one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """A reduction as a torchmetrics.Metric, wherever one is accepted.
 
-metric = ReductionMetric(ConfusionCounts(3))
-metric.update(preds, targets)      # [N] labels or [N, C] scores, [N] labels
-metric.compute()                   # int64 [C, C], rows are the truth
+    metric = ReductionMetric(ConfusionCounts(3))
+    metric.update(preds, targets)      # [N] labels or [N, C] scores, [N] labels
+    metric.compute()                   # int64 [C, C], rows are the truth
+
+It is a torchmetrics.Metric in every respect; this is the one file that subclasses it.
 """
 
 from __future__ import annotations

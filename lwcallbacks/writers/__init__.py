@@ -1,7 +1,9 @@
 """Where media go: one writer per logger that can keep them, and a plain folder.
 
-writers = writers_for(trainer.loggers, media_dir=Path("media"))
-publisher = Publisher(writers)
+    writers = writers_for(trainer.loggers, media_dir=Path("media"))
+    publisher = Publisher(writers)
+
+A logger that is not known gets no media, and the folder gets everything.
 """
 
 from __future__ import annotations

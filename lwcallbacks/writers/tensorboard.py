@@ -1,7 +1,7 @@
 """Media in TensorBoard.
 
-writer = TensorBoardWriter(TensorBoardLogger("logs"))
-writer.write({"val/confusion": Matrix(...), "val/worst": [Image(...), ...]}, step=120)
+    writer = TensorBoardWriter(TensorBoardLogger("logs"))
+    writer.write({"val/confusion": Matrix(...), "val/worst": [Image(...), ...]}, step=120)
 
 Value           What appears under its key
 Image           an image
