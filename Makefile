@@ -5,7 +5,8 @@
 #   make test               lint, types, documentation and tests, the tests against the built wheel
 #   make test PYTEST_ARGS="-k mosaic -x"
 #   make test-long          also the tests that take minutes
-#   make bench              what the callbacks cost, beside what one would write by hand
+#   make bench              what the callbacks and their parts cost, beside what one would use instead
+#   make bench BENCH_ARGS=--quick    a small part of each, to see that it runs
 #   make docs               the documentation, in docs/_build/html
 #   make lint / format      ruff and mypy / let ruff rewrite
 #   make clean              remove everything made here, the environment included
@@ -41,11 +42,16 @@ RUN_TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest
 test: lint docs
 	$(RUN_TESTS) -m "not long" $(PYTEST_ARGS)
 
-test-long: lint docs
-	$(RUN_TESTS) $(PYTEST_ARGS)
+# So many examples for each law and each of the 33 reductions and variants: more than 10,000 a law.
+LONG_EXAMPLES ?= 400
 
-bench: $(STAMPS)/demo $(STAMPS)/package
-	$(BIN)/python benchmarks/demo_overhead.py $(BENCH_ARGS)
+test-long: lint docs
+	LWCALLBACKS_EXAMPLES=$(LONG_EXAMPLES) $(RUN_TESTS) --timeout 3600 $(PYTEST_ARGS)
+
+BENCHMARKS := demo_overhead confusion_update sync_metrics payload exact_mean world_scaling
+
+bench: $(STAMPS)/demo $(STAMPS)/dev $(STAMPS)/package  # dev: world_scaling imports lwcallbacks.testing
+	@set -e; for name in $(BENCHMARKS); do OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py $(BENCH_ARGS); done
 
 docs: $(STAMPS)/dev $(STAMPS)/package
 	$(BIN)/sphinx-build -q -W --keep-going -n -E -b html docs docs/_build/html

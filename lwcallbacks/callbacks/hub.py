@@ -152,7 +152,10 @@ class Hub:
         self._cores[stage] = {i: StateCore({k: n.entry for k, (_, n) in needs.items()}) for i in range(len(loaders))}
         for i, loader in enumerate(loaders):
             self._positions[stage, i] = 0
-            self._layouts[stage, i] = layout_of(loader)
+            self._layouts[stage, i] = layout = layout_of(loader)
+            if layout is not None and layout.num_dropped and stage != "train":
+                told = f"{layout.num_dropped} of {layout.num_samples} samples (drop_last=True)"
+                self.warn_once(f"lwcallbacks: the {stage} sampler leaves out {told}, and so do the values of an epoch")
 
     def resume(self, trainer: Trainer) -> None:
         """Begin to fit: go on with the training epoch that was under way when the checkpoint was saved, if any."""

@@ -27,6 +27,8 @@ class Layout:
     num_replicas: int = 1
     in_order: bool = True
     """Whether those numbers are positions in the data set (else: in some permutation of it)."""
+    num_dropped: int = 0
+    """Samples that no process is given, so that shares are equal."""
 
     def num_counted(self, start: int, size: int) -> int:
         """How many of the `size` samples from this process's sample `start` on are no padding: a prefix."""
@@ -57,7 +59,8 @@ def layout_of(loader: Any) -> Layout | None:
     if isinstance(sampler, DistributedSampler):
         plain = type(sampler).__iter__ is DistributedSampler.__iter__
         length = len(sampler.dataset)  # type: ignore[arg-type]  # torch types a Dataset without its __len__
-        return Layout(length, sampler.rank, sampler.num_replicas, in_order=plain and not sampler.shuffle)
+        dropped = max(0, length - sampler.total_size)
+        return Layout(length, sampler.rank, sampler.num_replicas, plain and not sampler.shuffle, dropped)
     if type(sampler) is SequentialSampler:
         return Layout(len(sampler))
     return None

@@ -110,3 +110,16 @@ def test_labels_out_of_range_are_reported_and_left_out(monkeypatch: pytest.Monke
             Classifier(), DataLoader(torch.utils.data.TensorDataset(x, y), 8), verbose=False
         )
     assert int(matrix.results["val"].sum()) == 37
+
+
+def test_a_sampler_that_leaves_samples_out_is_told() -> None:
+    """drop_last on two replicas: a validation over 40 of 41 samples says so, once."""
+    from torch.utils.data import DistributedSampler
+
+    data = images(41)
+    sampler = DistributedSampler(data, 2, 0, shuffle=False, drop_last=True)
+    t = trainer(callbacks=[lw.ConfusionMatrix(CLASSES)])
+    loader = DataLoader(data, 8, sampler=sampler)
+    with pytest.warns(UserWarning, match=r"the val sampler leaves out 1 of 41 samples \(drop_last=True\)"):
+        t.validate(Classifier(), loader, verbose=False)
+    t.validate(Classifier(), loader, verbose=False)  # a second warning would be an error here

@@ -52,6 +52,7 @@ def test_every_sample_counts_at_most_once_over_all_processes(
             start += len(batch)
     assert sorted(counted) == sorted(delivered)
     assert drop_last or sorted(counted) == list(range(n))
+    assert layout.num_dropped == n - len(delivered)
 
 
 def test_a_subclass_that_orders_its_own_way_gives_no_positions() -> None:
