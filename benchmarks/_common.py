@@ -1,24 +1,47 @@
-"""What the benchmarks share: variants in processes of their own, turn by turn, and one JSON object at the end.
+"""What the benchmarks share: variants measured turn by turn, processes that end, and one JSON object at the end.
 
-A benchmark is a script that runs alone. With `--variant NAME` it measures once and prints one JSON object as its last
-line; without, it calls itself like that for every variant in turn, several times, and reports medians. Turn by turn
-because a machine's speed drifts: what slows one variant down should slow down its neighbours too.
+A benchmark is a script that runs alone. Its variants take turns, several times, because a machine's speed drifts: what
+slows one variant down should slow down its neighbours too. They do so
+
+- in processes of their own, where memory is measured as well (`measure`: the script calls itself with `--variant`);
+- call by call in this process (`interleaved`);
+- in several processes that are one process group (`run_processes`).
 """
 
+import argparse
 import json
+import math
+import multiprocessing
+import os
+import pickle
 import platform
+import queue
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 PACKAGES = ("lwcallbacks", "torch", "pytorch-lightning", "torchmetrics", "wandb")
+Times = dict[str, list[float]]
+Calls = tuple[Callable[[], object], Callable[[], object]]
+
+
+def options(doc: str | None, repeats: int) -> argparse.ArgumentParser:
+    """What every benchmark understands."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.add_argument("--quick", action="store_true", help="a small part of it, to see that it runs")
+    parser.add_argument("--repeats", type=int, default=repeats, help=f"turns of each variant, {repeats} by default")
+    return parser
 
 
 def peak_memory_mib() -> float:
@@ -46,9 +69,139 @@ def measure(script: str, variants: Sequence[str], repeats: int, *arguments: str)
     return runs
 
 
+def interleaved(variants: Mapping[str, Callable[[], object]], repeats: int, seconds: float = 0.002) -> Times:
+    """Seconds per call of each variant, once per turn. In its turn a variant is called for about so many seconds."""
+    calls = {}
+    for name, call in variants.items():
+        call()  # what is made once is made now
+        number, took = 1, 0.0
+        while took < seconds:
+            number = number if took == 0 else max(2 * number, math.ceil(1.1 * number * seconds / took))
+            took = number * _seconds_per_call(call, number)
+        calls[name] = number
+    times: Times = {name: [] for name in variants}
+    for _ in range(repeats):
+        for name, call in variants.items():
+            times[name].append(_seconds_per_call(call, calls[name]))
+    return times
+
+
+def _seconds_per_call(call: Callable[[], object], number: int) -> float:
+    start = time.perf_counter()
+    for _ in range(number):
+        call()
+    return (time.perf_counter() - start) / number
+
+
+def median_ratio(times: Mapping[str, Sequence[float]], ours: str, peer: str) -> float:
+    """Ours by peer, of the same turn: the median over the turns."""
+    return statistics.median(a / b for a, b in zip(times[ours], times[peer], strict=True))
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    return statistics.geometric_mean(values)
+
+
+def run_processes(world_size: int, function: Callable[..., Any], *args: Any, timeout: float = 300) -> list[Any]:
+    """Call `function(*args)` in each process of a gloo group; return the results by rank. No process is left behind.
+
+    Raises:
+        RuntimeError: a process failed or died.
+        TimeoutError: they were not done in `timeout` seconds.
+    """
+    context = multiprocessing.get_context("spawn")
+    results: Any = context.Queue()
+    with tempfile.TemporaryDirectory(prefix="lwcallbacks-bench-", ignore_cleanup_errors=True) as folder:
+        processes = [
+            context.Process(
+                target=_in_group, args=(rank, world_size, folder, timeout, results, function, args), daemon=True
+            )
+            for rank in range(world_size)
+        ]
+        for process in processes:
+            process.start()
+        answers: dict[int, Any] = {}
+        deadline = time.monotonic() + timeout
+        try:
+            while len(answers) < world_size:
+                try:
+                    rank, error, answer = results.get(timeout=0.5)
+                except queue.Empty:
+                    dead = [r for r, p in enumerate(processes) if p.exitcode is not None and r not in answers]
+                    if dead and results.empty():
+                        raise RuntimeError(f"process {dead[0]} died, code {processes[dead[0]].exitcode}") from None
+                    if time.monotonic() > deadline:
+                        raise TimeoutError(f"processes were not done in {timeout} s") from None
+                    continue
+                if error:
+                    raise RuntimeError(f"process {rank} failed:\n{error}")
+                answers[rank] = pickle.loads(answer)
+        finally:
+            for process in processes:
+                process.join(5 if len(answers) == world_size else 0)
+                process.kill()
+                process.join()
+    return [answers[rank] for rank in range(world_size)]
+
+
+def _in_group(
+    rank: int, world_size: int, folder: str, timeout: float, results: Any, function: Callable[..., Any], args: Any
+) -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    try:
+        dist.init_process_group(
+            "gloo",
+            init_method=f"file://{folder}/group",
+            rank=rank,
+            world_size=world_size,
+            timeout=timedelta(seconds=timeout),
+        )
+        answer = pickle.dumps(function(*args))
+        dist.destroy_process_group()
+        results.put((rank, None, answer))
+    except BaseException:
+        results.put((rank, traceback.format_exc(), None))
+    results.close()
+    results.join_thread()
+
+
+def interleaved_in_group(variants: Mapping[str, Calls], repeats: int) -> Times:
+    """Seconds of each variant's second call on this process, once per turn; its first call prepares and is not timed.
+
+    All processes start each call together. What counts is the slowest process: `slowest` puts them together.
+    """
+    import torch.distributed as dist
+
+    times: Times = {name: [] for name in variants}
+    for turn in range(repeats + 2):
+        for name, (prepare, call) in variants.items():
+            prepare()
+            dist.barrier()
+            start = time.perf_counter()
+            call()
+            took = time.perf_counter() - start
+            if turn >= 2:  # the first turns make connections and warm up
+                times[name].append(took)
+    return times
+
+
+def slowest(by_rank: Sequence[Times]) -> Times:
+    """Of each turn, the time of the process that took longest."""
+    return {name: [max(turn) for turn in zip(*(times[name] for times in by_rank), strict=True)] for name in by_rank[0]}
+
+
 def medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The median of each quantity over the runs of a variant."""
     return {name: round(statistics.median(run[name] for run in runs), 3) for name in runs[0]}
+
+
+def median_times(times: Times, unit: float) -> dict[str, float]:
+    """The median of each variant's times in a unit of so many seconds."""
+    return {name: round(statistics.median(turns) / unit, 3) for name, turns in times.items()}
 
 
 def versions() -> dict[str, str]:
@@ -60,6 +213,23 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def finish(result: Mapping[str, Any], as_json: bool, lines: Iterable[str]) -> None:
+    """Print one JSON object, or the lines of a table for people and what was measured with what."""
+    result = {**result, "machine": machine(), "versions": versions()}
+    if as_json:
+        print(json.dumps(result))
+        return
+    how = f"medians of {result['repeats']} turns" if result["repeats"] > 1 else "counted"
+    print(f"\n{result['name']}, {how}\n")
+    for line in lines:
+        print(f"  {line}".rstrip())
+    print(f"\n  {result['machine']}; " + ", ".join(f"{name} {number}" for name, number in result["versions"].items()))
+
+
+def machine() -> str:
+    return f"{os.cpu_count()} cores, CPU, one thread per process, {time.strftime('%Y-%m-%d')}"
 
 
 def report(result: Mapping[str, Any], as_json: bool) -> None:

@@ -23,7 +23,7 @@ import sys
 import time
 import warnings
 
-from _common import EXAMPLES, measure, medians, peak_memory_mib, report, versions
+from _common import EXAMPLES, measure, medians, options, peak_memory_mib, report, versions
 
 VARIANTS = ("none", "ours", "peer")
 UNITS = {"epoch": "s", "peak_memory": "MiB"}
@@ -138,12 +138,12 @@ def run(variant: str, epochs: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser = options(__doc__, repeats=5)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.quick:
+        args.repeats, args.epochs = 1, 2
     if args.variant:
         with contextlib.redirect_stdout(sys.stderr):
             measured = run(args.variant, args.epochs)

@@ -483,3 +483,60 @@ def test_histograms_have_up_to_ten_mantissa_bits() -> None:
             LogHistogram(mantissa_bits)
     with pytest.raises(ValueError, match=r"quantile: q=1.5, expected a value in \[0, 1\]"):
         LogHistogram().value(LogHistogram().lift(t(1.0))).quantile(1.5)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("bins", [1, 2, 4, 8])
+def test_linear_bins_that_meet_the_edges_are_those_of_numpy(bins: int, sign: int) -> None:
+    """Between 1 and 2 the eight bins of three mantissa bits have one width, so nothing has to be split."""
+    # Off the edges, at which the two sides of zero differ in which bin is meant.
+    x = sign * (1 + (np.arange(200) % 64 + 0.5) / 64)
+    counts, edges = LogHistogram().value(LogHistogram().lift(torch.tensor(x, dtype=torch.float32))).linear(bins)
+    expected, expected_edges = np.histogram(x, bins=bins, range=(1, 2) if sign > 0 else (-2, -1))
+    assert counts.tolist() == expected.tolist()
+    assert edges.tolist() == expected_edges.tolist()
+
+
+def test_a_bin_that_crosses_edges_is_split_evenly() -> None:
+    """Sixteen bins over eight: each half gets half, and cumulative rounding loses nothing."""
+    x = torch.cat([torch.full((6,), 1.05), torch.full((4,), 1.95)])
+    counts, edges = LogHistogram().value(LogHistogram().lift(x)).linear(16)
+    assert counts.tolist() == [3, 3, *[0] * 12, 2, 2]
+    assert edges[0] == 1
+    assert edges[-1] == 2
+    odd, _ = LogHistogram().value(LogHistogram().lift(x[:1])).linear(2)
+    assert sorted(odd.tolist()) == [0, 1]
+
+
+def test_linear_bins_around_zero() -> None:
+    """Zeros are counted in the bin that they begin or lie in, between what is negative and what is positive."""
+    seen = LogHistogram().value(LogHistogram().lift(t(-1.9, -1.9, 0.0, -0.0, 0.0, 1.9)))
+    counts, edges = seen.linear(4)
+    assert edges.tolist() == [-2.0, -1.0, 0.0, 1.0, 2.0]
+    assert counts.tolist() == [2, 0, 3, 1]
+    only, around = LogHistogram().value(LogHistogram().lift(torch.zeros(5))).linear(3)
+    assert only.tolist() == [0, 5, 0]
+    assert (around[0], around[-1]) == (-0.5, 0.5)
+
+
+def test_linear_bins_of_nothing() -> None:
+    """Counts of zero between 0 and 1, and as many as were asked for; 64 unless told."""
+    nothing = LogHistogram().value(LogHistogram().lift(t(float("nan"))))
+    counts, edges = nothing.linear(4)
+    assert counts.tolist() == [0, 0, 0, 0]
+    assert edges.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert len(nothing.linear()[0]) == 64
+    assert counts.dtype == np.int64
+
+
+def test_quantiles_by_hand() -> None:
+    """Rank ceil(q n) of the finite values; the ends are the smallest and the largest bin; a zero is exactly zero."""
+    seen = LogHistogram().value(LogHistogram().lift(t(-4.0, 0.0, 1.0, 1.0, 8.0, float("inf"))))
+    middle = 2 * 1.0 * 1.125 / 2.125
+    assert [seen.quantile(q) for q in (0.0, 0.2, 0.21, 0.4, 0.41, 0.8)] == [
+        *[-4 * middle] * 2,
+        *[0.0] * 2,
+        *[middle] * 2,
+    ]
+    assert seen.quantile(0.81) == seen.quantile(1.0) == 8 * middle
+    assert np.isnan(LogHistogram().value(LogHistogram().empty()).quantile(0.5))

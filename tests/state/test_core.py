@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torchmetrics import MaxMetric, MetricCollection
+from torchmetrics import MaxMetric, Metric, MetricCollection
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
 from torchmetrics.regression import ExplainedVariance, MeanSquaredError
 
@@ -158,3 +158,60 @@ def test_a_failed_update_is_raised_by_all() -> None:
     cores[2].fail(RuntimeError("out of memory"))
     with pytest.raises(UpdateError, match="on 1 of 3 processes; process 2: RuntimeError: out of memory"):
         World(3).run(lambda rank: collecting({0: cores[rank]}, rank, 3))
+
+
+def test_every_failure_is_told_and_a_long_one_is_cut() -> None:
+    """Two of three fail, one with a text that is too long for the message and not ASCII."""
+    cores = [lw.StateCore({"mean": ExactMean()}) for _ in range(3)]
+    cores[0].fail(ValueError("é" * 2000))
+    cores[0].fail(ValueError("only the first failure is told"))
+    cores[2].fail(KeyError("x"))
+    with pytest.raises(UpdateError) as caught:
+        World(3).run(lambda rank: collecting({0: cores[rank]}, rank, 3))
+    text = str(caught.value)
+    # 1,024 bytes: "ValueError: " and then two bytes for each letter.
+    assert text == f"an update failed on 2 of 3 processes; process 0: ValueError: {'é' * 506}; process 2: KeyError: 'x'"
+
+
+def test_after_a_failure_the_next_epoch_starts_anew() -> None:
+    """The failure and what was counted beside it are forgotten."""
+    core = lw.StateCore({"mean": ExactMean()})
+    core.step_end(mean=(torch.ones(3),))
+    core.fail(RuntimeError("out of memory"))
+    with pytest.raises(UpdateError):
+        core.epoch_end()
+    core.step_end(mean=(torch.tensor([2.0]),))
+    assert core.epoch_end() == {"mean": 2.0}
+
+
+class Extremes(Metric):
+    """States that start as scalars and take the shape of the data, with every elementwise reduction."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("low", torch.tensor(float("inf")), dist_reduce_fx="min")
+        self.add_state("high", torch.tensor(-float("inf")), dist_reduce_fx="max")
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, x: torch.Tensor) -> None:
+        self.low = torch.minimum(self.low, x.amin(0))
+        self.high = torch.maximum(self.high, x.amax(0))
+        self.total = self.total + x.sum(0)
+        self.count = self.count + len(x)
+
+    def compute(self) -> list[torch.Tensor]:
+        return [self.low, self.high, self.total, self.count]
+
+
+def test_minima_maxima_and_sums_of_a_learned_shape_join() -> None:
+    """Matrices of 2 by 3 on two processes, nothing on the third."""
+    x = torch.arange(30.0).reshape(5, 2, 3)
+    shards = [[(x[:2],)], [], [(x[2:3],), (x[3:],)]]
+    for low, high, total, count in in_a_world(3, Extremes, shards):
+        assert torch.equal(low, x.amin(0))
+        assert torch.equal(high, x.amax(0))
+        assert torch.equal(total, x.sum(0))
+        assert int(count) == 5

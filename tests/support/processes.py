@@ -32,7 +32,8 @@ def free_port() -> int:
 @functools.cache
 def _context() -> Any:
     # Each process is forked from a server that has imported everything once, and has no thread and no tensor yet.
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent)
+    paths = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["support.scenarios"])
     return context
