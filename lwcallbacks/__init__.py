@@ -6,5 +6,6 @@ from lwcallbacks.callbacks.gradient_histogram import GradientHistogram as Gradie
 from lwcallbacks.callbacks.image_mosaic import ImageMosaic as ImageMosaic
 from lwcallbacks.callbacks.prediction_grid import PredictionGrid as PredictionGrid
 from lwcallbacks.callbacks.scalar_metrics import ScalarMetrics as ScalarMetrics
+from lwcallbacks.parallel import DataParallelStrategy as DataParallelStrategy
 from lwcallbacks.state.core import StateCore as StateCore
 from lwcallbacks.state.metric import ReductionMetric as ReductionMetric

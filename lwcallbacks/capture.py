@@ -162,14 +162,15 @@ class ForwardCalls:
     def start(self, module: nn.Module) -> None:
         self.stop()
         self.calls.clear()
-        self._handle = module.register_forward_hook(self._record)
+        self._handle = module.register_forward_hook(self.record)
 
     def stop(self) -> None:
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
 
-    def _record(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def record(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """The hook; DataParallel puts another one's in its place in each replica."""
         self.calls.append((args[0] if args else None, _detached(output)))
 
 

@@ -18,6 +18,7 @@ ROOMS = {
     "state": {"state", "reductions"},
     "writers": {"writers", "media"},
     "callbacks": {"callbacks", "capture", "reductions", "state", "media", "writers"},
+    "parallel": {"parallel", "capture", "state"},
     "testing": {"testing", "reductions", "state"},
 }
 # Each heavy package and the files that may import it.
@@ -27,7 +28,7 @@ HEAVY = {
     "wandb": {"writers/wandb.py", "writers/wandb_file.py"},
     "hypothesis": {"testing/"},
     "tensorboard": {"writers/tensorboard.py"},
-    "pytorch_lightning": {"callbacks/", "parallel.py"},
+    "pytorch_lightning": {"callbacks/", "parallel/strategy.py"},
     "torchmetrics": {"state/", "callbacks/scalar_metrics.py", "testing/"},
 }
 

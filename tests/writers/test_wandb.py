@@ -16,9 +16,9 @@ import wandb
 from pytorch_lightning.loggers import WandbLogger
 
 from lwcallbacks.media import File, Histogram, Image, Matrix, Table, to_pixels
-from lwcallbacks.writers.wandb_file import OfflineRun, read_run
 from lwcallbacks.writers import Writer, writers_for
 from lwcallbacks.writers.wandb import artifact_name
+from lwcallbacks.writers.wandb_file import OfflineRun, read_run
 
 GREY = Image(np.arange(64, dtype=np.uint8).reshape(8, 8), "a ramp")
 COLOUR = Image(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
