@@ -50,11 +50,11 @@ SHARES = {
 
 @pytest.mark.parametrize("world_size", SHARES)
 def test_uneven_and_empty_shares_give_the_values_of_one_process(world_size: int) -> None:
-    """Counts, exact mean, best three with payload and an ordinary metric, over shares of unlike size."""
+    """Counts, exact mean, best three with payload and ordinary metrics of each kind, over shares of unlike size."""
     [alone] = run_processes(1, scenarios.uneven_shares, [list(range(40))])
     results = run_processes(world_size, scenarios.uneven_shares, SHARES[world_size])
     for there in results:
-        for name in ("c", "a", "ids"):
+        for name in ("c", "a", "ids", "low", "high"):
             assert torch.equal(there[name], alone[name]), name
         assert there["m"] == alone["m"]
     assert torch.equal(results[0]["payload"][0], alone["payload"][0])

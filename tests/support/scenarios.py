@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from torchmetrics import MaxMetric, MinMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
 import lwcallbacks as lw
@@ -209,17 +210,34 @@ def uneven_shares(shares: list[list[int]]) -> dict[str, Any]:
 
     dist.init_process_group("gloo")
     core = lw.StateCore(
-        {"c": ConfusionCounts(CLASSES), "m": ExactMean(), "t": TopK(3), "a": MulticlassAccuracy(CLASSES)}
+        {
+            "c": ConfusionCounts(CLASSES),
+            "m": ExactMean(),
+            "t": TopK(3),
+            "a": MulticlassAccuracy(CLASSES),
+            "low": MinMetric(),
+            "high": MaxMetric(),
+        }
     )
     x, y = images(40).tensors
     for i in shares[dist.get_rank()]:
         preds = x[i : i + 1, 0, 0, :CLASSES]
         score, label = preds[:, 0], y[i : i + 1]
-        core.update({"c": (preds, label), "m": (score,), "t": (score, torch.tensor([i]), preds), "a": (preds, label)})
+        core.update(
+            {
+                "c": (preds, label),
+                "m": (score,),
+                "t": (score, torch.tensor([i]), preds),
+                "a": (preds, label),
+                "low": (score,),
+                "high": (score,),
+            }
+        )
     values = core.epoch_end()
     dist.destroy_process_group()
     return {
-        "c": values["c"], "m": values["m"], "a": values["a"], "ids": values["t"].ids, "payload": values["t"].payload
+        "c": values["c"], "m": values["m"], "a": values["a"], "ids": values["t"].ids, "payload": values["t"].payload,
+        "low": values["low"], "high": values["high"],
     }  # fmt: skip
 
 
