@@ -7,6 +7,7 @@
 #   make test-long          also the tests that take minutes
 #   make bench              what the callbacks and their parts cost, beside what one would use instead
 #   make bench BENCH_ARGS=--quick    a small part of each, to see that it runs
+#   make report             hold every metric of torchmetrics to the laws of lwcallbacks.testing, about ten minutes
 #   make docs               the documentation, in docs/_build/html
 #   make lint / format      ruff and mypy / let ruff rewrite
 #   make clean              remove everything made here, the environment included
@@ -29,7 +30,7 @@ SOURCES := $(shell find lwcallbacks -name __pycache__ -prune -o -print) pyprojec
 unexport PYTHONPATH PYTHONHOME
 export PIP_USER := 0
 
-.PHONY: demo test test-long bench docs lint format clean
+.PHONY: demo test test-long bench report docs lint format clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # one environment, so one pip at a time
 
@@ -52,6 +53,9 @@ BENCHMARKS := demo_overhead confusion_update sync_metrics payload exact_mean wor
 
 bench: $(STAMPS)/demo $(STAMPS)/dev $(STAMPS)/package  # dev: world_scaling imports lwcallbacks.testing
 	@set -e; for name in $(BENCHMARKS); do OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py $(BENCH_ARGS); done
+
+report: $(STAMPS)/dev $(STAMPS)/package
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/torchmetrics_report.py
 
 docs: $(STAMPS)/dev $(STAMPS)/package
 	$(BIN)/sphinx-build -q -W --keep-going -n -E -b html docs docs/_build/html

@@ -7,15 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "torchmetrics_report.py"
 LAWS = 15
 
 
 def _report(folder: Path, *names: str) -> str:
     page = folder / "report.md"
-    options = ["--only", ",".join(names), "--output", str(page), "--examples", "10"]
+    options = ["--only", ",".join(names), "--output", str(page), "--examples", "6"]
     done = subprocess.run([sys.executable, str(SCRIPT), *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return page.read_text(encoding="utf-8")
@@ -42,9 +40,3 @@ def test_the_report_tells_what_is_known_of_torchmetrics(tmp_path: Path) -> None:
     assert cat["order"] == "✗"
     assert re.search(r"### merge_state: 1\n(.|\n)*- aggregation.CatMetric: `merged from two, and of one", page)
     assert "Classes exported: 3. Examined: 3." in page
-
-
-def test_a_name_that_torchmetrics_does_not_export_is_refused(tmp_path: Path) -> None:
-    """The message names it."""
-    with pytest.raises(AssertionError, match="exports no BinaryAcuracy"):
-        _report(tmp_path, "BinaryAcuracy")
