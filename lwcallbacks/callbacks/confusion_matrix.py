@@ -66,6 +66,8 @@ class ConfusionMatrix(StateCallback):
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         super().__init__(name=name, stages=stages, every_n_epochs=every_n_epochs, on_error=on_error)
+        if not isinstance(num_classes, int) or num_classes < 2:
+            raise ValueError(f"ConfusionMatrix: num_classes={num_classes!r}, expected an int of at least 2")
         self._counts = ConfusionCounts(num_classes, ignore_index=ignore_index)
         self.num_classes = num_classes
         self.class_names = tuple(map(str, range(num_classes) if class_names is None else class_names))
