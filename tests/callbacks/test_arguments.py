@@ -1,4 +1,4 @@
-"""Wrong arguments are refused when a callback is made: the callback and the argument, what was found, what is expected."""
+"""Wrong arguments are refused when a callback is made: callback and argument, what was found, what is expected."""
 
 from __future__ import annotations
 
