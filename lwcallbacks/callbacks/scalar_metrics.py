@@ -22,7 +22,9 @@ class ScalarMetrics(StateCallback):
     Padding that a ``DistributedSampler`` adds is left out, and unequal batches weigh what they hold. A metric whose
     states are summed (or reduced to a minimum or maximum) is synced together with everything else; another one, such
     as AUROC without thresholds, syncs itself, and torchmetrics' own way needs data on every process. A metric that
-    checks its arguments waits for the device in every update: ``validate_args=False`` spares that. The epoch's values can be monitored by ``ModelCheckpoint(monitor="val/acc")`` and ``EarlyStopping``.
+    checks its arguments waits for the device in every update: ``validate_args=False`` spares that.
+
+    The epoch's values can be monitored by ``ModelCheckpoint(monitor="val/acc")`` and ``EarlyStopping``.
     ``results["val"]`` is a dict of CPU tensors by name.
 
     Args:
