@@ -93,9 +93,8 @@ class ExactMean(Scattered):
         above, below = sums[:EXACT_SLOTS], sums[EXACT_SLOTS:]
         special_above, special_below = special_value(above), special_value(below)
         total, weight = exact_total(above), exact_total(below)
-        if special_below is not None:
-            return float("nan") if special_above is not None or special_below != special_below else 0.0
-        if weight == 0:
+        # A weight that is not finite has made its product infinite or NaN, too: there is no number to tell.
+        if special_below is not None or weight == 0:
             return float("nan")
         if special_above is not None:
             return special_above if weight > 0 else -special_above

@@ -540,3 +540,56 @@ def test_quantiles_by_hand() -> None:
     ]
     assert seen.quantile(0.81) == seen.quantile(1.0) == 8 * middle
     assert np.isnan(LogHistogram().value(LogHistogram().empty()).quantile(0.5))
+
+
+def test_what_has_no_bin_is_counted_by_kind() -> None:
+    """One NaN, two of +inf, three of -inf, four zeros of either sign and five others."""
+    x = t(NAN, *[INF] * 2, *[-INF] * 3, *[0.0, -0.0] * 2, 1.0, -1.0, 1e-45, -1e-45, 3e38)
+    for bits in (0, 3, 10):
+        seen = LogHistogram(bits).value(LogHistogram(bits).lift(x))
+        assert (seen.num_nan, seen.num_posinf, seen.num_neginf, seen.num_zero) == (1, 2, 3, 4)
+        assert seen.num_finite == 9
+        assert seen.counts.sum() == 5
+        assert len(seen.counts) == 2 * 255 * 2**bits
+
+
+@pytest.mark.parametrize("weight", [INF, -INF, NAN])
+def test_a_weight_that_is_not_finite_gives_no_mean(weight: float) -> None:
+    """Nor does it hide behind other samples."""
+    mean = ExactMean()
+    assert math.isnan(mean.value(mean.lift(t(1.0, 2.0, 0.0), t(1.0, weight, 1.0))))
+
+
+def test_classes_out_of_range_are_counted_apart() -> None:
+    """One below and two at the end of the range, one of which is not valid."""
+    per_class = PerClass(ExactMean(), 3)
+    classes, values = torch.tensor([0, 2, 3, -1, 3]), t(1.0, 2.0, 30.0, 40.0, 50.0)
+    state = per_class.lift(classes, values, valid=torch.tensor([True, True, True, True, False]))
+    assert per_class.value(state)[0] == 1.0
+    assert math.isnan(per_class.value(state)[1])
+    assert per_class.value(state)[2] == 2.0
+    assert str(per_class.problems(state)).startswith("2 classes are out of range")
+    assert per_class.problems(per_class.lift(classes[:2], values[:2])) is None
+
+
+FOUR = torch.zeros(4, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("lift", "told"),
+    [
+        (
+            lambda: PerClass(ExactMean(), 3).lift(FOUR.reshape(2, 2), t(1.0, 2.0)),
+            r"PerClass: classes have shape \(2, 2\)",
+        ),
+        (lambda: ConfusionCounts(3).lift(torch.rand(4, 2), FOUR), r"ConfusionCounts: preds are .*\(4, 2\)"),
+        (lambda: ConfusionCounts(3).lift(FOUR, torch.rand(4)), "ConfusionCounts: targets are torch.float32"),
+        (lambda: ConfusionCounts(3).lift(FOUR[:3], FOUR), "expected one shape, or multiclass"),
+        (lambda: ConfusionCounts(2, task="binary").lift(t(1.0), FOUR[:2]), "expected one shape"),
+        (lambda: ExactMean().lift(t(1.0), t(1.0, 2.0)), r"ExactMean: weights have shape \(2,\), expected \(1,\)"),
+    ],
+)
+def test_unfit_shapes_are_told(lift: object, told: str) -> None:
+    """The error names the reduction, what was found and what was expected."""
+    with pytest.raises(ValueError, match=told):
+        lift()  # type: ignore[operator]
