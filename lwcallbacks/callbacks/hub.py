@@ -234,12 +234,17 @@ class Hub:
             try:
                 self._ended[stage], problems = collect(cores)
                 for _, problem in problems:
+                    if self._is_strict():
+                        raise ValueError(f"lwcallbacks, {stage} data: {problem}")
                     self.warn_once(f"lwcallbacks, {stage} data: {problem}")
             except UpdateError as error:
-                if any(callback.on_error == "raise" for callback in self._callbacks):
+                if self._is_strict():
                     raise
                 self.warn_once(f"lwcallbacks: nothing is logged for this {stage} epoch: {error}")
         return self._ended[stage]
+
+    def _is_strict(self) -> bool:
+        return any(callback.on_error == "raise" for callback in self._callbacks)
 
     def _arguments(self, stage: str, loader: int, step: Step) -> dict[Hashable, tuple[Tensor, ...]]:
         """The arguments of every need's update, with what the sampler repeated cut off."""

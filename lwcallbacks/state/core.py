@@ -9,11 +9,12 @@ It needs no Trainer: a plain loop, Fabric or a LightningModule can hold one.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -55,12 +56,19 @@ class StateCore:
 
     Args:
         entries: what to remember, by name: a `Reduction` or a `torchmetrics.Metric`.
+        on_problem: what `epoch_end` does about data that could not be counted, such as labels out of range: "warn", or
+            "raise" a ValueError on every process. Either tells how many there were and shows one.
 
     State follows the first batch's device. A metric joins the one sync where all its states are tensors that are
     summed, or reduced to their minimum or maximum; another metric syncs itself, in the order of registration.
     """
 
-    def __init__(self, entries: Mapping[Hashable, Entry] | None = None) -> None:
+    def __init__(
+        self, entries: Mapping[Hashable, Entry] | None = None, *, on_problem: Literal["warn", "raise"] = "warn"
+    ) -> None:
+        if on_problem not in ("warn", "raise"):
+            raise ValueError(f"StateCore: on_problem={on_problem!r}, expected 'warn' or 'raise'")
+        self.on_problem = on_problem
         self._reductions: dict[Hashable, Reduction] = {}
         self._metrics: dict[Hashable, Metric] = {}
         self._states: dict[Hashable, State] = {}
@@ -162,8 +170,14 @@ class StateCore:
 
         Raises:
             UpdateError: on every process, where an update failed on any of them.
+            ValueError: with `on_problem="raise"`, on every process, where data could not be counted.
         """
-        return collect({None: self}, link)[0][None]
+        values, problems = collect({None: self}, link)
+        for name, problem in problems:
+            if self.on_problem == "raise":
+                raise ValueError(f"StateCore: {name}: {problem}")
+            warnings.warn(f"StateCore: {name}: {problem}", stacklevel=2)
+        return values[None]
 
     def state_dict(self, link: Link | None = None) -> dict[Hashable, dict[str, Any]]:
         """What all processes have seen so far, merged, as CPU tensors and plain numbers by name.

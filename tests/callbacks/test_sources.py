@@ -123,3 +123,12 @@ def test_a_sampler_that_leaves_samples_out_is_told() -> None:
     with pytest.warns(UserWarning, match=r"the val sampler leaves out 1 of 41 samples \(drop_last=True\)"):
         t.validate(Classifier(), loader, verbose=False)
     t.validate(Classifier(), loader, verbose=False)  # a second warning would be an error here
+
+
+def test_strict_callbacks_raise_for_labels_out_of_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    """on_error="raise": the epoch's end is an error that tells the count."""
+    monkeypatch.setattr(Classifier, "validation_step", _step("plain"))
+    x, y = images(40).tensors
+    data = DataLoader(torch.utils.data.TensorDataset(x, y + 1), 8)
+    with pytest.raises(ValueError, match=r"val data: \d+ labels are out of range \(for example 5\)"):
+        trainer(callbacks=[lw.ConfusionMatrix(CLASSES, on_error="raise")]).validate(Classifier(), data, verbose=False)

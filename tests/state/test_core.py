@@ -215,3 +215,30 @@ def test_minima_maxima_and_sums_of_a_learned_shape_join() -> None:
         assert torch.equal(high, x.amax(0))
         assert torch.equal(total, x.sum(0))
         assert int(count) == 5
+
+
+def test_labels_out_of_range_are_told_at_the_end_of_the_epoch() -> None:
+    """With how many there were and one of them: a warning, or an error on every process."""
+    labels = torch.tensor([0, 3, 7])
+    for core in (lw.StateCore({"c": ConfusionCounts(3)}), lw.StateCore({"c": ConfusionCounts(3)}, on_problem="raise")):
+        core.step_end(c=(torch.zeros(3, dtype=torch.int64), labels))
+        told = r"StateCore: c: 2 labels are out of range \(for example 7\), expected 0 to 2"
+        if core.on_problem == "warn":
+            with pytest.warns(UserWarning, match=told):
+                assert int(core.epoch_end()["c"].sum()) == 1
+        else:
+            with pytest.raises(ValueError, match=told):
+                core.epoch_end()
+    with pytest.raises(ValueError, match="on_problem='ignore', expected 'warn' or 'raise'"):
+        lw.StateCore(on_problem="ignore")  # type: ignore[arg-type]
+
+
+def test_memory_does_not_grow_with_the_samples() -> None:
+    """Ten million samples of 1,000 classes take 8 MB, as many as one sample."""
+    core = lw.StateCore({"c": ConfusionCounts(1000)})
+    labels = torch.randint(1000, (1_000_000,), generator=torch.Generator().manual_seed(0))
+    for shift in range(10):
+        core.update({"c": (labels, labels.roll(shift))}, values=False)
+    saved = core.state_dict()["c"]["state"]
+    assert sum(tensor.numel() * tensor.element_size() for tensor in saved.values()) < 8.1e6
+    assert int(core.epoch_end()["c"].sum()) == 10_000_000

@@ -66,3 +66,11 @@ def test_a_failed_update_is_told_to_every_process() -> None:
     told: list[Any] = run_processes(2, scenarios.one_fails)
     assert told[0] == told[1]
     assert "process 1: ValueError: labels of another shape" in told[0]
+
+
+def test_a_core_in_a_fabric_loop() -> None:
+    """Two processes that Fabric has set up, with uneven shares: the same on both, and each sample once."""
+    (matrix, mean), other = run_processes(2, scenarios.under_fabric, SHARES[2])
+    assert int(matrix.sum()) == 40
+    assert torch.equal(other[0], matrix)
+    assert other[1] == mean

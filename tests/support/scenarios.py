@@ -241,6 +241,23 @@ def uneven_shares(shares: list[list[int]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def under_fabric(shares: list[list[int]]) -> tuple[torch.Tensor, float]:
+    """A StateCore in a Fabric loop over DDP: the matrix and the mean on this process."""
+    from lightning_fabric import Fabric
+
+    from lwcallbacks.reductions import ConfusionCounts, ExactMean
+
+    fabric = Fabric(accelerator="cpu", devices=len(shares), strategy="ddp")
+    fabric.launch()
+    core = lw.StateCore({"c": ConfusionCounts(CLASSES), "m": ExactMean()})
+    x, y = images(40).tensors
+    for i in shares[fabric.global_rank]:
+        preds = x[i : i + 1, 0, 0, :CLASSES]
+        core.step_end(c=(preds, y[i : i + 1]), m=(preds[:, 0],))
+    values = core.epoch_end()
+    return values["c"], values["m"]
+
+
 def one_fails() -> str:
     """The update of process 1 fails; what every process is told at the next sync."""
     from lwcallbacks.reductions import ExactMean
