@@ -16,11 +16,11 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return scenarios.validate(999, 32, str(tmp_path_factory.mktemp("alone")))
 
 
-@pytest.mark.parametrize(("n", "batch_size"), [(999, 100), (999, 32)])
-def test_two_processes_give_the_matrix_of_one(n: int, batch_size: int, alone: Any, tmp_path: Path) -> None:
-    """999 samples on two processes: the sampler repeats one, and it is not counted; choices are the same, too."""
-    for there in run_processes(2, scenarios.validate, n, batch_size, str(tmp_path)):
-        assert int(there["matrix"].sum()) == n
+@pytest.mark.parametrize(("world_size", "batch_size"), [(2, 100), (2, 32), (3, 32), (4, 100)])
+def test_several_processes_give_the_matrix_of_one(world_size: int, batch_size: int, alone: Any, tmp_path: Path) -> None:
+    """999 samples: on 2 and 4 processes the sampler repeats one, and it is not counted; choices are the same, too."""
+    for there in run_processes(world_size, scenarios.validate, 999, batch_size, str(tmp_path)):
+        assert int(there["matrix"].sum()) == 999
         assert torch.equal(there["matrix"], alone["matrix"])
         assert there["acc"] == alone["acc"]
         assert torch.equal(there["ids"], alone["ids"])
