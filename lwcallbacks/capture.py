@@ -2,7 +2,7 @@
 
     calls = ForwardCalls()
     calls.start(module); outputs = module.training_step(batch, 0); calls.stop()
-    seen = Step(outputs, batch, calls.calls)
+    seen = Step(outputs, batch, {None: calls.calls})
     seen.find("preds", Source())                  # [N, ...], detached
 
 Looks at structure, shapes and dtypes only, never at values, so a device is not waited for.
@@ -10,14 +10,17 @@ Looks at structure, shapes and dtypes only, never at values, so a device is not 
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor, nn
 
 Extract: TypeAlias = str | int | Callable[[Any, Any], Tensor]
-"""A key of the step's output or else of the batch, an index into the batch, or `f(outputs, batch) -> tensor`."""
+"""A key (or field, or attribute) of the step's output or else of the batch, an index into the batch, or
+`f(outputs, batch) -> tensor`."""
 
 
 class CaptureError(ValueError):
@@ -26,11 +29,15 @@ class CaptureError(ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """Where to find each field, if not in the usual places."""
+    """Where to find each field, if not in the usual places.
+
+    `forward` is the name of the submodule whose calls return the predictions; None is the module itself.
+    """
 
     inputs: Extract | None = None
     preds: Extract | None = None
     targets: Extract | None = None
+    forward: str | None = None
 
 
 KEYS: Mapping[str, tuple[str, ...]] = {
@@ -41,6 +48,9 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 }
 _BATCH_INDEX = {"inputs": 0, "targets": 1}
 
+Call: TypeAlias = tuple[Any, Any]
+"""First argument and output of a forward call."""
+
 
 class Step:
     """One step of the user's module, to be asked for its fields.
@@ -48,19 +58,19 @@ class Step:
     Args:
         outputs: what the step returned.
         batch: the batch that it was given.
-        calls: (first argument, output) of each `self(x)` during the step.
+        calls: the forward calls during the step, by the submodule's name as in `Source.forward`.
     """
 
-    def __init__(self, outputs: Any, batch: Any, calls: Sequence[tuple[Any, Any]] = ()) -> None:
+    def __init__(self, outputs: Any, batch: Any, calls: Mapping[str | None, Sequence[Call]] | None = None) -> None:
         self.outputs = outputs
         self.batch = batch
-        self.calls = calls
+        self.calls = calls or {}
 
     def find(self, field: str, source: Source) -> Tensor | None:
         """Return `field` ("inputs", "preds", "targets" or "loss"), detached, or None where it is nowhere to be found.
 
-        Looked for, in this order: where `source` says, then in the step's output, in what `self(x)` returned (for
-        preds), and in the batch (for inputs and targets).
+        Looked for, in this order: where `source` says, then in the step's output by name, in what `self(x)` returned
+        (for preds), in an output that is one tensor (for preds), and in the batch (for inputs and targets).
 
         Raises:
             CaptureError: `source` says where it is, and it is not a tensor there.
@@ -68,35 +78,43 @@ class Step:
         extract = getattr(source, field, None)
         if extract is not None:
             return self._extract(field, extract)
-        found = _by_key(self.outputs, KEYS[field])
+        found = self._preds(source.forward) if field == "preds" else _by_name(self.outputs, KEYS[field])
         if found is None and field == "loss" and isinstance(self.outputs, Tensor) and self.outputs.ndim == 0:
             found = self.outputs
-        if found is None and field == "preds":
-            found = self._forward_output()
         if found is None and field in _BATCH_INDEX:
             found = self._in_batch(field)
         return None if found is None else found.detach()
 
     def _extract(self, field: str, extract: Extract) -> Tensor:
-        found: Tensor | None
+        found: Any
         if callable(extract):
             found = extract(self.outputs, self.batch)
         elif isinstance(extract, str):
-            found = _by_key(self.outputs, (extract,))
-            found = _by_key(self.batch, (extract,)) if found is None else found
+            found = _by_name(self.outputs, (extract,))
+            found = _by_name(self.batch, (extract,)) if found is None else found
+            # Batches of graphs and the like have their own classes.
+            found = getattr(self.batch, extract, None) if found is None else found
         else:
-            inside = isinstance(self.batch, (tuple, list)) and -len(self.batch) <= extract < len(self.batch)
-            found = self.batch[extract] if inside else None
+            parts = (self.batch,) if isinstance(self.batch, Tensor) else self.batch
+            inside = isinstance(parts, (tuple, list)) and -len(parts) <= extract < len(parts)
+            found = parts[extract] if inside else None
         if not isinstance(found, Tensor):
             raise CaptureError(f"{field}={extract!r} gives {_describe(found)}, expected a tensor; {self.describe()}")
         return found.detach()
 
-    def _forward_output(self) -> Tensor | None:
-        """The output of the last `self(x)`, preferring a call on this batch's inputs."""
+    def _preds(self, forward: str | None) -> Tensor | None:
+        if forward is not None:
+            return self._returned_by(forward)
+        found = _by_name(self.outputs, KEYS["preds"])
+        found = self._returned_by(None) if found is None else found
+        return _only_tensor(self.outputs) if found is None else found
+
+    def _returned_by(self, forward: str | None) -> Tensor | None:
+        """The output of the last call, preferring a call on this batch's inputs."""
         inputs = self._in_batch("inputs")
+        calls = reversed(self.calls.get(forward, ()))
         # Under DDP the step itself runs as a `forward`; its scalar or loss dict holds no predictions.
-        found = [(first, t) for first, output in reversed(self.calls) if (t := _first_tensor(output)) is not None]
-        found = [(first, t) for first, t in found if t.ndim]
+        found = [(first, t) for first, output in calls if (t := _first_tensor(output)) is not None and t.ndim]
         of_inputs = [t for first, t in found if first is inputs and inputs is not None]
         return next(iter([*of_inputs, *(t for _, t in found)]), None)
 
@@ -104,49 +122,73 @@ class Step:
         batch = self.batch
         if isinstance(batch, Tensor):
             return batch if field == "inputs" else None
-        if isinstance(batch, (tuple, list)):
+        found = _by_name(batch, KEYS[field])
+        if found is None and isinstance(batch, (tuple, list)):
             index = _BATCH_INDEX[field]
             found = batch[index] if index < len(batch) else None
-            return found if isinstance(found, Tensor) else None
-        return _by_key(batch, KEYS[field])
+        return found if isinstance(found, Tensor) else None
 
     def describe(self) -> str:
         """What was there, in words."""
-        calls = ", ".join(_describe(output) for _, output in self.calls) or "no call"
-        return (
-            f"the step returned {_describe(self.outputs)}; self(x) returned {calls}; batch is {_describe(self.batch)}"
-        )
+        told = []
+        for name, calls in self.calls.items():
+            outputs = ", ".join(_describe(output) for _, output in calls)
+            told.append(f"self{'' if name is None else f'.{name}'}(x) returned {outputs}")
+        forward = "; ".join(told) or "no self(x) was seen"
+        return f"the step returned {_describe(self.outputs)}; {forward}; batch is {_describe(self.batch)}"
 
-    def missing(self, field: str) -> CaptureError:
+    def missing(self, field: str, source: Source) -> CaptureError:
         """The error for a field that is needed and not there."""
         keys = " or ".join(repr(key) for key in KEYS[field][:2])
         ways = {
-            "preds": f"return a dict with {keys} from the step, call self(x) in it, or pass preds=",
+            "preds": f"return a dict with {keys} from the step, call self(x) in it, name the submodule that is called"
+            " (forward='net' for self.net(x)), or pass preds=",
             "targets": f"return a dict with {keys} from the step, let the batch be (x, y), or pass targets=",
             "inputs": f"let the batch be (x, y) or a dict with {keys}, or pass inputs=",
             "loss": "return the loss, or a dict with 'loss', from the step",
         }
         how = "" if field == "loss" else " (a key, an index into the batch, or a function of outputs and batch)"
+        if field == "preds" and source.forward is not None:
+            ways["preds"] = f"let forward={source.forward!r} name a submodule that the step calls, or pass preds="
         return CaptureError(f"no {field} found: {self.describe()}. To fix it, {ways[field]}{how}")
 
 
-def _by_key(container: Any, keys: Sequence[str]) -> Tensor | None:
+def _named(container: Any) -> Mapping[Any, Any]:
+    """The parts that have names: a mapping's, a named tuple's or a dataclass's."""
     if isinstance(container, Mapping):
-        return next((container[k] for k in keys if isinstance(container.get(k), Tensor)), None)
-    return None
+        return container
+    if isinstance(container, tuple):
+        return dict(zip(getattr(container, "_fields", ()), container, strict=False))
+    if is_dataclass(container):
+        return {f.name: getattr(container, f.name, None) for f in fields(container)}
+    return {}
+
+
+def _by_name(container: Any, names: Sequence[str]) -> Tensor | None:
+    parts = _named(container)
+    return next((parts[name] for name in names if isinstance(parts.get(name), Tensor)), None)
 
 
 def _first_tensor(output: Any) -> Tensor | None:
-    if isinstance(output, (tuple, list)):
+    found = _by_name(output, KEYS["preds"])
+    if found is None and isinstance(output, (tuple, list)):
         output = output[0] if output else None
-    return output if isinstance(output, Tensor) else _by_key(output, KEYS["preds"])
+    return output if found is None and isinstance(output, Tensor) else found
+
+
+def _only_tensor(output: Any) -> Tensor | None:
+    """The one tensor with dimensions that a step returned, alone or beside a loss; None where there are several."""
+    parts = output if isinstance(output, (tuple, list)) else [output]
+    found = [part for part in parts if isinstance(part, Tensor) and part.ndim]
+    return found[0] if len(found) == 1 else None
 
 
 def _describe(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{k!r}: {_describe(v)}" for k, v in value.items()) + "}"
+    if named := _named(value):
+        inside = "{" + ", ".join(f"{k!r}: {_describe(v)}" for k, v in named.items()) + "}"
+        return inside if isinstance(value, Mapping) else f"{type(value).__name__}{inside}"
     if isinstance(value, (tuple, list)):
         return "(" + ", ".join(_describe(v) for v in value) + ")"
     return "None" if value is None else type(value).__name__
@@ -156,30 +198,110 @@ class ForwardCalls:
     """Record what `module(x)` returns between `start` and `stop`; nothing stays on the module outside of that."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Any, Any]] = []
+        self.calls: list[Call] = []
         self._handle: Any = None
+        self._opened: _OpenForward | None = None
+        self._told = False
 
-    def start(self, module: nn.Module) -> None:
+    def start(self, module: nn.Module, *, direct: bool = False) -> None:
+        """Listen to `module`.
+
+        Args:
+            module: whose calls to record.
+            direct: also record calls of `module.forward` that do not go through `module(...)`.
+        """
         self.stop()
         self.calls.clear()
+        self._told = False
         self._handle = module.register_forward_hook(self.record)
+        if direct:
+            self._opened = _OpenForward(module)
 
     def stop(self) -> None:
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def record(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """The hook; DataParallel puts another one's in its place in each replica."""
+        if self._told:
+            # The same call, seen on its way out of `forward`; other hooks may have changed the output since.
+            self.calls.pop()
         self.calls.append((args[0] if args else None, _detached(output)))
+        self._told = False
+
+    def tell(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """The same, from within `forward`; it is the hook's turn next, if the module was called."""
+        self._told = False
+        self.record(module, args, output)
+        self._told = True
+
+
+class _OpenForward:
+    """Makes `forward` of a module's class tell the `ForwardCalls` among the hooks of the instance, until closed.
+
+    torch calls no hook for `self.forward(x)`. It is the class's method that is replaced and not the instance's: that
+    would be copied along into deep copies and replicas, and call the original there.
+    """
+
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+    _open: ClassVar[dict[type[nn.Module], tuple[Any, Any, int]]] = {}
+    """The class's own method (None if it inherits it), what replaces it, and by how many it is wanted."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._class = type(module)
+        with self._lock:
+            own, telling, count = self._open.get(self._class) or (
+                vars(self._class).get("forward"),
+                _telling(self._class.forward),
+                0,
+            )
+            self._open[self._class] = own, telling, count + 1
+            self._class.forward = telling
+        self._uncover(telling.__wrapped__)
+
+    def close(self) -> None:
+        with self._lock:
+            own, telling, count = self._open.pop(self._class)
+            if count > 1:
+                self._open[self._class] = own, telling, count - 1
+            elif own is None:
+                del self._class.forward
+            else:
+                self._class.forward = own
+        self._uncover(telling)
+
+    def _uncover(self, function: Any) -> None:
+        # Lightning's DDP leaves the method on the instance, bound as it found it: there it would hide the class's.
+        if getattr(self._module.__dict__.get("forward"), "__func__", None) is function:
+            del self._module.__dict__["forward"]
+
+
+@functools.cache
+def _telling(forward: Callable[..., Any]) -> Any:
+    # One and the same for each batch: torch.compile would trace the step again for another.
+    @functools.wraps(forward)
+    def telling(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        output = forward(module, *args, **kwargs)
+        for hook in module._forward_hooks.values():
+            recorder = getattr(hook, "__self__", None)
+            if isinstance(recorder, ForwardCalls):
+                recorder.tell(module, args, output)
+        return output
+
+    return telling
 
 
 def _detached(value: Any) -> Any:
     # Only the containers that `_first_tensor` looks into; the graph must not live longer than the user's step.
     if isinstance(value, Tensor):
         return value.detach()
-    if isinstance(value, Mapping):
-        return {k: _detached(v) for k, v in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_make"):
+        return value._make(map(_detached, value))
     if isinstance(value, (tuple, list)):
         return [_detached(v) for v in value]
-    return None
+    return {k: _detached(v) for k, v in _named(value).items()} or None

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 
-from lwcallbacks.callbacks.hub import Hub, Need
+from lwcallbacks.callbacks.hub import STAGES, Hub, Need
 from lwcallbacks.callbacks.trainer import loader_suffix, logging_step
 from lwcallbacks.media import Entry
 
-STAGES = ("train", "val", "test")
 Entries = Mapping[str, Entry | float]
 
 
@@ -33,8 +33,8 @@ class LoggingCallback(Callback):
             raise ValueError(f"{type(self).__name__}: on_error={on_error!r}, expected 'warn' or 'raise'")
         self.on_error = on_error
         self.results: dict[str, Any] = {}
-        """The last epoch's value by stage ("train", "val", "test"), on every process; with several loaders by
-        "val/dataloader_idx_0" and so on."""
+        """The last epoch's value by stage ("train", "val", "test", "predict"), on every process; with several loaders
+        by "val/dataloader_idx_0" and so on."""
 
     def needs(self, stage: str) -> Mapping[str, Need]:
         """What shall be remembered of a stage, by a name of the callback's own."""
@@ -47,6 +47,10 @@ class LoggingCallback(Callback):
     def describe(self, stage: str) -> str:
         """How the callback is called in a message."""
         return type(self).__name__
+
+    def prefixes(self, stage: str) -> set[str]:
+        """What its keys begin with in a stage. No other callback's may: the one would overwrite the other."""
+        return set()
 
     def publish(self, trainer: Trainer, render: Callable[[], Entries], step: int) -> None:
         """Draw and write in the background; nothing happens on other processes than 0."""
@@ -69,7 +73,7 @@ class StateCallback(LoggingCallback):
 
     Args:
         name: the last part of its keys, as in "val/name".
-        stages: out of "train", "val" and "test".
+        stages: out of "train", "val", "test" and "predict".
         every_n_epochs: publish at every n-th training epoch; `results` are there after each.
         on_error: as for `LoggingCallback`.
     """
@@ -96,8 +100,8 @@ class StateCallback(LoggingCallback):
         self._resumed: dict[str, Any] = {}
 
     @abstractmethod
-    def remembered(self) -> Mapping[str, Need]:
-        """What is remembered of each of its stages, by a name of its own."""
+    def remembered(self, stage: str) -> Mapping[str, Need]:
+        """What is remembered of one of its stages, by a name of its own."""
 
     @abstractmethod
     def result(self, values: Mapping[str, Any]) -> Any:
@@ -108,10 +112,13 @@ class StateCallback(LoggingCallback):
         """What a person shall see, by key; `key` is "stage/name". Runs in the background, on process 0 only."""
 
     def needs(self, stage: str) -> Mapping[str, Need]:
-        return self.remembered() if stage in self.stages else {}
+        return self.remembered(stage) if stage in self.stages else {}
 
     def describe(self, stage: str) -> str:
         return f"{type(self).__name__}('{stage}/{self.name}')"
+
+    def prefixes(self, stage: str) -> set[str]:
+        return {f"{stage}/{self.name}"} if stage in self.stages else set()
 
     @property
     def state_key(self) -> str:
@@ -136,7 +143,7 @@ class StateCallback(LoggingCallback):
 
     def _batch_start(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
         if stage in self.stages:
-            Hub.of(trainer).batch_start(pl_module)
+            Hub.of(trainer).batch_start(stage, pl_module)
 
     def _batch_end(self, stage: str, trainer: Trainer, outputs: Any, batch: Any, loader: int) -> None:
         if stage in self.stages:
@@ -151,11 +158,11 @@ class StateCallback(LoggingCallback):
             _ = trainer.callback_metrics
         step = logging_step(trainer, train_epoch_end=stage == "train")
         for loader, by_key in Hub.of(trainer).epoch_end(stage).items():
-            values = {name: by_key[need.key] for name, need in self.remembered().items()}
+            values = {name: by_key[need.key] for name, need in self.remembered(stage).items()}
             suffix = loader_suffix(trainer, stage, loader)
             self.results[stage + suffix] = self.result(values)
             self.log_result(pl_module, stage, suffix)
-            if stage == "test" or trainer.current_epoch % self.every_n_epochs == 0:
+            if trainer.state.fn != "fit" or trainer.current_epoch % self.every_n_epochs == 0:
                 self.publish(trainer, self._render(f"{stage}/{self.name}", suffix, values), step)
 
     def _render(self, key: str, suffix: str, values: Mapping[str, Any]) -> Callable[[], Entries]:
@@ -226,3 +233,27 @@ class StateCallback(LoggingCallback):
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_end("test", trainer, pl_module)
+
+    def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch_start("predict", trainer)
+
+    def on_predict_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._batch_start("predict", trainer, pl_module)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        # What the step returns is what it predicts, whatever self(x) gave before.
+        preds = {"preds": outputs} if isinstance(outputs, Tensor) else outputs
+        self._batch_end("predict", trainer, preds, batch, dataloader_idx)
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch_end("predict", trainer, pl_module)

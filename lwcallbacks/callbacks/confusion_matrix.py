@@ -29,8 +29,10 @@ class ConfusionMatrix(StateCallback):
         preds: where to find the predictions, if not in the usual places: integer labels [N, ...], or float scores
             (logits or probabilities) [N, C, ...].
         targets: where to find the true labels, integers [N, ...].
+        forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
+            module itself if left out, by `self(x)` or `self.forward(x)`.
         name: the last part of the keys.
-        stages: out of "train", "val" and "test".
+        stages: out of "train", "val", "test" and "predict".
         every_n_epochs: publish at every n-th training epoch.
         on_error: "warn" or "raise" when drawing or writing fails.
 
@@ -60,6 +62,7 @@ class ConfusionMatrix(StateCallback):
         normalize: Literal["true", "pred", "all"] | None = None,
         preds: Extract | None = None,
         targets: Extract | None = None,
+        forward: str | None = None,
         name: str | None = None,
         stages: Sequence[str] = ("val", "test"),
         every_n_epochs: int = 1,
@@ -77,9 +80,9 @@ class ConfusionMatrix(StateCallback):
         if normalize not in (None, "true", "pred", "all"):
             raise ValueError(f"ConfusionMatrix: normalize={normalize!r}, expected 'true', 'pred', 'all' or None")
         self.normalize = normalize
-        self.source = Source(preds=preds, targets=targets)
+        self.source = Source(preds=preds, targets=targets, forward=forward)
 
-    def remembered(self) -> Mapping[str, Need]:
+    def remembered(self, stage: str) -> Mapping[str, Need]:
         return {"counts": Need(self._counts, ("preds", "targets"), self.source)}
 
     def result(self, values: Mapping[str, Any]) -> Tensor:

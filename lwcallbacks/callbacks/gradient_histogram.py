@@ -31,6 +31,7 @@ class GradientHistogram(LoggingCallback):
         every_n_train_steps: steps of an optimizer from one histogram to the next; the n-th step is the first. With
             several optimizers each counts its own steps.
         bins: bins of equal width in a histogram, 1 to 512.
+        name: what the keys begin with.
         on_error: "warn" or "raise" when writing fails.
 
     Raises:
@@ -39,14 +40,19 @@ class GradientHistogram(LoggingCallback):
     ================================ =======================================================
     Key                              Logged data
     ================================ =======================================================
-    ``gradients/{parameter}``        histogram of the gradient's elements
-    ``gradients_norm/{parameter}``   its 2-norm
-    ``gradients_norm/total``         2-norm over all the optimizer's parameters
+    ``{name}/{parameter}``           histogram of the gradient's elements
+    ``{name}_norm/{parameter}``      its 2-norm
+    ``{name}_norm/total``            2-norm over all the optimizer's parameters
     ================================ =======================================================
     """
 
     def __init__(
-        self, every_n_train_steps: int = 50, *, bins: int = 64, on_error: Literal["warn", "raise"] = "warn"
+        self,
+        every_n_train_steps: int = 50,
+        *,
+        bins: int = 64,
+        name: str = "gradients",
+        on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         super().__init__(on_error=on_error)
         if not isinstance(every_n_train_steps, int) or every_n_train_steps < 1:
@@ -56,6 +62,7 @@ class GradientHistogram(LoggingCallback):
             raise ValueError(f"GradientHistogram: bins={bins!r}, expected an int of 1 to 512")
         self.every_n_train_steps = every_n_train_steps
         self.bins = bins
+        self.name = name
         self._steps: dict[int, int] = {}
         self._last: dict[str, State] = {}
 
@@ -75,11 +82,11 @@ class GradientHistogram(LoggingCallback):
         def render() -> Entries:
             # Here, in the background, the device is waited for.
             entries: dict[str, Any] = {
-                f"gradients/{n}": _histogram(_BINS.value(s), self.bins) for n, s in states.items()
+                f"{self.name}/{n}": _histogram(_BINS.value(s), self.bins) for n, s in states.items()
             }
-            sizes = {f"gradients_norm/{name}": float(norm) for name, norm in norms.items()}
+            sizes = {f"{self.name}_norm/{name}": float(norm) for name, norm in norms.items()}
             total = sum(size**2 for size in sizes.values()) ** 0.5
-            return {**entries, **sizes, "gradients_norm/total": total}
+            return {**entries, **sizes, f"{self.name}_norm/total": total}
 
         return render
 
@@ -88,7 +95,10 @@ class GradientHistogram(LoggingCallback):
 
     @property
     def state_key(self) -> str:
-        return self._generate_state_key(every_n_train_steps=self.every_n_train_steps, bins=self.bins)
+        return self._generate_state_key(name=self.name)
+
+    def prefixes(self, stage: str) -> set[str]:
+        return {self.name} if stage == "train" else set()
 
     def state_dict(self) -> dict[str, Any]:
         return {"steps": dict(self._steps)}

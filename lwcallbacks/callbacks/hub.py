@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Hashable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -32,6 +33,9 @@ from lwcallbacks.writers.publisher import Publisher
 
 if TYPE_CHECKING:
     from lwcallbacks.callbacks.base import LoggingCallback
+
+
+STAGES = ("train", "val", "test", "predict")
 
 
 @dataclass(frozen=True)
@@ -74,9 +78,10 @@ class Hub:
 
     def __init__(self) -> None:
         self._callbacks: list[LoggingCallback] = []
-        self._calls = ForwardCalls()
+        self._calls: dict[str | None, ForwardCalls] = {}
         self._batch_open = False
         self._needs: dict[str, list[tuple[str, Need]]] = {}
+        self._forwards: dict[str, set[str | None]] = {}
         self._cores: dict[str, dict[int, StateCore]] = {}
         self._layouts: dict[tuple[str, int], Layout | None] = {}
         self._positions: dict[tuple[str, int], int] = {}
@@ -93,10 +98,15 @@ class Hub:
     # -- a run of the Trainer ------------------------------------------------------------------------------------
 
     def attach(self, callback: LoggingCallback, trainer: Trainer) -> None:
-        """Take part from `setup` on. On process 0 the first callback opens the writers."""
+        """Take part from `setup` on. On process 0 the first callback opens the writers.
+
+        Raises:
+            ValueError: another callback has the same keys.
+        """
         if not self._callbacks:
             self._num_runs += 1
             self._num_batches = 0
+        _refuse_same_keys(callback, [other for other in self._callbacks if other is not callback])
         if callback not in self._callbacks:
             self._callbacks.append(callback)
         if self.publisher is None and trainer.is_global_zero:
@@ -113,7 +123,7 @@ class Hub:
 
     def close(self, trainer: Trainer) -> None:
         """Leave nothing behind: no hook on the module, nothing unwritten. Also what happens on an exception."""
-        self._calls.stop()
+        self._stop_listening()
         self._batch_open = False
         self._cores.clear()
         self._saved = None
@@ -148,6 +158,8 @@ class Hub:
             for need in callback.needs(stage).values():
                 needs.setdefault(need.key, (callback.describe(stage), need))
         self._needs[stage] = list(needs.values())
+        sources = [need.source for _, need in needs.values() if "preds" in need.names]
+        self._forwards[stage] = {source.forward for source in sources if source.preds is None}
         loaders = loaders_of(trainer, stage)
         self._cores[stage] = {i: StateCore({k: n.entry for k, (_, n) in needs.items()}) for i in range(len(loaders))}
         for i, loader in enumerate(loaders):
@@ -186,11 +198,20 @@ class Hub:
                     )
         return self._saved
 
-    def batch_start(self, module: LightningModule) -> None:
-        """Listen to the module's forward calls until the end of the batch."""
-        if not self._batch_open:
-            self._batch_open = True
-            self._calls.start(module)
+    def batch_start(self, stage: str, module: LightningModule) -> None:
+        """Listen to the forward calls that a callback takes its predictions from, until the end of the batch."""
+        if self._batch_open:
+            return
+        self._batch_open = True
+        for name in self._forwards.get(stage, ()):
+            # That there is no such submodule is told at the end of the batch, with what was there.
+            with suppress(AttributeError):
+                listened = module if name is None else module.get_submodule(name)
+                self._calls.setdefault(name, ForwardCalls()).start(listened, direct=name is None)
+
+    def _stop_listening(self) -> None:
+        for calls in self._calls.values():
+            calls.stop()
 
     def batch_end(self, stage: str, trainer: Trainer, outputs: Any, batch: Any, loader: int) -> None:
         """Capture the batch and update every state once, whichever callback comes first.
@@ -201,7 +222,7 @@ class Hub:
         if not self._batch_open:
             return
         self._batch_open = False
-        self._calls.stop()
+        self._stop_listening()
         # Validation may give processes unlike numbers of batches; training does not.
         self._num_batches += stage == "train"
         self._saved = None
@@ -212,7 +233,8 @@ class Hub:
         if core is None:
             return
         try:
-            arguments = self._arguments(stage, loader, Step(outputs, batch, self._calls.calls))
+            seen = Step(outputs, batch, {name: r.calls for name, r in self._calls.items() if r.calls})
+            arguments = self._arguments(stage, loader, seen)
             values = stage == "train" and logs_this_step(trainer)
             self.step_values = core.update(arguments, values=values)
             self._proven.add((stage, loader))
@@ -222,7 +244,8 @@ class Hub:
                 raise
             core.fail(error)
         finally:
-            self._calls.calls.clear()
+            for recorded in self._calls.values():
+                recorded.calls.clear()
             if trainer.sanity_checking:
                 core.reset()
 
@@ -276,6 +299,15 @@ class Hub:
         }
 
 
+def _refuse_same_keys(callback: LoggingCallback, others: list[LoggingCallback]) -> None:
+    for stage in STAGES:
+        for other in others:
+            if same := callback.prefixes(stage) & other.prefixes(stage):
+                found = f"another {type(other).__name__} logs {min(same)!r}, too"
+                told = 'expected keys of its own. Give one of them another name, as in name="mine"'
+                raise ValueError(f"{callback.describe(stage)}: {found}, {told}")
+
+
 def _find(owner: str, need: Need, step: Step) -> dict[str, Tensor]:
     fields = {}
     for name in need.names:
@@ -285,7 +317,7 @@ def _find(owner: str, need: Need, step: Step) -> dict[str, Tensor]:
         if tensor is not None:
             fields[name] = tensor
         elif name not in need.optional:
-            raise CaptureError(f"{owner}: {step.missing(name)}")
+            raise CaptureError(f"{owner}: {step.missing(name, need.source)}")
     return fields
 
 

@@ -29,8 +29,10 @@ class ImageMosaic(StateCallback):
         inputs: where to find the input images, float or uint8 [N, 1 or 3, H, W]. Floats in [0, 1] are shown as they
             are; if any lies outside, the picture's range is stretched to black and white.
         preds: where to find the output images.
+        forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
+            module itself if left out, by `self(x)` or `self.forward(x)`.
         name: the last part of the key.
-        stages: out of "train", "val" and "test".
+        stages: out of "train", "val", "test" and "predict".
         every_n_epochs: publish at every n-th training epoch.
         on_error: "warn" or "raise" when drawing or writing fails.
 
@@ -57,6 +59,7 @@ class ImageMosaic(StateCallback):
         std: Sequence[float] | float | None = None,
         inputs: Extract | None = None,
         preds: Extract | None = None,
+        forward: str | None = None,
         name: str | None = None,
         stages: Sequence[str] = ("val", "test"),
         every_n_epochs: int = 1,
@@ -72,9 +75,9 @@ class ImageMosaic(StateCallback):
         self.padding = padding
         self.mean = mean
         self.std = std
-        self.source = Source(inputs=inputs, preds=preds)
+        self.source = Source(inputs=inputs, preds=preds, forward=forward)
 
-    def remembered(self) -> Mapping[str, Need]:
+    def remembered(self, stage: str) -> Mapping[str, Need]:
         names = ("ids", "inputs", "preds")
         return {"sample": Need(self._sample, names, self.source, optional=frozenset({"preds"}))}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from torch import Tensor
+
 from lwcallbacks.callbacks.base import Entries, StateCallback
 from lwcallbacks.callbacks.hub import Need
 from lwcallbacks.capture import Extract, Source
@@ -30,9 +32,11 @@ class PredictionGrid(StateCallback):
         inputs: where to find the images, float in [0, 1] or uint8 [N, 1 or 3, H, W].
         preds: where to find the predictions: integer labels [N] or float scores [N, C]. With scores the table holds
             the confidence.
-        targets: where to find the true labels, integers [N].
+        targets: where to find the true labels, integers [N]. While predicting they may be missing.
+        forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
+            module itself if left out, by `self(x)` or `self.forward(x)`.
         name: the last part of the keys.
-        stages: out of "train", "val" and "test".
+        stages: out of "train", "val", "test" and "predict".
         every_n_epochs: publish at every n-th training epoch.
         on_error: "warn" or "raise" when drawing or writing fails.
 
@@ -60,6 +64,7 @@ class PredictionGrid(StateCallback):
         inputs: Extract | None = None,
         preds: Extract | None = None,
         targets: Extract | None = None,
+        forward: str | None = None,
         name: str | None = None,
         stages: Sequence[str] = ("val", "test"),
         every_n_epochs: int = 1,
@@ -73,28 +78,33 @@ class PredictionGrid(StateCallback):
         self.class_names = None if class_names is None else tuple(map(str, class_names))
         self.mean = mean
         self.std = std
-        self.source = Source(inputs=inputs, preds=preds, targets=targets)
+        self.source = Source(inputs=inputs, preds=preds, targets=targets, forward=forward)
 
-    def remembered(self) -> Mapping[str, Need]:
-        return {"sample": Need(self._sample, ("ids", "inputs", "preds", "targets"), self.source)}
+    def remembered(self, stage: str) -> Mapping[str, Need]:
+        # What is predicted may have no target yet.
+        optional = frozenset({"targets"} if stage == "predict" else ())
+        return {"sample": Need(self._sample, ("ids", "inputs", "preds", "targets"), self.source, optional)}
 
     def result(self, values: Mapping[str, Any]) -> Chosen:
         chosen: Chosen = values["sample"]
         return chosen
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
-        inputs, preds, targets = values["sample"].payload
+        inputs, preds, *rest = values["sample"].payload
         labels, confidence = classify(preds)
+        targets = rest[0] if rest else [None] * len(labels)
         images: list[Image] = []
         rows: list[list[Cell]] = []
         for i, pixels in enumerate(to_pixels(inputs, self.mean, self.std)):
-            pred, target = int(labels[i]), int(targets[i])
-            names = self._name(pred), self._name(target)
-            colour = RIGHT if pred == target else WRONG
-            images.append(Image(framed(pixels, colour), "Pred:{}, Label:{}".format(*names)))
-            rows.append([Image(pixels), *names, None if confidence is None else float(confidence[i])])
+            pred, target = self._name(labels[i]), self._name(targets[i])
+            colour = RIGHT if target in (None, pred) else WRONG
+            caption = f"Pred:{pred}" if target is None else f"Pred:{pred}, Label:{target}"
+            images.append(Image(framed(pixels, colour), caption))
+            rows.append([Image(pixels), pred, target, None if confidence is None else float(confidence[i])])
         return {key: images, f"{key}_table": Table(("image", "pred", "target", "confidence"), rows)}
 
-    def _name(self, label: int) -> str:
-        names = self.class_names
-        return names[label] if names is not None and 0 <= label < len(names) else str(label)
+    def _name(self, label: Tensor | None) -> str | None:
+        if label is None:
+            return None
+        index, names = int(label), self.class_names
+        return names[index] if names is not None and 0 <= index < len(names) else str(index)

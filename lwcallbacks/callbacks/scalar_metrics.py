@@ -32,6 +32,8 @@ class ScalarMetrics(StateCallback):
             ``metric(preds, targets)``. They are copied: one copy per stage and loader, none on your module.
         prog_bar: show the epoch's values, and the training steps', in the progress bar.
         preds, targets: where to find them, if not in the usual places.
+        forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
+            module itself if left out, by `self(x)` or `self.forward(x)`.
         stages: out of "train", "val" and "test".
         on_error: "warn" or "raise" when an update fails.
 
@@ -60,17 +62,23 @@ class ScalarMetrics(StateCallback):
         prog_bar: bool = False,
         preds: Extract | None = None,
         targets: Extract | None = None,
+        forward: str | None = None,
         stages: Sequence[str] = ("train", "val", "test"),
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         super().__init__(stages=stages, on_error=on_error)
+        if "predict" in self.stages:
+            raise ValueError(
+                f"ScalarMetrics: stages={stages!r}, expected some of ('train', 'val', 'test'): Lightning logs no "
+                "scalars while it predicts. Take trainer.test() for data with targets"
+            )
         self.metrics = dict(_flatten(metrics))
         if not self.metrics:
             raise ValueError('ScalarMetrics: metrics is empty, expected metrics by name, as in {"acc": Accuracy(...)}')
         self.prog_bar = prog_bar
-        self.source = Source(preds=preds, targets=targets)
+        self.source = Source(preds=preds, targets=targets, forward=forward)
 
-    def remembered(self) -> Mapping[str, Need]:
+    def remembered(self, stage: str) -> Mapping[str, Need]:
         return {
             name: Need(metric, ("preds", "targets"), self.source, owner=(id(self), name))
             for name, metric in self.metrics.items()
@@ -85,6 +93,9 @@ class ScalarMetrics(StateCallback):
     @property
     def state_key(self) -> str:
         return self._generate_state_key(metrics=sorted(self.metrics), stages=self.stages)
+
+    def prefixes(self, stage: str) -> set[str]:
+        return {f"{stage}/{name}" for name in self.metrics} if stage in self.stages else set()
 
     def describe(self, stage: str) -> str:
         return f"ScalarMetrics({', '.join(self.metrics)})"

@@ -40,7 +40,7 @@ def loaders_of(trainer: Trainer, stage: str) -> list[Any]:
     """The loaders whose batches are told apart in a stage: one entry for training, one or more elsewhere."""
     if stage == "train":
         return [trainer.train_dataloader]
-    loaders = trainer.val_dataloaders if stage == "val" else trainer.test_dataloaders
+    loaders = getattr(trainer, f"{stage}_dataloaders")
     return list(loaders) if isinstance(loaders, (list, tuple)) else [loaders]
 
 

@@ -51,8 +51,10 @@ def layout_of(loader: Any) -> Layout | None:
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return None
     batch_sampler = loader.batch_sampler
-    # Lightning wraps the plain batch sampler in a class of its own while it fits; what counts is the sampler within.
-    batch_sampler = getattr(batch_sampler, "_sampler", batch_sampler)
+    # Lightning wraps the plain batch sampler in a class of its own while it fits, and in another while it predicts;
+    # what counts is the sampler within.
+    for name in ("_sampler", "_batch_sampler"):
+        batch_sampler = getattr(batch_sampler, name, batch_sampler)
     if batch_sampler is not None and type(batch_sampler) is not BatchSampler:
         return None
     sampler = loader.sampler

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 import pytorch_lightning as pl
 import torch
 from support.modules import CLASSES, Classifier, images, loader, trainer
+from torch import nn
 from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -74,6 +77,92 @@ def test_an_exception_in_the_step_leaves_no_hook(monkeypatch: Any) -> None:
     else:
         raise AssertionError("the user's error was swallowed")
     assert all(not m._forward_hooks for m in module.modules())
+
+
+class Copies(Classifier):
+    """Copies and pickles itself in the middle of a step, as code for averaged weights does."""
+
+    copies: list[Classifier] = []  # noqa: RUF012  # no tensor, and not part of a copy
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        Copies.copies = [copy.deepcopy(self), pickle.loads(pickle.dumps(self))]
+        with torch.no_grad():
+            self.net[1].weight.add_(1.0)
+        return super().training_step(batch, batch_idx)
+
+
+def test_copies_made_in_a_step_are_modules_of_their_own() -> None:
+    """A copy calls its own weights, not those of the original, whichever way its forward is called."""
+    module = Copies()
+    trainer(callbacks=all_callbacks()).fit(module, loader(), loader())
+    x = images().tensors[0]
+    for there in Copies.copies:
+        weights = nn.functional.linear(x.flatten(1), there.net[1].weight, there.net[1].bias)
+        assert torch.equal(there(x), weights)
+        assert torch.equal(there.forward(x), weights)
+        assert not torch.equal(there(x), module(x))
+
+
+def test_the_class_is_as_it_was() -> None:
+    """Between batches and after the run, forward is the class's own, or inherited."""
+
+    class Inherits(Classifier):
+        def on_train_epoch_end(self) -> None:
+            seen.append("forward" in vars(Inherits) or "forward" in vars(self))
+
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            seen_in_batch.append("forward" in vars(Inherits))
+
+    seen: list[bool] = []
+    seen_in_batch: list[bool] = []
+    own = Classifier.forward
+    trainer(callbacks=all_callbacks()).fit(Inherits(), loader(), loader())
+    assert seen == [False]
+    assert all(seen_in_batch), "this test looks in the right place"
+    assert Classifier.forward is own
+
+
+def test_trainers_in_several_threads_do_not_disturb_each_other() -> None:
+    """Each sees its own module's calls of a class that they share, and the class is as it was."""
+    own = Classifier.forward
+    modules = [Classifier() for _ in range(3)]
+    matrices = [lw.ConfusionMatrix(CLASSES) for _ in modules]
+    with ThreadPoolExecutor(3) as pool:
+        runs = [
+            pool.submit(trainer(callbacks=[matrix]).validate, module, loader(40, 2), verbose=False)
+            for module, matrix in zip(modules, matrices, strict=True)
+        ]
+        [run.result() for run in runs]
+    for module, matrix in zip(modules, matrices, strict=True):
+        again = lw.ConfusionMatrix(CLASSES)
+        trainer(callbacks=[again]).validate(module, loader(40, 2), verbose=False)
+        assert torch.equal(matrix.results["val"], again.results["val"])
+    assert Classifier.forward is own
+
+
+@pytest.mark.parametrize("compiled", ["the module", "a submodule"])
+def test_compiling_is_as_without_callbacks(compiled: str) -> None:
+    """As many graphs, no break in any of them, the same weights; and the compiled module's calls are seen."""
+    torch_dynamo = pytest.importorskip("torch._dynamo")
+
+    def fit(callbacks: list[Any]) -> tuple[int, int, torch.Tensor]:
+        torch_dynamo.reset()
+        torch_dynamo.utils.counters.clear()
+        torch.manual_seed(0)
+        module = Classifier()
+        if compiled == "a submodule":
+            module.net = torch.compile(module.net, backend="eager", fullgraph=True)
+        whole = torch.compile(module, backend="eager") if compiled == "the module" else module
+        trainer(callbacks=callbacks, max_epochs=2).fit(whole, loader(), loader())
+        counters = torch_dynamo.utils.counters
+        return counters["stats"]["unique_graphs"], len(counters["graph_break"]), next(module.parameters()).detach()
+
+    graphs, breaks, weights = fit([])
+    matrix = lw.ConfusionMatrix(CLASSES, stages=("train", "val"))
+    with_graphs, with_breaks, with_weights = fit([matrix, *all_callbacks()[2:]])
+    assert (with_graphs, with_breaks) == (graphs, breaks) == (2, 0)
+    assert torch.equal(with_weights, weights)
+    assert int(matrix.results["train"].sum()) == int(matrix.results["val"].sum()) == 40
 
 
 def test_callbacks_copy_and_pickle_after_a_run() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, is_dataclass
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from support.modules import CLASSES, Classifier, images, loader, trainer
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 import lwcallbacks as lw
 
@@ -30,37 +32,113 @@ def expected() -> tuple[Classifier, torch.Tensor]:
     return module, counts
 
 
-def _step(kind: str) -> Any:
-    def validation_step(self: Classifier, batch: Any, batch_idx: int) -> Any:
-        x, y = (batch["image"], batch["label"]) if isinstance(batch, dict) else batch[:2]
-        if kind == "logits":
-            return {"logits": self.net(x), "targets": y}
-        if kind == "preds":
-            return {"loss": torch.zeros(()), "preds": self.net(x).argmax(1), "target": y}
-        if kind == "two calls":
-            self(x + 1)
-            scores = self(x)
-            self(x * 2)
-            return scores.sum()
-        return {"scores": self.net(x), "mine": {"labels": y}} if kind == "own keys" else self(x).sum()
-
-    return validation_step
+class Named(NamedTuple):
+    x: torch.Tensor
+    label: torch.Tensor
 
 
-@pytest.mark.parametrize("kind", ["logits", "preds", "two calls", "plain"])
-def test_usual_places(kind: str, expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A returned dict, or what self(x) returned for this batch's x, with the batch (x, y)."""
+@dataclass
+class Fields:
+    image: torch.Tensor
+    target: torch.Tensor
+
+
+class Graph:
+    """A batch of a class of its own, like those of libraries for graphs."""
+
+    def __init__(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        self.x = x
+        self.y = y
+
+    def to(self, device: Any) -> Graph:
+        return self
+
+
+BATCHES: dict[str, Callable[[torch.Tensor, torch.Tensor], Any]] = {
+    "tuple": lambda x, y: (x, y),
+    "list": lambda x, y: [x, y, "more"],
+    "dict": lambda x, y: {"image": x, "label": y},
+    "named tuple": Named,
+    "dataclass": Fields,
+}
+
+
+def fields_of(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    parts = batch.values() if isinstance(batch, dict) else vars(batch).values() if is_dataclass(batch) else batch
+    x, y, *_ = parts
+    return x, y
+
+
+def two_calls(self: Classifier, x: torch.Tensor, y: torch.Tensor) -> Any:
+    self(x + 1)
+    scores = self(x)
+    self(x * 2)
+    return scores.sum()
+
+
+STEPS: dict[str, Callable[[Classifier, torch.Tensor, torch.Tensor], Any]] = {
+    "self(x), a scalar": lambda self, x, y: self(x).sum(),
+    "self(x), nothing": lambda self, x, y: (self(x), None)[1],
+    "self(x), per-sample losses": lambda self, x, y: self(x).sum(1),
+    "self.forward(x), nothing": lambda self, x, y: (self.forward(x), None)[1],
+    "self.forward(x), a tuple": lambda self, x, y: (self.forward(x).sum(), x, y),
+    "several calls": two_calls,
+    "logits": lambda self, x, y: {"logits": self.net(x), "targets": y},
+    "preds": lambda self, x, y: {"loss": torch.zeros(()), "preds": self.net(x).argmax(1), "target": y},
+    "a dataclass": lambda self, x, y: Outputs(self.net(x)),
+    "a tensor": lambda self, x, y: self.net(x),
+    "loss and scores": lambda self, x, y: (self.net(x).sum(), self.net(x)),
+}
+
+
+@dataclass
+class Outputs:
+    logits: torch.Tensor
+
+
+def use_step(monkeypatch: pytest.MonkeyPatch, step: Callable[[Classifier, torch.Tensor, torch.Tensor], Any]) -> None:
+    monkeypatch.setattr(Classifier, "validation_step", lambda self, batch, batch_idx: step(self, *fields_of(batch)))
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_what_a_step_may_return_and_call(kind: str, expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dict, a tuple, a tensor, a scalar or nothing; with self(x), self.forward(x), or predictions returned."""
     module, counts = expected
-    monkeypatch.setattr(Classifier, "validation_step", _step(kind))
+    use_step(monkeypatch, STEPS[kind])
     assert torch.equal(matrix_of(module), counts)
 
 
-def test_a_dict_batch(expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The usual names in a dict batch are found."""
+@pytest.mark.parametrize("kind", BATCHES)
+def test_what_a_batch_may_be(kind: str, expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tuple, a list, or something with named fields."""
     module, counts = expected
-    monkeypatch.setattr(Classifier, "validation_step", _step("plain"))
-    data = [{"image": x, "label": y} for x, y in zip(*images(40).tensors, strict=True)]
-    assert torch.equal(matrix_of(module, DataLoader(data, 7)), counts)
+    use_step(monkeypatch, two_calls)
+    data = [(x, y) for x, y in zip(*images(40).tensors, strict=True)]
+    batches = DataLoader(data, 7, collate_fn=lambda samples: BATCHES[kind](*default_collate(samples)))
+    assert torch.equal(matrix_of(module, batches), counts)
+
+
+def test_a_submodule_that_the_step_calls(expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """forward="net" takes what self.net(x) returned, also where the step returns something under a usual name."""
+    module, counts = expected
+    use_step(monkeypatch, lambda self, x, y: {"outputs": self.net(x) * 0, "other": self.net(x)}["outputs"].sum())
+    assert torch.equal(matrix_of(module, forward="net"), counts)
+    use_step(monkeypatch, lambda self, x, y: {"loss": self.net(x).sum(), "preds": y})
+    assert torch.equal(matrix_of(module, forward="net"), counts)
+
+
+def test_an_attribute_of_a_batch(expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """targets="y" finds batch.y, whatever the class of the batch."""
+    module, counts = expected
+    monkeypatch.setattr(Classifier, "validation_step", lambda self, batch, i: self(batch.x).sum())
+    data = DataLoader(list(images(40)), 7, collate_fn=lambda samples: Graph(*default_collate(samples)))
+    assert torch.equal(matrix_of(module, data, targets="y"), counts)
+
+
+def test_a_submodule_that_is_not_there_is_named() -> None:
+    """At the first batch: what was asked for, and what was seen."""
+    with pytest.raises(ValueError, match=r"no preds found.*let forward='head' name a submodule that the step calls"):
+        matrix_of(Classifier(), forward="head")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +155,7 @@ def test_a_dict_batch(expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_told_places(sources: dict[str, Any], expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key, an index into the batch, or a function of outputs and batch."""
     module, counts = expected
-    monkeypatch.setattr(Classifier, "validation_step", _step("own keys"))
+    use_step(monkeypatch, lambda self, x, y: {"scores": self.net(x), "mine": {"labels": y}})
     assert torch.equal(matrix_of(module, **sources), counts)
 
 
@@ -92,7 +170,7 @@ def test_what_is_missing_is_an_error_in_the_sanity_check(monkeypatch: pytest.Mon
     assert fit.global_step == 0
 
 
-def test_wrong_shapes_are_an_error_at_the_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_shapes_are_an_error_at_the_first_batch() -> None:
     """Scores of 5 classes for a matrix of 3: what was found and what was expected."""
     with pytest.raises(ValueError, match=r"preds are torch.float32 \(8, 5\).*expected float scores \(8, 3\)"):
         trainer(callbacks=[lw.ConfusionMatrix(3)]).validate(Classifier(), loader(), verbose=False)
@@ -100,7 +178,7 @@ def test_wrong_shapes_are_an_error_at_the_first_batch(monkeypatch: pytest.Monkey
 
 def test_labels_out_of_range_are_reported_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A label of 5 among 5 classes: no cell is touched, one warning tells the count and the label."""
-    monkeypatch.setattr(Classifier, "validation_step", _step("plain"))
+    use_step(monkeypatch, STEPS["self(x), a scalar"])
     x, y = images(40).tensors
     y = y.clone()
     y[:3] = CLASSES
@@ -127,7 +205,7 @@ def test_a_sampler_that_leaves_samples_out_is_told() -> None:
 
 def test_strict_callbacks_raise_for_labels_out_of_range(monkeypatch: pytest.MonkeyPatch) -> None:
     """on_error="raise": the epoch's end is an error that tells the count."""
-    monkeypatch.setattr(Classifier, "validation_step", _step("plain"))
+    use_step(monkeypatch, STEPS["self(x), a scalar"])
     x, y = images(40).tensors
     data = DataLoader(torch.utils.data.TensorDataset(x, y + 1), 8)
     with pytest.raises(ValueError, match=r"val data: \d+ labels are out of range \(for example 5\)"):
