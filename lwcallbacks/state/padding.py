@@ -46,7 +46,8 @@ def layout_of(loader: Any) -> Layout | None:
     """The layout of a torch DataLoader; None for iterable data, custom batch samplers and anything else.
 
     In order are `SequentialSampler` and `DistributedSampler(shuffle=False)`. Subclasses of `DistributedSampler` are
-    taken to pad like it, but to be in order only if they do not override `__iter__`.
+    taken to pad like it, but to be in order only if they do not override `__iter__`, or are Lightning's wrapper of a
+    sampler that is.
     """
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return None
@@ -57,12 +58,19 @@ def layout_of(loader: Any) -> Layout | None:
         batch_sampler = getattr(batch_sampler, name, batch_sampler)
     if batch_sampler is not None and type(batch_sampler) is not BatchSampler:
         return None
-    sampler = loader.sampler
+    # A loader that was given a batch sampler has another sampler of its own, which nobody asks.
+    sampler = loader.sampler if batch_sampler is None else batch_sampler.sampler
     if isinstance(sampler, DistributedSampler):
-        plain = type(sampler).__iter__ is DistributedSampler.__iter__
         length = len(sampler.dataset)  # type: ignore[arg-type]  # torch types a Dataset without its __len__
         dropped = max(0, length - sampler.total_size)
-        return Layout(length, sampler.rank, sampler.num_replicas, plain and not sampler.shuffle, dropped)
+        return Layout(length, sampler.rank, sampler.num_replicas, _goes_in_order(sampler), dropped)
     if type(sampler) is SequentialSampler:
         return Layout(len(sampler))
     return None
+
+
+def _goes_in_order(sampler: DistributedSampler[Any]) -> bool:
+    # What Lightning's wrapper distributes is the order of another sampler.
+    wrapped = getattr(sampler.dataset, "_sampler", None)
+    plain = type(sampler).__iter__ is DistributedSampler.__iter__
+    return not sampler.shuffle and (plain if wrapped is None else type(wrapped) is SequentialSampler)

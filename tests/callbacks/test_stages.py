@@ -56,22 +56,6 @@ class TestPredict:
         assert '"image","pred","target","confidence"' in table.read_text()
         assert ",null," in table.read_text()
 
-    def test_every_sample_counts_once_on_several_replicas(self) -> None:
-        """Lightning gives out no repeats while it predicts: the positions know."""
-        from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler, _IndexBatchSamplerWrapper
-        from torch.utils.data import BatchSampler
-
-        from lwcallbacks.state.padding import layout_of
-
-        ids = []
-        for rank in range(3):
-            sampler = UnrepeatedDistributedSampler(images(40), 3, rank, shuffle=False)
-            batches = _IndexBatchSamplerWrapper(BatchSampler(sampler, 4, drop_last=False))
-            layout = layout_of(DataLoader(images(40), batch_sampler=batches))
-            assert layout is not None
-            ids += [rank + 3 * i for i in range(layout.num_counted(0, len(sampler)))]
-        assert sorted(ids) == list(range(40))
-
     def test_scalars_cannot_be_logged(self) -> None:
         """ScalarMetrics says so when it is made."""
         with pytest.raises(ValueError, match=r"ScalarMetrics: stages=\('predict',\), expected some of"):

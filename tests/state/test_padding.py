@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from lightning_fabric.utilities.distributed import DistributedSamplerWrapper
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -86,3 +89,40 @@ class Stream(IterableDataset):
 def test_nothing_is_claimed_where_it_cannot_be_known(loader: object) -> None:
     """No layout: every sample counts, and samples are known by their content."""
     assert layout_of(loader) is None
+
+
+@pytest.mark.parametrize("predicts", [False, True])
+@pytest.mark.parametrize(("n", "world_size"), [(41, 3), (12, 4), (5, 4)])
+def test_what_lightning_makes_of_a_loader(n: int, world_size: int, predicts: bool) -> None:
+    """While it predicts it deals without repeats, by a batch sampler of its own: each sample counts once."""
+    from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSamplerWrapper, _IndexBatchSamplerWrapper
+
+    seen = []
+    for rank in range(world_size):
+        wrapper = UnrepeatedDistributedSamplerWrapper if predicts else DistributedSamplerWrapper
+        sampler = wrapper(SequentialSampler(Numbers(n)), num_replicas=world_size, rank=rank, shuffle=False)
+        batches: Any = BatchSampler(sampler, 4, drop_last=False)
+        loader = DataLoader(Numbers(n), batch_sampler=_IndexBatchSamplerWrapper(batches) if predicts else batches)
+        layout, start = layout_of(loader), 0
+        assert layout is not None
+        for batch in loader:
+            keep = layout.num_counted(start, len(batch))
+            ids = layout.ids(start, keep, torch.device("cpu"))
+            assert ids is not None
+            assert torch.equal(ids, batch[:keep])
+            seen += ids.tolist()
+            start += len(batch)
+    assert sorted(seen) == list(range(n))
+
+
+def test_a_batch_sampler_is_asked_and_not_the_loader() -> None:
+    """A DistributedSampler in a batch sampler of the user's own making is seen; one that shuffles gives no places."""
+    for shuffle in (False, True):
+        sampler = DistributedSampler(Numbers(10), 3, 1, shuffle=shuffle)
+        layout = layout_of(DataLoader(Numbers(10), batch_sampler=BatchSampler(sampler, 2, drop_last=False)))
+        assert layout is not None
+        assert (layout.num_samples, layout.rank, layout.num_replicas, layout.in_order) == (10, 1, 3, not shuffle)
+    shuffled = DistributedSamplerWrapper(RandomSampler(Numbers(10)), num_replicas=3, rank=1, shuffle=False)
+    layout = layout_of(DataLoader(Numbers(10), 2, sampler=shuffled))
+    assert layout is not None
+    assert not layout.in_order

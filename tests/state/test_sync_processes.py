@@ -25,20 +25,40 @@ def test_the_number_of_collectives_does_not_depend_on_the_number_of_states() -> 
     assert collectives(1) == collectives(10) == ["all_reduce", "all_reduce", "all_gather"]
 
 
-@pytest.mark.parametrize(
-    ("logger", "order", "n"),
-    [("none", 0, 41), ("none", 77, 41), ("csv", 13, 41), ("several", 119, 41), ("none", 50, 3)],
-    ids=["first order", "another order", "csv", "several loggers", "fewer samples than places"],
-)
-def test_every_process_takes_part_in_the_same_collectives(logger: str, order: int, n: int, tmp_path: Path) -> None:
-    """Whatever the order of callbacks and the loggers: equal in order, operation, dtype and shape."""
-    (first, matrix), *others = run_processes(2, scenarios.collectives_of_fit, str(tmp_path), logger, order, n)
+def shared_collectives(seen: list[tuple[list[Any], torch.Tensor]], n: int) -> list[Any]:
+    """What every process of one fit did, which must be the same, and counted n samples."""
+    (first, matrix), *others = seen
     shared = [call for call in first if call[0] not in POINT_TO_POINT]
     assert len(shared) > 3
     for calls, there in others:
         assert [call for call in calls if call[0] not in POINT_TO_POINT] == shared
         assert torch.equal(there, matrix)
     assert int(matrix.sum()) == n
+    return shared
+
+
+@pytest.mark.parametrize(
+    ("logger", "orders", "n"),
+    [("none", [0, 77, 50], 41), ("csv", [13], 41), ("several", [119], 41), ("wandb", [31], 41), ("none", [50], 3)],
+    ids=["several orders", "csv", "several loggers", "wandb", "fewer samples than places"],
+)
+def test_every_process_takes_part_in_the_same_collectives(
+    logger: str, orders: list[int], n: int, tmp_path: Path
+) -> None:
+    """Whatever the order of callbacks and the loggers: equal in order, operation, dtype and shape."""
+    for seen in zip(*run_processes(2, scenarios.collectives_of_fits, str(tmp_path), logger, orders, n), strict=True):
+        shared_collectives(list(seen), n)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("logger", scenarios.LOGGERS)
+def test_neither_order_nor_logger_changes_the_collectives(logger: str, tmp_path: Path) -> None:
+    """All 120 orders of five callbacks with each logger: the same on both processes, and as many in every order."""
+    orders = range(scenarios.NUM_ORDERS)
+    runs = run_processes(2, scenarios.collectives_of_fits, str(tmp_path), logger, orders, 41, timeout=1800)
+    kinds = [sorted(map(str, shared_collectives(list(seen), 41))) for seen in zip(*runs, strict=True)]
+    assert len(kinds) == scenarios.NUM_ORDERS
+    assert all(kind == kinds[0] for kind in kinds)
 
 
 SHARES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -178,30 +179,48 @@ def collectives_of_sync(states: int) -> list[Call]:
     return calls
 
 
-def collectives_of_fit(root: str, logger: str, order: int, n: int) -> tuple[list[Call], torch.Tensor]:
-    """Fit and validate under DDP, with the callbacks in one of several orders; n validation samples."""
-    from itertools import islice, permutations
+NUM_ORDERS = 120
+LOGGERS = ("none", "csv", "tensorboard", "wandb", "several")
 
-    from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
-    torch.manual_seed(0)
-    callbacks = [
-        lw.ScalarMetrics({"acc": MulticlassAccuracy(CLASSES), "auroc": MulticlassAUROC(CLASSES)}),
-        matrix := lw.ConfusionMatrix(CLASSES, stages=("train", "val")),
-        lw.ImageMosaic(num_samples=4),
-        lw.PredictionGrid(num_samples=4),
-        lw.GradientHistogram(2),
-    ]
-    callbacks = list(next(islice(permutations(callbacks), order, None)))
-    loggers = {"none": False, "csv": CSVLogger(root), "several": [CSVLogger(root), TensorBoardLogger(root)]}
-    world_size = int(os.environ["WORLD_SIZE"])
+def collectives_of_fits(root: str, logger: str, orders: Sequence[int], n: int) -> list[tuple[list[Call], torch.Tensor]]:
+    """Fit and validate under DDP, once for each order of the callbacks; n validation samples."""
+    from itertools import permutations
+
+    from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+
+    makers = {
+        "none": lambda: False,
+        "csv": lambda: CSVLogger(root),
+        "tensorboard": lambda: TensorBoardLogger(root),
+        "wandb": lambda: WandbLogger(mode="offline", save_dir=root),
+        "several": lambda: [CSVLogger(root), TensorBoardLogger(root)],
+    }
+    world_size = os.environ["WORLD_SIZE"]
     calls = recording()
-    t = trainer(
-        callbacks=callbacks, devices=world_size, strategy="ddp", default_root_dir=root, logger=loggers[logger],
-        log_every_n_steps=1, num_sanity_val_steps=1,
-    )  # fmt: skip
-    t.fit(Classifier(), loader(40, 4), loader(n, 4))
-    return calls, matrix.results["val"]
+    seen = []
+    for order in orders:
+        torch.manual_seed(0)
+        os.environ["WORLD_SIZE"] = world_size  # Lightning takes it away after a run
+        callbacks = [
+            lw.ScalarMetrics({"acc": MulticlassAccuracy(CLASSES), "auroc": MulticlassAUROC(CLASSES)}),
+            matrix := lw.ConfusionMatrix(CLASSES, stages=("train", "val")),
+            lw.ImageMosaic(num_samples=4),
+            lw.PredictionGrid(num_samples=4),
+            lw.GradientHistogram(2),
+        ]
+        arranged = list(permutations(callbacks))
+        assert len(arranged) == NUM_ORDERS
+        t = trainer(
+            callbacks=list(arranged[order]), devices=int(world_size), strategy="ddp", default_root_dir=root,
+            logger=makers[logger](), log_every_n_steps=1, num_sanity_val_steps=1,
+        )  # fmt: skip
+        t.fit(Classifier(), loader(40, 4), loader(n, 4))
+        if logger == "wandb" and t.is_global_zero:
+            t.logger.experiment.finish()
+        seen.append((list(calls), matrix.results["val"]))
+        calls.clear()
+    return seen
 
 
 def uneven_shares(shares: list[list[int]]) -> dict[str, Any]:
