@@ -26,8 +26,8 @@ from lwcallbacks.callbacks.trainer import is_debugging, loaders_of, logs_this_st
 from lwcallbacks.capture import CaptureError, ForwardCalls, Source, Step
 from lwcallbacks.reductions.hashing import content_ids
 from lwcallbacks.state.core import Entry, StateCore, StepValues, UpdateError, collect, snapshot
+from lwcallbacks.state.link import everyone_comes
 from lwcallbacks.state.padding import Layout, layout_of
-from lwcallbacks.state.sync import everyone_comes
 from lwcallbacks.writers import writers_for
 from lwcallbacks.writers.publisher import Publisher
 

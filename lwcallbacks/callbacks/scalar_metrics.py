@@ -19,10 +19,11 @@ from lwcallbacks.capture import Extract, Source
 class ScalarMetrics(StateCallback):
     """Log metrics through the Trainer: this step's value while training, and the value over all samples of an epoch.
 
-    Padding that a ``DistributedSampler`` adds is left out, and unequal batches weigh what they hold. A metric whose
-    states are summed (or reduced to a minimum or maximum) is synced together with everything else; another one, such
-    as AUROC without thresholds, syncs itself, and torchmetrics' own way needs data on every process. A metric that
-    checks its arguments waits for the device in every update: ``validate_args=False`` spares that.
+    Padding that a ``DistributedSampler`` adds is left out, and unequal batches weigh what they hold. All are synced
+    together with everything else, also where a process has no data; only a metric that holds other metrics, or has its
+    own way to sync, is left to torchmetrics. One that keeps every batch, such as AUROC without thresholds, sends it
+    all at an epoch's end. A metric that checks its arguments waits for the device in every update:
+    ``validate_args=False`` spares that.
 
     The epoch's values can be monitored by ``ModelCheckpoint(monitor="val/acc")`` and ``EarlyStopping``.
     ``results["val"]`` is a dict of CPU tensors by name.

@@ -21,8 +21,11 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lwcallbacks.reductions.base import Reduction, State
+from lwcallbacks.state import ordinary
+from lwcallbacks.state.link import Link, Request, current_link, run
+from lwcallbacks.state.metric import ReductionMetric
 from lwcallbacks.state.replica import refuse_in_replica
-from lwcallbacks.state.sync import Bundle, Link, ReduceOp, Request, UpdateError, current_link, run, synced
+from lwcallbacks.state.sync import Bundle, UpdateError, synced
 
 Entry: TypeAlias = Reduction | Metric
 
@@ -59,8 +62,8 @@ class StateCore:
         on_problem: what `epoch_end` does about data that could not be counted, such as labels out of range: "warn", or
             "raise" a ValueError on every process. Either tells how many there were and shows one.
 
-    State follows the first batch's device. A metric joins the one sync where all its states are tensors that are
-    summed, or reduced to their minimum or maximum; another metric syncs itself, in the order of registration.
+    State follows the first batch's device. A metric joins the one sync, whatever its states are. Only one that holds
+    other metrics, or has its own way to sync, is left to itself, in the order of registration.
     """
 
     def __init__(
@@ -87,6 +90,8 @@ class StateCore:
             raise ValueError(f"StateCore: {name!r} is registered already")
         if isinstance(entry, Reduction):
             self._reductions[name] = entry
+        elif type(entry) is ReductionMetric:  # a subclass may compute something else
+            self._reductions[name] = entry.reduction
         elif isinstance(entry, Metric):
             with torch.inference_mode(mode=False):  # else its states could not be updated outside of that mode
                 self._metrics[name] = entry.clone()
@@ -222,27 +227,34 @@ class _Merged:
     """What all processes together hold of one core."""
 
     states: dict[Hashable, State]
-    leaves: dict[Hashable, list[Tensor]]
+    metrics: dict[Hashable, dict[str, Any]]
+    """States of ordinary metrics."""
     counts: dict[Hashable, int]
 
 
 def _merging(cores: Mapping[Any, StateCore], rank: int, world_size: int) -> Generator[Request, Any, dict[Any, _Merged]]:
     bundle = Bundle(failure=next((c._failure for c in cores.values() if c._failure), None))
+    metrics = [metric for core in cores.values() for metric in core._metrics.values()]
     for core in cores.values():
         bundle.states += [(r, core._states.get(name) or r.empty()) for name, r in core._reductions.items()]
-        bundle.tensors += [leaf for metric in core._metrics.values() for leaf in _metric_leaves(metric)]
+    for metric in metrics:
         # Whether anyone updated decides what a metric computes: the count is summed with its states.
-        bundle.tensors += [(torch.tensor([m.update_count]), "sum") for m in core._metrics.values()]
-    merged = yield from synced(bundle, rank, world_size)
-    states, tensors = iter(merged.states), iter(merged.tensors)
-    return {
-        key: _Merged(
-            {name: next(states) for name in core._reductions},
-            {name: [next(tensors) for _ in _metric_leaves(metric)] for name, metric in core._metrics.items()},
-            {name: int(next(tensors)) for name in core._metrics},
-        )
-        for key, core in cores.items()
-    }
+        bundle.tensors += [*ordinary.reduced(metric), (torch.tensor([metric.update_count]), "sum")]
+    if world_size > 1:
+        try:
+            bundle.lists = [state for metric in metrics for state in ordinary.whole(metric)]
+        except TypeError as error:
+            bundle.failure = bundle.failure or str(error)
+    everyone = yield from synced(bundle, rank, world_size)
+    states, tensors = iter(everyone.states), iter(everyone.tensors)
+    lists = iter(everyone.lists) if world_size > 1 else None
+    merged = {}
+    for key, core in cores.items():
+        merged[key] = _Merged({name: next(states) for name in core._reductions}, {}, {})
+        for name, metric in core._metrics.items():
+            merged[key].metrics[name] = ordinary.merged(metric, tensors, lists)
+            merged[key].counts[name] = int(next(tensors))
+    return merged
 
 
 Collected: TypeAlias = tuple[dict[Any, dict[Hashable, Any]], list[tuple[Hashable, str]]]
@@ -269,7 +281,7 @@ def collecting(cores: Mapping[Any, StateCore], rank: int, world_size: int) -> Ge
                 if problem := reduction.problems(state):
                     problems.append((name, problem))
             for name, metric in core._metrics.items():
-                values[key][name] = _metric_value(metric, merged[key].leaves[name], merged[key].counts[name])
+                values[key][name] = ordinary.value(metric, merged[key].metrics[name], merged[key].counts[name])
         return values, problems
     finally:
         for core in cores.values():
@@ -285,7 +297,7 @@ def snapshot(cores: Mapping[Any, StateCore], link: Link | None = None) -> dict[A
         states = merged[key].states.items()
         saved[key] = {name: {"state": {k: t.cpu().clone() for k, t in state.items()}} for name, state in states}
         for name, metric in core._metrics.items():
-            state = _metric_state(metric, merged[key].leaves[name])
+            state = ordinary.saved(metric, merged[key].metrics[name], link.world_size)
             if state is not None:
                 saved[key][name] = {"state": state, "update_count": merged[key].counts[name]}
     return saved
@@ -296,62 +308,6 @@ def _on_device_of(tensors: Iterable[Any], state: State) -> State:
     if all(tensor.device == device for tensor in state.values()):
         return state
     return {name: tensor.to(device) for name, tensor in state.items()}
-
-
-_REDUCE_FX: dict[Any, ReduceOp] = {}
-
-
-def _reduce_ops(metric: Metric) -> dict[str, ReduceOp] | None:
-    """How each state is reduced; None where one is a list, or reduced in a way that is not elementwise."""
-    if not _REDUCE_FX:
-        from torchmetrics.utilities import data
-
-        _REDUCE_FX.update({data.dim_zero_sum: "sum", data.dim_zero_max: "max", data.dim_zero_min: "min"})
-    ops = {}
-    for name, reduce_fx in metric._reductions.items():
-        op = _REDUCE_FX.get(reduce_fx)
-        if op is None or not isinstance(metric._defaults[name], Tensor):
-            return None
-        ops[name] = op
-    # A wrapper keeps its states in metrics of its own, which it syncs itself.
-    return None if any(isinstance(child, Metric) for child in metric.children()) else ops
-
-
-def _metric_leaves(metric: Metric) -> list[tuple[Tensor, ReduceOp]]:
-    return [(getattr(metric, name), op) for name, op in (_reduce_ops(metric) or {}).items()]
-
-
-def _metric_state(metric: Metric, leaves: list[Tensor]) -> dict[str, Any] | None:
-    """All processes' states of a metric on the CPU; None for a wrapper, whose states are other metrics' own."""
-    ops = _reduce_ops(metric)
-    if ops is not None:
-        return {name: leaf.cpu().clone() for name, leaf in zip(ops, leaves, strict=True)}
-    if any(isinstance(child, Metric) for child in metric.children()):
-        return None
-    with metric.sync_context(should_sync=True, should_unsync=True):
-        saved: dict[str, Any] = {}
-        for name, default in metric._defaults.items():
-            state = getattr(metric, name)
-            # A list of what each batch brought has become one tensor of it all by the sync.
-            parts = [part.cpu().clone() for part in (state if isinstance(state, list) else [state])]
-            saved[name] = parts if isinstance(default, list) else parts[0]
-        return saved
-
-
-def _metric_value(metric: Metric, leaves: list[Tensor], update_count: int) -> Any:
-    """Compute from merged states, or let the metric sync itself where it could not join. To be followed by a reset."""
-    ops = _reduce_ops(metric)
-    if ops is None:
-        return metric.compute()
-    for name, leaf in zip(ops, leaves, strict=True):
-        setattr(metric, name, leaf.to(metric.device))
-    metric._update_count = update_count
-    metric._computed = None
-    to_sync, metric._to_sync = metric._to_sync, False
-    try:
-        return metric.compute()
-    finally:
-        metric._to_sync = to_sync
 
 
 __all__ = ["Entry", "StateCore", "StepValues", "UpdateError", "collect", "collecting", "snapshot"]

@@ -21,8 +21,9 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lwcallbacks.reductions.base import Reduction, Scattered, State
 from lwcallbacks.reductions.choice import PAYLOAD
+from lwcallbacks.state.link import Link, current_link, run
 from lwcallbacks.state.replica import refuse_in_replica, refuse_metrics
-from lwcallbacks.state.sync import Bundle, Link, current_link, run, synced
+from lwcallbacks.state.sync import Bundle, synced
 
 
 class ReductionMetric(Metric):

@@ -1,4 +1,4 @@
-"""All collectives of the package: one packed exchange for any number of states.
+"""One packed exchange of any number of states.
 
     merged = run(synced(Bundle(states=[(ExactMean(), state), ...]), link.rank, link.world_size), link)
 
@@ -9,7 +9,8 @@ process at all (`Alone`), or over hundreds of simulated ones that move in lock s
 What is exchanged, in this order, whatever the data:
 1. where ordinary metrics take part: one `AllReduce` of their shapes;
 2. one `AllReduce` for each (dtype, operation) that occurs; int64 sums always do, for they carry who failed;
-3. where a choice is registered: one `AllGather` of the keys and the shapes of the payload, then one `ToRoot` of the
+3. where an ordinary metric has a state that is not reduced elementwise: three `AllGather` of all such states;
+4. where a choice is registered: one `AllGather` of the keys and the shapes of the payload, then one `ToRoot` of the
    winners' payload.
 """
 
@@ -18,55 +19,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from lwcallbacks.reductions.base import Reduction, Scattered, State
 from lwcallbacks.reductions.choice import PAYLOAD, Choice, payload_names
 from lwcallbacks.reductions.compose import Product
-
-ReduceOp: TypeAlias = Literal["sum", "max", "min"]
-
-
-@dataclass(frozen=True, eq=False)
-class AllReduce:
-    """Answered by the elementwise sum, maximum or minimum of every process's tensor."""
-
-    tensor: Tensor
-    op: ReduceOp
-
-
-@dataclass(frozen=True, eq=False)
-class AllGather:
-    """Answered by the list of every process's tensor, by rank; all of one shape and dtype."""
-
-    tensor: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class ToRoot:
-    """Bytes for process 0: uint8 [sizes[rank]]. Answered there by the list by rank, elsewhere by an empty list."""
-
-    data: Tensor
-    sizes: tuple[int, ...]
-
-
-Request: TypeAlias = AllReduce | AllGather | ToRoot
-Steps: TypeAlias = Generator[Request, Any, Any]
-
-
-@runtime_checkable
-class Link(Protocol):
-    """How one process reaches the others."""
-
-    rank: int
-    world_size: int
-
-    def perform(self, request: Request) -> Any: ...
+from lwcallbacks.state.link import AllGather, AllReduce, ReduceOp, Request, ToRoot
+from lwcallbacks.state.ragged import DTYPES, gathered
 
 
 class UpdateError(RuntimeError):
@@ -80,6 +42,8 @@ class Bundle:
     states: list[tuple[Reduction, State]] = field(default_factory=list)
     tensors: list[tuple[Tensor, ReduceOp]] = field(default_factory=list)
     """States of ordinary metrics, each reduced elementwise."""
+    lists: list[list[Tensor]] = field(default_factory=list)
+    """States of ordinary metrics that everyone shall have from everyone: any number of tensors each, of any shape."""
     failure: str | None = None
 
 
@@ -89,6 +53,8 @@ class Merged:
 
     states: list[State]
     tensors: list[Tensor]
+    lists: list[list[list[Tensor]]]
+    """For each of a bundle's lists: every process's, by rank."""
 
 
 def synced(bundle: Bundle, rank: int, world_size: int) -> Generator[Request, Any, Merged]:
@@ -110,8 +76,10 @@ def synced(bundle: Bundle, rank: int, world_size: int) -> Generator[Request, Any
     reduced = yield from _reduce_packed(leaves)
     if reduced[-1].any():
         yield from _fail_together(bundle.failure, reduced[-1].tolist())
+    everyone = (yield from gathered(bundle.lists)) if bundle.lists else []
     chosen = (yield from _choose(choices, rank)) if choices else []
-    return Merged([build(reduced, chosen) for build in rebuild], reduced[first_tensor:-1])
+    lists = [list(of_each) for of_each in zip(*everyone, strict=True)]
+    return Merged([build(reduced, chosen) for build in rebuild], reduced[first_tensor:-1], lists)
 
 
 def _of_one_shape(
@@ -185,10 +153,6 @@ def _fail_together(failure: str | None, failed: list[int]) -> Generator[Request,
     raise UpdateError(f"an update failed on {len(causes)} of {len(failed)} processes; " + "; ".join(causes))
 
 
-_DTYPES = [
-    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
-    torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128,
-]  # fmt: skip
 MAX_FIELDS, MAX_DIMS = 8, 6
 _FIELD = 2 + MAX_DIMS
 
@@ -203,7 +167,7 @@ def _describe(choice: Choice, state: State) -> Tensor:
     for i, name in enumerate(names):
         shape = state[name].shape[1:]
         header[1 + i * _FIELD : 1 + i * _FIELD + 2 + len(shape)] = [
-            _DTYPES.index(state[name].dtype),
+            DTYPES.index(state[name].dtype),
             len(shape),
             *shape,
         ]
@@ -212,7 +176,7 @@ def _describe(choice: Choice, state: State) -> Tensor:
 
 def _fields(header: list[int]) -> list[tuple[torch.dtype, tuple[int, ...]]]:
     fields = [header[1 + i * _FIELD : 1 + (i + 1) * _FIELD] for i in range(header[0])]
-    return [(_DTYPES[code], tuple(dims[:ndim])) for code, ndim, *dims in fields]
+    return [(DTYPES[code], tuple(dims[:ndim])) for code, ndim, *dims in fields]
 
 
 def _choose(choices: list[tuple[Choice, State]], rank: int) -> Generator[Request, Any, list[State]]:
@@ -311,100 +275,3 @@ def _place(
             rows = [next(arrived[owner, c, f]) if owner else own[slot] for owner, slot in source]
             rows += [torch.zeros(shape, dtype=dtype)] * (len(state["key"]) - len(rows))
             state[name] = torch.stack(rows)
-
-
-def run(steps: Generator[Request, Any, Any], link: Link) -> Any:
-    """Drive a coroutine of requests to its end over one link."""
-    try:
-        request = next(steps)
-        while True:
-            request = steps.send(link.perform(request))
-    except StopIteration as stop:
-        return stop.value
-
-
-class Alone:
-    """A world of one process."""
-
-    rank = 0
-    world_size = 1
-
-    def perform(self, request: Request) -> Any:
-        if isinstance(request, AllReduce):
-            return request.tensor
-        return [request.tensor] if isinstance(request, AllGather) else [request.data]
-
-
-class ProcessLink:
-    """A torch process group; the default group unless told otherwise."""
-
-    def __init__(self, group: Any = None) -> None:
-        self.group = group
-        self.rank: int = dist.get_rank(group)
-        self.world_size: int = dist.get_world_size(group)
-        backend = str(dist.get_backend(group))
-        # gloo and mixed backends take CPU tensors; a pure device backend such as nccl takes only its device's.
-        self.device = torch.device("cpu")
-        if "gloo" not in backend and "mpi" not in backend and "cpu:" not in backend:
-            self.device = torch.device(torch.accelerator.current_accelerator() or "cpu")
-
-    def perform(self, request: Request) -> Any:
-        if isinstance(request, AllReduce):
-            tensor = request.tensor.to(self.device, copy=True)
-            ops = {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX, "min": dist.ReduceOp.MIN}
-            dist.all_reduce(tensor, ops[request.op], group=self.group)
-            return tensor
-        if isinstance(request, AllGather):
-            tensor = request.tensor.to(self.device)
-            gathered = [torch.empty_like(tensor) for _ in range(self.world_size)]
-            dist.all_gather(gathered, tensor, group=self.group)
-            return gathered
-        return self._to_root(request)
-
-    def _to_root(self, request: ToRoot) -> list[Tensor]:
-        data = request.data.to(self.device)
-        if self.rank:
-            if len(data):
-                dist.send(data, group_dst=0, group=self.group)
-            return []
-        received = [torch.empty(size, dtype=torch.uint8, device=self.device) for size in request.sizes]
-        received[0] = data
-        arriving = [
-            dist.irecv(received[sender], group_src=sender, group=self.group)
-            for sender in range(1, self.world_size)
-            if request.sizes[sender]
-        ]
-        for message in arriving:
-            if message is not None:
-                message.wait()
-        return received
-
-
-def everyone_comes(occasion: str, timeout: float = 30.0) -> bool:
-    """Whether every process asks about the same occasion within `timeout` seconds; the same answer on all of them.
-
-    For what should be collective but may be called by one process alone, such as saving a checkpoint: instead of
-    waiting in a collective for processes that never come, the one that came goes on without. The processes meet in
-    the key-value store that the process group was made with. The last to arrive writes yes, one that is tired of
-    waiting writes no; whichever is written first is the answer.
-    """
-    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
-        return True
-    store = dist.distributed_c10d._get_default_store()
-    arrived = store.add(f"{occasion}/arrived", 1)
-    answer = f"{occasion}/answer"
-    if arrived == dist.get_world_size():
-        store.compare_set(answer, "", "yes")
-    else:
-        try:
-            store.wait([answer], timedelta(seconds=timeout))
-        except RuntimeError:  # the store's own word for a time-out
-            store.compare_set(answer, "", "no")
-    return bool(store.get(answer) == b"yes")
-
-
-def current_link(group: Any = None) -> Link:
-    """The default process group where one is initialised, else no other process."""
-    if dist.is_available() and dist.is_initialized():
-        return ProcessLink(group)
-    return Alone()

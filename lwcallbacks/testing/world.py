@@ -24,7 +24,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lwcallbacks.state.core import StateCore, collecting
-from lwcallbacks.state.sync import AllGather, AllReduce, Request, ToRoot
+from lwcallbacks.state.link import AllGather, AllReduce, Request, ToRoot
 from lwcallbacks.testing.errors import WouldHang
 
 T = TypeVar("T")

@@ -74,7 +74,7 @@ def test_uneven_and_empty_shares_give_the_values_of_one_process(world_size: int)
     [alone] = run_processes(1, scenarios.uneven_shares, [list(range(40))])
     results = run_processes(world_size, scenarios.uneven_shares, SHARES[world_size])
     for there in results:
-        for name in ("c", "a", "ids", "low", "high"):
+        for name in ("c", "a", "ids", "low", "high", "roc"):
             assert torch.equal(there[name], alone[name]), name
         assert there["m"] == alone["m"]
     assert torch.equal(results[0]["payload"][0], alone["payload"][0])

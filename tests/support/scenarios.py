@@ -122,7 +122,7 @@ def saves_alone() -> tuple[float, dict[str, Any]]:
     """Process 0 alone asks everyone_comes, then both do; how long it took and the answers."""
     import time
 
-    from lwcallbacks.state.sync import everyone_comes
+    from lwcallbacks.state.link import everyone_comes
 
     dist.init_process_group("gloo")
     start = time.monotonic()
@@ -236,6 +236,7 @@ def uneven_shares(shares: list[list[int]]) -> dict[str, Any]:
             "a": MulticlassAccuracy(CLASSES),
             "low": MinMetric(),
             "high": MaxMetric(),
+            "roc": MulticlassAUROC(CLASSES),
         }
     )
     x, y = images(40).tensors
@@ -250,13 +251,14 @@ def uneven_shares(shares: list[list[int]]) -> dict[str, Any]:
                 "a": (preds, label),
                 "low": (score,),
                 "high": (score,),
+                "roc": (preds, label),
             }
         )
     values = core.epoch_end()
     dist.destroy_process_group()
     return {
         "c": values["c"], "m": values["m"], "a": values["a"], "ids": values["t"].ids, "payload": values["t"].payload,
-        "low": values["low"], "high": values["high"],
+        "low": values["low"], "high": values["high"], "roc": values["roc"],
     }  # fmt: skip
 
 

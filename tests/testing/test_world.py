@@ -13,7 +13,8 @@ from torchmetrics.classification import BinaryAccuracy, MulticlassConfusionMatri
 
 from lwcallbacks import ReductionMetric, StateCore
 from lwcallbacks.reductions import ConfusionCounts, ExactMean, TopK
-from lwcallbacks.state.sync import AllGather, AllReduce, ToRoot, UpdateError
+from lwcallbacks.state.link import AllGather, AllReduce, ToRoot
+from lwcallbacks.state.sync import UpdateError
 from lwcallbacks.testing import LawViolation, World, WouldHang
 
 

@@ -1,0 +1,151 @@
+"""How one process reaches the others: what can be asked of them, and what answers. All collectives are here.
+
+run(steps, current_link())      # drive a coroutine of requests to its end
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+ReduceOp: TypeAlias = Literal["sum", "max", "min"]
+
+
+@dataclass(frozen=True, eq=False)
+class AllReduce:
+    """Answered by the elementwise sum, maximum or minimum of every process's tensor."""
+
+    tensor: Tensor
+    op: ReduceOp
+
+
+@dataclass(frozen=True, eq=False)
+class AllGather:
+    """Answered by the list of every process's tensor, by rank; all of one shape and dtype."""
+
+    tensor: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ToRoot:
+    """Bytes for process 0: uint8 [sizes[rank]]. Answered there by the list by rank, elsewhere by an empty list."""
+
+    data: Tensor
+    sizes: tuple[int, ...]
+
+
+Request: TypeAlias = AllReduce | AllGather | ToRoot
+Steps: TypeAlias = Generator[Request, Any, Any]
+
+
+@runtime_checkable
+class Link(Protocol):
+    """How one process reaches the others."""
+
+    rank: int
+    world_size: int
+
+    def perform(self, request: Request) -> Any: ...
+
+
+def run(steps: Generator[Request, Any, Any], link: Link) -> Any:
+    """Drive a coroutine of requests to its end over one link."""
+    try:
+        request = next(steps)
+        while True:
+            request = steps.send(link.perform(request))
+    except StopIteration as stop:
+        return stop.value
+
+
+class Alone:
+    """A world of one process."""
+
+    rank = 0
+    world_size = 1
+
+    def perform(self, request: Request) -> Any:
+        if isinstance(request, AllReduce):
+            return request.tensor
+        return [request.tensor] if isinstance(request, AllGather) else [request.data]
+
+
+class ProcessLink:
+    """A torch process group; the default group unless told otherwise."""
+
+    def __init__(self, group: Any = None) -> None:
+        self.group = group
+        self.rank: int = dist.get_rank(group)
+        self.world_size: int = dist.get_world_size(group)
+        backend = str(dist.get_backend(group))
+        # gloo and mixed backends take CPU tensors; a pure device backend such as nccl takes only its device's.
+        self.device = torch.device("cpu")
+        if "gloo" not in backend and "mpi" not in backend and "cpu:" not in backend:
+            self.device = torch.device(torch.accelerator.current_accelerator() or "cpu")
+
+    def perform(self, request: Request) -> Any:
+        if isinstance(request, AllReduce):
+            tensor = request.tensor.to(self.device, copy=True)
+            ops = {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX, "min": dist.ReduceOp.MIN}
+            dist.all_reduce(tensor, ops[request.op], group=self.group)
+            return tensor
+        if isinstance(request, AllGather):
+            tensor = request.tensor.to(self.device)
+            gathered = [torch.empty_like(tensor) for _ in range(self.world_size)]
+            dist.all_gather(gathered, tensor, group=self.group)
+            return gathered
+        return self._to_root(request)
+
+    def _to_root(self, request: ToRoot) -> list[Tensor]:
+        data = request.data.to(self.device)
+        if self.rank:
+            if len(data):
+                dist.send(data, group_dst=0, group=self.group)
+            return []
+        received = [torch.empty(size, dtype=torch.uint8, device=self.device) for size in request.sizes]
+        received[0] = data
+        arriving = [
+            dist.irecv(received[sender], group_src=sender, group=self.group)
+            for sender in range(1, self.world_size)
+            if request.sizes[sender]
+        ]
+        for message in arriving:
+            if message is not None:
+                message.wait()
+        return received
+
+
+def everyone_comes(occasion: str, timeout: float = 30.0) -> bool:
+    """Whether every process asks about the same occasion within `timeout` seconds; the same answer on all of them.
+
+    For what should be collective but may be called by one process alone, such as saving a checkpoint: instead of
+    waiting in a collective for processes that never come, the one that came goes on without. The processes meet in
+    the key-value store that the process group was made with. The last to arrive writes yes, one that is tired of
+    waiting writes no; whichever is written first is the answer.
+    """
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return True
+    store = dist.distributed_c10d._get_default_store()
+    arrived = store.add(f"{occasion}/arrived", 1)
+    answer = f"{occasion}/answer"
+    if arrived == dist.get_world_size():
+        store.compare_set(answer, "", "yes")
+    else:
+        try:
+            store.wait([answer], timedelta(seconds=timeout))
+        except RuntimeError:  # the store's own word for a time-out
+            store.compare_set(answer, "", "no")
+    return bool(store.get(answer) == b"yes")
+
+
+def current_link(group: Any = None) -> Link:
+    """The default process group where one is initialised, else no other process."""
+    if dist.is_available() and dist.is_initialized():
+        return ProcessLink(group)
+    return Alone()

@@ -1,0 +1,120 @@
+"""An ordinary torchmetrics metric in the one sync: what of it crosses, and how it goes on from what all processes hold.
+
+    reduced(metric), whole(metric)                  # what crosses, as a sync's `Bundle` takes it
+    states = merged(metric, tensors, lists)         # what comes back, in the same order
+    value(metric, states, update_count)
+
+A state that is summed, or reduced to a minimum or maximum, crosses as one tensor for all. Any other, such as a list of
+what every batch brought, crosses whole, and the metric's own `dist_reduce_fx` puts the processes' together. A metric
+that holds other metrics, or has its own way to sync, is left to itself: nothing of it crosses here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat, dim_zero_max, dim_zero_min, dim_zero_sum
+
+from lwcallbacks.state.link import ReduceOp
+
+_OPS: dict[Any, ReduceOp] = {dim_zero_sum: "sum", dim_zero_max: "max", dim_zero_min: "min"}
+
+
+def joins(metric: Metric) -> bool:
+    """Whether the metric's states cross in the one sync."""
+    holds_metrics = any(isinstance(child, Metric) for child in metric.children())
+    return not holds_metrics and type(metric)._sync_dist is Metric._sync_dist
+
+
+def _ops(metric: Metric) -> dict[str, ReduceOp]:
+    reductions = metric._reductions.items() if joins(metric) else ()
+    return {name: _OPS[fx] for name, fx in reductions if fx in _OPS and isinstance(metric._defaults[name], Tensor)}
+
+
+def _others(metric: Metric) -> list[str]:
+    return [name for name in metric._reductions if name not in _ops(metric)] if joins(metric) else []
+
+
+def reduced(metric: Metric) -> list[tuple[Tensor, ReduceOp]]:
+    """The states that are reduced elementwise."""
+    return [(getattr(metric, name), op) for name, op in _ops(metric).items()]
+
+
+def whole(metric: Metric) -> list[list[Tensor]]:
+    """The other states, each as a list of tensors.
+
+    Raises:
+        TypeError: a state holds something that is no tensor.
+    """
+    lists = []
+    for name in _others(metric):
+        state = getattr(metric, name)
+        parts = state if isinstance(state, list) else [state]
+        if not all(isinstance(part, Tensor) for part in parts):
+            raise TypeError(f"{type(metric).__name__}.{name} holds something that is no tensor: it cannot be synced")
+        lists.append([dim_zero_cat(parts)] if len(parts) > 1 and metric._reductions[name] is dim_zero_cat else parts)
+    return lists
+
+
+def merged(metric: Metric, tensors: Iterator[Tensor], lists: Iterator[list[list[Tensor]]] | None) -> dict[str, Any]:
+    """All processes' states by name; without other processes, those that were not reduced stay where they are.
+
+    Args:
+        metric: one process's metric.
+        tensors: what `reduced` gave, reduced over all processes; as many are taken.
+        lists: what `whole` gave on every process, by rank; None where there is no other process.
+    """
+    states: dict[str, Any] = {name: next(tensors) for name in _ops(metric)}
+    if lists is None:
+        return states
+    for name in _others(metric):
+        parts = [part for of_rank in next(lists) for part in of_rank]
+        joined = parts if isinstance(metric._defaults[name], list) else torch.stack(parts)
+        reduce_fx = metric._reductions[name]
+        states[name] = reduce_fx(joined) if callable(reduce_fx) and len(joined) else joined
+    return states
+
+
+def value(metric: Metric, states: dict[str, Any], update_count: int) -> Any:
+    """Compute from merged states, or let the metric sync itself where it does not join. To be followed by a reset."""
+    if not joins(metric):
+        return metric.compute()
+    own = {name: getattr(metric, name) for name in states}
+    for name, state in states.items():
+        held = [part.to(metric.device) for part in state] if isinstance(state, list) else state.to(metric.device)
+        setattr(metric, name, held)
+    metric._update_count = update_count
+    metric._computed = None
+    to_sync, metric._to_sync = metric._to_sync, False
+    try:
+        return metric.compute()
+    finally:
+        metric._to_sync = to_sync
+        for name, state in own.items():
+            # A reset wants to find lists where there were lists.
+            setattr(metric, name, state)
+
+
+def saved(metric: Metric, states: dict[str, Any], world_size: int) -> dict[str, Any] | None:
+    """Merged states as CPU tensors for a checkpoint; None for a metric that cannot go on from them.
+
+    That is one that does not join, one that holds something else than tensors, and one with a tensor of each process,
+    which only its own `compute` can combine.
+    """
+    if not joins(metric):
+        return None
+    kept: dict[str, Any] = {}
+    for name, default in metric._defaults.items():
+        state = states.get(name, getattr(metric, name))
+        # A list of what each batch brought may have become one tensor of it all.
+        parts = state if isinstance(state, list) else [state]
+        combined = isinstance(default, list) or world_size == 1 or name in _ops(metric)
+        if not combined or not all(isinstance(part, Tensor) for part in parts):
+            return None
+        copies = [part.cpu().clone() for part in parts]
+        kept[name] = copies if isinstance(default, list) else copies[0]
+    return kept
