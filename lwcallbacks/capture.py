@@ -11,6 +11,7 @@ Looks at structure, shapes and dtypes only, never at values, so a device is not 
 from __future__ import annotations
 
 import functools
+import pkgutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -18,9 +19,13 @@ from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor, nn
 
-Extract: TypeAlias = str | int | Callable[[Any, Any], Tensor]
+# In this order, and with Any, for jsonargparse: it takes the first member that fits, and would look for callables that
+# return a Tensor among the subclasses of Tensor.
+Extract: TypeAlias = str | int | Callable[[Any, Any], Any]
 """A key (or field, or attribute) of the step's output or else of the batch, an index into the batch, or
-`f(outputs, batch) -> tensor`."""
+`f(outputs, batch) -> tensor`.
+
+A function may also be given by its name: "package.module.function" is imported where it is no such key."""
 
 
 class CaptureError(ValueError):
@@ -94,6 +99,8 @@ class Step:
             found = _by_name(self.batch, (extract,)) if found is None else found
             # Batches of graphs and the like have their own classes.
             found = getattr(self.batch, extract, None) if found is None else found
+            if found is None and "." in extract:
+                found = _imported(field, extract)(self.outputs, self.batch)
         else:
             parts = (self.batch,) if isinstance(self.batch, Tensor) else self.batch
             inside = isinstance(parts, (tuple, list)) and -len(parts) <= extract < len(parts)
@@ -167,6 +174,17 @@ def _named(container: Any) -> Mapping[Any, Any]:
 def _by_name(container: Any, names: Sequence[str]) -> Tensor | None:
     parts = _named(container)
     return next((parts[name] for name in names if isinstance(parts.get(name), Tensor)), None)
+
+
+def _imported(field: str, name: str) -> Callable[[Any, Any], Any]:
+    told = f"{field}={name!r} is no key of the step's output or of the batch, and no function to import"
+    try:
+        found: Callable[[Any, Any], Any] = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise CaptureError(f"{told}: {error}") from error
+    if not callable(found):
+        raise CaptureError(f"{told}: it is a {type(found).__name__}")
+    return found
 
 
 def _first_tensor(output: Any) -> Tensor | None:

@@ -2,22 +2,37 @@
 
 `LoggingCallback` opens the writers and publishes; `StateCallback` adds what is remembered over a stage. A subclass
 says what it needs (`needs`) and what a person shall see of it (`entries`); the hooks are all here.
+
+Each argument of a callback is an attribute of the same name, with the value given as `plain` makes it, so that
+`type(callback)(**{name: getattr(callback, name) for name in its signature})` is an equal callback.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from dataclasses import fields
+from typing import Any, Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lwcallbacks.callbacks.hub import STAGES, Hub, Need
 from lwcallbacks.callbacks.trainer import loader_suffix, logging_step
+from lwcallbacks.capture import Source
 from lwcallbacks.media import Entry
 
 Entries = Mapping[str, Entry | float]
+
+
+def plain(value: Any) -> Any:
+    """An argument in built-in types, for callbacks are pickled, copied and compared: sequences as tuples, mappings as
+    dicts, at any depth. A configuration file makes lists of tuples, and Hydra gives containers of its own."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return tuple(map(plain, value))
+    return value
 
 
 class LoggingCallback(Callback):
@@ -78,12 +93,10 @@ class StateCallback(LoggingCallback):
         on_error: as for `LoggingCallback`.
     """
 
-    default_name: ClassVar[str]
-
     def __init__(
         self,
         *,
-        name: str | None = None,
+        name: str,
         stages: Sequence[str] = ("val", "test"),
         every_n_epochs: int = 1,
         on_error: Literal["warn", "raise"] = "warn",
@@ -94,10 +107,15 @@ class StateCallback(LoggingCallback):
             raise ValueError(f"{type(self).__name__}: stages={stages!r}, expected some of {STAGES}, as in ('val',)")
         if not isinstance(every_n_epochs, int) or every_n_epochs < 1:
             raise ValueError(f"{type(self).__name__}: every_n_epochs={every_n_epochs!r}, expected an int of at least 1")
-        self.name = self.default_name if name is None else name
-        self.stages = tuple(stages)
+        self.name = name
+        self.stages = plain(stages)
         self.every_n_epochs = every_n_epochs
         self._resumed: dict[str, Any] = {}
+
+    @property
+    def source(self) -> Source:
+        """Where fields are: what `inputs`, `preds`, `targets` and `forward` say, those of them that it takes."""
+        return Source(**{field.name: getattr(self, field.name, None) for field in fields(Source)})
 
     @abstractmethod
     def remembered(self, stage: str) -> Mapping[str, Need]:

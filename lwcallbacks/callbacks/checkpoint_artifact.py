@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from lwcallbacks.callbacks.base import Entries, LoggingCallback
+from lwcallbacks.callbacks.base import Entries, LoggingCallback, plain
 from lwcallbacks.callbacks.trainer import is_debugging, logging_step, model_checkpoints, run_name
 from lwcallbacks.media import File
 
@@ -52,7 +52,7 @@ class CheckpointArtifact(LoggingCallback):
     ) -> None:
         super().__init__(on_error=on_error)
         self.name = name
-        self.metadata = dict(metadata or {})
+        self.metadata = plain(metadata)
         self._logged: dict[str, int] = {}
         self._epoch = 0
 
@@ -118,7 +118,7 @@ class CheckpointArtifact(LoggingCallback):
             "mode": checkpoint.mode,
             "filename": path.name,
             "metrics": {key: float(value) for key, value in trainer.callback_metrics.items()},
-            **self.metadata,
+            **(self.metadata or {}),
         }
         if scope is not None:
             name = f"{name}-{re.sub(r'[^A-Za-z0-9_.-]', '_', scope)}"

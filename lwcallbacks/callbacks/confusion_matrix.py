@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lwcallbacks.callbacks.base import Entries, StateCallback
 from lwcallbacks.callbacks.hub import Need
-from lwcallbacks.capture import Extract, Source
+from lwcallbacks.capture import Extract
 from lwcallbacks.media import Matrix, confusion_report, draw_matrix
 from lwcallbacks.reductions import ConfusionCounts
 
@@ -51,8 +51,6 @@ class ConfusionMatrix(StateCallback):
     W&B keeps the rows of its chart under ``{stage}/{name}_chart_table``.
     """
 
-    default_name = "confusion_matrix"
-
     def __init__(
         self,
         num_classes: int,
@@ -63,7 +61,7 @@ class ConfusionMatrix(StateCallback):
         preds: Extract | None = None,
         targets: Extract | None = None,
         forward: str | None = None,
-        name: str | None = None,
+        name: str = "confusion_matrix",
         stages: Sequence[str] = ("val", "test"),
         every_n_epochs: int = 1,
         on_error: Literal["warn", "raise"] = "warn",
@@ -73,14 +71,17 @@ class ConfusionMatrix(StateCallback):
             raise ValueError(f"ConfusionMatrix: num_classes={num_classes!r}, expected an int of at least 2")
         self._counts = ConfusionCounts(num_classes, ignore_index=ignore_index)
         self.num_classes = num_classes
-        self.class_names = tuple(map(str, range(num_classes) if class_names is None else class_names))
-        if len(self.class_names) != num_classes:
+        self.ignore_index = ignore_index
+        self.class_names = None if class_names is None else tuple(map(str, class_names))
+        if self.class_names is not None and len(self.class_names) != num_classes:
             found = f"class_names has {len(self.class_names)} names"
             raise ValueError(f"ConfusionMatrix: {found}, expected num_classes={num_classes}")
         if normalize not in (None, "true", "pred", "all"):
             raise ValueError(f"ConfusionMatrix: normalize={normalize!r}, expected 'true', 'pred', 'all' or None")
         self.normalize = normalize
-        self.source = Source(preds=preds, targets=targets, forward=forward)
+        self.preds = preds
+        self.targets = targets
+        self.forward = forward
 
     def remembered(self, stage: str) -> Mapping[str, Need]:
         return {"counts": Need(self._counts, ("preds", "targets"), self.source)}
@@ -90,7 +91,8 @@ class ConfusionMatrix(StateCallback):
         return counts
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
-        matrix = Matrix(values["counts"].numpy(), self.class_names)
+        names = tuple(map(str, range(self.num_classes))) if self.class_names is None else self.class_names
+        matrix = Matrix(values["counts"].numpy(), names)
         return {
             key: draw_matrix(matrix, title=key, normalize=self.normalize),
             f"{key}_chart": matrix,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from lwcallbacks.callbacks.base import Entries, StateCallback
+from lwcallbacks.callbacks.base import Entries, StateCallback, plain
 from lwcallbacks.callbacks.hub import Need
-from lwcallbacks.capture import Extract, Source
+from lwcallbacks.capture import Extract
 from lwcallbacks.media import mosaic, stack, to_pixels
 from lwcallbacks.reductions import Chosen, RandomSample
 
@@ -25,7 +25,8 @@ class ImageMosaic(StateCallback):
         seed: another seed, another choice.
         nrow: tiles in a row.
         padding: pixels between tiles.
-        mean, std: the normalisation that the data went through, per channel; undone for the picture.
+        mean: the mean that the data was normalised with, one number or one per channel; undone for the picture.
+        std: the standard deviation that goes with it.
         inputs: where to find the input images, float or uint8 [N, 1 or 3, H, W]. Floats in [0, 1] are shown as they
             are; if any lies outside, the picture's range is stretched to black and white.
         preds: where to find the output images.
@@ -46,8 +47,6 @@ class ImageMosaic(StateCallback):
     ================================ =======================================================
     """
 
-    default_name = "mosaic"
-
     def __init__(
         self,
         num_samples: int = 32,
@@ -60,7 +59,7 @@ class ImageMosaic(StateCallback):
         inputs: Extract | None = None,
         preds: Extract | None = None,
         forward: str | None = None,
-        name: str | None = None,
+        name: str = "mosaic",
         stages: Sequence[str] = ("val", "test"),
         every_n_epochs: int = 1,
         on_error: Literal["warn", "raise"] = "warn",
@@ -73,9 +72,12 @@ class ImageMosaic(StateCallback):
         self.num_samples = num_samples
         self.nrow = nrow
         self.padding = padding
-        self.mean = mean
-        self.std = std
-        self.source = Source(inputs=inputs, preds=preds, forward=forward)
+        self.seed = seed
+        self.mean = plain(mean)
+        self.std = plain(std)
+        self.inputs = inputs
+        self.preds = preds
+        self.forward = forward
 
     def remembered(self, stage: str) -> Mapping[str, Need]:
         names = ("ids", "inputs", "preds")

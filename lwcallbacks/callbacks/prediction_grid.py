@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from lwcallbacks.callbacks.base import Entries, StateCallback
+from lwcallbacks.callbacks.base import Entries, StateCallback, plain
 from lwcallbacks.callbacks.hub import Need
-from lwcallbacks.capture import Extract, Source
+from lwcallbacks.capture import Extract
 from lwcallbacks.media import Cell, Image, Table, classify, framed, to_pixels
 from lwcallbacks.reductions import Chosen, RandomSample
 
@@ -28,7 +28,8 @@ class PredictionGrid(StateCallback):
         num_samples: images in the grid; W&B takes at most 108 under one key.
         class_names: names by class index; the indices if left out.
         seed: another seed, another choice.
-        mean, std: the normalisation that the data went through, per channel; undone for the picture.
+        mean: the mean that the data was normalised with, one number or one per channel; undone for the picture.
+        std: the standard deviation that goes with it.
         inputs: where to find the images, float in [0, 1] or uint8 [N, 1 or 3, H, W].
         preds: where to find the predictions: integer labels [N] or float scores [N, C]. With scores the table holds
             the confidence.
@@ -51,8 +52,6 @@ class PredictionGrid(StateCallback):
     ================================ =======================================================
     """
 
-    default_name = "predictions"
-
     def __init__(
         self,
         num_samples: int = 32,
@@ -65,7 +64,7 @@ class PredictionGrid(StateCallback):
         preds: Extract | None = None,
         targets: Extract | None = None,
         forward: str | None = None,
-        name: str | None = None,
+        name: str = "predictions",
         stages: Sequence[str] = ("val", "test"),
         every_n_epochs: int = 1,
         on_error: Literal["warn", "raise"] = "warn",
@@ -76,9 +75,13 @@ class PredictionGrid(StateCallback):
         self._sample = RandomSample(num_samples, seed)
         self.num_samples = num_samples
         self.class_names = None if class_names is None else tuple(map(str, class_names))
-        self.mean = mean
-        self.std = std
-        self.source = Source(inputs=inputs, preds=preds, targets=targets, forward=forward)
+        self.seed = seed
+        self.mean = plain(mean)
+        self.std = plain(std)
+        self.inputs = inputs
+        self.preds = preds
+        self.targets = targets
+        self.forward = forward
 
     def remembered(self, stage: str) -> Mapping[str, Need]:
         # What is predicted may have no target yet.

@@ -11,9 +11,9 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from lwcallbacks.callbacks.base import Entries, StateCallback
+from lwcallbacks.callbacks.base import Entries, StateCallback, plain
 from lwcallbacks.callbacks.hub import Hub, Need
-from lwcallbacks.capture import Extract, Source
+from lwcallbacks.capture import Extract
 
 
 class ScalarMetrics(StateCallback):
@@ -32,7 +32,8 @@ class ScalarMetrics(StateCallback):
         metrics: metrics by name, a ``MetricCollection``, or both nested. Each is called as
             ``metric(preds, targets)``. They are copied: one copy per stage and loader, none on your module.
         prog_bar: show the epoch's values, and the training steps', in the progress bar.
-        preds, targets: where to find them, if not in the usual places.
+        preds: where to find the predictions, if not in the usual places.
+        targets: where to find the targets.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
         stages: out of "train", "val" and "test".
@@ -54,8 +55,6 @@ class ScalarMetrics(StateCallback):
     ``{name}_0``, ``{name}_1``, ...; other shapes are in ``results`` only.
     """
 
-    default_name = "metrics"
-
     def __init__(
         self,
         metrics: Mapping[str, Metric | MetricCollection] | MetricCollection,
@@ -67,22 +66,25 @@ class ScalarMetrics(StateCallback):
         stages: Sequence[str] = ("train", "val", "test"),
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
-        super().__init__(stages=stages, on_error=on_error)
+        super().__init__(name="metrics", stages=stages, on_error=on_error)
         if "predict" in self.stages:
             raise ValueError(
                 f"ScalarMetrics: stages={stages!r}, expected some of ('train', 'val', 'test'): Lightning logs no "
                 "scalars while it predicts. Take trainer.test() for data with targets"
             )
-        self.metrics = dict(_flatten(metrics))
-        if not self.metrics:
+        self.metrics = plain(metrics)
+        self._metrics = dict(_flatten(metrics))
+        if not self._metrics:
             raise ValueError('ScalarMetrics: metrics is empty, expected metrics by name, as in {"acc": Accuracy(...)}')
         self.prog_bar = prog_bar
-        self.source = Source(preds=preds, targets=targets, forward=forward)
+        self.preds = preds
+        self.targets = targets
+        self.forward = forward
 
     def remembered(self, stage: str) -> Mapping[str, Need]:
         return {
             name: Need(metric, ("preds", "targets"), self.source, owner=(id(self), name))
-            for name, metric in self.metrics.items()
+            for name, metric in self._metrics.items()
         }
 
     def result(self, values: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -93,13 +95,13 @@ class ScalarMetrics(StateCallback):
 
     @property
     def state_key(self) -> str:
-        return self._generate_state_key(metrics=sorted(self.metrics), stages=self.stages)
+        return self._generate_state_key(metrics=sorted(self._metrics), stages=self.stages)
 
     def prefixes(self, stage: str) -> set[str]:
-        return {f"{stage}/{name}" for name in self.metrics} if stage in self.stages else set()
+        return {f"{stage}/{name}" for name in self._metrics} if stage in self.stages else set()
 
     def describe(self, stage: str) -> str:
-        return f"ScalarMetrics({', '.join(self.metrics)})"
+        return f"ScalarMetrics({', '.join(self._metrics)})"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)

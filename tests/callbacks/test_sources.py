@@ -149,14 +149,40 @@ def test_a_submodule_that_is_not_there_is_named() -> None:
             "preds": lambda outputs, batch: outputs["scores"],
             "targets": lambda outputs, batch: outputs["mine"]["labels"],
         },
+        {"preds": "scores", "targets": "support.sources.labels"},
     ],
-    ids=["key and index", "callables"],
+    ids=["key and index", "callables", "function by name"],
 )
 def test_told_places(sources: dict[str, Any], expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key, an index into the batch, or a function of outputs and batch."""
+    """A key, an index into the batch, or a function of outputs and batch, itself or by its name."""
     module, counts = expected
     use_step(monkeypatch, lambda self, x, y: {"scores": self.net(x), "mine": {"labels": y}})
     assert torch.equal(matrix_of(module, **sources), counts)
+
+
+def test_a_key_is_a_key_though_a_function_has_its_name(expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the step returns under "support.sources.scores" is taken, and nothing is imported."""
+    module, counts = expected
+    monkeypatch.setattr(
+        Classifier, "validation_step", lambda self, batch, i: {"support.sources.scores": self.net(batch[0])}
+    )
+    assert torch.equal(matrix_of(module, preds="support.sources.scores"), counts)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("no_such_package.scores", "No module named 'no_such_package'"),
+        ("support.sources.nothing", "module 'support.sources' has no attribute 'nothing'"),
+        ("support.modules.CLASSES", "it is a int"),
+        ("not a name.", "invalid format"),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_an_error_at_the_first_batch(name: str, told: str) -> None:
+    """It says that neither a key nor a function was found, and why."""
+    told = f"preds={name!r} is no key of the step's output or of the batch, and no function to import: .*{told}"
+    with pytest.raises(ValueError, match=told):
+        matrix_of(Classifier(), preds=name)
 
 
 def test_what_is_missing_is_an_error_in_the_sanity_check(monkeypatch: pytest.MonkeyPatch) -> None:

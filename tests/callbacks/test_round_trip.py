@@ -1,0 +1,135 @@
+"""A callback can be read, written down, copied and built again: its arguments are attributes of the same names."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pytorch_lightning.callbacks import ModelCheckpoint
+from support.modules import CLASSES, Classifier, loader, trainer
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+import lwcallbacks as lw
+from lwcallbacks.callbacks.base import LoggingCallback, StateCallback, plain
+from lwcallbacks.testing.same import difference
+
+PUBLIC = [c for c in vars(lw).values() if inspect.isclass(c) and issubclass(c, LoggingCallback)]
+METRICS = {
+    "acc": MulticlassAccuracy(CLASSES),
+    "more": MetricCollection({"f1": MulticlassF1Score(CLASSES)}, prefix="my_"),
+}
+# For every argument of every callback a value that is not the default, as a YAML file gives it.
+GIVEN: dict[str, Any] = {
+    "aliases": ["nightly"],
+    "bins": 16,
+    "class_names": ["a", "b", "c", "d", "e"],
+    "every_n_epochs": 2,
+    "every_n_train_steps": 2,
+    "forward": "net",
+    "ignore_index": 3,
+    "inputs": 0,
+    "mean": [0.25],
+    "metadata": {"data": {"name": "digits", "classes": [0, 1]}},
+    "metrics": METRICS,
+    "name": "mine",
+    "normalize": "true",
+    "nrow": 3,
+    "num_classes": CLASSES,
+    "num_samples": 4,
+    "on_error": "raise",
+    "padding": 1,
+    "preds": "support.sources.scores",
+    "prog_bar": True,
+    "seed": 7,
+    "stages": ["train", "val"],
+    "std": 0.5,
+    "targets": "support.sources.labels",
+}
+
+
+def parameters(callback: type) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(callback).parameters)
+
+
+def arguments(callback: Any) -> dict[str, Any]:
+    """Its arguments, read back from the callback."""
+    return {name: getattr(callback, name) for name in parameters(type(callback))}
+
+
+def given_to(callback: type) -> dict[str, Any]:
+    return {name: GIVEN[name] for name in parameters(callback)}
+
+
+def ran(callback: Any, folder: Path) -> dict[str, Any]:
+    """What the callback holds after fitting and validating a small module."""
+    checkpoint = ModelCheckpoint(folder)
+    t = trainer(callbacks=[callback, checkpoint], enable_checkpointing=True, default_root_dir=folder)
+    t.fit(Classifier.seeded(), loader(), loader())
+    results = dict(callback.results)
+    if isinstance(callback, lw.CheckpointArtifact):
+        results["train"] = [Path(path).relative_to(folder) for path in results["train"]]
+    return results
+
+
+def test_every_callback_is_tested_here() -> None:
+    """The six, and no argument of theirs is at its default in the tests below."""
+    assert len(PUBLIC) >= 6
+    for callback in PUBLIC:
+        for name, parameter in parameters(callback).items():
+            assert plain(GIVEN[name]) != parameter.default, name
+
+
+@pytest.mark.parametrize("callback", PUBLIC)
+def test_an_argument_is_an_attribute(callback: type) -> None:
+    """Of the same name, with the value given; a list is a tuple from then on."""
+    assert arguments(callback(**given_to(callback))) == plain(given_to(callback))
+
+
+@pytest.mark.parametrize("callback", PUBLIC)
+def test_a_default_is_an_attribute(callback: type) -> None:
+    """What was not given reads as the default in the signature."""
+    optional = {n: p.default for n, p in parameters(callback).items() if p.default is not inspect.Parameter.empty}
+    required = {name: GIVEN[name] for name in parameters(callback) if name not in optional}
+    assert arguments(callback(**required)) == plain(required) | optional
+
+
+def test_the_bases_keep_theirs() -> None:
+    """A callback of a user's own, which passes arguments on, can be read like ours."""
+
+    class Own(StateCallback):
+        remembered = result = entries = lambda self, *args: {}
+
+    given = {"name": "own", "stages": ("test",), "every_n_epochs": 3, "on_error": "raise"}
+    assert set(parameters(StateCallback)) == set(given)
+    assert arguments(Own(**given)) == given
+    assert arguments(LoggingCallback(on_error="raise")) == {"on_error": "raise"}
+
+
+@pytest.mark.parametrize("callback", PUBLIC)
+def test_written_down_and_built_again_it_does_the_same(callback: type, tmp_path: Path) -> None:
+    """Attributes, to YAML and back, to a callback: equal attributes, and equal results of a run, bit by bit."""
+    first = callback(**given_to(callback))
+    objects = {name: value for name, value in arguments(first).items() if name == "metrics"}
+    written = yaml.safe_dump({n: v for n, v in arguments(first).items() if n not in objects})
+    second = callback(**yaml.safe_load(written), **objects)
+    assert arguments(second) == arguments(first)
+    assert second.state_key == first.state_key
+    results = ran(first, tmp_path / "first")
+    assert results
+    assert difference(ran(second, tmp_path / "second"), results) is None
+
+
+@pytest.mark.parametrize("callback", PUBLIC)
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))], ids=["deepcopy", "pickle"])
+def test_a_copy_does_the_same(callback: type, copied: Any, tmp_path: Path) -> None:
+    """Arguments and all; metrics, which are no plain values, are copied along."""
+    first = callback(**given_to(callback))
+    second = copied(first)
+    assert {**arguments(second), "metrics": None} == {**arguments(first), "metrics": None}
+    assert difference(ran(second, tmp_path / "second"), ran(first, tmp_path / "first")) is None

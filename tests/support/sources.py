@@ -1,0 +1,18 @@
+"""Functions of a step's outputs and batch, to be named in a configuration file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from .modules import CLASSES
+
+
+def scores(outputs: Any, batch: Any) -> Tensor:
+    """The first pixels of an image, as scores [N, CLASSES]."""
+    return batch[0].flatten(1)[:, :CLASSES]
+
+
+def labels(outputs: Any, batch: Any) -> Tensor:
+    return batch[1]
