@@ -5,6 +5,7 @@
 #   make test               lint, types, documentation and tests, the tests against the built wheel
 #   make test PYTEST_ARGS="-k mosaic -x"
 #   make test-long          also the tests that take minutes
+#   make test-engines       training under torchrun, Ray and SLURM's variables; installs Ray, about 100 MB
 #   make bench              what the callbacks and their parts cost, beside what one would use instead
 #   make bench BENCH_ARGS=--quick    a small part of each, to see that it runs
 #   make report             hold every metric of torchmetrics to the laws of lwcallbacks.testing, about ten minutes
@@ -30,7 +31,7 @@ SOURCES := $(shell find lwcallbacks -name __pycache__ -prune -o -print) pyprojec
 unexport PYTHONPATH PYTHONHOME
 export PIP_USER := 0
 
-.PHONY: demo test test-long bench report docs lint format clean
+.PHONY: demo test test-long test-engines bench report docs lint format clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # one environment, so one pip at a time
 
@@ -48,6 +49,9 @@ LONG_EXAMPLES ?= 400
 
 test-long: lint docs
 	LWCALLBACKS_EXAMPLES=$(LONG_EXAMPLES) $(RUN_TESTS) --timeout 3600 $(PYTEST_ARGS)
+
+test-engines: $(STAMPS)/dev $(STAMPS)/ray $(STAMPS)/package
+	$(RUN_TESTS) -m engines $(PYTEST_ARGS)
 
 BENCHMARKS := demo_overhead confusion_update sync_metrics payload exact_mean world_scaling
 
@@ -90,7 +94,7 @@ $(STAMPS)/wheel: $(STAMPS)/venv $(SOURCES)
 	touch $@
 
 # What an extra requires. Pip is asked again only when the requirements or the pins change.
-$(STAMPS)/demo $(STAMPS)/dev: $(STAMPS)/%: $(STAMPS)/venv pyproject.toml constraints.txt | $(STAMPS)/wheel
+$(STAMPS)/demo $(STAMPS)/dev $(STAMPS)/ray: $(STAMPS)/%: $(STAMPS)/venv pyproject.toml constraints.txt | $(STAMPS)/wheel
 	$(PIP) install -c constraints.txt "$$(ls dist/*.whl)[$*]"
 	touch $@
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -90,14 +91,16 @@ class Stop(pl.Callback):
             raise KeyboardInterrupt
 
 
-def train(n: int, root: str, checkpoint: str | None = None, stop_after: int | None = None) -> dict[str, Any]:
+def train(
+    n: int, root: str, checkpoint: str | None = None, stop_after: int | None = None, extra: Sequence[pl.Callback] = ()
+) -> dict[str, Any]:
     """One epoch over n samples with fixed weights: from a checkpoint, or until one is saved."""
     torch.manual_seed(0)
     matrix = lw.ConfusionMatrix(CLASSES, stages=("train",))
     mosaic = lw.ImageMosaic(num_samples=4, stages=("train",))
     metrics = lw.ScalarMetrics({"acc": MulticlassAccuracy(CLASSES, average="micro"), "auroc": MulticlassAUROC(CLASSES)})
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    callbacks = [matrix, mosaic, metrics]
+    callbacks = [matrix, mosaic, metrics, *extra]
     if stop_after is not None:
         callbacks.append(Stop(stop_after, f"{root}/stopped.ckpt"))
     t = trainer(
@@ -116,6 +119,32 @@ def train(n: int, root: str, checkpoint: str | None = None, stop_after: int | No
         "ids": chosen.ids,
         "pixels": chosen.payload[0] if chosen.payload else None,
     }
+
+
+class Requeued(pl.Callback):
+    """Get SLURM's signal after a number of batches, if any, and be killed a batch later."""
+
+    def __init__(self, after: int | None) -> None:
+        self.after = after
+        self.num_batches = 0
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.num_batches += 1
+        if self.num_batches == self.after:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        elif self.after is not None and self.num_batches > self.after:
+            raise KeyboardInterrupt
+
+
+def slurm_job(n: int, root: str, path: str, signal_after: int | None) -> dict[str, Any]:
+    """`train` as a task of srun, on one node, and the number of batches; `path` leads to scontrol."""
+    rank, world_size = os.environ["RANK"], os.environ["WORLD_SIZE"]
+    os.environ.update(
+        PATH=path, SLURM_JOB_ID="1234", SLURM_JOB_NAME="job", SLURM_NNODES="1", SLURM_NODEID="0", SLURM_PROCID=rank,
+        SLURM_LOCALID=rank, SLURM_NTASKS=world_size, SLURM_NTASKS_PER_NODE=world_size,
+    )  # fmt: skip
+    requeued = Requeued(signal_after)
+    return train(n, root, extra=[requeued]) | {"batches": requeued.num_batches}
 
 
 def saves_alone() -> tuple[float, dict[str, Any]]:
