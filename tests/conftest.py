@@ -1,7 +1,8 @@
-"""Fixtures for all tests: nothing is written outside of the test's folder, and nothing of W&B leaves the machine."""
+"""Fixtures for all tests: nothing is written outside of the test's folder, and nothing leaves the machine."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,3 +15,24 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"WANDB_{name}", str(tmp_path))
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@pytest.fixture(scope="session")
+def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A local database of MLflow's with nothing in it; to make one takes seconds."""
+    from mlflow.tracking import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path.parent)
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        MlflowClient(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def mlflow_uri(_empty_database: Path, tmp_path: Path) -> str:
+    """A tracking URI of the test's own."""
+    # By its full path: MLflow keeps a connection for each URI as long as the process lives.
+    return f"sqlite:///{shutil.copy(_empty_database, tmp_path / 'mlflow.db')}"

@@ -28,6 +28,7 @@ HEAVY = {
     "wandb": {"writers/wandb.py", "writers/wandb_file.py"},
     "hypothesis": {"testing/"},
     "tensorboard": {"writers/tensorboard.py"},
+    "mlflow": {"writers/mlflow.py"},
     "pytorch_lightning": {"callbacks/", "parallel/strategy.py"},
     "torchmetrics": {"state/", "callbacks/scalar_metrics.py", "testing/"},
 }

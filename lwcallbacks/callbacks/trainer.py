@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -68,16 +69,23 @@ def run_name(trainer: Trainer) -> str:
 def run_directory(trainer: Trainer) -> Path:
     """The folder of this run, where Lightning puts its checkpoints; process 0 only.
 
-    Without a logger it is the first unused `lwcallbacks_logs/version_N` below `default_root_dir`.
-    `trainer.log_dir` is not asked: it talks to the other processes.
+    Without a logger, or with one that has no version, it is the first unused `lwcallbacks_logs/version_N` below
+    `default_root_dir`. What is an address, as "s3://bucket", and no folder gives way to `default_root_dir`, and that
+    to the present directory. `trainer.log_dir` is not asked: it talks to the other processes.
     """
-    logger = trainer.logger
+    logger, root = trainer.logger, _local(trainer.default_root_dir) or Path.cwd()
     if logger is not None:
-        log_dir = getattr(logger, "log_dir", None)
-        if isinstance(log_dir, str):
-            return Path(log_dir)
-        root = getattr(logger, "save_dir", None) or trainer.default_root_dir
-        return Path(root, str(logger.name), str(logger.version))
-    parent = Path(trainer.default_root_dir, "lwcallbacks_logs")
+        log_dir = _local(getattr(logger, "log_dir", None))
+        if log_dir is not None:
+            return log_dir
+        if logger.version is not None:
+            version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+            return Path(_local(getattr(logger, "save_dir", None)) or root, str(logger.name), version)
+    parent = root / "lwcallbacks_logs"
     taken = {path.name for path in parent.glob("version_*")}
     return parent / next(f"version_{n}" for n in range(len(taken) + 1) if f"version_{n}" not in taken)
+
+
+def _local(path: Any) -> Path | None:
+    """The path, if it is one on this machine's disks."""
+    return Path(path) if isinstance(path, str | PathLike) and str(path) and "://" not in str(path) else None

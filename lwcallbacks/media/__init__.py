@@ -1,8 +1,10 @@
 """What a person is shown, as plain values, and how they are made from tensors. No logger, no plotting at import."""
 
 from lwcallbacks.media.charts import captioned_grid as captioned_grid
+from lwcallbacks.media.charts import draw_histogram as draw_histogram
 from lwcallbacks.media.charts import draw_matrix as draw_matrix
 from lwcallbacks.media.charts import to_pil as to_pil
+from lwcallbacks.media.charts import with_caption as with_caption
 from lwcallbacks.media.render import as_rgb as as_rgb
 from lwcallbacks.media.render import enlarge as enlarge
 from lwcallbacks.media.render import framed as framed

@@ -21,9 +21,11 @@ def writers_for(loggers: Sequence[Any], media_dir: Path | None = None) -> list[W
     """One writer per logger that is known here, in their order, and a FolderWriter last if `media_dir` is given.
 
     A logger is known by the name of its class or of one of its bases, so that those of `pytorch_lightning` and of
-    `lightning.pytorch` both are, and no logger's library is imported to find out. Others (CSVLogger, the dummy logger
-    of `fast_dev_run`, a user's own) get no writer: they cannot keep media.
+    `lightning.pytorch` both are, and no logger's library is imported to find out. A CSVLogger is told where in the
+    folder media are. Others (the dummy logger of `fast_dev_run`, a user's own) get no writer: nothing is known of what
+    they can keep.
     """
+    folder = None if media_dir is None else FolderWriter(media_dir)
     writers: list[Writer] = []
     for logger in loggers:
         names = {cls.__name__ for cls in type(logger).__mro__}
@@ -35,6 +37,12 @@ def writers_for(loggers: Sequence[Any], media_dir: Path | None = None) -> list[W
             from lwcallbacks.writers.tensorboard import TensorBoardWriter
 
             writers.append(TensorBoardWriter(logger))
-    if media_dir is not None:
-        writers.append(FolderWriter(media_dir))
-    return writers
+        elif "MLFlowLogger" in names:
+            from lwcallbacks.writers.mlflow import MLflowWriter
+
+            writers.append(MLflowWriter(logger))
+        elif "CSVLogger" in names and folder is not None and "://" not in logger.log_dir:
+            from lwcallbacks.writers.csv import CSVWriter
+
+            writers.append(CSVWriter(logger, folder))
+    return writers if folder is None else [*writers, folder]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 from lwcallbacks.media import Entry
 
@@ -33,3 +34,9 @@ class Writer(ABC):
             f"{type(self).__name__}: {key!r} is a {type(entry).__name__}, "
             "expected Image, a list of Image, Table, Matrix, Histogram or File"
         )
+
+
+def prefixed(logger: Any, key: str) -> str:
+    """The key as a Lightning logger with a `prefix` writes its scalars: pictures stand beside them."""
+    prefix = getattr(logger, "_prefix", "")
+    return f"{prefix}{logger.LOGGER_JOIN_CHAR}{key}" if prefix else key

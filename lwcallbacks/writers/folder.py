@@ -45,58 +45,63 @@ class FolderWriter(Writer):
 
     def write(self, entries: Mapping[str, Entry], step: int) -> None:
         for key, entry in entries.items():
+            kind, path = self.place_of(key, entry, step)
             match entry:
                 case Image():
-                    self._write_image(key, step, entry)
+                    self._write_image(key, step, path, entry)
                 case list() | tuple():
                     if entry:
-                        self._write_image(key, step, captioned_grid(entry))
+                        self._write_image(key, step, path, captioned_grid(entry))
                 case Table():
-                    self._write_data(key, step, "table", self._table(key, step, entry))
+                    self._write_data(key, step, kind, path, self._table(path, entry))
                 case Matrix():
                     value = {"counts": entry.counts, "class_names": [str(name) for name in entry.class_names]}
-                    self._write_data(key, step, "matrix", value)
+                    self._write_data(key, step, kind, path, value)
                 case Histogram():
-                    self._write_data(key, step, "histogram", vars(entry))
+                    self._write_data(key, step, kind, path, vars(entry))
                 case File():
                     described = {name: value for name, value in vars(entry).items() if name != "content"}
-                    self._write_data(key, step, "file", described)
-                case _:
-                    raise self.unsupported(key, entry)
+                    self._write_data(key, step, kind, path, described)
+
+    def place_of(self, key: str, entry: Entry, step: int) -> tuple[str, Path]:
+        """The kind of an entry and the file that `write` makes of it.
+
+        Raises TypeError for a value that is no Entry.
+        """
+        kinds = {Table: "table", Matrix: "matrix", Histogram: "histogram", File: "file"}
+        kind = next((name for cls, name in kinds.items() if isinstance(entry, cls)), "image")
+        if kind == "image" and not isinstance(entry, Image | list | tuple):
+            raise self.unsupported(key, entry)
+        suffix = "png" if kind == "image" else "json"
+        return kind, self.directory / folder_of(key) / f"{step:08d}.{suffix}"
 
     def close(self) -> None:
         pass  # every write is complete when it returns
 
-    def _write_image(self, key: str, step: int, image: Image) -> None:
-        path = self._path(key, f"{step:08d}.png")
+    def _write_image(self, key: str, step: int, path: Path, image: Image) -> None:
         _save_png(path, image)
         self._list(key, step, "image", path, caption=image.caption)
 
-    def _write_data(self, key: str, step: int, kind: str, value: Any) -> None:
-        path, text = self._path(key, f"{step:08d}.json"), json.dumps(_plain(value), separators=(",", ":"))
+    def _write_data(self, key: str, step: int, kind: str, path: Path, value: Any) -> None:
+        text = json.dumps(plain(value), separators=(",", ":"))
         _replace(path, text.encode())
         _append_line(path.with_name("data.js"), f"LW.data({json.dumps(key)}, {step}, {text});")
         self._list(key, step, kind, path)
 
-    def _table(self, key: str, step: int, table: Table) -> dict[str, Any]:
+    def _table(self, path: Path, table: Table) -> dict[str, Any]:
         rows = []
         for i, row in enumerate(table.rows):
             cells: list[Any] = []
             images = [j for j, cell in enumerate(row) if isinstance(cell, Image)]
             for j, cell in enumerate(row):
                 if isinstance(cell, Image):
-                    name = f"{step:08d}-{i}.png" if j == images[0] else f"{step:08d}-{i}-{j}.png"
-                    _save_png(self._path(key, name), cell)
+                    name = f"{path.stem}-{i}.png" if j == images[0] else f"{path.stem}-{i}-{j}.png"
+                    _save_png(path.with_name(name), cell)
                     cells.append({"image": name, **({"caption": cell.caption} if cell.caption else {})})
                 else:
                     cells.append(cell)
             rows.append(cells)
         return {"columns": list(table.columns), "rows": rows}
-
-    def _path(self, key: str, name: str) -> Path:
-        path = self.directory / folder_of(key) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
 
     def _list(self, key: str, step: int, kind: str, path: Path, **more: Any) -> None:
         line = {"key": key, "step": step, "kind": kind, "file": path.relative_to(self.directory).as_posix(), **more}
@@ -107,39 +112,41 @@ class FolderWriter(Writer):
             _replace(target, page)
 
 
-def folder_of(key: str) -> str:
+def folder_of(key: str, allowed: str = r"\w .+=@,()-") -> str:
     """The folder of a key below the directory: "/" nests, no key can leave the directory or take another's place.
 
     In each part, what is no letter, digit, space or one of `_.+=@,()-` becomes `_`, a checksum keeps "a:b" and "a?b"
-    apart.
+    apart. `allowed` are other characters, as between the brackets of a regular expression.
     """
     parts = []
     for part in key.split("/"):
-        safe = re.sub(r"[^\w .+=@,()-]", "_", part).strip(" .")[:80] or "_"
+        safe = re.sub(f"[^{allowed}]", "_", part).strip(" .")[:80] or "_"
         parts.append(safe if safe == part else f"{safe}-{zlib.crc32(part.encode()):08x}")
     return "/".join(parts)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """What JSON can hold of a value: arrays as lists, numbers that are not finite and anything unknown as text."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def _save_png(path: Path, image: Image) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     to_pil(image).save(temporary, format="PNG")
     os.replace(temporary, path)
 
 
 def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(content)
     os.replace(temporary, path)

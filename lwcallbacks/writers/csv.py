@@ -1,0 +1,55 @@
+"""Media beside a CSVLogger: a table of where they are, since a CSV file holds no pictures.
+
+    writer = CSVWriter(CSVLogger("logs"), FolderWriter(Path("media")))
+    writer.write({"val/confusion": Matrix(...)}, step=120)
+
+Adds a line per entry to `media.csv`, beside the logger's `metrics.csv`, with which it shares keys and steps:
+
+    step,key,kind,file
+    120,val/confusion,matrix,media/val/confusion/00000120.json
+
+`file` is what the `FolderWriter` writes for the entry, relative to the folder of `media.csv`; of a File, its own path.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lwcallbacks.media import Entry, File
+from lwcallbacks.writers.base import Writer, prefixed
+from lwcallbacks.writers.folder import FolderWriter
+
+COLUMNS = ("step", "key", "kind", "file")
+
+
+class CSVWriter(Writer):
+    """Writes to a file of its own, so that it needs nothing of the logger, which another thread may be using."""
+
+    def __init__(self, logger: Any, folder: FolderWriter) -> None:
+        self._logger = logger
+        self._folder = folder
+        self.path = Path(logger.log_dir, "media.csv")
+
+    def write(self, entries: Mapping[str, Entry], step: int) -> None:
+        rows = []
+        for key, entry in entries.items():
+            if isinstance(entry, (list, tuple)) and not entry:
+                continue
+            kind, file = self._folder.place_of(key, entry, step)
+            place = str(entry.path) if isinstance(entry, File) else self._relative(file)
+            rows.append((step, prefixed(self._logger, key), kind, place))
+        if not rows:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "a", newline="", encoding="utf-8") as file_:
+            csv.writer(file_).writerows(rows if file_.tell() else [COLUMNS, *rows])
+
+    def close(self) -> None:
+        pass  # every write is complete when it returns
+
+    def _relative(self, file: Path) -> str:
+        return Path(os.path.relpath(file, self.path.parent)).as_posix()
