@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lwcallbacks.media import Image, Matrix, captioned_grid, draw_matrix
+from lwcallbacks.media import Histogram, Image, Matrix, captioned_grid, draw_histogram, draw_matrix, with_caption
 
 
 def texts_of(monkeypatch: pytest.MonkeyPatch, matrix: Matrix, **options: Any) -> tuple[Image, Any]:
@@ -131,3 +131,47 @@ def test_a_grid_of_nothing_is_an_error() -> None:
     """There is no picture of no image."""
     with pytest.raises(ValueError, match="0 images"):
         captioned_grid([])
+
+
+def test_bars_are_as_high_as_their_counts_and_stand_over_their_edges() -> None:
+    """The largest reaches the top, half of it reaches the middle, an empty bin is white, one sample is still seen."""
+    counts, edges = np.array([50, 0, 100_000, 100_000 // 2, 1]), np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+    pixels = draw_histogram(Histogram(counts, edges)).pixels
+    blue = (pixels == (66, 113, 174)).all(axis=2)
+    left = int(np.flatnonzero(blue.any(axis=0))[0])
+    heights = [int(blue[:, left + 60 * i + 30].sum()) for i in range(5)]
+    assert heights == [1, 0, 138, 69, 1]
+    assert int(np.flatnonzero(blue.any(axis=0))[-1]) == left + 5 * 60 - 1
+
+
+def test_a_histogram_tells_what_is_not_finite_in_red() -> None:
+    """And only if there is any."""
+    counts, edges = np.array([1, 2]), np.array([0.0, 0.5, 1.0])
+    red = (200, 0, 0)
+    assert (draw_histogram(Histogram(counts, edges, nan=3)).pixels == red).all(axis=2).any()
+    assert not (draw_histogram(Histogram(counts, edges)).pixels == red).all(axis=2).any()
+
+
+@pytest.mark.parametrize(
+    "histogram",
+    [
+        Histogram(np.array([0]), np.array([0.0, 0.0]), nan=7),
+        Histogram(np.array([5]), np.array([2.0, 2.0])),
+        Histogram(np.array([1, 2**62]), np.array([-3e38, 0.0, 3e38])),
+        Histogram(np.array([], np.int64), np.array([0.0])),
+        Histogram(np.full(2000, 1), np.linspace(-1, 1, 2001)),
+    ],
+    ids=["empty", "one value", "huge", "no bin", "more bins than pixels"],
+)
+def test_any_histogram_can_be_drawn(histogram: Histogram) -> None:
+    """Of one size, whatever its counts and edges."""
+    assert draw_histogram(histogram, "title " * 50).pixels.shape == (220, 360, 3)
+
+
+def test_only_a_caption_that_says_something_is_drawn() -> None:
+    """Without one, or with one that is known already, the pixels stay as they are."""
+    tile = np.zeros((84, 84), np.uint8)
+    for caption in (None, "", "val/m"):
+        image = Image(tile, caption)
+        assert with_caption(image, unless="val/m") is image
+    assert (with_caption(Image(tile, "a")).pixels == captioned_grid([Image(tile, "a")]).pixels).all()

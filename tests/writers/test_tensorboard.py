@@ -12,11 +12,12 @@ import pytest
 from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lwcallbacks.media import File, Histogram, Image, Matrix, Table, captioned_grid, draw_matrix
+from lwcallbacks.media import File, Histogram, Image, Matrix, Table, captioned_grid, draw_matrix, with_caption
 from lwcallbacks.writers import writers_for
 
-GREY = Image(np.arange(64, dtype=np.uint8).reshape(8, 8), "a ramp")
+GREY = Image(np.arange(64, dtype=np.uint8).reshape(8, 8))
 COLOUR = Image(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
+CAPTIONED = Image(GREY.pixels, "a ramp")
 
 
 def written(directory: Path, entries: dict[str, Any], step: int) -> EventAccumulator:
@@ -52,6 +53,36 @@ def test_pixels_pass_untouched(tmp_path: Path) -> None:
     assert "none" not in events.Tags()["images"]
 
 
+def test_a_caption_is_drawn_below_its_image(tmp_path: Path) -> None:
+    """TensorBoard keeps pixels only; what a picture says of itself already is not said again."""
+    titled = Image(GREY.pixels, "titled")
+    events = written(tmp_path, {"captioned": CAPTIONED, "titled": titled}, 7)
+    assert (pixels(events, "captioned") == with_caption(CAPTIONED).pixels).all()
+    assert (pixels(events, "titled") == GREY.pixels[..., None]).all()
+
+
+def test_images_of_a_table_are_a_numbered_grid(tmp_path: Path) -> None:
+    """The text says which tile is meant."""
+    table = Table(("input", "pred", "output"), [[CAPTIONED, "a", COLOUR], [None, "b", GREY]])
+    events = written(tmp_path, {"table": table, "plain": Table(("a",), [[1]])}, 7)
+    assert text(events, "table").splitlines()[2:] == ["| (image 1) | a | (image 2) |", "|  | b | (image 3) |"]
+    tiles = [Image(GREY.pixels, "1. a ramp"), Image(COLOUR.pixels, "2."), Image(GREY.pixels, "3.")]
+    assert (pixels(events, "table") == captioned_grid(tiles).pixels).all()
+    assert events.Tags()["images"] == ["table"]
+
+
+def test_a_prefix_stands_before_media_too(tmp_path: Path) -> None:
+    """Keys of pictures carry the logger's prefix, as its scalars do."""
+    logger = TensorBoardLogger(tmp_path, prefix="fold1")
+    (writer,) = writers_for([logger])
+    writer.write({"grey": GREY}, 7)
+    logger.log_metrics({"acc": 0.5}, 7)
+    writer.close()
+    events = EventAccumulator(logger.log_dir)
+    events.Reload()
+    assert (events.Tags()["images"], events.Tags()["scalars"]) == (["fold1-grey"], ["fold1-acc"])
+
+
 def test_a_histogram_keeps_counts_limits_and_what_is_not_finite(tmp_path: Path) -> None:
     """Counts per bin are read back; NaN and Inf become scalars beside it, and only if there are any."""
     histogram = Histogram(np.array([0, 2, 0, 3, 0]), np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0]), nan=9, neginf=1)
@@ -73,7 +104,7 @@ def test_tables_and_files_are_markdown_that_cells_cannot_break(tmp_path: Path) -
     assert text(events, "table").splitlines() == [
         "| image | text |",
         "| --- | --- |",
-        "| (image) | a\\|b c |",
+        "| (image 1) | a\\|b c |",
         "|  | 0.5 |",
     ]
     assert text(events, "file").splitlines() == [
