@@ -48,7 +48,7 @@ def test_the_metadata_shut_out_the_releases_that_stole_credentials():
     assert "!=2.6.3" in requirement
 
 
-def test_importing_lwcallbacks_imports_neither_wandb_nor_matplotlib():
+def test_importing_lwcallbacks_imports_no_logger_and_no_matplotlib():
     """A heavy library that only some callbacks need is imported when one of them needs it.
 
     torchmetrics imports matplotlib where it is installed, and Lightning imports torchmetrics. What they bring is
@@ -57,7 +57,7 @@ def test_importing_lwcallbacks_imports_neither_wandb_nor_matplotlib():
     code = """
 import sys
 import pytorch_lightning, torchmetrics
-heavy = {"wandb", "matplotlib"}
+heavy = {"wandb", "mlflow", "tensorboard", "matplotlib"}
 for name in [name for name in sys.modules if name.partition(".")[0] in heavy]:
     del sys.modules[name]
 import lwcallbacks

@@ -20,7 +20,18 @@ from typing import Any
 
 import numpy as np
 
-from lwcallbacks.media import Cell, Entry, File, Histogram, Image, Matrix, Table, captioned_grid, draw_matrix, with_caption
+from lwcallbacks.media import (
+    Cell,
+    Entry,
+    File,
+    Histogram,
+    Image,
+    Matrix,
+    Table,
+    captioned_grid,
+    draw_matrix,
+    with_caption,
+)
 from lwcallbacks.writers.base import Writer, prefixed
 
 

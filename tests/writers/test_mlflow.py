@@ -98,6 +98,20 @@ def test_images_have_their_step_and_exactly_the_pixels(session: Session) -> None
     assert (with_caption(COLOUR).pixels.shape) != COLOUR.pixels.shape
 
 
+@pytest.mark.parametrize("version", ["2.13.0", "3.10.1"])
+def test_an_older_mlflow_gets_images_as_artifacts(
+    version: str, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before 3.11 MLflow writes an image that has a step and a slash in its key, and then refuses to read it."""
+    monkeypatch.setattr("mlflow.__version__", version)
+    session = Session(mlflow_uri)
+    session.writer.write({"val/grey": GREY}, 7)
+    session.writer.write({"val/grey": COLOUR}, 8)
+    assert session.images() == {}
+    assert (pixels_in(session.download("val/grey/00000007/image.png")) == GREY.pixels).all()
+    assert (pixels_in(session.download("val/grey/00000008/image.png")) == with_caption(COLOUR).pixels).all()
+
+
 def test_a_table_is_one_that_mlflow_loads(session: Session) -> None:
     """`load_table` gives rows and columns back, an image cell points at a PNG with its pixels."""
     session.writer.write({"val/table": Table(("image", "pred", "score"), [[GREY, "3", 0.5], [COLOUR, "4", None]])}, 7)
@@ -106,7 +120,7 @@ def test_a_table_is_one_that_mlflow_loads(session: Session) -> None:
         session.logger.experiment_id, "val/table/00000007/table.json", run_ids=[session.run_id]
     )
     assert list(frame.columns) == ["image", "pred", "score"]
-    assert list(frame["score"])[0] == 0.5
+    assert next(iter(frame["score"])) == 0.5
     table = session.json("val/table/00000007/table.json")
     assert [row[1:] for row in table["data"]] == [["3", 0.5], ["4", None]]
     for row, image in zip(table["data"], (GREY, COLOUR), strict=True):
@@ -161,8 +175,8 @@ def test_a_sharded_checkpoint_is_kept_whole(session: Session, tmp_path: Path) ->
 def test_odd_keys_are_written_and_kept_apart(session: Session) -> None:
     """Whatever a key holds, it is written; neither the name of a file nor that of a metric can be too long."""
     keys = ["acc@5", "acc?5", "../up", "/abs", "größe", "a b", "x" * 300, "x" * 301, "a/" * 200 + "b", ""]
-    session.writer.write({key: HISTOGRAM for key in keys}, 1)
-    session.writer.write({key: Table(("a",), [[1]]) for key in keys}, 1)
+    session.writer.write(dict.fromkeys(keys, HISTOGRAM), 1)
+    session.writer.write(dict.fromkeys(keys, Table(("a",), [[1]])), 1)
     names = {key_of(key) for key in keys}
     assert len(names) == len(keys)
     assert max(map(len, names)) <= MAX_KEY
