@@ -48,6 +48,7 @@ def test_every_file_is_listed_and_is_there(media: str, tmp_path: Path) -> None:
         if row["kind"] == "file":
             assert Path(row["file"]) == Path("some") / "a.ckpt"
         else:
+            assert not Path(row["file"]).is_absolute()
             assert Path(logger.log_dir, row["file"]).is_file()
 
 
