@@ -41,8 +41,14 @@ def writers_for(loggers: Sequence[Any], media_dir: Path | None = None) -> list[W
             from lwcallbacks.writers.mlflow import MLflowWriter
 
             writers.append(MLflowWriter(logger))
-        elif "CSVLogger" in names and folder is not None and "://" not in logger.log_dir:
+        elif "CSVLogger" in names and folder is not None and _is_on_disk(logger):
             from lwcallbacks.writers.csv import CSVWriter
 
             writers.append(CSVWriter(logger, folder))
     return writers if folder is None else [*writers, folder]
+
+
+def _is_on_disk(logger: Any) -> bool:
+    """Whether its files are in a folder, and not at an address as "s3://bucket"."""
+    log_dir = getattr(logger, "log_dir", None)
+    return isinstance(log_dir, str) and "://" not in log_dir

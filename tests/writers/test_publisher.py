@@ -219,7 +219,7 @@ def test_a_wrong_argument_is_an_error(options: dict[str, object], message: str) 
 
 
 def test_a_logger_is_known_by_the_name_of_a_base_and_others_get_no_writer(tmp_path: Path) -> None:
-    """Subclasses of either Lightning's logger count; a CSVLogger has no place for media."""
+    """Subclasses of either Lightning's logger count; a CSVLogger without a folder has no place for media."""
     WandbLogger = type("WandbLogger", (), {"experiment": "run"})
     TensorBoardLogger = type("TensorBoardLogger", (), {"experiment": "summary"})
     CSVLogger = type("CSVLogger", (), {})
