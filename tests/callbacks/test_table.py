@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mlflow.tracking import MlflowClient
 from PIL import Image
 from support import exact
 from support.exact import BATCH, BIAS, EPOCHS, LOGGERS, SIZE, STAGES, STEP, WEIGHT
+from support.mlflow_images import images_of
 from support.modules import CLASSES
 from support.processes import run_processes
 
+from lwcallbacks import media
+from lwcallbacks.media import with_caption
 from lwcallbacks.writers.wandb_file import read_run
 
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -98,7 +102,15 @@ def check_logger(logger: str, folder: Path, expected: dict[str, torch.Tensor]) -
         assert [e.value for log in events for e in values(log, "scalars", "test/acc")] == [pytest.approx(right)]
         for key, pixels in page.items():
             last = max((e for log in events for e in values(log, "images", key)), key=lambda e: e.wall_time)
-            assert np.array_equal(decoded(last.encoded_image_string), pixels), key
+            assert np.array_equal(decoded(last.encoded_image_string), captioned(key, pixels)), key
+    if logger == "mlflow":
+        client = MlflowClient(f"sqlite:///{folder.parent}/mlflow.db")
+        [run] = client.search_runs(["1"], f"attributes.run_name = '{folder.name}'")
+        assert [m.value for m in client.get_metric_history(run.info.run_id, "test/acc")] == [pytest.approx(right)]
+        images = images_of(client, run.info.run_id)
+        for key, pixels in page.items():
+            found = images[max(of for of in images if of[0] == key)]
+            assert np.array_equal(found, captioned(key, pixels)), key
     if logger == "wandb":
         [run_dir] = folder.glob("wandb/offline-run-*")
         written = read_run(run_dir)
@@ -106,6 +118,12 @@ def check_logger(logger: str, folder: Path, expected: dict[str, torch.Tensor]) -
         for key, pixels in page.items():
             last = [row[key] for row in written.history if key in row][-1]
             assert np.array_equal(np.asarray(Image.open(run_dir / "files" / last["path"]).convert("RGB")), pixels), key
+
+
+def captioned(key: str, pixels: np.ndarray) -> np.ndarray:
+    """As a logger that keeps pixels only has it: with what is said of the picture below it."""
+    caption = "Input" if key.endswith("mosaic") else None
+    return with_caption(media.Image(pixels, caption)).pixels
 
 
 def newest(folder: Path, key: str) -> np.ndarray:
@@ -128,7 +146,7 @@ def decoded(png: bytes) -> np.ndarray:
 @pytest.mark.parametrize("strategy", ["single", "dp"])
 @pytest.mark.parametrize("logger", LOGGERS)
 def test_one_process(
-    logger: str, strategy: str, precision: str, expected: dict[str, torch.Tensor], tmp_path: Path
+    logger: str, strategy: str, precision: str, expected: dict[str, torch.Tensor], mlflow_uri: str, tmp_path: Path
 ) -> None:
     """Every stage has the values of the plain loop, and the logger has them and the pictures."""
     seen = exact.run(str(tmp_path), logger, strategy, precision)
@@ -136,7 +154,7 @@ def test_one_process(
     check_logger(logger, seen["folder"], expected)
 
 
-def test_two_processes(expected: dict[str, torch.Tensor], tmp_path: Path) -> None:
+def test_two_processes(expected: dict[str, torch.Tensor], mlflow_uri: str, tmp_path: Path) -> None:
     """The same under DDP, on both processes, for every logger and precision."""
     rows = [(logger, "ddp", precision) for logger, precision in itertools.product(LOGGERS, PRECISIONS)]
     for row, (first, second) in zip(

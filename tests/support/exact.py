@@ -12,7 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
@@ -77,12 +77,16 @@ LOGGERS: dict[str, Callable[[Path], Any]] = {
     "csv": lambda root: CSVLogger(root),
     "tensorboard": lambda root: TensorBoardLogger(root),
     "wandb": lambda root: WandbLogger(mode="offline", save_dir=root),
+    "mlflow": lambda root: MLFlowLogger(tracking_uri=f"sqlite:///{root.parent}/mlflow.db", run_name=root.name),
     "several": lambda root: [CSVLogger(root), TensorBoardLogger(root)],
 }
 
 
 def run(root: str, logger: str, strategy: str, precision: str) -> dict[str, Any]:
-    """Fit, validate, test and predict with all callbacks; what they hold, and what Lightning has logged."""
+    """Fit, validate, test and predict with all callbacks; what they hold, and what Lightning has logged.
+
+    A database for MLflow, if that is the logger, lies in `root` as mlflow.db.
+    """
     folder = Path(root, f"{logger}-{strategy}-{precision}")
     callbacks = [
         metrics := lw.ScalarMetrics({"acc": MulticlassAccuracy(CLASSES, average="micro")}),

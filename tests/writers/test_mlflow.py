@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from pytorch_lightning.loggers import MLFlowLogger
+from support.mlflow_images import images_of
 
 from lwcallbacks.media import (
     File,
@@ -43,13 +43,7 @@ class Session:
 
     def images(self) -> dict[tuple[str, int], np.ndarray]:
         """Pixels by key and step, of the files that the page of the run shows."""
-        names = [item.path for item in self.client.list_artifacts(self.run_id, "images")]
-        found = {}
-        for name in names:
-            if name.endswith(".png"):
-                key, step = re.fullmatch(r"images/(.+?)\+step\+(\d+)\+timestamp.+", name).groups()
-                found[key.replace("~", "/"), int(step)] = pixels_in(self.download(name))
-        return found
+        return images_of(self.client, self.run_id)
 
     def download(self, path: str) -> Path:
         return Path(self.client.download_artifacts(self.run_id, path))
