@@ -67,20 +67,22 @@ class LoggingCallback(Callback):
         """What its keys begin with in a stage. No other callback's may: the one would overwrite the other."""
         return set()
 
-    def publish(self, trainer: Trainer, render: Callable[[], Entries], step: int) -> None:
-        """Draw and write in the background; nothing happens on other processes than 0."""
+    def publish(
+        self, trainer: Trainer, render: Callable[[], Entries], step: int, after: Callable[[], object] | None = None
+    ) -> None:
+        """Draw and write in the background, then call `after`; nothing happens on other processes than 0."""
         publisher = Hub.of(trainer).publisher
         if publisher is not None:
-            publisher.publish(render, step)
+            publisher.publish(render, step, after)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         Hub.of(trainer).attach(self, trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        Hub.of(trainer).detach(self, trainer)
+        Hub.of(trainer).detach(self)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        Hub.of(trainer).detach(self, trainer)
+        Hub.of(trainer).detach(self, exception)
 
 
 class StateCallback(LoggingCallback):

@@ -6,14 +6,24 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from lwcallbacks.callbacks.base import Entries, LoggingCallback, plain
-from lwcallbacks.callbacks.trainer import is_debugging, logging_step, model_checkpoints, run_name
+from lwcallbacks.callbacks.base import LoggingCallback, plain
+from lwcallbacks.callbacks.hub import Hub
+from lwcallbacks.callbacks.trainer import (
+    is_debugging,
+    logging_step,
+    model_checkpoints,
+    put_last,
+    ranked_paths,
+    run_name,
+)
 from lwcallbacks.media import File
 
 
@@ -24,7 +34,9 @@ class CheckpointArtifact(LoggingCallback):
     With several ``ModelCheckpoint`` each has an artifact of its own. Works offline: W&B keeps the file beside the run
     until it is synced. ``results["train"]`` lists the paths that were logged, on process 0.
 
-    Checkpoints are picked up at the first hook after they were saved, at the end of fitting and on an exception.
+    Checkpoints are picked up at the first hook after they were saved, at the end of fitting and on an exception, also
+    those that ``ModelCheckpoint(save_on_exception=True)`` saves then: at ``setup`` the callback moves to the end of
+    ``trainer.callbacks``.
 
     Args:
         name: the artifact's name; ``model-{run id}`` if left out. With several ``ModelCheckpoint`` their monitored
@@ -63,6 +75,8 @@ class CheckpointArtifact(LoggingCallback):
                 " callbacks, or leave enable_checkpointing=True"
             )
         super().setup(trainer, pl_module, stage)
+        # Lightning puts every ModelCheckpoint last. Behind them, what one saves on an exception is seen, too.
+        put_last(trainer, self)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._log_new(trainer)
@@ -87,18 +101,26 @@ class CheckpointArtifact(LoggingCallback):
         super().on_exception(trainer, pl_module, exception)
 
     def _log_new(self, trainer: Trainer) -> None:
-        """Log the files that have appeared or changed since the last look."""
+        """Log the files that have appeared or changed since the last look; on process 0."""
         if not trainer.is_global_zero:
             return
+        found: list[File] = []
+        with Hub.of(trainer).attempt("CheckpointArtifact", "could not look at the checkpoints"):
+            found.extend(self._new_files(trainer))  # those before an error are in it
+        for file in found:
+            self.publish(trainer, partial(dict, {file.name: file}), logging_step(trainer), partial(_release, file))
+
+    def _new_files(self, trainer: Trainer) -> Iterator[File]:
         checkpoints = model_checkpoints(trainer)
         for place, checkpoint in enumerate(checkpoints):
             # A last.ckpt saved beside a ranked checkpoint is the same content, and not a version of its own.
-            ranked = {*checkpoint.best_k_models, checkpoint.best_model_path}
-            new = self._changed(ranked) or self._changed({checkpoint.last_model_path})
+            new = self._changed(ranked_paths(checkpoint)) or self._changed({checkpoint.last_model_path})
             for path in new:
                 latest = path == new[-1]
                 scope = (checkpoint.monitor or str(place)) if len(checkpoints) > 1 else None
-                self._log(trainer, checkpoint, path, latest, scope)
+                yield self._file(trainer, checkpoint, path, latest, scope)
+                self._logged[str(path)] = _stamp(path)
+                self.results.setdefault("train", []).append(str(path))
             self._logged.update({str(path): _stamp(path) for path in self._changed({checkpoint.last_model_path})})
 
     def _changed(self, paths: set[str]) -> list[Path]:
@@ -106,8 +128,11 @@ class CheckpointArtifact(LoggingCallback):
         there = [Path(path) for path in paths if path and Path(path).exists()]
         return sorted((p for p in there if self._logged.get(str(p)) != _stamp(p)), key=lambda p: (_stamp(p), str(p)))
 
-    def _log(self, trainer: Trainer, checkpoint: ModelCheckpoint, path: Path, latest: bool, scope: str | None) -> None:
-        name = self.name or f"model-{run_name(trainer)}"
+    def _file(self, trainer: Trainer, checkpoint: ModelCheckpoint, path: Path, latest: bool, scope: str | None) -> File:
+        run = "local"
+        with Hub.of(trainer).attempt("CheckpointArtifact", "could not ask the logger for the run's name"):
+            run = run_name(trainer)
+        name = self.name or f"model-{run}"
         aliases = [alias for alias, on in (("latest", latest), ("best", str(path) == checkpoint.best_model_path)) if on]
         score = checkpoint.best_k_models.get(str(path), checkpoint.current_score)
         metadata = {
@@ -122,28 +147,31 @@ class CheckpointArtifact(LoggingCallback):
         }
         if scope is not None:
             name = f"{name}-{re.sub(r'[^A-Za-z0-9_.-]', '_', scope)}"
-        self._logged[str(path)] = _stamp(path)
-        self.results.setdefault("train", []).append(str(path))
-        # ModelCheckpoint may delete the file before the background thread gets to it.
-        held = _hold(path)
-        file = File(path, name, "model", tuple(aliases), metadata, content=held)
-        self.publish(trainer, lambda: {name: file}, logging_step(trainer))
-        self.publish(trainer, lambda: _release(held), logging_step(trainer))
+        # ModelCheckpoint may delete the file before the background thread gets to it. Where it cannot be held, it is
+        # logged if it is still there.
+        held = None
+        with Hub.of(trainer).attempt("CheckpointArtifact", f"could not hold {path}"):
+            held = _hold(path)
+        return File(path, name, "model", tuple(aliases), metadata, content=held)
 
 
 def _hold(path: Path) -> Path:
     """The same content beside it, in a hidden folder of its own: linked where the disk can, else copied."""
     held = Path(tempfile.mkdtemp(prefix=".lwcallbacks-", dir=path.parent), path.name)
-    if path.is_dir():
-        shutil.copytree(path, held, copy_function=_link)
-    else:
-        _link(str(path), str(held))
+    try:
+        if path.is_dir():
+            shutil.copytree(path, held, copy_function=_link)
+        else:
+            _link(str(path), str(held))
+    except BaseException:
+        shutil.rmtree(held.parent)
+        raise
     return held
 
 
-def _release(held: Path) -> Entries:
-    shutil.rmtree(held.parent)
-    return {}
+def _release(file: File) -> None:
+    if file.content is not None:
+        shutil.rmtree(file.content.parent)
 
 
 def _link(source: str, target: str) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lwcallbacks.callbacks.base import Entries, LoggingCallback
+from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.trainer import logging_step
 from lwcallbacks.media import Histogram
 from lwcallbacks.reductions import LogBins, LogHistogram
@@ -71,12 +72,19 @@ class GradientHistogram(LoggingCallback):
         self._steps[index] = self._steps.get(index, 0) + 1
         if self._steps[index] % self.every_n_train_steps:
             return
+        render = None
+        with Hub.of(trainer).attempt("GradientHistogram", "could not read the gradients"):
+            render = self._read(pl_module, optimizer)
+        if render is not None:
+            self.publish(trainer, render, logging_step(trainer))
+
+    def _read(self, pl_module: LightningModule, optimizer: Optimizer) -> Callable[[], Entries]:
         own = {id(p) for group in optimizer.param_groups for p in group["params"]}
         gradients = {n: p.grad for n, p in pl_module.named_parameters() if id(p) in own and p.grad is not None}
         with torch.no_grad():
             self._last = {name: _BINS.lift(_dense(gradient)) for name, gradient in gradients.items()}
             norms = dict(zip(gradients, torch._foreach_norm(list(map(_dense, gradients.values()))), strict=True))
-        self.publish(trainer, self._render(self._last, norms), logging_step(trainer))
+        return self._render(self._last, norms)
 
     def _render(self, states: dict[str, State], norms: dict[str, Tensor]) -> Callable[[], Entries]:
         def render() -> Entries:
@@ -108,7 +116,8 @@ class GradientHistogram(LoggingCallback):
 
 
 def _dense(gradient: Tensor) -> Tensor:
-    return gradient.detach().to_dense() if gradient.is_sparse else gradient.detach()
+    dense = gradient.detach().to_dense() if gradient.is_sparse else gradient.detach()
+    return torch.view_as_real(dense) if dense.is_complex() else dense
 
 
 def _histogram(seen: LogBins, bins: int) -> Histogram:

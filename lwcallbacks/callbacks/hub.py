@@ -11,9 +11,11 @@ It is found by the Trainer and held by nobody else, so callbacks stay plain valu
 from __future__ import annotations
 
 import re
+import signal
+import threading
 import warnings
-from collections.abc import Hashable
-from contextlib import suppress
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,14 +24,20 @@ from weakref import WeakKeyDictionary
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lwcallbacks.callbacks.trainer import is_debugging, loaders_of, logs_this_step, run_directory, samples_done
+from lwcallbacks.callbacks.trainer import (
+    is_debugging,
+    loaders_of,
+    logs_this_step,
+    run_directory,
+    samples_done,
+    unused_directory,
+)
 from lwcallbacks.capture import CaptureError, ForwardCalls, Source, Step
 from lwcallbacks.reductions.hashing import content_ids
 from lwcallbacks.state.core import Entry, StateCore, StepValues, UpdateError, collect, snapshot
 from lwcallbacks.state.link import everyone_comes
 from lwcallbacks.state.padding import Layout, layout_of
-from lwcallbacks.writers import writers_for
-from lwcallbacks.writers.publisher import Publisher
+from lwcallbacks.writers import Publisher, writers_for
 
 if TYPE_CHECKING:
     from lwcallbacks.callbacks.base import LoggingCallback
@@ -110,19 +118,19 @@ class Hub:
         if callback not in self._callbacks:
             self._callbacks.append(callback)
         if self.publisher is None and trainer.is_global_zero:
-            # A debugging run renders all the same, so that a fault is found, but leaves nothing behind.
-            writers = [] if is_debugging(trainer) else writers_for(trainer.loggers, self.directory(trainer))
-            self.publisher = Publisher(writers, on_error=callback.on_error)
+            self.publisher = self._open(trainer)
+        if self.publisher is not None and self._is_strict():
+            self.publisher.on_error = "raise"
 
-    def detach(self, callback: LoggingCallback, trainer: Trainer) -> None:
-        """Leave at `teardown`; the last one to leave waits until everything is written."""
+    def detach(self, callback: LoggingCallback, exception: BaseException | None = None) -> None:
+        """Leave at `teardown` or on an exception; the last one to leave waits until everything is written."""
         if callback in self._callbacks:
             self._callbacks.remove(callback)
             if not self._callbacks:
-                self.close(trainer)
+                self.close(exception)
 
-    def close(self, trainer: Trainer) -> None:
-        """Leave nothing behind: no hook on the module, nothing unwritten. Also what happens on an exception."""
+    def close(self, exception: BaseException | None = None) -> None:
+        """Leave nothing behind: no hook on the module, nothing unwritten. `exception` is what ended the run early."""
         self._stop_listening()
         self._batch_open = False
         self._cores.clear()
@@ -131,14 +139,37 @@ class Hub:
         self._proven.clear()
         if self.publisher is not None:
             publisher, self.publisher = self.publisher, None
-            publisher.close()
-            _deliver(publisher, trainer)
+            if exception is not None:
+                publisher.on_error = "warn"  # what ended the run is what shall be seen to have ended it
+            with heeding_interrupts(exception):
+                publisher.close()
 
-    def directory(self, trainer: Trainer) -> Path:
-        """Where this run's pictures go; settled once, so that fit and test of one Trainer share it."""
+    def _open(self, trainer: Trainer) -> Publisher:
+        """The publisher of this run. A place that cannot be opened is reported, the others get their part."""
+        publisher = Publisher(loggers=trainer.loggers)
+        if is_debugging(trainer):
+            return publisher  # renders all the same, so that a fault is found, but leaves nothing behind
+        if self._directory is None:  # settled once, so that fit and test of one Trainer share it
+            with publisher.attempt("The logger", "does not tell its folder"):
+                self._directory = run_directory(trainer) / "media"
         if self._directory is None:
-            self._directory = run_directory(trainer) / "media"
-        return self._directory
+            self._directory = unused_directory(trainer) / "media"
+        publisher.writers += writers_for(trainer.loggers, self._directory, publisher.attempt)
+        return publisher
+
+    @contextmanager
+    def attempt(self, who: str, what: str) -> Iterator[None]:
+        """Do something that must not stop training; on any process. See `Publisher.attempt`."""
+        if self.publisher is not None:
+            with self.publisher.attempt(who, what):
+                yield
+            return
+        try:
+            yield
+        except Exception as error:
+            if self._is_strict():
+                raise
+            self.warn_once(f"lwcallbacks: {who} {what}: {type(error).__name__}: {error}")
 
     def warn_once(self, message: str) -> None:
         """Warn, unless the same was said before with other numbers."""
@@ -228,7 +259,7 @@ class Hub:
         self._saved = None
         self.step_values = StepValues({})
         if self.publisher is not None:
-            _deliver(self.publisher, trainer)
+            self.publisher.deliver()
         core = self._cores[stage].get(loader)
         if core is None:
             return
@@ -321,8 +352,20 @@ def _find(owner: str, need: Need, step: Step) -> dict[str, Tensor]:
     return fields
 
 
-def _deliver(publisher: Publisher, trainer: Trainer) -> None:
-    """Log the numbers that background work has produced; on the main thread, since loggers are not thread-safe."""
-    for scalars, step in publisher.take_scalars():
-        for logger in trainer.loggers:
-            logger.log_metrics(scalars, step=step)
+@contextmanager
+def heeding_interrupts(exception: BaseException | None) -> Iterator[None]:
+    """Let Ctrl-C end the block while Lightning, after a first Ctrl-C, ignores it until the run has ended.
+
+    Training then ends as it would have without the block.
+    """
+    ignored = isinstance(exception, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if not ignored or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

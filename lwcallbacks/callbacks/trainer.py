@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 LOADER_SUFFIX = "/dataloader_idx_{}"
@@ -35,6 +35,19 @@ def is_debugging(trainer: Trainer) -> bool:
 def model_checkpoints(trainer: Trainer) -> list[ModelCheckpoint]:
     """The Trainer's `ModelCheckpoint` callbacks."""
     return [c for c in getattr(trainer, "callbacks", []) if isinstance(c, ModelCheckpoint)]
+
+
+def ranked_paths(checkpoint: ModelCheckpoint) -> set[str]:
+    """What a `ModelCheckpoint` has saved but for its last.ckpt: the best, and the newest, which on an exception has no
+    rank."""
+    newest = getattr(checkpoint, "_last_checkpoint_saved", "")
+    return {*checkpoint.best_k_models, checkpoint.best_model_path, newest} - {checkpoint.last_model_path, ""}
+
+
+def put_last(trainer: Trainer, callback: Callback) -> None:
+    """Move a callback behind all others. It is a new list, since Lightning may be going through the old one."""
+    callbacks = [other for other in getattr(trainer, "callbacks", []) if other is not callback]
+    trainer.callbacks = [*callbacks, callback]  # type: ignore[attr-defined]
 
 
 def loaders_of(trainer: Trainer, stage: str) -> list[Any]:
@@ -69,9 +82,9 @@ def run_name(trainer: Trainer) -> str:
 def run_directory(trainer: Trainer) -> Path:
     """The folder of this run, where Lightning puts its checkpoints; process 0 only.
 
-    Without a logger, or with one that has no version, it is the first unused `lwcallbacks_logs/version_N` below
-    `default_root_dir`. What is an address, as "s3://bucket", and no folder gives way to `default_root_dir`, and that
-    to the present directory. `trainer.log_dir` is not asked: it talks to the other processes.
+    Without a logger, or with one that has no version, it is an `unused_directory`. What is an address, as
+    "s3://bucket", and no folder gives way to `default_root_dir`. `trainer.log_dir` is not asked: it talks to the other
+    processes.
     """
     logger, root = trainer.logger, _local(trainer.default_root_dir) or Path.cwd()
     if logger is not None:
@@ -81,7 +94,12 @@ def run_directory(trainer: Trainer) -> Path:
         if logger.version is not None:
             version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
             return Path(_local(getattr(logger, "save_dir", None)) or root, str(logger.name), version)
-    parent = root / "lwcallbacks_logs"
+    return unused_directory(trainer)
+
+
+def unused_directory(trainer: Trainer) -> Path:
+    """The first unused `lwcallbacks_logs/version_N` below `default_root_dir`, or, if that is an address, below here."""
+    parent = (_local(trainer.default_root_dir) or Path.cwd()) / "lwcallbacks_logs"
     taken = {path.name for path in parent.glob("version_*")}
     return parent / next(f"version_{n}" for n in range(len(taken) + 1) if f"version_{n}" not in taken)
 

@@ -25,6 +25,9 @@ class Writer(ABC):
         Raises whatever goes wrong (the publisher decides what to make of it); TypeError for a value that is no Entry.
         """
 
+    def write_scalars(self, scalars: Mapping[str, float], step: int) -> None:  # noqa: B027 - for most there is no more
+        """Keep numbers. Nothing is done here for a logger: it gets them from the publisher, on the main thread."""
+
     @abstractmethod
     def close(self) -> None:
         """Hand over what is still held back. The logger is the user's and stays open: `write` may be called again."""

@@ -12,6 +12,9 @@
     Histogram       00000120.json: {"counts", "edges", "nan", "posinf", "neginf"}
     File            00000120.json: {"name", "type", "path", "aliases", "metadata"}; the file itself stays where it is
 
+Numbers go to `scalars.jsonl`, one line {"step": 120, "gradients_norm/total": 0.5} per write, whether or not a logger
+takes them too.
+
 A page opened from a disk may load scripts but no JSON. It therefore reads `manifest.js`, one line `LW.add({...});` per
 entry, and, when a card is looked at, `<key>/data.js`, one line `LW.data(key, step, {...});` per JSON file. Both only
 ever grow by whole lines: writing costs the same in the first and in the last epoch, a folder is continued by writing
@@ -21,6 +24,7 @@ such numbers are written as "nan", "inf" and "-inf".
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -74,6 +78,10 @@ class FolderWriter(Writer):
             raise self.unsupported(key, entry)
         suffix = "png" if kind == "image" else "json"
         return kind, self.directory / folder_of(key) / f"{step:08d}.{suffix}"
+
+    def write_scalars(self, scalars: Mapping[str, float], step: int) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        _append_line(self.directory / "scalars.jsonl", json.dumps(plain({"step": step, **scalars})))
 
     def close(self) -> None:
         pass  # every write is complete when it returns
@@ -139,17 +147,21 @@ def plain(value: Any) -> Any:
 
 
 def _save_png(path: Path, image: Image) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    to_pil(image).save(temporary, format="PNG")
-    os.replace(temporary, path)
+    content = io.BytesIO()
+    to_pil(image).save(content, format="PNG")
+    _replace(path, content.getvalue())
 
 
 def _replace(path: Path, content: bytes) -> None:
+    """The whole content or what was there before; nothing half written stays, on a full disk least of all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _append_line(path: Path, line: str) -> None:

@@ -1,21 +1,24 @@
-"""Rendering and writing behind the back of the training loop.
+"""Rendering and writing behind the back of the training loop, and what happens when that fails.
 
-    publisher = Publisher(writers)
+    publisher = Publisher(writers, loggers)
     publisher.publish(lambda: {"val/worst": render(best), "val/accuracy": 0.9}, step=120)     # returns at once
-    for scalars, step in publisher.take_scalars():                                            # on the main thread
-        logger.log_metrics(scalars, step)
+    with publisher.attempt("MyCallback", "could not read its file"):                          # on the main thread
+        ...
     publisher.close()
 
-One worker thread renders and writes, first come first served. Media go to the writers from that thread. Scalars do not:
-not every logger takes them from another thread, so they wait in a mailbox that the main thread empties.
+One worker thread renders and writes, first come first served. Media go to the writers from that thread. Scalars go to
+the writers and, since not every logger takes them from another thread, into a mailbox: the main thread empties it into
+the loggers at the next call.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import queue
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -24,126 +27,208 @@ from lwcallbacks.media import Entry
 from lwcallbacks.writers.base import Writer
 
 Render = Callable[[], Mapping[str, Entry | float]]
+After = Callable[[], object]
 
 
 class Publisher:
     """Runs `render` and the writers on one background thread, at most `max_pending` calls behind.
 
-    Nothing of it raises or warns on the worker: what fails is counted in `failures` and reported on the main thread, at
-    the next `publish`, `flush` or `close`. With `on_error="warn"` that is one warning per writer class and exception
-    type, with "raise" the first exception itself. Either way the other writers get their part.
+    Whatever fails, in the background, in a logger or inside `attempt`, is counted in `failures` and reported on the
+    main thread, at the next `publish`, `deliver`, `flush` or `close`. With `on_error="warn"` that is one warning per
+    culprit and exception type, with "raise" the first exception itself. Either way the other writers get their part.
 
-    The thread is no daemon: what is queued when the interpreter exits is still written.
+    What is queued when the interpreter exits is still written; only a wait that was interrupted is not taken up again.
+
+    Args:
+        writers: what keeps media, in the order in which each entry is handed to them.
+        loggers: what gets the scalars, by `log_metrics(scalars, step=step)` on the main thread.
+        on_error: "warn" or "raise".
+        max_pending: calls that may wait for the thread.
+        patience: seconds that `publish` waits for a place in the queue. A writer that hangs for longer costs pictures,
+            which are counted as failures, and not the training.
     """
 
     def __init__(
-        self, writers: Sequence[Writer], on_error: Literal["warn", "raise"] = "warn", max_pending: int = 16
+        self,
+        writers: Sequence[Writer] = (),
+        loggers: Sequence[Any] = (),
+        *,
+        on_error: Literal["warn", "raise"] = "warn",
+        max_pending: int = 16,
+        patience: float = 60.0,
     ) -> None:
         if on_error not in ("warn", "raise"):
             raise ValueError(f"on_error is {on_error!r}, expected 'warn' or 'raise'")
         if max_pending < 1:
             raise ValueError(f"max_pending is {max_pending}, expected at least 1")
-        self.writers = tuple(writers)
+        self.writers = list(writers)
+        self.loggers = list(loggers)
         self.on_error = on_error
+        self.patience = patience
         self.failures = 0
         self._slots = threading.BoundedSemaphore(max_pending)
-        self._pool: ThreadPoolExecutor | None = None
-        self._last: Future[None] | None = None
+        self._stuck = False
+        self._jobs: queue.Queue[tuple[Render, int, After | None] | None] = queue.Queue()
+        self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._scalars: list[tuple[dict[str, float], int]] = []
-        self._errors: list[tuple[str, Exception]] = []
-        self._warned: set[tuple[str, type]] = set()
+        self._errors: list[tuple[str, BaseException]] = []
+        self._seen: set[tuple[str, type]] = set()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Publisher:
         return self  # a copied callback writes to the same loggers, by the same thread
 
-    def publish(self, render: Render, step: int) -> None:
-        """Queue `render()` and the writing of what it returns. Waits only while `max_pending` calls are queued.
+    def publish(self, render: Render, step: int, after: After | None = None) -> None:
+        """Queue `render()`, the writing of what it returns, and `after()`, which is called whatever became of them.
 
-        `render` runs on the worker: it must hold all it needs and touch no accelerator state that training changes.
+        Waits only while `max_pending` calls are queued. `render` runs on the worker: it must hold all it needs and
+        touch no accelerator state that training changes.
         """
-        self._report()
-        self._slots.acquire()
+        self.deliver()
+        if not self._slots.acquire(timeout=0 if self._stuck else self.patience):
+            self._stuck = True
+            behind = TimeoutError(f"nothing was written for {self.patience:g} s, and no more can wait")
+            self._failed("The queue", f"skipped step {step}", behind)
+            return self._finish(after, step)
+        self._stuck = False
         try:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lwcallbacks")
-            self._last = self._pool.submit(self._work, render, step)
-        except RuntimeError:  # the interpreter is shutting down and starts no more work: do it here
-            self._work(render, step)
+            self._start()
+        except RuntimeError:  # the interpreter is shutting down and starts no more threads: do it here
+            self._work(render, step, after)
         except BaseException:
             self._slots.release()
             raise
+        else:
+            self._jobs.put((render, step, after))
 
-    def take_scalars(self) -> list[tuple[dict[str, float], int]]:
-        """The scalars rendered since the last call, each with its step, oldest first."""
+    def deliver(self) -> None:
+        """Give the loggers the scalars rendered since the last call, oldest first, then report what failed."""
         with self._lock:
             taken, self._scalars = self._scalars, []
-        return taken
+        for scalars, step in taken:
+            for logger in self.loggers:
+                with self.attempt(type(logger).__name__, f"could not log {_names(scalars)} of step {step}"):
+                    logger.log_metrics(scalars, step=step)
+        self._report()
+
+    @contextlib.contextmanager
+    def attempt(self, who: str, what: str) -> Iterator[None]:
+        """Do something that must not stop training: an exception ends the block, is counted and reported later."""
+        try:
+            yield
+        except Exception as error:
+            self._failed(who, what, error)
 
     def flush(self) -> None:
-        """Wait until all that was queued is written, then report what failed.
+        """Wait until all that was queued is written, deliver the scalars and report what failed.
 
-        A KeyboardInterrupt ends the waiting and nothing else: the queue stays, the worker goes on, and another `flush`,
-        `close` or the end of the interpreter waits for the rest.
+        A KeyboardInterrupt ends the waiting and nothing else: the queue stays and the worker goes on.
         """
-        if self._last is not None:
-            self._last.result()  # first come first served by one thread: the last one done, all are done
-        self._report()
+        self._jobs.join()
+        self.deliver()
 
     def close(self) -> None:
-        """Flush, close the writers and end the thread. Closing twice does no more, publishing again starts anew."""
-        pool = self._pool
-        if pool is None:
-            return self._report()
-        if self._last is not None:
-            self._last.result()
-        pool.shutdown()
-        self._pool = self._last = None
-        for writer in self.writers:
-            try:
-                writer.close()
-            except Exception as error:
-                self._failed(type(writer).__name__, "could not be closed", error)
-        self._report()
+        """Flush, close the writers and end the thread. Closing twice does no more, publishing again starts anew.
 
-    def _work(self, render: Render, step: int) -> None:
-        try:
-            scalars: dict[str, float] = {}
-            media: dict[str, Entry] = {}
+        A KeyboardInterrupt is taken at its word: what is still queued is dropped, with a warning that says how much,
+        and the thread ends with the write under way, for which nobody waits.
+        """
+        thread, self._thread = self._thread, None
+        if thread is not None:
             try:
-                for key, value in render().items():
-                    if isinstance(value, float | int | np.number):
-                        scalars[key] = float(value)
-                    else:
-                        media[key] = value
-            except Exception as error:
-                return self._failed("render", f"failed for step {step}", error)
-            if scalars:
-                with self._lock:
-                    self._scalars.append((scalars, step))
-            for writer in self.writers if media else ():
-                try:
-                    writer.write(media, step)
-                except Exception as error:
-                    self._failed(type(writer).__name__, f"could not write {', '.join(media)} of step {step}", error)
+                # Not by joining the thread: Python 3.11 takes it for ended when that is interrupted.
+                self._jobs.join()
+            except KeyboardInterrupt:
+                self._drop()
+                raise
+            finally:
+                self._jobs.put(None)
+                atexit.unregister(self.close)
+            thread.join()
+            for writer in self.writers:
+                with self.attempt(type(writer).__name__, "could not be closed"):
+                    writer.close()
+        self.deliver()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            # A daemon, so that a write that never returns cannot keep the interpreter; else it waits in `close`.
+            self._thread = threading.Thread(target=self._run, name="lwcallbacks", daemon=True)
+            try:
+                self._thread.start()
+            except BaseException:
+                self._thread = None
+                raise
+            atexit.register(self.close)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            self._work(*job)
+            self._jobs.task_done()
+        self._jobs.task_done()
+
+    def _work(self, render: Render, step: int, after: After | None) -> None:
+        try:
+            self._write(render(), step)
+        except BaseException as error:  # a SystemExit, too: the thread is needed for what comes next
+            self._failed("render", f"failed for step {step}", error)
         finally:
+            self._finish(after, step)
             self._slots.release()
 
-    def _failed(self, who: str, what: str, error: Exception) -> None:
+    def _write(self, entries: Mapping[str, Entry | float], step: int) -> None:
+        scalars: dict[str, float] = {}
+        media: dict[str, Entry] = {}
+        for key, value in entries.items():
+            if isinstance(value, float | int | np.number):
+                scalars[key] = float(value)
+            else:
+                media[key] = value
+        for writer in self.writers:
+            with self.attempt(type(writer).__name__, f"could not write {_names(entries)} of step {step}"):
+                if scalars:
+                    writer.write_scalars(scalars, step)
+                if media:
+                    writer.write(media, step)
+        if scalars:
+            with self._lock:
+                self._scalars.append((scalars, step))
+
+    def _finish(self, after: After | None, step: int) -> None:
+        with self.attempt("render", f"could not clean up after step {step}"):
+            if after is not None:
+                after()
+
+    def _drop(self) -> None:
+        dropped = 0
+        with contextlib.suppress(queue.Empty):
+            while job := self._jobs.get_nowait():
+                self._finish(job[2], job[1])
+                self._slots.release()
+                self._jobs.task_done()
+                dropped += 1
+        self.failures += dropped
+        warnings.warn(f"Interrupted: {dropped} queued calls were not written.", stacklevel=3)
+
+    def _failed(self, who: str, what: str, error: BaseException) -> None:
         with self._lock:
             self.failures += 1
-            if self.on_error == "raise":
-                error.add_note(f"lwcallbacks: {who} {what}")
-                if not self._errors:
-                    self._errors.append((who, error))
-            elif (who, type(error)) not in self._warned:
-                self._warned.add((who, type(error)))
-                self._errors.append((f"{who} {what}: {type(error).__name__}: {error}", error))
+            if self.on_error == "raise" or (who, type(error)) not in self._seen:
+                self._seen.add((who, type(error)))
+                self._errors.append((f"{who} {what}", error))
 
     def _report(self) -> None:
         with self._lock:
             errors, self._errors = self._errors, []
         for message, error in errors:
             if self.on_error == "raise":
+                error.add_note(f"lwcallbacks: {message}")
                 raise error
-            warnings.warn(f"{message}. Training goes on; further failures of this kind are only counted.", stacklevel=3)
+            told = f"{message}: {type(error).__name__}: {error}"
+            warnings.warn(f"{told}. Training goes on; further failures of this kind are only counted.", stacklevel=3)
+
+
+def _names(keys: Mapping[str, Any], most: int = 3) -> str:
+    """The first keys, and how many more there are: a model has hundreds of parameters."""
+    first = ", ".join(list(keys)[:most])
+    return f"{first} and {len(keys) - most} more" if len(keys) > most else first

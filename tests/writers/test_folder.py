@@ -107,6 +107,23 @@ def test_a_folder_is_continued_and_a_torn_line_is_dropped(tmp_path: Path) -> Non
     assert [step for _, step, _ in calls(tmp_path / "a/data.js", "data")] == [1, 2]
 
 
+def test_a_file_that_may_not_grow_keeps_whole_lines(tmp_path: Path) -> None:
+    """At a quota a write ends in the middle of a line: an error, no half line, and later lines are written again."""
+    resource = pytest.importorskip("resource")
+    writer, file = FolderWriter(tmp_path), tmp_path / "scalars.jsonl"
+    writer.write_scalars({"a": 0.5}, 1)
+    before, limits = file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 5, limits[1]))
+    try:
+        with pytest.raises(OSError, match="only 5 of 22 bytes could be written"):
+            writer.write_scalars({"a": 0.5}, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_bytes() == before
+    writer.write_scalars({"a": 0.5}, 3)
+    assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 3]
+
+
 @pytest.mark.parametrize(
     "key",
     ["..", "../../x", "/etc/x", "a/../../x", "\\\\host\\x", "C:\\x", "", ".", "a//b", "a\0b", "x" * 300, "ä/日本 1.w"],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import signal
 import subprocess
 import sys
 import threading
@@ -59,17 +61,68 @@ def test_rendering_and_writing_happen_in_order_on_one_other_thread() -> None:
     assert rendered == writer.threads != {threading.get_ident()}
 
 
-def test_floats_go_to_the_mailbox_and_not_to_the_writers() -> None:
-    """A scalar is taken once, with its step; numbers of numpy count as floats."""
-    writer = Recorder()
-    publisher = Publisher([writer])
+class Numbers:
+    """A logger that remembers what it was given, and on which thread; or one that never manages."""
+
+    def __init__(self, broken: bool = False) -> None:
+        self.seen: list[tuple[dict[str, float], int]] = []
+        self.threads: set[int] = set()
+        self.broken = broken
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        if self.broken:
+            raise ConnectionError("no server")
+        self.threads.add(threading.get_ident())
+        self.seen.append((metrics, step))
+
+
+def test_floats_go_to_the_loggers_on_the_main_thread_and_to_the_folder(tmp_path: Path) -> None:
+    """A scalar is delivered once, with its step; numbers of numpy count as floats; media writers get none."""
+    writer, logger = Recorder(), Numbers()
+    publisher = Publisher([writer, FolderWriter(tmp_path)], [logger])
     publisher.publish(lambda: {"accuracy": np.float32(0.5), "n": 3, "image": IMAGE}, 1)  # type: ignore[dict-item]
-    publisher.publish(lambda: {"accuracy": 0.25}, 2)
+    publisher.publish(lambda: {"accuracy": float("nan")}, 2)
     publisher.flush()
-    assert publisher.take_scalars() == [({"accuracy": 0.5, "n": 3.0}, 1), ({"accuracy": 0.25}, 2)]
-    assert publisher.take_scalars() == []
-    assert writer.seen == [(["image"], 1)]
     publisher.close()
+    [first, (second, step)] = logger.seen
+    assert first == ({"accuracy": 0.5, "n": 3.0}, 1)
+    assert np.isnan(second["accuracy"])
+    assert step == 2
+    assert logger.threads == {threading.get_ident()}
+    assert writer.seen == [(["image"], 1)]
+    lines = (tmp_path / "scalars.jsonl").read_text().splitlines()
+    assert list(map(json.loads, lines)) == [{"step": 1, "accuracy": 0.5, "n": 3.0}, {"step": 2, "accuracy": "nan"}]
+
+
+def test_a_logger_that_raises_warns_once_and_the_others_get_the_numbers(tmp_path: Path) -> None:
+    """Every failure is counted, and the folder has all numbers."""
+    good = Numbers()
+    publisher = Publisher([FolderWriter(tmp_path)], [Numbers(broken=True), good])
+
+    def three() -> None:
+        for step in (3, 4, 5):
+            publisher.publish(lambda: {"a": 0.5, "b": 1.0, "c": 2.0, "d": 3.0}, step)
+        publisher.close()
+
+    message = "Numbers could not log a, b, c and 1 more of step 3: ConnectionError: no server"
+    with pytest.warns(UserWarning, match=message) as caught:
+        three()
+    assert len(caught) == 1
+    assert publisher.failures == 3
+    assert [step for _, step in good.seen] == [3, 4, 5]
+    assert len((tmp_path / "scalars.jsonl").read_text().splitlines()) == 3
+
+
+def test_what_is_attempted_on_the_main_thread_is_counted_and_reported_later() -> None:
+    """As in the background: an Exception stops nothing, a KeyboardInterrupt is passed on."""
+    publisher = Publisher()
+    with publisher.attempt("MyCallback", "could not look"):
+        raise OSError("gone")
+    with pytest.warns(UserWarning, match="MyCallback could not look: OSError: gone"):
+        publisher.deliver()
+    with pytest.raises(KeyboardInterrupt), publisher.attempt("MyCallback", "could not look"):
+        raise KeyboardInterrupt
+    assert publisher.failures == 1
 
 
 def test_a_failing_writer_warns_once_and_the_others_get_their_part() -> None:
@@ -149,8 +202,34 @@ def test_publish_waits_while_too_much_is_pending() -> None:
     publisher.close()
 
 
-def test_an_interrupted_flush_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a KeyboardInterrupt while waiting, the queue is written all the same."""
+def test_a_writer_that_hangs_costs_pictures_and_not_the_training() -> None:
+    """With no place in the queue for as long as `patience`, a step is skipped and counted; later ones are written."""
+    writer, gate, cleaned = Recorder(), threading.Event(), []
+    publisher = Publisher([writer], max_pending=1, patience=0.05)
+
+    def wait() -> dict[str, Entry | float]:
+        gate.wait()
+        return {"image": IMAGE}
+
+    for step in (0, 1):
+        publisher.publish(wait, step, lambda step=step: cleaned.append(step))  # type: ignore[misc]
+    with pytest.warns(UserWarning, match=r"The queue skipped step 1: TimeoutError: nothing was written for 0.05 s"):
+        publisher.publish(wait, 2)
+    gate.set()
+    publisher.flush()
+    publisher.publish(wait, 3)
+    publisher.close()
+    assert [step for _, step in writer.seen] == [0, 3]
+    assert sorted(cleaned) == [0, 1], "what was held for a step is released, written or not"
+    assert publisher.failures == 2
+
+
+def interrupt_soon() -> None:
+    threading.Timer(0.2, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)).start()  # type: ignore[arg-type]
+
+
+def test_an_interrupted_flush_loses_nothing() -> None:
+    """Ctrl-C while waiting in mid-run: the queue is written all the same."""
     writer, gate = Recorder(), threading.Event()
     publisher = Publisher([writer])
 
@@ -160,17 +239,72 @@ def test_an_interrupted_flush_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
     for step in range(3):
         publisher.publish(wait, step)
-    last = publisher._last
-    assert last is not None
-    with monkeypatch.context() as patch:
-        patch.setattr(type(last), "result", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
-        for wait_for_all in (publisher.flush, publisher.close):
-            with pytest.raises(KeyboardInterrupt):
-                wait_for_all()
+    interrupt_soon()
+    with pytest.raises(KeyboardInterrupt):
+        publisher.flush()
     gate.set()
     publisher.close()
     assert [step for _, step in writer.seen] == [0, 1, 2]
     assert writer.closed == 1
+
+
+def test_an_interrupted_close_drops_the_queue_and_says_how_much() -> None:
+    """The write under way is finished by itself, what is behind it is not begun, and everything is released."""
+    writer, begun, gate, cleaned = Recorder(), threading.Event(), threading.Event(), []
+    publisher = Publisher([writer])
+
+    def wait() -> dict[str, Entry | float]:
+        begun.set()
+        gate.wait()
+        return {"image": IMAGE}
+
+    for step in range(3):
+        publisher.publish(wait, step, lambda step=step: cleaned.append(step))  # type: ignore[misc]
+    begun.wait()
+    [thread] = [thread for thread in threading.enumerate() if thread.name == "lwcallbacks"]
+    interrupt_soon()
+    with pytest.warns(UserWarning, match="2 queued calls were not written"), pytest.raises(KeyboardInterrupt):
+        publisher.close()
+    gate.set()
+    thread.join(10)
+    publisher.close()
+    assert [step for _, step in writer.seen] == [0]
+    assert cleaned == [1, 2, 0]
+    assert publisher.failures == 2
+
+
+def test_a_writer_that_never_returns_does_not_keep_the_interpreter() -> None:
+    """After an interrupted close the program ends, though the thread still hangs."""
+    script = """
+import os, signal, threading, time
+from lwcallbacks.writers import Publisher
+publisher = Publisher()
+begun = threading.Event()
+publisher.publish(lambda: (begun.set(), time.sleep(1000)), 1)
+begun.wait()
+try:
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    publisher.close()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout == "interrupted\n"
+
+
+def test_a_render_that_asks_to_exit_does_not_end_the_thread() -> None:
+    """A SystemExit on the worker is a failure as any other: what comes after it is written."""
+    writer = Recorder()
+    publisher = Publisher([writer])
+
+    def both() -> None:
+        publisher.publish(lambda: sys.exit(3), 1)
+        publisher.publish(lambda: {"image": IMAGE}, 2)
+        publisher.close()
+
+    with pytest.warns(UserWarning, match="render failed for step 1: SystemExit"):
+        both()
+    assert writer.seen == [(["image"], 2)]
 
 
 def test_close_is_idempotent_and_publishing_again_starts_anew() -> None:
@@ -225,6 +359,5 @@ def test_a_logger_is_known_by_the_name_of_a_base_and_others_get_no_writer(tmp_pa
     CSVLogger = type("CSVLogger", (), {})
     mine = type("Mine", (WandbLogger,), {})
     writers = writers_for([CSVLogger(), mine(), TensorBoardLogger()], tmp_path)
-    assert [type(writer).__name__ for writer in writers] == ["WandbWriter", "TensorBoardWriter", "FolderWriter"]
+    assert [type(writer).__name__ for writer in writers] == ["FolderWriter", "WandbWriter", "TensorBoardWriter"]
     assert writers_for([CSVLogger()]) == []
-    assert isinstance(writers[-1], FolderWriter)
