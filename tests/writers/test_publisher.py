@@ -339,7 +339,7 @@ def render():
     return {{"x": Image(np.zeros((2, 2), np.uint8))}}
 for step in range(4):
     publisher.publish(render, step)
-atexit.register(lambda: (publisher.publish(render, 4), publisher.close()))
+atexit.register(lambda: publisher.publish(render, 4))
 """
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, timeout=60)
     assert sorted(path.name for path in tmp_path.glob("x/*.png")) == [f"{step:08d}.png" for step in range(5)]
