@@ -14,6 +14,7 @@ Adds a line per entry to `media.csv`, beside the logger's `metrics.csv`, with wh
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any
 
 from lwcallbacks.media import Entry, File
 from lwcallbacks.writers.base import Writer, prefixed
-from lwcallbacks.writers.folder import FolderWriter
+from lwcallbacks.writers.folder import FolderWriter, append_lines
 
 COLUMNS = ("step", "key", "kind", "file")
 
@@ -45,8 +46,10 @@ class CSVWriter(Writer):
         if not rows:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a", newline="", encoding="utf-8") as file_:
-            csv.writer(file_).writerows(rows if file_.tell() else [COLUMNS, *rows])
+        started = self.path.exists() and self.path.stat().st_size
+        lines = io.StringIO()
+        csv.writer(lines, lineterminator="\n").writerows(rows if started else [COLUMNS, *rows])
+        append_lines(self.path, lines.getvalue().removesuffix("\n"))
 
     def close(self) -> None:
         pass  # every write is complete when it returns

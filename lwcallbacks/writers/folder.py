@@ -81,7 +81,7 @@ class FolderWriter(Writer):
 
     def write_scalars(self, scalars: Mapping[str, float], step: int) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        _append_line(self.directory / "scalars.jsonl", json.dumps(plain({"step": step, **scalars})))
+        append_lines(self.directory / "scalars.jsonl", json.dumps(plain({"step": step, **scalars})))
 
     def close(self) -> None:
         pass  # every write is complete when it returns
@@ -93,7 +93,7 @@ class FolderWriter(Writer):
     def _write_data(self, key: str, step: int, kind: str, path: Path, value: Any) -> None:
         text = json.dumps(plain(value), separators=(",", ":"))
         _replace(path, text.encode())
-        _append_line(path.with_name("data.js"), f"LW.data({json.dumps(key)}, {step}, {text});")
+        append_lines(path.with_name("data.js"), f"LW.data({json.dumps(key)}, {step}, {text});")
         self._list(key, step, kind, path)
 
     def _table(self, path: Path, table: Table) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class FolderWriter(Writer):
 
     def _list(self, key: str, step: int, kind: str, path: Path, **more: Any) -> None:
         line = {"key": key, "step": step, "kind": kind, "file": path.relative_to(self.directory).as_posix(), **more}
-        _append_line(self.directory / "manifest.js", f"LW.add({json.dumps(line)});")
+        append_lines(self.directory / "manifest.js", f"LW.add({json.dumps(line)});")
         page = files(__package__).joinpath("index.html").read_bytes()
         target = self.directory / "index.html"
         if not target.exists() or target.read_bytes() != page:
@@ -164,9 +164,9 @@ def _replace(path: Path, content: bytes) -> None:
         raise
 
 
-def _append_line(path: Path, line: str) -> None:
-    """Append a whole line or nothing: half a line, a crash's or a full disk's, would break the script for the page."""
-    data = line.encode() + b"\n"
+def append_lines(path: Path, lines: str) -> None:
+    """Append whole lines or nothing: half a line, a crash's or a full disk's, would break the script for the page."""
+    data = lines.encode() + b"\n"
     with open(path, "a+b", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
         if end:
