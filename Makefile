@@ -1,6 +1,6 @@
 # Every target sets itself up: `make demo` and `make test` work in a fresh clone with Python 3.11+, git and make.
 #
-#   make demo               train on 5,000 digits with all six callbacks, then show where to look
+#   make demo               train on 5,000 digits with six callbacks, then show where to look
 #   make demo DEVICES=2     the same with two processes
 #   make test               lint, types, documentation and tests, the tests against the built wheel
 #   make test PYTEST_ARGS="-k mosaic -x"
@@ -44,7 +44,7 @@ RUN_TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest
 test: lint docs
 	$(RUN_TESTS) -m "not long" $(PYTEST_ARGS)
 
-# So many examples for each law and each of the 33 reductions and variants: more than 10,000 a law.
+# So many examples for each law and each of the 34 reductions and variants: more than 10,000 a law.
 LONG_EXAMPLES ?= 400
 
 test-long: lint docs

@@ -14,7 +14,7 @@ import re
 import signal
 import threading
 import warnings
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,9 +52,11 @@ class Need:
 
     Args:
         entry: a reduction, or an ordinary metric.
-        names: out of "inputs", "preds", "targets", "loss" and "ids", in the order in which `entry` takes them.
+        names: out of "inputs", "preds", "targets", "loss", "ids" and "position", in the order in which `entry` takes
+            them. "position" is the place in the data set, and an error where only the sampler knows it.
         optional: those of them that may be missing.
         source: where to find the fields.
+        prepare: made of the fields before `entry` takes them, a function with a tuple as result.
         owner: what keeps this need apart from others; None lets equal needs share one state.
     """
 
@@ -62,12 +64,13 @@ class Need:
     names: tuple[str, ...]
     source: Source = field(default_factory=Source)
     optional: frozenset[str] = frozenset()
+    prepare: Callable[..., tuple[Tensor, ...]] | None = None
     owner: Hashable = None
 
     @property
     def key(self) -> Hashable:
         # The hash of a torchmetrics.Metric changes with its state, so an owned need goes by its owner alone.
-        return (self.entry, self.names, self.source) if self.owner is None else self.owner
+        return (self.entry, self.names, self.source, self.prepare) if self.owner is None else self.owner
 
 
 class Hub:
@@ -309,7 +312,7 @@ class Hub:
         if len(sizes) > 1:
             told = " but ".join(f"{size} samples in {name}" for size, name in sizes.items())
             raise CaptureError(f"found {told}, expected one number of samples in a batch")
-        size = next(iter(sizes), 0)
+        size = next(iter(sizes)) if sizes else _batch_size(step, found)
         start, layout = self._positions[stage, loader], self._layouts[stage, loader]
         self._positions[stage, loader] += size
         counted = layout.num_counted(start, size) if layout else size
@@ -317,17 +320,29 @@ class Hub:
             return {}
 
         def argument(name: str, need: Need, fields: dict[str, Tensor]) -> Tensor:
-            if name != "ids":
-                return fields[name][:counted] if fields[name].ndim else fields[name]
+            if name in fields:
+                # One number for the whole batch, such as the loss, counts once for each of its samples.
+                return fields[name][:counted] if fields[name].ndim else fields[name].expand(counted)
             content = step.find("inputs", need.source)
             content = next(iter(fields.values())) if content is None else content
             ids = layout.ids(start, counted, content.device) if layout else None
+            if ids is None and name == "position":
+                owner = found[need.key][0]
+                raise CaptureError(
+                    f"{owner}: seed=None asks for the first samples of the data set, and the {stage} loader does not"
+                    " tell which they are; give it shuffle=False and a data set with a length, or pass seed=0"
+                )
             return content_ids(content[:counted]) if ids is None else ids
 
-        return {
-            key: tuple(argument(name, need, fields) for name in need.names if name in fields or name == "ids")
-            for key, (_, need, fields) in found.items()
-        }
+        def arguments(need: Need, fields: dict[str, Tensor]) -> tuple[Tensor, ...]:
+            names = (name for name in need.names if name in fields or name in _MADE)
+            made = tuple(argument(name, need, fields) for name in names)
+            return need.prepare(*made) if need.prepare else made
+
+        return {key: arguments(need, fields) for key, (_, need, fields) in found.items()}
+
+
+_MADE = ("ids", "position")
 
 
 def _refuse_same_keys(callback: LoggingCallback, others: list[LoggingCallback]) -> None:
@@ -342,7 +357,7 @@ def _refuse_same_keys(callback: LoggingCallback, others: list[LoggingCallback]) 
 def _find(owner: str, need: Need, step: Step) -> dict[str, Tensor]:
     fields = {}
     for name in need.names:
-        if name == "ids":
+        if name in _MADE:
             continue
         tensor = step.find(name, need.source)
         if tensor is not None:
@@ -350,6 +365,17 @@ def _find(owner: str, need: Need, step: Step) -> dict[str, Tensor]:
         elif name not in need.optional:
             raise CaptureError(f"{owner}: {step.missing(name, need.source)}")
     return fields
+
+
+def _batch_size(step: Step, found: Mapping[Hashable, tuple[str, Need, dict[str, Tensor]]]) -> int:
+    """The number of samples where no callback needs more than one number of the batch."""
+    for owner, need, _ in found.values():
+        for name in ("inputs", "targets", "preds"):
+            tensor = step.find(name, need.source)
+            if tensor is not None and tensor.ndim:
+                return len(tensor)
+        raise CaptureError(f"{owner}: how many samples does a batch hold? {step.missing('inputs', need.source)}")
+    return 0
 
 
 @contextmanager

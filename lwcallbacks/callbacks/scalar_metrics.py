@@ -1,4 +1,4 @@
-"""ScalarMetrics: any torchmetrics metric, at step end and over all samples at epoch end."""
+"""ScalarMetrics: any torchmetrics metric or reduction, at step end and over all samples at epoch end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from torchmetrics import Metric, MetricCollection
 
 from lwcallbacks.callbacks.base import Entries, StateCallback, plain
 from lwcallbacks.callbacks.hub import Hub, Need
-from lwcallbacks.capture import Extract
+from lwcallbacks.capture import KEYS, Extract
+from lwcallbacks.reductions import Derived, Reduction
 
 
 class ScalarMetrics(StateCallback):
@@ -25,14 +26,21 @@ class ScalarMetrics(StateCallback):
     all at an epoch's end. A metric that checks its arguments waits for the device in every update:
     ``validate_args=False`` spares that.
 
+    A reduction is as good as a metric, and ``Derived(ConfusionCounts(10), macro_f1)`` is a number worked out from one.
+    Neither waits but for the steps that are logged, and equal reductions share one state, also with a
+    ``ConfusionMatrix``.
+
     The epoch's values can be monitored by ``ModelCheckpoint(monitor="val/acc")`` and ``EarlyStopping``.
     ``results["val"]`` is a dict of CPU tensors by name.
 
     Args:
-        metrics: metrics by name, a ``MetricCollection``, or both nested. Each is called as
-            ``metric(preds, targets)``. They are copied: one copy per stage and loader, none on your module.
+        metrics: metrics by name, a ``MetricCollection``, or both nested; also a reduction or a ``Derived``. They are
+            copied: one copy per stage and loader, none on your module.
+        fields: what each is called with, out of "inputs", "preds", "targets" and "loss": as ``metric(preds, targets)``
+            if left out. A loss that is one number for the batch counts once for each of its samples.
         prog_bar: show the epoch's values, and the training steps', in the progress bar.
-        preds: where to find the predictions, if not in the usual places.
+        inputs: where to find the inputs, if not in the usual places.
+        preds: where to find the predictions.
         targets: where to find the targets.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
@@ -41,7 +49,7 @@ class ScalarMetrics(StateCallback):
 
     Raises:
         TypeError: something in ``metrics`` is no metric.
-        ValueError: an argument is not as said here; or, at the first batch, preds or targets were not found.
+        ValueError: an argument is not as said here; or, at the first batch, a field was not found.
 
     ================================ =======================================================
     Key                              Logged data
@@ -57,9 +65,11 @@ class ScalarMetrics(StateCallback):
 
     def __init__(
         self,
-        metrics: Mapping[str, Metric | MetricCollection] | MetricCollection,
+        metrics: Mapping[str, Metric | MetricCollection | Reduction | Derived] | MetricCollection,
         *,
+        fields: Sequence[str] = ("preds", "targets"),
         prog_bar: bool = False,
+        inputs: Extract | None = None,
         preds: Extract | None = None,
         targets: Extract | None = None,
         forward: str | None = None,
@@ -76,19 +86,31 @@ class ScalarMetrics(StateCallback):
         self._metrics = dict(_flatten(metrics))
         if not self._metrics:
             raise ValueError('ScalarMetrics: metrics is empty, expected metrics by name, as in {"acc": Accuracy(...)}')
+        if isinstance(fields, str) or not fields or set(fields) - KEYS.keys():
+            expected = f"expected some of {tuple(KEYS)}, as in ('preds', 'targets')"
+            raise ValueError(f"ScalarMetrics: fields={fields!r}, {expected}")
+        self.fields = tuple(fields)
         self.prog_bar = prog_bar
+        self.inputs = inputs
         self.preds = preds
         self.targets = targets
         self.forward = forward
 
     def remembered(self, stage: str) -> Mapping[str, Need]:
-        return {
-            name: Need(metric, ("preds", "targets"), self.source, owner=(id(self), name))
-            for name, metric in self._metrics.items()
-        }
+        return {name: self._need(name, metric) for name, metric in self._metrics.items()}
+
+    def _need(self, name: str, metric: Metric | Reduction | Derived) -> Need:
+        entry = metric.entry if isinstance(metric, Derived) else metric
+        # Equal reductions are the same; of metrics that cannot be known.
+        owner = None if isinstance(entry, Reduction) else (id(self), name)
+        return Need(entry, self.fields, self.source, owner=owner)
 
     def result(self, values: Mapping[str, Any]) -> dict[str, Tensor]:
-        return {key: scalar.cpu() for name, value in values.items() for key, scalar in _scalars(name, value)}
+        return {key: scalar.cpu() for name, value in values.items() for key, scalar in self._scalars(name, value)}
+
+    def _scalars(self, name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+        metric = self._metrics[name]
+        return _scalars(name, metric.of(value) if isinstance(metric, Derived) else value)
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         return {}
@@ -121,7 +143,7 @@ class ScalarMetrics(StateCallback):
         step_values = Hub.of(trainer).step_values
         for name, need in self.needs("train").items():
             if need.key in step_values:
-                for key, value in _scalars(name, step_values[need.key]):
+                for key, value in self._scalars(name, step_values[need.key]):
                     self._log(pl_module, f"train/{key}_step", value, on_step=True)
 
     def _log(self, pl_module: LightningModule, key: str, value: Tensor, *, on_step: bool) -> None:
@@ -137,12 +159,13 @@ class ScalarMetrics(StateCallback):
         )
 
 
-def _flatten(metrics: Any, prefix: str = "") -> Iterator[tuple[str, Metric]]:
+def _flatten(metrics: Any, prefix: str = "") -> Iterator[tuple[str, Metric | Reduction | Derived]]:
     if not isinstance(metrics, (Mapping, MetricCollection)):
         found = f"{prefix.rstrip('_') or 'metrics'} is a {type(metrics).__name__}"
         raise TypeError(f'ScalarMetrics: {found}, expected a Metric by name, as in {{"acc": MulticlassAccuracy(10)}}')
     for name, metric in metrics.items():
-        if isinstance(metric, Metric) and not isinstance(metric, MetricCollection):
+        entry = metric.entry if isinstance(metric, Derived) else metric
+        if isinstance(entry, (Metric, Reduction)) and not isinstance(entry, MetricCollection):
             yield prefix + name, metric
         else:
             yield from _flatten(metric, f"{prefix}{name}_")

@@ -7,6 +7,8 @@
     fixed = RandomSample(32, seed=0)
     fixed.value(fixed.lift(ids, images)).payload[0]  # the same 32 samples, however they were split
 
+    First(32)                                        # those of the smallest ids
+
 A choice is a set with a bound: of equal keys the smaller id wins, and an id counts once.
 """
 
@@ -193,6 +195,25 @@ class RandomSample(Choice):
         return index[torch.where(index < 0, NO_ID, ids[index]).argsort(stable=True)]
 
 
-def _expect_k(choice: TopK | RandomSample) -> None:
+@dataclass(frozen=True)
+class First(Choice):
+    """The k samples of the smallest ids: with positions in the data set as ids, its first k samples.
+
+    `lift(ids, *payload)`: int64 [N], tensors [N, ...]. `value`: `Chosen` without scores, in order of id.
+    """
+
+    k: int
+
+    def __post_init__(self) -> None:
+        _expect_k(self)
+
+    def split(self, *fields: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+        ids, *payload = fields
+        ids = ids.to(torch.int64)
+        # The smaller the id, the larger its complement; that of the largest id of all would mean "no key".
+        return (~ids).clamp(min=NO_KEY + 1), ids, payload
+
+
+def _expect_k(choice: TopK | RandomSample | First) -> None:
     found = f"k={choice.k!r}"
     expect(isinstance(choice.k, int) and choice.k >= 1, choice, found, "an int of at least 1")

@@ -38,7 +38,7 @@ def test_resuming_on_any_number_of_processes(
     """Matrix, accuracy, a metric that keeps lists, the choice of samples and their pixels: equal to the bit."""
     results = run_processes(world_size, scenarios.train, N, str(tmp_path), str(stopped))
     for there in results:
-        for name in ("matrix", "acc", "auroc", "ids"):
+        for name in ("matrix", "acc", "auroc", "f1", "ids"):
             assert torch.equal(there[name], uninterrupted[name]), name
     assert torch.equal(results[0]["pixels"], uninterrupted["pixels"])
 

@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
-from support.modules import CLASSES, Classifier, loader, trainer
-from torchmetrics import Metric, MetricCollection
+from support.modules import CLASSES, Autoencoder, Classifier, images, loader, trainer
+from torch import nn
+from torch.utils.data import DataLoader, DistributedSampler
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
+from torchmetrics.regression import MeanSquaredError
 
 import lwcallbacks as lw
+from lwcallbacks.reductions import ConfusionCounts, Derived, ExactMean, accuracy, macro_f1
 
 
 def micro() -> Metric:
@@ -103,3 +107,111 @@ def test_what_is_no_metric_is_refused(wrong: Any) -> None:
     """Before training, with an example of what to write."""
     with pytest.raises((TypeError, ValueError), match=r'expected (a Metric|metrics) by name, as in \{"acc"'):
         lw.ScalarMetrics(wrong)
+
+
+class TestFields:
+    def test_a_metric_of_outputs_and_inputs(self) -> None:
+        """The squared error of a reconstruction, over all pixels of batches of 9 and 4."""
+        module = Autoencoder()
+        metrics = lw.ScalarMetrics({"mse": MeanSquaredError()}, fields=("preds", "inputs"))
+        [logged] = trainer(callbacks=[metrics]).validate(module, loader(40, 9), verbose=False)
+        x = images(40).tensors[0]
+        with torch.no_grad():
+            expected = float(((module(x) - x).double() ** 2).mean())
+        assert logged["val/mse"] == pytest.approx(expected, rel=1e-5)
+
+    @pytest.mark.parametrize("mean", [MeanMetric(), ExactMean()], ids=["a metric", "a reduction"])
+    def test_a_loss_weighs_what_its_batch_holds(self, mean: Any) -> None:
+        """Batches of 32 and 8: the mean over 40 samples, and no mean of two means."""
+        module = Classifier()
+        metrics = lw.ScalarMetrics({"mean_loss": mean}, fields=("loss",))
+        [logged] = trainer(callbacks=[metrics]).validate(module, loader(40, 32), verbose=False)
+        x, y = images(40).tensors
+        with torch.no_grad():
+            losses = nn.functional.cross_entropy(module(x), y, reduction="none")
+        unweighted = (losses[:32].mean() + losses[32:].mean()) / 2
+        assert logged["val/mean_loss"] == pytest.approx(float(losses.mean()), rel=1e-5)
+        assert logged["val/mean_loss"] != pytest.approx(float(unweighted), rel=1e-5)
+
+    def test_padding_does_not_shift_a_loss(self) -> None:
+        """41 samples on the second of two replicas: 20 of them, and a repeat that weighs nothing."""
+        data = images(41)
+        sampler = DistributedSampler(data, 2, 1, shuffle=False)
+        counted: list[int] = []
+
+        class Counts(MeanMetric):
+            def update(self, value: Any) -> None:  # type: ignore[override]
+                counted.append(len(value))
+                super().update(value)
+
+        metrics = lw.ScalarMetrics({"mean_loss": Counts()}, fields=("loss",))
+        data_loader = DataLoader(data, 8, sampler=sampler)
+        trainer(callbacks=[metrics], use_distributed_sampler=False).validate(Classifier(), data_loader, verbose=False)
+        assert counted == [8, 8, 4]
+
+    def test_a_batch_of_unknown_size_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A loss alone, of a batch that holds no tensor under a usual name."""
+        monkeypatch.setattr(Classifier, "validation_step", lambda self, batch, i: batch["graph"].mean())
+        metrics = lw.ScalarMetrics({"mean_loss": ExactMean()}, fields=("loss",))
+        data = DataLoader([{"graph": torch.ones(3)}] * 4, 2)
+        with pytest.raises(
+            ValueError, match=r"ScalarMetrics\(mean_loss\): how many samples does a batch hold\?.*inputs="
+        ):
+            trainer(callbacks=[metrics]).validate(Classifier(), data, verbose=False)
+        told = lw.ScalarMetrics({"mean_loss": ExactMean()}, fields=("loss",), inputs="graph")
+        [logged] = trainer(callbacks=[told]).validate(Classifier(), data, verbose=False)
+        assert logged["val/mean_loss"] == 1.0
+
+    def test_several_live_side_by_side(self) -> None:
+        """Two of one class in one Trainer, resumed from its checkpoint, too; the same name twice is an error."""
+        both = [
+            lw.ScalarMetrics({"acc": micro()}),
+            lw.ScalarMetrics({"mean_loss": ExactMean()}, fields=("loss",)),
+        ]
+        t = trainer(callbacks=both, max_epochs=1)
+        t.fit(Classifier(), loader(), loader())
+        assert {"val/acc", "val/mean_loss", "train/acc_epoch", "train/mean_loss_epoch"} <= t.callback_metrics.keys()
+        t.save_checkpoint("both.ckpt")
+        trainer(callbacks=both, max_epochs=2).fit(Classifier(), loader(), loader(), ckpt_path="both.ckpt")
+        clash = [*both, lw.ScalarMetrics({"mean_loss": ExactMean(), "other": ExactMean()}, fields=("loss",))]
+        with pytest.raises(ValueError, match="another ScalarMetrics logs 'train/mean_loss'"):
+            trainer(callbacks=clash).fit(Classifier(), loader(), loader())
+
+
+class TestDerived:
+    def test_numbers_of_one_reduction_share_its_state(self) -> None:
+        """Two numbers and a matrix: one need, and what torchmetrics says of the same samples."""
+        counts = ConfusionCounts(CLASSES)
+        metrics = lw.ScalarMetrics({"acc": Derived(counts, accuracy), "f1": Derived(counts, macro_f1)})
+        matrix = lw.ConfusionMatrix(CLASSES)
+        needs = [*metrics.needs("val").values(), *matrix.needs("val").values()]
+        assert len(needs) == 3
+        assert len({need.key for need in needs}) == 1
+        module = Classifier()
+        [logged] = trainer(callbacks=[metrics, matrix]).validate(module, loader(40, 9), verbose=False)
+        x, y = images(40).tensors
+        f1 = MulticlassF1Score(CLASSES, average="macro")(module(x), y)
+        assert logged["val/acc"] == pytest.approx(float(micro()(module(x), y)))
+        assert logged["val/f1"] == pytest.approx(float(f1))
+
+    def test_a_step_has_its_own_value(self) -> None:
+        """What is logged of the last training step is of its 8 samples alone."""
+        metrics = lw.ScalarMetrics({"right": Derived(ConfusionCounts(CLASSES), lambda counts: counts.sum())})
+        t = trainer(callbacks=[metrics], log_every_n_steps=5)
+        t.fit(Classifier(), loader())
+        assert t.callback_metrics["train/right_step"] == 8
+        assert t.callback_metrics["train/right_epoch"] == 40
+
+    def test_of_a_metric(self) -> None:
+        """A number made of what a torchmetrics metric computes, and a dict of such."""
+        halves = Derived(micro(), lambda acc: {"half": acc / 2, "twice": acc * 2})
+        metrics = lw.ScalarMetrics({"acc": micro(), "of_acc": halves})
+        [logged] = trainer(callbacks=[metrics]).validate(Classifier(), loader(), verbose=False)
+        assert logged["val/of_acc_half"] == pytest.approx(logged["val/acc"] / 2)
+        assert logged["val/of_acc_twice"] == pytest.approx(logged["val/acc"] * 2)
+
+    @pytest.mark.parametrize("entry", [MetricCollection([micro()]), "accuracy"], ids=["a collection", "a string"])
+    def test_what_cannot_be_derived_from_is_refused(self, entry: Any) -> None:
+        """Its name is told."""
+        with pytest.raises(TypeError, match="acc is a Derived, expected a Metric by name"):
+            lw.ScalarMetrics({"acc": Derived(entry, float)})

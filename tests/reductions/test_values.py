@@ -16,15 +16,22 @@ from torch import Tensor
 
 from lwcallbacks.reductions import (
     ConfusionCounts,
+    Derived,
     ExactMean,
     ExactSum,
     Extrema,
+    First,
     LogHistogram,
     MinMax,
     PerClass,
     Product,
     RandomSample,
     TopK,
+    accuracy,
+    macro_f1,
+    mean_iou,
+    micro_f1,
+    psnr,
 )
 from lwcallbacks.reductions.floats import from_orderable, orderable, ratio
 from lwcallbacks.reductions.hashing import content_ids, splitmix64
@@ -382,6 +389,17 @@ def test_a_random_sample_is_the_same_however_data_is_split() -> None:
     assert max(often.values()) < 43
 
 
+@many
+@given(tensors(9, torch.int64), st.integers(1, 12))
+def test_the_first_are_those_of_the_smallest_ids(numbers: Tensor, k: int) -> None:
+    """Of any int64, each once, with its payload."""
+    reduction = First(k)
+    found = reduction.value(reduction.lift(numbers, numbers ^ 1))
+    assert found.ids.tolist() == sorted(set(numbers.tolist()))[:k]
+    assert torch.equal(found.payload[0], found.ids ^ 1)
+    assert found.scores is None
+
+
 def test_splitmix_is_that_of_its_authors() -> None:
     """The first numbers of the published generator with seed 1234567."""
     published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
@@ -404,7 +422,7 @@ def test_content_tells_samples_apart(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("k", [0, -1, 2.0])
 def test_k_is_at_least_one(k: object) -> None:
     """The error names k."""
-    for kind in (TopK, RandomSample):
+    for kind in (TopK, RandomSample, First):
         with pytest.raises(ValueError, match=f"k={k!r}, expected an int of at least 1"):
             kind(k)  # type: ignore[arg-type]
 
@@ -593,3 +611,48 @@ def test_unfit_shapes_are_told(lift: object, told: str) -> None:
     """The error names the reduction, what was found and what was expected."""
     with pytest.raises(ValueError, match=told):
         lift()  # type: ignore[operator]
+
+
+def mean_of(parts: list[Fraction]) -> float:
+    return float(sum(parts) / len(parts)) if parts else NAN
+
+
+@many
+@given(tensors((4, 4), torch.int64, min_value=0, max_value=3))
+def test_scores_are_those_of_fractions(counts: Tensor) -> None:
+    """Of classes that were there or predicted; a class of neither has no part in a mean."""
+    cells = counts.tolist()
+    hits = [cells[c][c] for c in range(4)]
+    missed = [sum(cells[c]) - cells[c][c] for c in range(4)]
+    extra = [sum(row[c] for row in cells) - cells[c][c] for c in range(4)]
+    seen = [c for c in range(4) if hits[c] + missed[c] + extra[c]]
+    total = sum(map(sum, cells))
+    right = float(Fraction(sum(hits), total)) if total else NAN
+    f1 = mean_of([Fraction(2 * hits[c], 2 * hits[c] + extra[c] + missed[c]) for c in seen])
+    iou = mean_of([Fraction(hits[c], hits[c] + extra[c] + missed[c]) for c in seen])
+    assert same(accuracy(counts), right)
+    assert same(micro_f1(counts), right)
+    assert macro_f1(counts) == pytest.approx(f1, rel=1e-15, nan_ok=True)
+    assert mean_iou(counts) == pytest.approx(iou, rel=1e-15, nan_ok=True)
+
+
+def test_scores_of_labels() -> None:
+    """By hand: one label with 4 hits, 2 missed and 1 extra of 10; another with 1 hit, 1 extra, 8 left out."""
+    counts = torch.tensor([[[3, 1], [2, 4]], [[8, 1], [0, 1]], [[0, 0], [0, 0]]])
+    assert accuracy(counts) == 16 / 20
+    assert micro_f1(counts) == 10 / 14
+    assert macro_f1(counts) == pytest.approx((8 / 11 + 2 / 3) / 2)
+    assert mean_iou(counts) == pytest.approx((4 / 7 + 1 / 2) / 2)
+
+
+def test_decibels_of_an_error() -> None:
+    """A tenth of the range is 20 dB, a hundredth 40; no error is infinitely many."""
+    assert psnr(torch.tensor([0.01, 1e-4])).tolist() == pytest.approx([20, 40])
+    assert psnr(torch.tensor(0.04), data_range=2.0) == pytest.approx(20)
+    assert psnr(torch.tensor(0.0)) == INF
+
+
+def test_derived_from_equal_reductions_are_equal() -> None:
+    """By reduction and function."""
+    assert Derived(ConfusionCounts(3), accuracy) == Derived(ConfusionCounts(3), accuracy)
+    assert Derived(ConfusionCounts(3), accuracy) != Derived(ConfusionCounts(3), mean_iou)

@@ -53,6 +53,56 @@ class Classifier(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+class Autoencoder(Classifier):
+    """Squeezes an image of any number of channels through 4 numbers; logs its own loss."""
+
+    def __init__(self, channels: int = 1) -> None:
+        super().__init__()
+        size = channels * 64
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(size, 4), nn.Linear(4, size), nn.Sigmoid())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x).reshape(x.shape)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return nn.functional.mse_loss(self(batch[0]), batch[0])
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        loss = nn.functional.mse_loss(self(batch[0]), batch[0])
+        self.log("val_loss", loss)
+        return loss
+
+
+class Segmenter(Classifier):
+    """A class for each pixel, by one convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Identity(), nn.Conv2d(1, CLASSES, 3, padding=1))
+
+
+class Multilabel(Classifier):
+    """Logits for any number of labels."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return nn.functional.binary_cross_entropy_with_logits(self(batch[0]), batch[1].float())
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        return self.training_step(batch, batch_idx)
+
+
+def label_maps(n: int = 40) -> TensorDataset:
+    """The grey images, with a class for each pixel, int64 [8, 8]."""
+    x, _ = images(n).tensors
+    return TensorDataset(x, (x[:, 0] * CLASSES).long())
+
+
+def label_sets(n: int = 40) -> TensorDataset:
+    """The grey images, with a 0 or 1 for each of the labels, int64 [CLASSES]."""
+    x, _ = images(n).tensors
+    return TensorDataset(x, (x[:, 0, 0, :CLASSES] > 0.6).long())
+
+
 def trainer(**kwargs: Any) -> pl.Trainer:
     """A quiet Trainer on the CPU, without logger or checkpoints unless asked for."""
     quiet = {

@@ -10,12 +10,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from torch.utils.data import DataLoader
 from torchmetrics import MaxMetric, MinMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
 import lwcallbacks as lw
+from lwcallbacks.reductions import ConfusionCounts, Derived, macro_f1
 
-from .modules import CLASSES, Classifier, images, loader, trainer
+from .modules import CLASSES, Autoencoder, Classifier, Segmenter, images, label_maps, loader, trainer
 
 
 def validate(n: int, batch_size: int, root: str) -> dict[str, Any]:
@@ -39,6 +41,22 @@ def validate(n: int, batch_size: int, root: str) -> dict[str, Any]:
         "pixels": chosen.payload[0] if chosen.payload else None,
         "grid": grid.results["val"].ids,
     }
+
+
+def validate_preset(name: str, n: int, root: str) -> dict[str, Any]:
+    """Validate fixed weights with a preset over n samples: what is logged, and which samples are shown."""
+    torch.manual_seed(0)
+    module, data, callbacks = {
+        "segmentation": (Segmenter, label_maps, lw.presets.segmentation(CLASSES)),
+        "reconstruction": (Autoencoder, images, lw.presets.reconstruction()),
+    }[name]
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    strategy = "ddp" if world_size > 1 else "auto"
+    t = trainer(callbacks=callbacks, devices=world_size, strategy=strategy, default_root_dir=root)
+    [logged] = t.validate(module(), DataLoader(data(n), 8), verbose=False)
+    chosen = next(c.results["val"] for c in callbacks if isinstance(c, (lw.MaskGrid, lw.ImageMosaic)))
+    logged.pop("val_loss", None)
+    return {"logged": dict(logged), "ids": chosen.ids.tolist()}
 
 
 class Resumable:
@@ -98,7 +116,9 @@ def train(
     torch.manual_seed(0)
     matrix = lw.ConfusionMatrix(CLASSES, stages=("train",))
     mosaic = lw.ImageMosaic(num_samples=4, stages=("train",))
-    metrics = lw.ScalarMetrics({"acc": MulticlassAccuracy(CLASSES, average="micro"), "auroc": MulticlassAUROC(CLASSES)})
+    acc, auroc = MulticlassAccuracy(CLASSES, average="micro"), MulticlassAUROC(CLASSES)
+    # f1 shares the matrix's state, and both save it.
+    metrics = lw.ScalarMetrics({"acc": acc, "auroc": auroc, "f1": Derived(ConfusionCounts(CLASSES), macro_f1)})
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     callbacks = [matrix, mosaic, metrics, *extra]
     if stop_after is not None:
@@ -116,6 +136,7 @@ def train(
         "matrix": matrix.results["train"],
         "acc": metrics.results["train"]["acc"],
         "auroc": metrics.results["train"]["auroc"],
+        "f1": metrics.results["train"]["f1"],
         "ids": chosen.ids,
         "pixels": chosen.payload[0] if chosen.payload else None,
     }

@@ -1,0 +1,33 @@
+"""The few samples that are shown of a stage: drawn at random, or the first of the data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from lwcallbacks.callbacks.hub import Need
+from lwcallbacks.capture import Source
+from lwcallbacks.reductions import First, RandomSample
+
+
+def sample_need(
+    num_samples: int,
+    seed: int | None,
+    fields: tuple[str, ...],
+    source: Source,
+    optional: frozenset[str] = frozenset(),
+    prepare: Callable[..., tuple[Tensor, ...]] | None = None,
+) -> Need:
+    """`fields` of `num_samples` samples: those that `seed` draws, or the first ones for None."""
+    if seed is None:
+        return Need(First(num_samples), ("position", *fields), source, optional, prepare)
+    return Need(RandomSample(num_samples, seed), ("ids", *fields), source, optional, prepare)
+
+
+def check_sample(owner: str, num_samples: object, seed: object) -> None:
+    """Raise ValueError for a number of samples or a seed that is none."""
+    if not isinstance(num_samples, int) or num_samples < 1:
+        raise ValueError(f"{owner}: num_samples={num_samples!r}, expected an int of at least 1")
+    if seed is not None and not isinstance(seed, int):
+        raise ValueError(f"{owner}: seed={seed!r}, expected an int, or None for the first samples of the data set")

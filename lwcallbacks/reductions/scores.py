@@ -1,0 +1,76 @@
+"""Numbers that are worked out from what a reduction or a metric gives.
+
+    counts = ConfusionCounts(10)
+    Derived(counts, accuracy), Derived(counts, macro_f1)      # two numbers, one state
+    accuracy(torch.tensor([[3, 1], [0, 4]]))                  # 0.875
+
+The scores take counts int64 [C, C] with the truth as rows, or [L, 2, 2] for each of L labels; pixels count as samples
+do. A class that was neither there nor predicted has no score, and is left out of a mean. A score of nothing is NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A number made from the value of a state that others may use, too.
+
+    Args:
+        entry: a reduction; several numbers of equal reductions share one state. Or a torchmetrics metric.
+        of: from the value of `entry` to the number, to a vector, or to a dict of such by name.
+    """
+
+    entry: Any
+    of: Callable[[Any], Any]
+
+
+def accuracy(counts: Tensor) -> float:
+    """The share of samples that were predicted right; of all labels of all samples for counts [L, 2, 2]."""
+    return _ratio(counts.diagonal(dim1=-2, dim2=-1).sum(), counts.sum())
+
+
+def micro_f1(counts: Tensor) -> float:
+    """F1 of the hits, false positives and false negatives of all classes together; for counts [C, C] the accuracy."""
+    hits, extra, missed = (n.sum() for n in _against_the_rest(counts))
+    return _ratio(2 * hits, 2 * hits + extra + missed)
+
+
+def macro_f1(counts: Tensor) -> float:
+    """The mean of the classes' F1, in segmentation also called Dice: 2 hits / (2 hits + extra + missed)."""
+    hits, extra, missed = _against_the_rest(counts)
+    return _mean(2 * hits, 2 * hits + extra + missed)
+
+
+def mean_iou(counts: Tensor) -> float:
+    """The mean of the classes' intersection over union: hits / (hits + extra + missed)."""
+    hits, extra, missed = _against_the_rest(counts)
+    return _mean(hits, hits + extra + missed)
+
+
+def psnr(mse: Tensor, data_range: float = 1.0) -> Tensor:
+    """The peak signal-to-noise ratio in decibels of a mean squared error; infinite without an error."""
+    return 10 * torch.log10(data_range**2 / mse)
+
+
+def _against_the_rest(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Hits, false positives and false negatives of each class, int64 [C]."""
+    if counts.ndim == 3:
+        return counts[:, 1, 1], counts[:, 0, 1], counts[:, 1, 0]
+    hits = counts.diagonal()
+    return hits, counts.sum(dim=0) - hits, counts.sum(dim=1) - hits
+
+
+def _mean(above: Tensor, below: Tensor) -> float:
+    there = below > 0
+    return float((above[there].double() / below[there]).mean())
+
+
+def _ratio(above: Tensor, below: Tensor) -> float:
+    return float(above.double() / below)
