@@ -17,6 +17,7 @@ import pytest
 import yaml
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 from pytorch_lightning.cli import LightningCLI
 from support.modules import Classifier
@@ -26,6 +27,11 @@ from lwcallbacks.callbacks.base import LoggingCallback
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 PUBLIC = [c for c in vars(lw).values() if inspect.isclass(c) and issubclass(c, LoggingCallback)]
+OTHER_DATA = {
+    lw.MaskGrid: {"num_samples": 4, "class_names": ["a", "b"], "mean": [0.5], "preds": 0, "stages": ["val"]},
+    lw.MultilabelConfusionMatrix: {"num_labels": 2, "class_names": ["a", "b"], "logits": True},
+}
+FOR_THE_MODEL = [callback for callback in PUBLIC if callback not in OTHER_DATA]
 
 
 def write_files(folder: Path) -> None:
@@ -87,11 +93,11 @@ def matrix(run_directory: Path) -> dict[str, Any]:
 
 
 def test_every_callback_is_in_both_files(tmp_path: Path) -> None:
-    """All public callbacks, by the names under which a user finds them."""
+    """All public callbacks that go with the page's model, by the names under which a user finds them."""
     write_files(tmp_path)
     cli = yaml.safe_load((tmp_path / "config.yaml").read_text())["trainer"]["callbacks"]
     hydra = yaml.safe_load((tmp_path / "hydra.yaml").read_text())["trainer"]["callbacks"]
-    ours = {f"lwcallbacks.{callback.__name__}" for callback in PUBLIC}
+    ours = {f"lwcallbacks.{callback.__name__}" for callback in FOR_THE_MODEL}
     assert ours <= {callback["class_path"] for callback in cli}
     assert ours <= {callback["_target_"] for callback in hydra}
 
@@ -129,7 +135,7 @@ def test_the_printed_configuration_is_complete(ran: Ran) -> None:
     """Every argument of every callback is in it, and printing it again changes nothing."""
     printed = ran.printed["python main.py fit --config config.yaml --print_config"]
     callbacks = {c["class_path"]: c["init_args"] for c in yaml.safe_load(printed)["trainer"]["callbacks"]}
-    for callback in PUBLIC:
+    for callback in FOR_THE_MODEL:
         assert set(callbacks[f"lwcallbacks.{callback.__name__}"]) == set(inspect.signature(callback).parameters)
     (ran.folder / "printed.yaml").write_text(printed)
     assert run("python main.py fit --config printed.yaml --print_config", ran.folder).stdout == printed
@@ -159,6 +165,30 @@ def from_cli(path: Path) -> None:
 
 def from_hydra(path: Path) -> None:
     instantiate(OmegaConf.load(path).trainer)
+
+
+@pytest.mark.parametrize("callback", OTHER_DATA)
+def test_callbacks_for_other_data_are_made_from_yaml(callback: type) -> None:
+    """By Hydra and by jsonargparse, which LightningCLI makes everything with: all arguments as in Python."""
+    given, path = OTHER_DATA[callback], f"lwcallbacks.{callback.__name__}"
+    expected = callback(**given)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(callback, "callback")
+    made = parser.instantiate(parser.parse_object({"callback": {"class_path": path, "init_args": given}}))
+    for found in (instantiate(OmegaConf.create({"_target_": path, **given})), made.callback):
+        for name in inspect.signature(callback).parameters:
+            assert getattr(found, name) == getattr(expected, name), name
+
+
+def test_hydra_takes_a_preset() -> None:
+    """The page's lines: one target is the whole list of callbacks."""
+    [text] = re.findall(
+        r"^```yaml\n(callbacks:\n  _target_: lwcallbacks\.presets.*?)^```", PAGE.read_text(), re.M | re.S
+    )
+    made = instantiate(OmegaConf.create(yaml.safe_load(text))).callbacks
+    names = ["ScalarMetrics", "ConfusionMatrix", "PredictionGrid", "GradientHistogram", "CheckpointArtifact"]
+    assert [type(callback).__name__ for callback in made] == names
+    assert made[1].class_names == ("zero", "one", "two", "three", "four")
 
 
 WRONG = {

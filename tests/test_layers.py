@@ -18,6 +18,7 @@ ROOMS = {
     "state": {"state", "reductions"},
     "writers": {"writers", "media"},
     "callbacks": {"callbacks", "capture", "reductions", "state", "media", "writers"},
+    "presets": {"callbacks", "capture", "reductions"},
     "parallel": {"parallel", "capture", "state"},
     "testing": {"testing", "reductions", "state"},
 }
@@ -30,7 +31,7 @@ HEAVY = {
     "tensorboard": {"writers/tensorboard.py"},
     "mlflow": {"writers/mlflow.py"},
     "pytorch_lightning": {"callbacks/", "parallel/strategy.py"},
-    "torchmetrics": {"state/", "callbacks/scalar_metrics.py", "testing/"},
+    "torchmetrics": {"state/", "callbacks/scalar_metrics.py", "presets.py", "testing/"},
 }
 
 

@@ -42,10 +42,11 @@ class CheckpointArtifact(LoggingCallback):
         name: the artifact's name; ``model-{run id}`` if left out. With several ``ModelCheckpoint`` their monitored
             key, or else their place, is appended.
         metadata: more of your own to be stored with each version.
+        missing_ok: do nothing where the Trainer has no ``ModelCheckpoint``.
         on_error: "warn" or "raise" when writing fails.
 
     Raises:
-        ValueError: the Trainer has no ``ModelCheckpoint`` (at ``setup`` of ``fit``).
+        ValueError: the Trainer has no ``ModelCheckpoint`` (at ``setup`` of ``fit``, unless ``missing_ok``).
 
     ================================ =======================================================
     Key                              Logged data
@@ -60,19 +61,22 @@ class CheckpointArtifact(LoggingCallback):
         name: str | None = None,
         *,
         metadata: dict[str, Any] | None = None,
+        missing_ok: bool = False,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         super().__init__(on_error=on_error)
         self.name = name
         self.metadata = plain(metadata)
+        self.missing_ok = missing_ok
         self._logged: dict[str, int] = {}
         self._epoch = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and not model_checkpoints(trainer) and not is_debugging(trainer):
+        excused = self.missing_ok or is_debugging(trainer)
+        if stage == "fit" and not model_checkpoints(trainer) and not excused:
             raise ValueError(
                 "CheckpointArtifact: the Trainer has no ModelCheckpoint, expected one: append ModelCheckpoint() to its"
-                " callbacks, or leave enable_checkpointing=True"
+                " callbacks, leave enable_checkpointing=True, or pass missing_ok=True"
             )
         super().setup(trainer, pl_module, stage)
         # Lightning puts every ModelCheckpoint last. Behind them, what one saves on an exception is seen, too.

@@ -1,4 +1,4 @@
-"""ImageMosaic: the same few samples at every epoch, output over input, in one picture."""
+"""ImageMosaic: the same few samples at every epoch, output over input, in one picture or one each."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 from lwcallbacks.callbacks.base import Entries, StateCallback, plain
 from lwcallbacks.callbacks.hub import Need
+from lwcallbacks.callbacks.sample import check_sample, sample_need
 from lwcallbacks.capture import Extract
-from lwcallbacks.media import mosaic, stack, to_pixels
-from lwcallbacks.reductions import Chosen, RandomSample
+from lwcallbacks.media import Image, mosaic, stack, to_pixels
+from lwcallbacks.reductions import Chosen
 
 
 class ImageMosaic(StateCallback):
-    """Show a fixed random choice of samples as one mosaic, with the network's output above its input.
+    """Show a fixed choice of samples as one mosaic, with the network's output above its input.
 
     Where the predictions are images (float or uint8 [N, 1 or 3, H, W] of the inputs' height and width), each tile is
     the output on top of the input; elsewhere, as for a classifier, each tile is the input alone. The choice depends
@@ -22,8 +23,10 @@ class ImageMosaic(StateCallback):
 
     Args:
         num_samples: tiles in the mosaic.
-        seed: another seed, another choice.
-        nrow: tiles in a row.
+        seed: another seed, another choice. None takes the first samples of the data set instead, which a loader tells
+            that does not shuffle; with another it is an error at the first batch.
+        nrow: tiles in a row; None logs an image for each sample, with the caption, instead of one mosaic. W&B takes at
+            most 108 under one key.
         padding: pixels between tiles.
         mean: the mean that the data was normalised with, one number or one per channel; undone for the picture.
         std: the standard deviation that goes with it.
@@ -43,7 +46,7 @@ class ImageMosaic(StateCallback):
     ================================ =======================================================
     Key                              Logged data
     ================================ =======================================================
-    ``{stage}/{name}``               the mosaic, an image with a caption
+    ``{stage}/{name}``               the mosaic, an image with a caption (``nrow=None``: images)
     ================================ =======================================================
     """
 
@@ -51,8 +54,8 @@ class ImageMosaic(StateCallback):
         self,
         num_samples: int = 32,
         *,
-        seed: int = 0,
-        nrow: int = 8,
+        seed: int | None = 0,
+        nrow: int | None = 8,
         padding: int = 2,
         mean: Sequence[float] | float | None = None,
         std: Sequence[float] | float | None = None,
@@ -65,10 +68,11 @@ class ImageMosaic(StateCallback):
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         super().__init__(name=name, stages=stages, every_n_epochs=every_n_epochs, on_error=on_error)
-        for argument, value, least in (("num_samples", num_samples, 1), ("nrow", nrow, 1), ("padding", padding, 0)):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"ImageMosaic: {argument}={value!r}, expected an int of at least {least}")
-        self._sample = RandomSample(num_samples, seed)
+        check_sample("ImageMosaic", num_samples, seed)
+        if nrow is not None and (not isinstance(nrow, int) or nrow < 1):
+            raise ValueError(f"ImageMosaic: nrow={nrow!r}, expected an int of at least 1, or None for single images")
+        if not isinstance(padding, int) or padding < 0:
+            raise ValueError(f"ImageMosaic: padding={padding!r}, expected an int of at least 0")
         self.num_samples = num_samples
         self.nrow = nrow
         self.padding = padding
@@ -80,8 +84,8 @@ class ImageMosaic(StateCallback):
         self.forward = forward
 
     def remembered(self, stage: str) -> Mapping[str, Need]:
-        names = ("ids", "inputs", "preds")
-        return {"sample": Need(self._sample, names, self.source, optional=frozenset({"preds"}))}
+        fields, optional = ("inputs", "preds"), frozenset({"preds"})
+        return {"sample": sample_need(self.num_samples, self.seed, fields, self.source, optional=optional)}
 
     def result(self, values: Mapping[str, Any]) -> Chosen:
         chosen: Chosen = values["sample"]
@@ -90,9 +94,10 @@ class ImageMosaic(StateCallback):
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         inputs, *rest = values["sample"].payload
         preds = rest[0] if rest else None
-        below = to_pixels(inputs, self.mean, self.std)
+        tiles, caption = to_pixels(inputs, self.mean, self.std), "Input"
         is_image = preds is not None and preds.ndim == 4 and preds.shape[1] in (1, 3)
-        if preds is None or not is_image or preds.shape[-2:] != inputs.shape[-2:]:
-            return {key: mosaic(below, nrow=self.nrow, padding=self.padding, caption="Input")}
-        tiles = stack(to_pixels(preds, self.mean, self.std), below)
-        return {key: mosaic(tiles, nrow=self.nrow, padding=self.padding, caption="Top: Output, Bottom: Input")}
+        if preds is not None and is_image and preds.shape[-2:] == inputs.shape[-2:]:
+            tiles, caption = stack(to_pixels(preds, self.mean, self.std), tiles), "Top: Output, Bottom: Input"
+        if self.nrow is None:
+            return {key: [Image(tile, caption) for tile in tiles]}
+        return {key: mosaic(tiles, nrow=self.nrow, padding=self.padding, caption=caption)}

@@ -1,6 +1,7 @@
-"""Pictures that carry text: a labelled confusion matrix, a histogram and a grid of captioned tiles.
+"""Pictures that carry text: labelled counts, a histogram and a grid of captioned tiles.
 
     draw_matrix(Matrix(counts, ("cat", "dog")), normalize="true")      # -> Image
+    draw_labels(counts, ("cat", "dog"))                                # -> Image, from counts [L, 2, 2]
     draw_histogram(Histogram(counts, edges, nan=3))                    # -> Image
     captioned_grid([Image(pixels, "true 3, pred 5"), ...], nrow=8)     # -> Image
 
@@ -88,6 +89,46 @@ def draw_matrix(matrix: Matrix, title: str | None = None, normalize: Normalize |
 
 
 _OF = {"true": "true class", "pred": "predicted class", "all": "total"}
+
+
+def draw_labels(counts: np.ndarray, class_names: Sequence[str], title: str | None = None) -> Image:
+    """A heatmap of counts int64 [L, 2, 2], the truth as rows, with a row for each of L labels, as an RGB Image.
+
+    A row's cells are what was there and found, there and missed, absent and wrongly predicted, absent and left out.
+    Up to 25 labels they hold their counts. Colour is the share of the samples where the label is there, or absent, so
+    that the pale second and third column are what one hopes for. Above 40 labels only some names are written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    cells = counts[:, [1, 1, 0, 0], [1, 0, 1, 0]]
+    shade = (counts / np.maximum(counts.sum(axis=2, keepdims=True), 1))[:, [1, 1, 0, 0], [1, 0, 1, 0]]
+    size = len(class_names)
+    names = [_shorten(str(name), MAX_NAME) for name in class_names]
+    longest = max((len(name) for name in names), default=0)
+
+    height = min(max(0.35 * size, 1.6), 11.0)  # inches of the cells
+    figure = Figure(figsize=(5.4 + 0.07 * longest, height + 1.3), dpi=100, layout="constrained")
+    canvas: Any = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    heat = axes.imshow(shade, cmap="Blues", vmin=0.0, vmax=1.0, interpolation="nearest", aspect="auto")
+    figure.colorbar(heat, ax=axes, shrink=0.8).set_label("share of there / absent")
+    axes.set_xticks(
+        range(4), ["there,\nfound", "there,\nmissed", "absent,\npredicted", "absent,\nleft out"], fontsize=9
+    )
+    ticks = range(0, size, -(-size // MAX_TICKS) or 1)
+    axes.set_yticks(list(ticks), [names[i] for i in ticks], fontsize=9, **PLAIN)
+    axes.set_ylabel("Label")
+    if title:
+        axes.set_title(title, fontsize=11, **PLAIN)
+    if size <= MAX_CELLS_WITH_TEXT:
+        for i, row in enumerate(cells):
+            for j, count in enumerate(row):
+                colour = "white" if shade[i, j] > 0.5 else "black"
+                cell = axes.text(j, i, _compact(int(count)), ha="center", va="center", color=colour, fontsize=9)
+                cell.set_in_layout(False)
+    canvas.draw()
+    return Image(np.asarray(canvas.buffer_rgba())[..., :3].copy(), title)
 
 
 def _shares(counts: np.ndarray, normalize: Normalize | None) -> np.ndarray:

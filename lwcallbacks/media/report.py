@@ -1,12 +1,15 @@
 """Tables that are worked out from counts and scores, on the CPU.
 
     confusion_report(Matrix(counts, names))        # precision, recall, F1 and support of each class
+    label_report(counts, names)                    # the same of each label, from counts [L, 2, 2]
     labels, confidence = classify(scores)          # [N, C] logits or probabilities, or [N] labels
 
 An undefined ratio stays undefined: it is None, not 0.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -20,20 +23,26 @@ def confusion_report(matrix: Matrix) -> Table:
 
     A ratio 0 / 0 (a class that was never predicted, or never there) is None, and left out of the averages.
     """
-    counts = matrix.counts.astype(np.float64)
-    hits, predicted, there = counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)
+    counts = matrix.counts
+    return _report("class", matrix.class_names, counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1))
+
+
+def label_report(counts: np.ndarray, class_names: Sequence[str]) -> Table:
+    """The same of L labels, from counts int64 [L, 2, 2] with the truth as rows; the first column is label."""
+    return _report("label", class_names, counts[:, 1, 1], counts[:, :, 1].sum(axis=1), counts[:, 1].sum(axis=1))
+
+
+def _report(kind: str, names: Sequence[str], hits: np.ndarray, predicted: np.ndarray, there: np.ndarray) -> Table:
     columns = (_ratio(hits, predicted), _ratio(hits, there), _ratio(2 * hits, predicted + there))
-    rows = [
-        [name, *(_cell(column[c]) for column in columns), int(there[c])] for c, name in enumerate(matrix.class_names)
-    ]
+    rows = [[name, *(_cell(column[c]) for column in columns), int(there[c])] for c, name in enumerate(names)]
     averages = [_cell(column[~np.isnan(column)].mean()) if not np.isnan(column).all() else None for column in columns]
     return Table(
-        ("class", "precision", "recall", "f1", "support"), [*rows, ["macro average", *averages, int(there.sum())]]
+        (kind, "precision", "recall", "f1", "support"), [*rows, ["macro average", *averages, int(there.sum())]]
     )
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    ratio: np.ndarray = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+    ratio: np.ndarray = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
     return ratio
 
 
@@ -60,3 +69,18 @@ def classify(preds: Tensor) -> tuple[Tensor, Tensor | None]:
     shares = scores if inside and sums_to_one else scores.softmax(dim=1)
     confidence, labels = shares.max(dim=1)
     return labels, confidence
+
+
+def classify_labels(preds: Tensor, threshold: float = 0.5, logits: bool = False) -> tuple[Tensor, Tensor | None]:
+    """Which labels were predicted, bool [N, L], and the confidence in the least sure of them, float32 [N].
+
+    Args:
+        preds: integers 0 or 1, or float scores, [N, L].
+        threshold: a probability above it is a label.
+        logits: whether scores are logits.
+    """
+    if not preds.is_floating_point():
+        return preds > 0, None
+    scores = preds.to(torch.float32)
+    scores = scores.sigmoid() if logits else scores
+    return scores > threshold, torch.maximum(scores, 1 - scores).amin(dim=1)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import lwcallbacks as lw
+from lwcallbacks.reductions import ExactMean
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,23 @@ import lwcallbacks as lw
         (lambda: lw.ImageMosaic(4, stages="val"), r"ImageMosaic: stages='val', expected some of .* as in \('val',\)"),
         (lambda: lw.PredictionGrid(-1), "PredictionGrid: num_samples=-1, expected an int of at least 1"),
         (lambda: lw.PredictionGrid(4, stages=("valid",)), r"PredictionGrid: stages=\('valid',\), expected some of"),
+        (lambda: lw.ImageMosaic(4, nrow=0), "ImageMosaic: nrow=0, expected an int of at least 1, or None"),
+        (lambda: lw.ImageMosaic(4, padding=-1), "ImageMosaic: padding=-1, expected an int of at least 0"),
+        (lambda: lw.ImageMosaic(4, seed="first"), "ImageMosaic: seed='first', expected an int, or None for the first"),
+        (lambda: lw.PredictionGrid(4, task="binary"), "PredictionGrid: task='binary', expected 'multiclass' or"),
+        (lambda: lw.PredictionGrid(4, threshold=1), r"PredictionGrid: threshold=1, expected a probability in \(0, 1\)"),
+        (lambda: lw.MaskGrid(0), "MaskGrid: num_samples=0, expected an int of at least 1"),
+        (lambda: lw.MaskGrid(4, alpha=2), "MaskGrid: alpha=2, expected a share of 0 to 1"),
+        (lambda: lw.MultilabelConfusionMatrix(0), "MultilabelConfusionMatrix: num_labels=0, expected an int of at"),
+        (
+            lambda: lw.MultilabelConfusionMatrix(3, ["a"]),
+            "MultilabelConfusionMatrix: class_names has 1 names, expected num_labels=3",
+        ),
+        (lambda: lw.ScalarMetrics({"mse": ExactMean()}, fields=()), r"ScalarMetrics: fields=\(\), expected some of"),
+        (lambda: lw.ScalarMetrics({"mse": ExactMean()}, fields="loss"), r"fields='loss', expected some of .* as in"),
+        (lambda: lw.ScalarMetrics({"mse": ExactMean()}, fields=("pred",)), r"fields=\('pred',\), expected some of"),
+        (lambda: lw.presets.classification(1), "num_classes=1, expected an int of at least 2"),
+        (lambda: lw.presets.segmentation(3, ["a"]), "class_names has 1 names, expected num_classes=3"),
         (lambda: lw.CheckpointArtifact(on_error="ignore"), "CheckpointArtifact: on_error='ignore', expected 'warn'"),
     ],
 )

@@ -118,3 +118,10 @@ def test_a_trainer_without_checkpoints_is_told(tmp_path: Path) -> None:
     """An error at setup says what to write."""
     with pytest.raises(ValueError, match=r"the Trainer has no ModelCheckpoint.*append ModelCheckpoint"):
         trainer(callbacks=[lw.CheckpointArtifact()]).fit(Classifier(), loader())
+
+
+def test_a_trainer_without_checkpoints_may_be_meant(tmp_path: Path) -> None:
+    """With missing_ok=True training runs, and nothing is logged."""
+    artifact = lw.CheckpointArtifact(missing_ok=True)
+    trainer(callbacks=[artifact]).fit(Classifier(), loader())
+    assert artifact.results == {}

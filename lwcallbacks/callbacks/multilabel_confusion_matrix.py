@@ -1,0 +1,93 @@
+"""MultilabelConfusionMatrix: how often each label was there and found, over all samples of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from torch import Tensor
+
+from lwcallbacks.callbacks.base import Entries, StateCallback
+from lwcallbacks.callbacks.hub import Need
+from lwcallbacks.capture import Extract
+from lwcallbacks.media import draw_labels, label_report
+from lwcallbacks.reductions import ConfusionCounts
+
+
+class MultilabelConfusionMatrix(StateCallback):
+    """Count, for each label, where it was there and found, missed, predicted wrongly or left out.
+
+    Over all samples of an epoch, in constant memory. A target that is not 0 or 1, or a score that is no probability,
+    is not counted but reported at the epoch's end. ``results["val"]`` is the int64 CPU tensor [L, 2, 2], rows are the
+    truth, the same on every process.
+
+    Args:
+        num_labels: number of labels L, at least 1.
+        class_names: L names; the indices if left out.
+        threshold: a probability above it is a 1.
+        logits: whether float scores are logits.
+        ignore_index: a target that does not count.
+        preds: where to find the predictions, if not in the usual places: 0 or 1, or float scores, [N, L, ...].
+        targets: where to find the true labels, integers 0 or 1, [N, L, ...].
+        forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
+            module itself if left out, by `self(x)` or `self.forward(x)`.
+        name: the last part of the keys.
+        stages: out of "train", "val", "test" and "predict".
+        every_n_epochs: publish at every n-th training epoch.
+        on_error: "warn" or "raise" when drawing or writing fails.
+
+    Raises:
+        ValueError: an argument is not as said here; or, at the first batch, preds or targets were not found or do
+            not have these shapes.
+
+    ================================ =======================================================
+    Key                              Logged data
+    ================================ =======================================================
+    ``{stage}/{name}``               heatmap, an image: a row of four counts for each label
+    ``{stage}/{name}_report``        table: label, precision, recall, f1, support
+    ================================ =======================================================
+    """
+
+    def __init__(
+        self,
+        num_labels: int,
+        class_names: Sequence[str] | None = None,
+        *,
+        threshold: float = 0.5,
+        logits: bool = False,
+        ignore_index: int | None = None,
+        preds: Extract | None = None,
+        targets: Extract | None = None,
+        forward: str | None = None,
+        name: str = "confusion_matrix",
+        stages: Sequence[str] = ("val", "test"),
+        every_n_epochs: int = 1,
+        on_error: Literal["warn", "raise"] = "warn",
+    ) -> None:
+        super().__init__(name=name, stages=stages, every_n_epochs=every_n_epochs, on_error=on_error)
+        if not isinstance(num_labels, int) or num_labels < 1:
+            raise ValueError(f"MultilabelConfusionMatrix: num_labels={num_labels!r}, expected an int of at least 1")
+        self._counts = ConfusionCounts(num_labels, ignore_index, "multilabel", threshold, logits)
+        self.num_labels = num_labels
+        self.class_names = None if class_names is None else tuple(map(str, class_names))
+        if self.class_names is not None and len(self.class_names) != num_labels:
+            found = f"class_names has {len(self.class_names)} names"
+            raise ValueError(f"MultilabelConfusionMatrix: {found}, expected num_labels={num_labels}")
+        self.threshold = threshold
+        self.logits = logits
+        self.ignore_index = ignore_index
+        self.preds = preds
+        self.targets = targets
+        self.forward = forward
+
+    def remembered(self, stage: str) -> Mapping[str, Need]:
+        return {"counts": Need(self._counts, ("preds", "targets"), self.source)}
+
+    def result(self, values: Mapping[str, Any]) -> Tensor:
+        counts: Tensor = values["counts"]
+        return counts
+
+    def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
+        names = tuple(map(str, range(self.num_labels))) if self.class_names is None else self.class_names
+        counts = values["counts"].numpy()
+        return {key: draw_labels(counts, names, title=key), f"{key}_report": label_report(counts, names)}

@@ -1,0 +1,220 @@
+"""What one would choose for a usual task, as a list of callbacks to add to or to leave out from.
+
+    trainer = pl.Trainer(logger=..., callbacks=lw.presets.classification(num_classes=10))
+    trainer = pl.Trainer(logger=..., callbacks=[*lw.presets.segmentation(num_classes=21), my_callback])
+
+Each number is worked out from the counts that the matrix shows: one state for all, updated once a batch. It is there
+for each step that is logged, and over all samples of an epoch. Every preset ends with these two:
+
+- ``GradientHistogram(every_n_train_steps)``, and
+- ``CheckpointArtifact(missing_ok=True)``, which does nothing where the Trainer has no ``ModelCheckpoint``;
+  ``checkpoints=False`` leaves it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from torchmetrics import Metric
+from torchmetrics.regression import MeanSquaredError
+
+from lwcallbacks.callbacks.base import LoggingCallback
+from lwcallbacks.callbacks.checkpoint_artifact import CheckpointArtifact
+from lwcallbacks.callbacks.confusion_matrix import ConfusionMatrix
+from lwcallbacks.callbacks.gradient_histogram import GradientHistogram
+from lwcallbacks.callbacks.image_mosaic import ImageMosaic
+from lwcallbacks.callbacks.mask_grid import MaskGrid
+from lwcallbacks.callbacks.multilabel_confusion_matrix import MultilabelConfusionMatrix
+from lwcallbacks.callbacks.prediction_grid import PredictionGrid
+from lwcallbacks.callbacks.scalar_metrics import ScalarMetrics
+from lwcallbacks.capture import Extract
+from lwcallbacks.reductions import ConfusionCounts, Derived, accuracy, macro_f1, mean_iou, micro_f1, psnr
+
+__all__ = ["classification", "multilabel", "reconstruction", "segmentation"]
+
+
+def classification(
+    num_classes: int,
+    class_names: Sequence[str] | None = None,
+    *,
+    ignore_index: int | None = None,
+    num_samples: int = 32,
+    mean: Sequence[float] | float | None = None,
+    std: Sequence[float] | float | None = None,
+    every_n_epochs: int = 1,
+    every_n_train_steps: int = 50,
+    checkpoints: bool = True,
+    inputs: Extract | None = None,
+    preds: Extract | None = None,
+    targets: Extract | None = None,
+    forward: str | None = None,
+) -> list[LoggingCallback]:
+    """Images of one class each: float scores [N, C] or labels [N], against labels [N].
+
+    - ``ScalarMetrics``: ``acc``, the share of right predictions, and ``f1``, the mean over the classes, under
+      ``train/acc_step``, ``train/acc_epoch``, ``val/acc``, ``test/acc`` and so on
+    - ``ConfusionMatrix``: ``val/confusion_matrix`` in percent of each true class, ``val/confusion_matrix_chart`` and
+      ``val/confusion_matrix_report``
+    - ``PredictionGrid``: ``val/predictions`` and ``val/predictions_table``
+
+    Args:
+        num_classes, class_names, ignore_index: as for ``ConfusionMatrix``.
+        num_samples, mean, std: as for ``PredictionGrid``.
+        every_n_epochs: draw at every n-th training epoch; numbers are logged at each.
+        every_n_train_steps: as for ``GradientHistogram``.
+        checkpoints: whether checkpoints become artifacts.
+        inputs, preds, targets: where to find them, if not in the usual places.
+        forward: the submodule whose calls return the predictions, if not the module itself.
+
+    Raises:
+        ValueError: an argument is not as said here.
+    """
+    counts = ConfusionCounts(num_classes, ignore_index)
+    scores = {"acc": Derived(counts, accuracy), "f1": Derived(counts, macro_f1)}
+    found: dict[str, Any] = {"preds": preds, "targets": targets, "forward": forward}
+    drawn = {**found, "every_n_epochs": every_n_epochs}
+    return [
+        ScalarMetrics(scores, **found),
+        ConfusionMatrix(num_classes, class_names, ignore_index=ignore_index, normalize="true", **drawn),
+        PredictionGrid(num_samples, class_names, mean=mean, std=std, inputs=inputs, **drawn),
+        *_always(every_n_train_steps, checkpoints),
+    ]
+
+
+def multilabel(
+    num_labels: int,
+    class_names: Sequence[str] | None = None,
+    *,
+    threshold: float = 0.5,
+    logits: bool = False,
+    ignore_index: int | None = None,
+    num_samples: int = 32,
+    mean: Sequence[float] | float | None = None,
+    std: Sequence[float] | float | None = None,
+    every_n_epochs: int = 1,
+    every_n_train_steps: int = 50,
+    checkpoints: bool = True,
+    inputs: Extract | None = None,
+    preds: Extract | None = None,
+    targets: Extract | None = None,
+    forward: str | None = None,
+) -> list[LoggingCallback]:
+    """Images of any number of labels each: float scores or 0 and 1 [N, L], against 0 and 1 [N, L].
+
+    - ``ScalarMetrics``: ``f1``, the mean over the labels, ``f1_micro``, of all labels' decisions together, and ``acc``,
+      the share of right decisions, under ``train/f1_step``, ``train/f1_epoch``, ``val/f1``, ``test/f1`` and so on
+    - ``MultilabelConfusionMatrix``: ``val/confusion_matrix``, a row for each label, and ``val/confusion_matrix_report``
+    - ``PredictionGrid``: ``val/predictions`` and ``val/predictions_table``, with sets of labels
+
+    Args:
+        num_labels, class_names, threshold, logits, ignore_index: as for ``MultilabelConfusionMatrix``. What
+            ``BCEWithLogitsLoss`` is given are logits.
+        num_samples, mean, std: as for ``PredictionGrid``.
+        every_n_epochs, every_n_train_steps, checkpoints, inputs, preds, targets, forward: as for ``classification``.
+
+    Raises:
+        ValueError: an argument is not as said here.
+    """
+    counts = ConfusionCounts(num_labels, ignore_index, "multilabel", threshold, logits)
+    scores = {"f1": Derived(counts, macro_f1), "f1_micro": Derived(counts, micro_f1), "acc": Derived(counts, accuracy)}
+    found: dict[str, Any] = {"preds": preds, "targets": targets, "forward": forward}
+    drawn = {**found, "threshold": threshold, "logits": logits, "every_n_epochs": every_n_epochs}
+    return [
+        ScalarMetrics(scores, **found),
+        MultilabelConfusionMatrix(num_labels, class_names, ignore_index=ignore_index, **drawn),
+        PredictionGrid(num_samples, class_names, task="multilabel", mean=mean, std=std, inputs=inputs, **drawn),
+        *_always(every_n_train_steps, checkpoints),
+    ]
+
+
+def segmentation(
+    num_classes: int,
+    class_names: Sequence[str] | None = None,
+    *,
+    background: int | None = 0,
+    ignore_index: int | None = None,
+    num_samples: int = 16,
+    mean: Sequence[float] | float | None = None,
+    std: Sequence[float] | float | None = None,
+    every_n_epochs: int = 1,
+    every_n_train_steps: int = 50,
+    checkpoints: bool = True,
+    inputs: Extract | None = None,
+    preds: Extract | None = None,
+    targets: Extract | None = None,
+    forward: str | None = None,
+) -> list[LoggingCallback]:
+    """A class for each pixel: float scores [N, C, H, W] or labels [N, H, W], against labels [N, H, W].
+
+    - ``ScalarMetrics``: ``iou`` and ``dice``, the means over the classes, and ``acc``, the share of right pixels, under
+      ``train/iou_step``, ``train/iou_epoch``, ``val/iou``, ``test/iou`` and so on. They are of all pixels of all
+      samples, not means over images.
+    - ``ConfusionMatrix`` of pixels: ``val/confusion_matrix`` in percent of each true class,
+      ``val/confusion_matrix_chart`` and ``val/confusion_matrix_report``
+    - ``MaskGrid``: ``val/masks``
+
+    Args:
+        num_classes, class_names: as for ``ConfusionMatrix``; the background is a class of them.
+        background: the class that ``MaskGrid`` does not colour. It counts like any other.
+        ignore_index: a target that does not count, such as 255.
+        num_samples, mean, std: as for ``MaskGrid``.
+        every_n_epochs, every_n_train_steps, checkpoints, inputs, preds, targets, forward: as for ``classification``.
+
+    Raises:
+        ValueError: an argument is not as said here.
+    """
+    counts = ConfusionCounts(num_classes, ignore_index)
+    scores = {"iou": Derived(counts, mean_iou), "dice": Derived(counts, macro_f1), "acc": Derived(counts, accuracy)}
+    found: dict[str, Any] = {"preds": preds, "targets": targets, "forward": forward}
+    drawn = {**found, "ignore_index": ignore_index, "every_n_epochs": every_n_epochs}
+    return [
+        ScalarMetrics(scores, **found),
+        ConfusionMatrix(num_classes, class_names, normalize="true", **drawn),
+        MaskGrid(num_samples, class_names, background=background, mean=mean, std=std, inputs=inputs, **drawn),
+        *_always(every_n_train_steps, checkpoints),
+    ]
+
+
+def reconstruction(
+    *,
+    data_range: float = 1.0,
+    num_samples: int = 32,
+    mean: Sequence[float] | float | None = None,
+    std: Sequence[float] | float | None = None,
+    every_n_epochs: int = 1,
+    every_n_train_steps: int = 50,
+    checkpoints: bool = True,
+    inputs: Extract | None = None,
+    preds: Extract | None = None,
+    forward: str | None = None,
+) -> list[LoggingCallback]:
+    """Images that should come out as they went in: float [N, 1 or 3, H, W] against inputs of that shape.
+
+    - ``ScalarMetrics``: ``mse``, the squared error per pixel and channel, and ``psnr``, the same in decibels, under
+      ``train/mse_step``, ``train/mse_epoch``, ``val/mse``, ``test/mse`` and so on
+    - ``ImageMosaic``: ``val/mosaic``, output on top of input
+
+    Args:
+        data_range: the distance from black to white in the inputs: 1 for [0, 1], 2 for [-1, 1].
+        num_samples, mean, std: as for ``ImageMosaic``.
+        every_n_epochs, every_n_train_steps, checkpoints, inputs, preds, forward: as for ``classification``. Where a
+            network shall give something else than it was given, as in denoising, let ``inputs`` be that.
+
+    Raises:
+        ValueError: an argument is not as said here.
+    """
+    decibels = partial(psnr, data_range=data_range)
+    scores: dict[str, Metric | Derived] = {"mse": MeanSquaredError(), "psnr": Derived(MeanSquaredError(), decibels)}
+    found: dict[str, Any] = {"inputs": inputs, "preds": preds, "forward": forward}
+    return [
+        ScalarMetrics(scores, fields=("preds", "inputs"), **found),
+        ImageMosaic(num_samples, mean=mean, std=std, every_n_epochs=every_n_epochs, **found),
+        *_always(every_n_train_steps, checkpoints),
+    ]
+
+
+def _always(every_n_train_steps: int, checkpoints: bool) -> list[LoggingCallback]:
+    artifact = [CheckpointArtifact(missing_ok=True)] if checkpoints else []
+    return [GradientHistogram(every_n_train_steps), *artifact]

@@ -1,0 +1,177 @@
+"""Which samples are shown, and how: the first of the data set, a picture for each, sets of labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from pytorch_lightning.loggers import WandbLogger
+from support.modules import (
+    CLASSES,
+    Autoencoder,
+    Classifier,
+    Multilabel,
+    Segmenter,
+    images,
+    label_maps,
+    label_sets,
+    loader,
+    trainer,
+)  # fmt: skip
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
+
+import lwcallbacks as lw
+from lwcallbacks.writers.wandb_file import read_run
+
+GRIDS = [
+    (lw.ImageMosaic, Classifier, images),
+    (lw.PredictionGrid, Classifier, images),
+    (lw.MaskGrid, Segmenter, label_maps),
+]
+
+
+class Stream(IterableDataset):
+    """The same samples, of which nobody knows the positions."""
+
+    def __iter__(self) -> Any:
+        return iter([images()[i] for i in range(40)])
+
+
+def pictures(root: Path, module: Any, data: DataLoader, callback: Any) -> list[tuple[str, np.ndarray]]:
+    """Caption and pixels of each picture that W&B is given, in order."""
+    logger = WandbLogger(mode="offline", save_dir=root)
+    trainer(callbacks=[callback], logger=logger).validate(module, data, verbose=False)
+    run_dir = Path(logger.experiment.dir).parent
+    logger.experiment.finish()
+    run = read_run(run_dir)
+    [value] = [row[f"val/{callback.name}"] for row in run.history if f"val/{callback.name}" in row]
+    shown = [np.asarray(PIL.Image.open(run.files_dir / name)) for name in value["filenames"]]
+    return list(zip(value["captions"], shown, strict=True))
+
+
+@pytest.mark.parametrize(("make", "module", "data"), GRIDS, ids=lambda part: getattr(part, "__name__", ""))
+@pytest.mark.parametrize("batch_size", [3, 40])
+def test_the_first_samples_of_the_data_set(make: Any, module: Any, data: Any, batch_size: int) -> None:
+    """Seven of them, in their order, from as many batches as they lie in."""
+    callback = make(7, seed=None)
+    trainer(callbacks=[callback]).validate(module(), DataLoader(data(), batch_size), verbose=False)
+    chosen = callback.results["val"]
+    assert chosen.ids.tolist() == list(range(7))
+    assert torch.equal(chosen.payload[0], images().tensors[0][:7])
+
+
+def test_the_first_samples_are_of_all_replicas() -> None:
+    """The second of two has samples 1, 3, 5, ... of 41; the repeat of sample 0 at its end is none of them."""
+    data = images(41)
+    sampler = DistributedSampler(data, 2, 1, shuffle=False)
+    mosaic = lw.ImageMosaic(40, seed=None)
+    t = trainer(callbacks=[mosaic], use_distributed_sampler=False)
+    t.validate(Classifier(), DataLoader(data, 8, sampler=sampler), verbose=False)
+    assert mosaic.results["val"].ids.tolist() == list(range(1, 41, 2))
+
+
+@pytest.mark.parametrize(
+    "data", [DataLoader(images(), 8, shuffle=True), DataLoader(Stream(), 8)], ids=["shuffled", "iterable"]
+)
+def test_where_nobody_knows_the_first_samples_it_is_an_error(data: DataLoader) -> None:
+    """At the first batch, with what to do; the same loader is fine for a random choice."""
+    told = r"ImageMosaic\('train/mosaic'\): seed=None asks for the first samples.*train loader.*shuffle=False.*seed=0"
+    fit = trainer(callbacks=[lw.ImageMosaic(4, seed=None, stages=("train",))])
+    with pytest.raises(ValueError, match=told):
+        fit.fit(Classifier(), data)
+    assert fit.global_step <= 1
+    trainer(callbacks=[lw.ImageMosaic(4, seed=0, stages=("train",))]).fit(Classifier(), data)
+
+
+def test_a_picture_for_each_sample(tmp_path: Path) -> None:
+    """With nrow=None: output over input, 16 pixels high, each with the caption; a classifier's inputs alone."""
+    mosaic = lw.ImageMosaic(5, seed=None, nrow=None)
+    shown = pictures(tmp_path, Autoencoder(), loader(), mosaic)
+    outputs = mosaic.results["val"].payload[1]
+    assert [caption for caption, _ in shown] == ["Top: Output, Bottom: Input"] * 5
+    for (_, pixels), output, x in zip(shown, outputs, images().tensors[0], strict=False):
+        both = torch.cat([output[0], x[0]]).double()
+        assert np.array_equal(pixels, (both * 255).round().to(torch.uint8))
+    inputs = pictures(tmp_path, Classifier(), loader(), lw.ImageMosaic(5, seed=None, nrow=None, name="inputs"))
+    assert [(caption, pixels.shape) for caption, pixels in inputs] == [("Input", (8, 8))] * 5
+
+
+@pytest.mark.parametrize(("frame", "side"), [(True, 12), (False, 8)])
+def test_a_frame_can_be_left_out(frame: bool, side: int, tmp_path: Path) -> None:
+    """Two pixels on each side, or the image as it is."""
+    shown = pictures(tmp_path, Classifier(), loader(), lw.PredictionGrid(3, seed=None, frame=frame))
+    assert [pixels.shape[:2] for _, pixels in shown] == [(side, side)] * 3
+
+
+class Fixed(Multilabel):
+    """Predicts what it is told: label 0 always, label 1 where it is there, label 2 never."""
+
+    def __init__(self, logits: bool) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        share = torch.tensor([0.9, 0.0, 0.2]).repeat(len(batch[0]), 1)
+        share[:, 1] = torch.where(batch[1][:, 1] > 0, 0.75, 0.25)
+        return {"preds": share.logit() if self.logits else share, "targets": batch[1][:, :3]}
+
+
+@pytest.mark.parametrize("logits", [False, True])
+def test_sets_of_labels(logits: bool, tmp_path: Path) -> None:
+    """Caption, frame and table of a sample with several labels, one or none."""
+    grid = lw.PredictionGrid(40, ["cat", "dog"], seed=None, task="multilabel", logits=logits)
+    trainer(callbacks=[grid], default_root_dir=tmp_path).validate(
+        Fixed(logits), DataLoader(label_sets(), 8), verbose=False
+    )
+    [table] = tmp_path.rglob("media/val/predictions_table/*.json")
+    rows = [row[1:] for row in json.loads(table.read_text())["rows"]]
+    assert len(rows) == 40
+    seen = set()
+    for (pred, target, confidence), truth in zip(rows, label_sets().tensors[1][:, :3].tolist(), strict=True):
+        names = [name for name, there in zip(("cat", "dog", "2"), truth, strict=True) if there]
+        assert pred == ("cat,dog" if truth[1] else "cat")
+        assert target == (",".join(names) or "none")
+        assert confidence == pytest.approx(0.75)
+        seen.add(target)
+    assert {"none", "cat,dog", "2"} <= seen
+
+
+def test_a_set_is_right_as_a_whole(tmp_path: Path) -> None:
+    """A grey frame where all labels are right, else a red one; a threshold of 0.95 leaves none."""
+    data = DataLoader(label_sets(), 8)
+    right, wrong = [200, 200, 200], [214, 39, 40]
+    shown = pictures(tmp_path, Fixed(False), data, lw.PredictionGrid(40, seed=None, task="multilabel"))
+    frames = [pixels[0, 0].tolist() for _, pixels in shown]
+    truths = label_sets().tensors[1][:, :3].tolist()
+    assert frames == [right if truth in ([1, 0, 0], [1, 1, 0]) else wrong for truth in truths]
+    assert right in frames
+    strict = lw.PredictionGrid(40, seed=None, task="multilabel", threshold=0.95, name="strict")
+    captions = [caption for caption, _ in pictures(tmp_path, Fixed(False), data, strict)]
+    assert all(caption.startswith("Pred:none, Label:") for caption in captions)
+
+
+def test_counts_of_each_label() -> None:
+    """What a loop counts, and the rows of the table."""
+    module = Multilabel()
+    matrix = lw.MultilabelConfusionMatrix(CLASSES, logits=True)
+    trainer(callbacks=[matrix]).validate(module, DataLoader(label_sets(), 9), verbose=False)
+    x, y = label_sets().tensors
+    with torch.no_grad():
+        preds = (module(x).sigmoid() > 0.5).long()
+    expected = torch.zeros(CLASSES, 2, 2, dtype=torch.int64)
+    for i in range(40):
+        for label in range(CLASSES):
+            expected[label, y[i, label], preds[i, label]] += 1
+    assert torch.equal(matrix.results["val"], expected)
+
+
+def test_logits_that_are_taken_for_probabilities_are_told() -> None:
+    """Once, with how many there are and what to write."""
+    matrix = lw.MultilabelConfusionMatrix(CLASSES)
+    with pytest.warns(UserWarning, match=r"scores are no probabilities in \[0, 1\] \(pass logits=True"):
+        trainer(callbacks=[matrix]).validate(Multilabel(), DataLoader(label_sets(), 8), verbose=False)
