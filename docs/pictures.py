@@ -1,6 +1,7 @@
 """Make the pictures of the README from runs of the examples. Needs Chromium; run after a change of what is drawn.
 
-    make demo && .venv/bin/python examples/autoencoder.py && .venv/bin/python docs/pictures.py
+    make demo && .venv/bin/python examples/autoencoder.py && .venv/bin/python examples/shapes.py
+    .venv/bin/python examples/shapes.py --task multilabel && .venv/bin/python docs/pictures.py
 
 Takes the newest runs below `runs/`, and writes `docs/images/*.png`.
 """
@@ -65,6 +66,7 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     page = newest("demo/**/media/index.html")
     autoencoder = newest("autoencoder/**/media/index.html")
+    segmentation, multilabel = (newest(f"shapes/{task}/**/media/index.html") for task in ("segmentation", "multilabel"))
     screenshot(page, IMAGES / "page.png", size="1400,1560")
     curves(newest("demo/wandb/offline-run-*"), IMAGES / "scalar_metrics.png")
     screenshot(page, IMAGES / "gradient_histogram.png", "gradients/net.3.weight")
@@ -73,9 +75,13 @@ def main() -> None:
         (page, "confusion_matrix", "confusion_matrix"),
         (page, "predictions", "prediction_grid"),
         (autoencoder, "mosaic", "image_mosaic"),
+        (segmentation, "masks", "mask_grid"),
+        (multilabel, "confusion_matrix", "multilabel_confusion_matrix"),
     ):
         last = max(path for path in (source.parent / "val" / key).glob("*.png"))
         shutil.copy(last, IMAGES / f"{name}.png")
+    with PIL.Image.open(IMAGES / "mask_grid.png") as grid:  # of eight columns the first three
+        grid.crop((0, 0, 3 * grid.width // 8, grid.height)).save(IMAGES / "mask_grid.png")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train a small CNN on handwritten digits with all six callbacks and an offline W&B run, then say what was logged.
+"""Train a small CNN on handwritten digits with six callbacks and an offline W&B run, then say what was logged.
 
     python examples/demo.py                       # or `make demo`, which also makes the environment
     python examples/demo.py --devices 2           # two processes (DDP)
