@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -108,9 +109,13 @@ class ScalarMetrics(StateCallback):
     def result(self, values: Mapping[str, Any]) -> dict[str, Tensor]:
         return {key: scalar.cpu() for name, value in values.items() for key, scalar in self._scalars(name, value)}
 
-    def _scalars(self, name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
-        metric = self._metrics[name]
-        return _scalars(name, metric.of(value) if isinstance(metric, Derived) else value)
+    def _scalars(self, name: str, value: Any) -> list[tuple[str, Tensor]]:
+        metric, hub = self._metrics[name], Hub.holding(self)
+        if not isinstance(metric, Derived):
+            return list(_scalars(name, value))
+        with hub.attempt(self.describe("val"), f"could not work out {name}") if hub else nullcontext():
+            return list(_scalars(name, metric.of(value)))
+        return []
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         return {}

@@ -210,6 +210,23 @@ class TestDerived:
         assert logged["val/of_acc_half"] == pytest.approx(logged["val/acc"] / 2)
         assert logged["val/of_acc_twice"] == pytest.approx(logged["val/acc"] * 2)
 
+    def test_a_function_that_fails_costs_its_number_only(self) -> None:
+        """One warning for all steps and epochs, and the other metric is logged; strict, the error itself is raised."""
+
+        def fails(counts: Any) -> float:
+            raise KeyError("road")
+
+        def metrics(**kwargs: Any) -> lw.ScalarMetrics:
+            return lw.ScalarMetrics({"road": Derived(ConfusionCounts(CLASSES), fails), "acc": micro()}, **kwargs)
+
+        t = trainer(callbacks=[metrics()], max_epochs=2, log_every_n_steps=2)
+        with pytest.warns(UserWarning, match="could not work out road: KeyError: 'road'") as told:
+            t.fit(Classifier(), loader(), loader())
+        assert len([w for w in told if "road" in str(w.message)]) == 1
+        assert {"train/acc_step", "train/acc_epoch", "val/acc"} == t.callback_metrics.keys()
+        with pytest.raises(KeyError, match="road"):
+            trainer(callbacks=[metrics(on_error="raise")]).validate(Classifier(), loader(), verbose=False)
+
     @pytest.mark.parametrize("entry", [MetricCollection([micro()]), "accuracy"], ids=["a collection", "a string"])
     def test_what_cannot_be_derived_from_is_refused(self, entry: Any) -> None:
         """Its name is told."""
