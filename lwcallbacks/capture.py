@@ -14,16 +14,18 @@ import functools
 import pkgutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
+from inspect import Parameter, signature
 from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor, nn
 
 # In this order, and with Any, for jsonargparse: it takes the first member that fits, and would look for callables that
 # return a Tensor among the subclasses of Tensor.
-Extract: TypeAlias = str | int | Callable[[Any, Any], Any]
-"""A key (or field, or attribute) of the step's output or else of the batch, an index into the batch, or
-`f(outputs, batch) -> tensor`.
+Extract: TypeAlias = str | int | Callable[..., Any]
+"""A key (or field, or attribute) of the step's output or else of the batch, an index into the batch, or a function:
+`f(outputs, batch) -> tensor`, or `f(outputs, batch, returned) -> tensor` with what the forward call returned.
 
 A function may also be given by its name: "package.module.function" is imported where it is no such key."""
 
@@ -43,6 +45,12 @@ class Source:
     preds: Extract | None = None
     targets: Extract | None = None
     forward: str | None = None
+
+    def asks_forward(self, names: Sequence[str]) -> bool:
+        """Whether one of the fields `names` is taken from the forward calls."""
+        extracts = {name: getattr(self, name, None) for name in names}
+        usual = "preds" in names and extracts["preds"] is None
+        return usual or any(_takes_returned(_function(extract)) for extract in extracts.values())
 
 
 KEYS: Mapping[str, tuple[str, ...]] = {
@@ -82,7 +90,7 @@ class Step:
         """
         extract = getattr(source, field, None)
         if extract is not None:
-            return self._extract(field, extract)
+            return self._extract(field, extract, source.forward)
         found = self._preds(source.forward) if field == "preds" else _by_name(self.outputs, KEYS[field])
         if found is None and field == "loss" and isinstance(self.outputs, Tensor) and self.outputs.ndim == 0:
             found = self.outputs
@@ -90,17 +98,17 @@ class Step:
             found = self._in_batch(field)
         return None if found is None else found.detach()
 
-    def _extract(self, field: str, extract: Extract) -> Tensor:
+    def _extract(self, field: str, extract: Extract, forward: str | None) -> Tensor:
         found: Any
         if callable(extract):
-            found = extract(self.outputs, self.batch)
+            found = self._made_by(extract, f"{field}={extract!r}", forward)
         elif isinstance(extract, str):
             found = _by_name(self.outputs, (extract,))
             found = _by_name(self.batch, (extract,)) if found is None else found
             # Batches of graphs and the like have their own classes.
             found = getattr(self.batch, extract, None) if found is None else found
             if found is None and "." in extract:
-                found = _imported(field, extract)(self.outputs, self.batch)
+                found = self._made_by(_imported(field, extract), f"{field}={extract!r}", forward)
         else:
             parts = (self.batch,) if isinstance(self.batch, Tensor) else self.batch
             inside = isinstance(parts, (tuple, list)) and -len(parts) <= extract < len(parts)
@@ -108,6 +116,14 @@ class Step:
         if not isinstance(found, Tensor):
             raise CaptureError(f"{field}={extract!r} gives {_describe(found)}, expected a tensor; {self.describe()}")
         return found.detach()
+
+    def _made_by(self, function: Callable[..., Any], told: str, forward: str | None) -> Any:
+        if not _takes_returned(function):
+            return function(self.outputs, self.batch)
+        returned = self._returned(forward)
+        if returned is None:
+            raise CaptureError(f"{told} takes what a forward call returned, and no call was seen; {self.describe()}")
+        return function(self.outputs, self.batch, returned)
 
     def _preds(self, forward: str | None) -> Tensor | None:
         if forward is not None:
@@ -117,13 +133,17 @@ class Step:
         return _only_tensor(self.outputs) if found is None else found
 
     def _returned_by(self, forward: str | None) -> Tensor | None:
-        """The output of the last call, preferring a call on this batch's inputs."""
+        found = _first_tensor(self._returned(forward))
+        return found if found is not None and found.ndim else None
+
+    def _returned(self, forward: str | None) -> Any:
+        """The output of the last call, preferring one with predictions and then one on this batch's inputs."""
+        # Under DDP the step itself runs as a `forward`; its scalar or loss dict holds no samples.
+        calls = [call for call in reversed(self.calls.get(forward, ())) if _holds_samples(call[1])]
+        calls = [call for call in calls if (t := _first_tensor(call[1])) is not None and t.ndim] or calls
         inputs = self._in_batch("inputs")
-        calls = reversed(self.calls.get(forward, ()))
-        # Under DDP the step itself runs as a `forward`; its scalar or loss dict holds no predictions.
-        found = [(first, t) for first, output in calls if (t := _first_tensor(output)) is not None and t.ndim]
-        of_inputs = [t for first, t in found if first is inputs and inputs is not None]
-        return next(iter([*of_inputs, *(t for _, t in found)]), None)
+        of_inputs = [call for call in calls if call[0] is inputs and inputs is not None]
+        return next((output for _, output in of_inputs + calls), None)
 
     def _in_batch(self, field: str) -> Tensor | None:
         batch = self.batch
@@ -160,6 +180,26 @@ class Step:
         return CaptureError(f"no {field} found: {self.describe()}. To fix it, {ways[field]}{how}")
 
 
+def _function(extract: Extract | None) -> Callable[..., Any] | None:
+    """The function that is meant, or may be: a name can still turn out to be a key of the batch."""
+    if isinstance(extract, str) and "." in extract:
+        with suppress(CaptureError):
+            return _imported("", extract)
+    return extract if callable(extract) else None
+
+
+def _takes_returned(function: Callable[..., Any] | None) -> bool:
+    """Whether it is a function of three: outputs, batch and what the forward call returned."""
+    if function is None:
+        return False
+    try:
+        parameters = signature(function).parameters.values()
+    except ValueError:  # as of some functions written in C
+        return False
+    positional = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in positional and p.default is Parameter.empty for p in parameters) == 3
+
+
 def _named(container: Any) -> Mapping[Any, Any]:
     """The parts that have names: a mapping's, a named tuple's or a dataclass's."""
     if isinstance(container, Mapping):
@@ -176,10 +216,10 @@ def _by_name(container: Any, names: Sequence[str]) -> Tensor | None:
     return next((parts[name] for name in names if isinstance(parts.get(name), Tensor)), None)
 
 
-def _imported(field: str, name: str) -> Callable[[Any, Any], Any]:
+def _imported(field: str, name: str) -> Callable[..., Any]:
     told = f"{field}={name!r} is no key of the step's output or of the batch, and no function to import"
     try:
-        found: Callable[[Any, Any], Any] = pkgutil.resolve_name(name)
+        found: Callable[..., Any] = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise CaptureError(f"{told}: {error}") from error
     if not callable(found):
@@ -192,6 +232,11 @@ def _first_tensor(output: Any) -> Tensor | None:
     if found is None and isinstance(output, (tuple, list)):
         output = output[0] if output else None
     return output if found is None and isinstance(output, Tensor) else found
+
+
+def _holds_samples(output: Any) -> bool:
+    parts = output if isinstance(output, (tuple, list)) else [output, *_named(output).values()]
+    return any(isinstance(part, Tensor) and part.ndim for part in parts)
 
 
 def _only_tensor(output: Any) -> Tensor | None:

@@ -192,8 +192,8 @@ class Hub:
             for need in callback.needs(stage).values():
                 needs.setdefault(need.key, (callback.describe(stage), need))
         self._needs[stage] = list(needs.values())
-        sources = [need.source for _, need in needs.values() if "preds" in need.names]
-        self._forwards[stage] = {source.forward for source in sources if source.preds is None}
+        listening = [need.source for _, need in needs.values() if need.source.asks_forward(need.names)]
+        self._forwards[stage] = {source.forward for source in listening}
         loaders = loaders_of(trainer, stage)
         self._cores[stage] = {i: StateCore({k: n.entry for k, (_, n) in needs.items()}) for i in range(len(loaders))}
         for i, loader in enumerate(loaders):

@@ -157,6 +157,8 @@ class StateCore:
         if valid is not None:
             args = tuple(a[valid] if isinstance(a, Tensor) and len(a) == len(valid) else a for a in args)
         device = next((a.device for a in args if isinstance(a, Tensor)), None)
+        # Slices of a batch need not be contiguous, and metrics of torchmetrics take a `view` of what they are given.
+        args = tuple(a.contiguous() if isinstance(a, Tensor) else a for a in args)
         with torch.inference_mode(mode=False), torch.no_grad():
             if device is not None and device != metric.device:
                 metric.to(device)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from support.modules import CLASSES, Classifier, images, loader, trainer
 from torch.utils.data import DataLoader, default_collate
+from torchmetrics import MeanAbsoluteError
 
 import lwcallbacks as lw
 
@@ -183,6 +184,53 @@ def test_a_name_that_leads_nowhere_is_an_error_at_the_first_batch(name: str, tol
     told = f"preds={name!r} is no key of the step's output or of the batch, and no function to import: .*{told}"
     with pytest.raises(ValueError, match=told):
         matrix_of(Classifier(), preds=name)
+
+
+@pytest.mark.parametrize("forward", [None, "net"])
+def test_a_function_of_what_the_forward_call_returned(
+    forward: str | None, expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function of three is given the output of self(x), or of the submodule; also one that is given by its name."""
+    module, counts = expected
+    use_step(monkeypatch, two_calls)
+    for function in (lambda outputs, batch, returned: returned.argmax(1), "support.sources.best"):
+        assert torch.equal(matrix_of(module, forward=forward, preds=function), counts)
+
+
+def test_a_function_of_a_forward_call_without_usual_names(expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given the whole output; a call that returned predictions of a usual kind would go first."""
+    module, counts = expected
+    forward = Classifier.forward
+    monkeypatch.setattr(Classifier, "forward", lambda self, x: {"mean": forward(self, x), "scale": x.sum()})
+    use_step(monkeypatch, lambda self, x, y: self(x)["mean"].sum())
+    assert torch.equal(matrix_of(module, preds=lambda outputs, batch, returned: returned["mean"]), counts)
+
+
+def test_a_function_of_a_forward_call_that_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says that no call was seen, and what was."""
+    use_step(monkeypatch, lambda self, x, y: self.net(x).sum())
+    with pytest.raises(ValueError, match=r"takes what a forward call returned, and no call was seen; .*no self\(x\)"):
+        matrix_of(Classifier(), preds=lambda outputs, batch, returned: returned)
+
+
+def test_a_function_with_an_argument_of_its_own(expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has a default value is not an argument to be given."""
+    module, counts = expected
+    use_step(monkeypatch, lambda self, x, y: {"scores": self.net(x)})
+    assert torch.equal(matrix_of(module, preds=lambda outputs, batch, key="scores": outputs[key]), counts)
+
+
+def test_a_metric_may_be_given_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics that take a view of their arguments work with any part of a batch."""
+    use_step(monkeypatch, lambda self, x, y: self(x).sum())
+    metrics = lw.ScalarMetrics(
+        {"mae": MeanAbsoluteError()},
+        preds=lambda outputs, batch: batch[0][:, 0, :, 0],
+        targets=lambda outputs, batch: batch[0][:, 0, :, 1],
+    )
+    trainer(callbacks=[metrics]).validate(Classifier(), loader(), verbose=False)
+    x = images(40).tensors[0]
+    assert torch.allclose(metrics.results["val"]["mae"], (x[:, 0, :, 0] - x[:, 0, :, 1]).abs().mean())
 
 
 def test_what_is_missing_is_an_error_in_the_sanity_check(monkeypatch: pytest.MonkeyPatch) -> None:
