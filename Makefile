@@ -6,6 +6,7 @@
 #   make test PYTEST_ARGS="-k mosaic -x"
 #   make test-long          also the tests that take minutes
 #   make test-engines       training under torchrun, Ray and SLURM's variables; installs Ray, about 100 MB
+#   make test-packages      training code of public packages, with callbacks appended, in an environment of its own
 #   make bench              what the callbacks and their parts cost, beside what one would use instead
 #   make bench BENCH_ARGS=--quick    a small part of each, to see that it runs
 #   make report             hold every metric of torchmetrics to the laws of lwcallbacks.testing, about ten minutes
@@ -31,7 +32,7 @@ SOURCES := $(shell find lwcallbacks -name __pycache__ -prune -o -print) pyprojec
 unexport PYTHONPATH PYTHONHOME
 export PIP_USER := 0
 
-.PHONY: demo test test-long test-engines bench report docs lint format clean
+.PHONY: demo test test-long test-engines test-packages bench report docs lint format clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # one environment, so one pip at a time
 
@@ -52,6 +53,21 @@ test-long: lint docs
 
 test-engines: $(STAMPS)/dev $(STAMPS)/ray $(STAMPS)/package
 	$(RUN_TESTS) -m engines $(PYTEST_ARGS)
+
+# The packages need other ones that the rest does not: .venv has none of them, and `make test` skips these tests.
+PACKAGES := .venv-packages
+REQUIREMENTS := $(wildcard tests/packages/*.txt)
+
+test-packages: $(PACKAGES)/stamp $(STAMPS)/wheel
+	$(PACKAGES)/bin/pip install --quiet --force-reinstall --no-deps dist/*.whl
+	OMP_NUM_THREADS=1 $(PACKAGES)/bin/pytest tests/packages -m packages --timeout 900 $(PYTEST_ARGS)
+
+$(PACKAGES)/stamp: $(REQUIREMENTS) pyproject.toml constraints.txt | $(STAMPS)/wheel
+	rm -rf $(PACKAGES)
+	$(PYTHON) -m venv $(PACKAGES)
+	$(PACKAGES)/bin/pip --disable-pip-version-check install -c constraints.txt pytest pytest-timeout \
+	  "$$(ls dist/*.whl)[wandb,tensorboard]" $(REQUIREMENTS:%=-r %)
+	touch $@
 
 BENCHMARKS := demo_overhead confusion_update sync_metrics payload exact_mean world_scaling
 
@@ -74,7 +90,7 @@ format: $(STAMPS)/dev
 	$(BIN)/ruff format $(CODE)
 
 clean:
-	rm -rf $(VENV) build dist docs/_build docs/callbacks .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PACKAGES) build dist docs/_build docs/callbacks .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment, with no more in it than is needed to build the wheel.
