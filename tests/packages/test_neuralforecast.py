@@ -30,8 +30,8 @@ from neuralforecast.utils import AirPassengersPanel
 
 pytestmark = [
     pytest.mark.packages,
-    pytest.mark.filterwarnings("error:.*lwcallbacks"),
-    pytest.mark.filterwarnings("ignore"),  # what the package and its dependencies warn of
+    pytest.mark.filterwarnings("ignore"),  # what the package and its dependencies warn of,
+    pytest.mark.filterwarnings("error:.*lwcallbacks"),  # but not what we do
 ]
 
 PANEL = AirPassengersPanel[["unique_id", "ds", "y"]]
