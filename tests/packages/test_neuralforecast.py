@@ -78,6 +78,7 @@ def test_the_version_is_the_one_that_is_named() -> None:
 
 def test_the_example_of_its_readme() -> None:
     """As it is written, but for callbacks and a logger: the same forecasts, and a complete run on disk."""
+    wandb.teardown()  # its process may have been started by another test, in a folder that is not this one
     plain = example({"logger": False, "enable_progress_bar": False})
     trainer_kwargs = documented("forecast.py")["trainer_kwargs"]
     nf = example({**trainer_kwargs, "enable_progress_bar": False})
