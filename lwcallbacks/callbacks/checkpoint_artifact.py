@@ -137,8 +137,10 @@ class CheckpointArtifact(LoggingCallback):
         with Hub.of(trainer).attempt("CheckpointArtifact", "could not ask the logger for the run's name"):
             run = run_name(trainer)
         name = self.name or f"model-{run}"
-        aliases = [alias for alias, on in (("latest", latest), ("best", str(path) == checkpoint.best_model_path)) if on]
-        score = checkpoint.best_k_models.get(str(path), checkpoint.current_score)
+        # As paths, for below a relative folder Lightning writes "./logs", and that is no string of a path.
+        best = path == Path(checkpoint.best_model_path)
+        aliases = [alias for alias, on in (("latest", latest), ("best", best)) if on]
+        score = {Path(k): v for k, v in checkpoint.best_k_models.items()}.get(path, checkpoint.current_score)
         metadata = {
             "epoch": self._epoch,
             "step": trainer.global_step,

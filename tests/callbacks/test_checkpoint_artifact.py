@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from support.modules import CLASSES, Classifier, loader, trainer
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -59,6 +60,21 @@ def test_best_and_latest(tmp_path: Path) -> None:
     assert [v.metadata["epoch"] for v in found] == [0, 1, 2]
     assert [v.metadata["step"] for v in found] == [5, 10, 15]
     assert all("val/acc" in v.metadata["metrics"] for v in found)
+
+
+def test_best_below_a_relative_folder() -> None:
+    """A logger in "." makes paths such as "./lightning_logs": the best and its score are found there, too."""
+    t = trainer(
+        logger=CSVLogger("."),
+        callbacks=[lw.CheckpointArtifact(), ModelCheckpoint(monitor="score", mode="max", save_top_k=-1)],
+        enable_checkpointing=True,
+        max_epochs=3,
+    )
+    t.fit(Scripted([1.0, 3.0, 2.0]), loader(), loader())
+    assert t.checkpoint_callback.best_model_path.startswith("./")
+    found = [json.loads(path.read_text()) for path in sorted(Path().rglob("media/model-0/*.json"))]
+    assert [told["aliases"] for told in found] == [["latest", "best"], ["latest", "best"], ["latest"]]
+    assert [told["metadata"]["score"] for told in found] == [1.0, 3.0, 2.0]
 
 
 def test_a_file_that_was_deleted_meanwhile_is_delivered(tmp_path: Path) -> None:
