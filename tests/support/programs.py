@@ -64,7 +64,9 @@ class Program:
         self.token = uuid.uuid4().hex
         self.folder = Path.cwd() / f"program-{self.token}"
         self.folder.mkdir()
+        # Its process of W&B shall be its own, not the one that an earlier test has started here.
         variables = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
+        variables.pop("WANDB_SERVICE", None)
         self.pid: int = _ask(
             function=function, args=args, kwargs=kwargs, folder=str(self.folder), cwd=os.getcwd(),
             env={**variables, TOKEN: self.token, **(env or {})},
@@ -110,6 +112,7 @@ class Program:
 def _server() -> subprocess.Popen[str]:
     paths = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
+    env.pop("WANDB_SERVICE", None)
     server = subprocess.Popen(
         [sys.executable, "-m", "support.programs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
     )
