@@ -144,8 +144,11 @@ class Hub:
             publisher, self.publisher = self.publisher, None
             if exception is not None:
                 publisher.on_error = "warn"  # what ended the run is what shall be seen to have ended it
-            with heeding_interrupts(exception):
-                publisher.close()
+            try:
+                with heeding_interrupts(exception):
+                    publisher.close()
+            finally:
+                publisher.drop()  # nothing is left, unless Ctrl-C came before there was a wait to interrupt
 
     def _open(self, trainer: Trainer) -> Publisher:
         """The publisher of this run. A place that cannot be opened is reported, the others get their part."""

@@ -133,22 +133,40 @@ class Publisher:
         A KeyboardInterrupt is taken at its word: what is still queued is dropped, with a warning that says how much,
         and the thread ends with the write under way, for which nobody waits.
         """
-        thread, self._thread = self._thread, None
+        thread = self._thread
         if thread is not None:
             try:
                 # Not by joining the thread: Python 3.11 takes it for ended when that is interrupted.
                 self._jobs.join()
             except KeyboardInterrupt:
-                self._drop()
+                self.drop()
                 raise
-            finally:
-                self._jobs.put(None)
-                atexit.unregister(self.close)
+            self._end()
             thread.join()
             for writer in self.writers:
                 with self.attempt(type(writer).__name__, "could not be closed"):
                     writer.close()
         self.deliver()
+
+    def drop(self) -> None:
+        """Give up what is queued, with a warning that says how much; nobody waits for the write under way."""
+        if self._thread is None:
+            return
+        dropped = 0
+        with contextlib.suppress(queue.Empty):
+            while job := self._jobs.get_nowait():
+                self._finish(job[2], job[1])
+                self._slots.release()
+                self._jobs.task_done()
+                dropped += 1
+        self._end()
+        self.failures += dropped
+        warnings.warn(f"Interrupted: {dropped} queued calls were not written.", stacklevel=3)
+
+    def _end(self) -> None:
+        self._thread = None
+        self._jobs.put(None)
+        atexit.unregister(self.close)
 
     def _start(self) -> None:
         if self._thread is None:
@@ -198,17 +216,6 @@ class Publisher:
         with self.attempt("render", f"could not clean up after step {step}"):
             if after is not None:
                 after()
-
-    def _drop(self) -> None:
-        dropped = 0
-        with contextlib.suppress(queue.Empty):
-            while job := self._jobs.get_nowait():
-                self._finish(job[2], job[1])
-                self._slots.release()
-                self._jobs.task_done()
-                dropped += 1
-        self.failures += dropped
-        warnings.warn(f"Interrupted: {dropped} queued calls were not written.", stacklevel=3)
 
     def _failed(self, who: str, what: str, error: BaseException) -> None:
         with self._lock:

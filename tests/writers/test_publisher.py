@@ -361,3 +361,18 @@ def test_a_logger_is_known_by_the_name_of_a_base_and_others_get_no_writer(tmp_pa
     writers = writers_for([CSVLogger(), mine(), TensorBoardLogger()], tmp_path)
     assert [type(writer).__name__ for writer in writers] == ["FolderWriter", "WandbWriter", "TensorBoardWriter"]
     assert writers_for([CSVLogger()]) == []
+
+
+def test_dropping_is_idempotent_and_leaves_nothing_for_the_interpreters_end() -> None:
+    """An interrupt that comes before `close` has begun to wait: nobody waits for a picture that is never done."""
+    begun, never = threading.Event(), threading.Event()
+    publisher = Publisher()
+    publisher.publish(lambda: (begun.set(), never.wait(), {})[2], 0)
+    publisher.publish(dict, 1)
+    assert begun.wait(10)
+    with pytest.warns(UserWarning, match=r"Interrupted: 1 queued calls were not written\."):
+        publisher.drop()
+    publisher.drop()  # a second warning would be an error
+    publisher.close()
+    assert publisher.failures == 1
+    never.set()
