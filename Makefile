@@ -7,6 +7,8 @@
 #   make test-long          also the tests that take minutes
 #   make test-engines       training under torchrun, Ray and SLURM's variables; installs Ray, about 100 MB
 #   make test-packages      training code of public packages, with callbacks appended, in an environment of its own
+#   make test-matrix        the tests against old and new Lightning, torch, torchmetrics and wandb: docs/versions.md
+#   make test-matrix MATRIX="oldest newest"
 #   make bench              what the callbacks and their parts cost, beside what one would use instead
 #   make bench BENCH_ARGS=--quick    a small part of each, to see that it runs
 #   make report             hold every metric of torchmetrics to the laws of lwcallbacks.testing, about ten minutes
@@ -18,6 +20,7 @@ PYTHON ?= python3
 DEVICES ?= 1
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+MATRIX ?=
 BENCH_ARGS ?=
 
 VENV := .venv
@@ -32,7 +35,7 @@ SOURCES := $(shell find lwcallbacks -name __pycache__ -prune -o -print) pyprojec
 unexport PYTHONPATH PYTHONHOME
 export PIP_USER := 0
 
-.PHONY: demo test test-long test-engines test-packages bench report docs lint format clean
+.PHONY: demo test test-long test-engines test-packages test-matrix bench report docs lint format clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # one environment, so one pip at a time
 
@@ -69,6 +72,10 @@ $(PACKAGES)/stamp: $(REQUIREMENTS) pyproject.toml constraints.txt | $(STAMPS)/wh
 	  "$$(ls dist/*.whl)[wandb,tensorboard]" $(REQUIREMENTS:%=-r %)
 	touch $@
 
+# In environments of their own, below .venv-matrix: several GB each, and kept for the next run.
+test-matrix: $(STAMPS)/wheel
+	$(BIN)/python tests/matrix/run.py dist/*.whl $(MATRIX)
+
 BENCHMARKS := demo_overhead confusion_update sync_metrics payload exact_mean world_scaling
 
 bench: $(STAMPS)/demo $(STAMPS)/dev $(STAMPS)/package  # dev: world_scaling imports lwcallbacks.testing
@@ -90,7 +97,7 @@ format: $(STAMPS)/dev
 	$(BIN)/ruff format $(CODE)
 
 clean:
-	rm -rf $(VENV) $(PACKAGES) build dist docs/_build docs/callbacks .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PACKAGES) .venv-matrix build dist docs/_build docs/callbacks .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment, with no more in it than is needed to build the wheel.

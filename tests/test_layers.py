@@ -13,13 +13,14 @@ PACKAGE = Path(lwcallbacks.__file__).parent
 # Each room and what it may import of the package.
 ROOMS = {
     "capture": set(),
+    "lightning": set(),
     "reductions": {"reductions"},
     "media": {"media"},
     "state": {"state", "reductions"},
     "writers": {"writers", "media"},
-    "callbacks": {"callbacks", "capture", "reductions", "state", "media", "writers"},
+    "callbacks": {"callbacks", "capture", "lightning", "reductions", "state", "media", "writers"},
     "presets": {"callbacks", "capture", "reductions"},
-    "parallel": {"parallel", "capture", "state"},
+    "parallel": {"parallel", "capture", "lightning", "state"},
     "testing": {"testing", "reductions", "state"},
 }
 # Each heavy package and the files that may import it.
@@ -30,7 +31,8 @@ HEAVY = {
     "hypothesis": {"testing/"},
     "tensorboard": {"writers/tensorboard.py"},
     "mlflow": {"writers/mlflow.py"},
-    "pytorch_lightning": {"callbacks/", "parallel/strategy.py"},
+    "pytorch_lightning": {"lightning.py"},
+    "lightning": {"lightning.py"},
     "torchmetrics": {"state/", "callbacks/scalar_metrics.py", "presets.py", "testing/"},
 }
 

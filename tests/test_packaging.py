@@ -3,12 +3,15 @@
 import doctest
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 from importlib.metadata import files, metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import lwcallbacks
 
@@ -42,10 +45,21 @@ def test_the_wheel_has_every_source_file_and_nothing_else():
 
 
 def test_the_metadata_shut_out_the_releases_that_stole_credentials():
-    """pytorch-lightning 2.6.2 and 2.6.3 can not be installed along with lwcallbacks."""
-    (requirement,) = [r for r in metadata("lwcallbacks").get_all("Requires-Dist") if r.startswith("pytorch-lightning")]
-    assert "!=2.6.2" in requirement
-    assert "!=2.6.3" in requirement
+    """pytorch-lightning 2.6.2 and 2.6.3 cannot be installed along with lwcallbacks, nor lightning with [dev]."""
+    for name in ("pytorch-lightning", "lightning"):
+        (requirement,) = [r for r in metadata("lwcallbacks").get_all("Requires-Dist") if r.startswith(name)]
+        assert "!=2.6.2" in requirement
+        assert "!=2.6.3" in requirement
+
+
+def test_the_oldest_environment_has_the_lowest_version_of_every_requirement():
+    """What is declared is what is tested: each lower bound is a pin of tests/matrix/oldest.txt."""
+    pins = dict(re.findall(r"^([a-z-]+)==(\S+)$", (REPOSITORY / "tests/matrix/oldest.txt").read_text(), re.MULTILINE))
+    for line in metadata("lwcallbacks").get_all("Requires-Dist"):
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.name in ("wandb", "tensorboard", "hypothesis"):
+            (lowest,) = [s.version for s in requirement.specifier if s.operator == ">="]
+            assert Version(pins[requirement.name]) == Version(lowest), requirement.name
 
 
 def test_importing_lwcallbacks_imports_no_logger_and_no_matplotlib():

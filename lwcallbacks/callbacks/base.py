@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Literal
 
-from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lwcallbacks.callbacks.hub import STAGES, Hub, Need
 from lwcallbacks.callbacks.trainer import loader_suffix, logging_step
 from lwcallbacks.capture import Source
+from lwcallbacks.lightning import Callback, LightningModule, Trainer
 from lwcallbacks.media import Entry
 
 Entries = Mapping[str, Entry | float]

@@ -11,9 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
-
 from lwcallbacks.callbacks.base import LoggingCallback, plain
 from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.trainer import (
@@ -24,6 +21,7 @@ from lwcallbacks.callbacks.trainer import (
     ranked_paths,
     run_name,
 )
+from lwcallbacks.lightning import LightningModule, ModelCheckpoint, Trainer
 from lwcallbacks.media import File
 
 

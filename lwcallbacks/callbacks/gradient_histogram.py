@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
 from lwcallbacks.callbacks.base import Entries, LoggingCallback
 from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.trainer import logging_step
+from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.media import Histogram
 from lwcallbacks.reductions import LogBins, LogHistogram
 from lwcallbacks.reductions.base import State
@@ -67,7 +67,10 @@ class GradientHistogram(LoggingCallback):
         self._steps: dict[int, int] = {}
         self._last: dict[str, State] = {}
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, optimizer_idx: int = 0
+    ) -> None:
+        # Lightning 1 gives the optimizer's index, too.
         index = next((i for i, o in enumerate(trainer.optimizers) if o is optimizer), 0)
         self._steps[index] = self._steps.get(index, 0) + 1
         if self._steps[index] % self.every_n_train_steps:

@@ -21,18 +21,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
-from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from lwcallbacks.callbacks.trainer import (
     is_debugging,
     loaders_of,
     logs_this_step,
+    refuse_mixture,
     run_directory,
     samples_done,
     unused_directory,
 )
 from lwcallbacks.capture import CaptureError, ForwardCalls, Source, Step
+from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.reductions.hashing import content_ids
 from lwcallbacks.state.core import Entry, StateCore, StepValues, UpdateError, collect, snapshot
 from lwcallbacks.state.link import everyone_comes
@@ -99,6 +100,7 @@ class Hub:
         self._num_runs = 0
         self._num_batches = 0
         self._saved: dict[Hashable, Any] | None = None
+        self._goes_on = False
         self._proven: set[tuple[str, int]] = set()
         self._ended: dict[str, dict[int, dict[Hashable, Any]]] = {}
         self._directory: Path | None = None
@@ -112,8 +114,10 @@ class Hub:
         """Take part from `setup` on. On process 0 the first callback opens the writers.
 
         Raises:
+            TypeError: the Trainer has parts of both Lightning packages that do not fit.
             ValueError: another callback has the same keys.
         """
+        refuse_mixture(trainer)
         if not self._callbacks:
             self._num_runs += 1
             self._num_batches = 0
@@ -140,6 +144,7 @@ class Hub:
         self._saved = None
         self._ended.clear()
         self._proven.clear()
+        self._goes_on = False
         if self.publisher is not None:
             publisher, self.publisher = self.publisher, None
             if exception is not None:
@@ -188,6 +193,8 @@ class Hub:
 
     def epoch_start(self, stage: str, trainer: Trainer) -> None:
         """Begin a stage's epoch. There is one state per loader, also on a process that will see no batch of it."""
+        if stage == "train" and self._goes_on:
+            return  # Lightning before 2.5 starts an epoch that it resumes in the middle
         self._ended.pop(stage, None)
         self._saved = None
         needs: dict[Hashable, tuple[str, Need]] = {}
@@ -216,6 +223,7 @@ class Hub:
             for loader, core in self._cores["train"].items():
                 core.load_state_dict(saved)
                 self._positions["train", loader] = samples_done(trainer)
+            self._goes_on = True
 
     def under_way(self) -> dict[Hashable, Any]:
         """State by need of the training epoch under way, merged over all processes; one sync for all callbacks.
@@ -262,6 +270,7 @@ class Hub:
         self._stop_listening()
         # Validation may give processes unlike numbers of batches; training does not.
         self._num_batches += stage == "train"
+        self._goes_on &= stage != "train"
         self._saved = None
         self.step_values = StepValues({})
         if self.publisher is not None:

@@ -8,13 +8,14 @@ from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from lwcallbacks.callbacks.base import Entries, StateCallback, plain
 from lwcallbacks.callbacks.hub import Hub, Need
+from lwcallbacks.callbacks.trainer import log_final
 from lwcallbacks.capture import KEYS, Extract
+from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.reductions import Derived, Reduction
 
 
@@ -139,7 +140,8 @@ class ScalarMetrics(StateCallback):
     def log_result(self, pl_module: LightningModule, stage: str, suffix: str) -> None:
         ending = "_epoch" if stage == "train" else ""
         for key, value in self.results[stage + suffix].items():
-            self._log(pl_module, f"{stage}/{key}{ending}{suffix}", value, on_step=False)
+            name = f"{stage}/{key}{ending}{suffix}"
+            log_final(pl_module, name, value.to(torch.float32), on_step=False, prog_bar=self.prog_bar)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -149,19 +151,8 @@ class ScalarMetrics(StateCallback):
         for name, need in self.needs("train").items():
             if need.key in step_values:
                 for key, value in self._scalars(name, step_values[need.key]):
-                    self._log(pl_module, f"train/{key}_step", value, on_step=True)
-
-    def _log(self, pl_module: LightningModule, key: str, value: Tensor, *, on_step: bool) -> None:
-        pl_module.log(
-            key,
-            value.to(torch.float32),
-            on_step=on_step,
-            on_epoch=not on_step,
-            prog_bar=self.prog_bar,
-            # The value is final: neither averaged over batches nor told apart by Lightning once more.
-            batch_size=1,
-            add_dataloader_idx=False,
-        )
+                    value = value.to(torch.float32)
+                    log_final(pl_module, f"train/{key}_step", value, on_step=True, prog_bar=self.prog_bar)
 
 
 def _flatten(metrics: Any, prefix: str = "") -> Iterator[tuple[str, Metric | Reduction | Derived]]:

@@ -6,8 +6,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from lwcallbacks.lightning import Callback, LightningModule, ModelCheckpoint, Trainer, either, package_of
 
 LOADER_SUFFIX = "/dataloader_idx_{}"
 """How Lightning marks the keys of one of several loaders."""
@@ -34,7 +35,49 @@ def is_debugging(trainer: Trainer) -> bool:
 
 def model_checkpoints(trainer: Trainer) -> list[ModelCheckpoint]:
     """The Trainer's `ModelCheckpoint` callbacks."""
-    return [c for c in getattr(trainer, "callbacks", []) if isinstance(c, ModelCheckpoint)]
+    kinds = either("callbacks", "ModelCheckpoint")
+    return [c for c in getattr(trainer, "callbacks", []) if isinstance(c, kinds)]
+
+
+def refuse_mixture(trainer: Trainer) -> None:
+    """Raise where parts of `lightning.pytorch` and of `pytorch_lightning` are put together that do not fit.
+
+    Lightning takes a checkpoint callback of the other package for any callback: what it saves is no
+    `trainer.checkpoint_callback`, it runs before others have logged, and loggers never hear of it. `trainer.log_dir`
+    knows no logger of the other package. Other callbacks fit either Trainer.
+
+    Raises:
+        TypeError: a checkpoint callback or a logger is not of the Trainer's package.
+    """
+    package = package_of(trainer)
+    checkpoints = [c for c in getattr(trainer, "callbacks", []) if isinstance(c, either("callbacks", "Checkpoint"))]
+    for part, module in [*((c, "callbacks") for c in checkpoints), *((log, "loggers") for log in trainer.loggers)]:
+        found = package_of(part)
+        if found is not None and package is not None and found != package:
+            name = next(cls.__name__ for cls in type(part).__mro__ if cls.__module__.startswith(f"{found}."))
+            raise TypeError(
+                f"found {type(part).__name__} of {found} under a Trainer of {package}, expected both of one package: "
+                f"write `from {package}.{module} import {name}`"
+            )
+
+
+def log_final(module: LightningModule, key: str, value: Tensor, *, on_step: bool, prog_bar: bool) -> None:
+    """`self.log` of a value that is final: neither averaged over batches nor told apart by Lightning once more."""
+    how: dict[str, Any] = {"on_step": on_step, "on_epoch": not on_step, "prog_bar": prog_bar}
+    how |= {"batch_size": 1, "add_dataloader_idx": False}
+    results = module.trainer._results
+    if "/dataloader_idx_" not in key or results is None:
+        return module.log(key, value, **how)
+    # `self.log` refuses the name of a loader in Lightning before 2.6. This is what it does with other names.
+    hook = str(module._current_fx_name)
+    results.log(hook, key, value, **how)
+    module.trainer._logger_connector._current_fx = hook
+
+
+def _train_loader(trainer: Trainer) -> Any:
+    loader = trainer.train_dataloader
+    wrappers = either("trainer.supporters", "CombinedLoader")  # of Lightning 1
+    return getattr(loader, "loaders", loader) if isinstance(loader, wrappers) else loader
 
 
 def ranked_paths(checkpoint: ModelCheckpoint) -> set[str]:
@@ -53,7 +96,7 @@ def put_last(trainer: Trainer, callback: Callback) -> None:
 def loaders_of(trainer: Trainer, stage: str) -> list[Any]:
     """The loaders whose batches are told apart in a stage: one entry for training, one or more elsewhere."""
     if stage == "train":
-        return [trainer.train_dataloader]
+        return [_train_loader(trainer)]
     loaders = getattr(trainer, f"{stage}_dataloaders")
     return list(loaders) if isinstance(loaders, (list, tuple)) else [loaders]
 
@@ -63,8 +106,10 @@ def samples_done(trainer: Trainer) -> int:
 
     A loader that saves its own state goes on where it was; another one starts with its first sample again.
     """
-    loader = trainer.train_dataloader
-    batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready if hasattr(loader, "load_state_dict") else 0
+    loader = _train_loader(trainer)
+    # Lightning before 2.2 saves no loader's state.
+    goes_on = hasattr(loader, "load_state_dict") and hasattr(trainer.fit_loop, "_combined_loader_states_to_load")
+    batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready if goes_on else 0
     return batches * int(getattr(loader, "batch_size", None) or 0)
 
 

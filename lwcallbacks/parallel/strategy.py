@@ -8,25 +8,33 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.accelerators import Accelerator
-from pytorch_lightning.plugins import CheckpointIO, Precision
-from pytorch_lightning.strategies import SingleDeviceStrategy
-from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from lwcallbacks.capture import ForwardCalls
+from lwcallbacks.lightning import (
+    PACKAGE,
+    Accelerator,
+    CheckpointIO,
+    LightningModule,
+    Precision,
+    SingleDeviceStrategy,
+    Trainer,
+    TrainerFn,
+    either,
+)
 from lwcallbacks.parallel.logged import Logged, log_once
 from lwcallbacks.parallel.replicas import CpuReplicas, Replicas, TorchReplicas, here
 from lwcallbacks.parallel.shares import Shares, gather, scatter
 from lwcallbacks.state.replica import refuse_metrics
 
 _ENDS = {"training_step": "training_step_end", "validation_step": "validation_step_end", "test_step": "test_step_end"}
+_LIGHTNING_ENDS = hasattr(SingleDeviceStrategy, "training_step_end")
+"""Whether Lightning itself calls them after the strategy's step, as Lightning 1 does."""
 
 
 class DataParallelStrategy(SingleDeviceStrategy):
@@ -71,8 +79,15 @@ class DataParallelStrategy(SingleDeviceStrategy):
                 f"DataParallelStrategy: found replicas={replicas} and parallel_devices={parallel_devices!r}, expected "
                 "one of them: replicas for the CPU, or parallel_devices=[0, 1] for CUDA"
             )
+        self._mean: Callable[[], Any] | None = None
         devices = ["cpu"] * replicas if replicas is not None else parallel_devices or ()
         self.parallel_devices = [torch.device("cuda", d) if isinstance(d, int) else torch.device(d) for d in devices]
+
+    def __repr__(self) -> str:
+        # Lightning shows it in the error for a strategy of the other package, which is not clear without.
+        return (
+            f"<DataParallelStrategy of {PACKAGE}; for another Trainer, import the Trainer's package before lwcallbacks>"
+        )
 
     @property
     def parallel_devices(self) -> list[torch.device]:
@@ -117,15 +132,16 @@ class DataParallelStrategy(SingleDeviceStrategy):
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         with self.precision_plugin.train_step_context():
-            output = self._step("training_step", *args, **kwargs)
-        loss = output.get("loss") if isinstance(output, Mapping) else output
-        if isinstance(loss, Tensor) and loss.numel() != 1:
+            return self._step("training_step", *args, **kwargs)
+
+    def backward(self, closure_loss: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if closure_loss.numel() != 1:
             raise ValueError(
-                f"the loss has shape {tuple(loss.shape)} after training_step and training_step_end, expected one "
-                "number. Return a scalar from training_step; in training_step_end there is one per replica, so return "
-                "outputs.mean(), or {'loss': outputs['loss'].mean()}"
+                f"the loss has shape {tuple(closure_loss.shape)} after training_step and training_step_end, expected "
+                "one number. Return a scalar from training_step; in training_step_end there is one per replica, so "
+                "return outputs.mean(), or {'loss': outputs['loss'].mean()}"
             )
-        return output
+        return super().backward(closure_loss, *args, **kwargs)
 
     def validation_step(self, *args: Any, **kwargs: Any) -> Any:
         with self.precision_plugin.val_step_context():
@@ -164,9 +180,29 @@ class DataParallelStrategy(SingleDeviceStrategy):
 
         outputs = [outcome.value for outcome in outcomes]
         gathered = partial(gather, outputs, shares.sizes, replicas.join, path=f"{step}'s output")
-        step_end = getattr(module, _ENDS.get(step, ""), None)
-        ended = step_end(gathered(average=False)) if callable(step_end) else None
+        step_end = _step_end(module, step)
+        if step_end is None:
+            return gathered(average=True)
+        if _LIGHTNING_ENDS:
+            self._mean = partial(gathered, average=True)
+            return gathered(average=False)
+        ended = step_end(gathered(average=False))
         return gathered(average=True) if ended is None else ended
+
+    def _after_end(self, output: Any) -> Any:
+        """Lightning 1 asks after the module's own end, for what to take where that returned None."""
+        mean, self._mean = self._mean, None
+        return output if mean is None else mean()
+
+    training_step_end = validation_step_end = test_step_end = _after_end
+
+
+def _step_end(module: LightningModule, step: str) -> Callable[[Any], Any] | None:
+    """The module's own `training_step_end` or such, if it has one; in Lightning 1 every module has empty ones."""
+    name = _ENDS.get(step, "")
+    end = getattr(module, name, None)
+    empty = [getattr(base, name, None) for base in either("core.module", "LightningModule")]
+    return end if callable(end) and getattr(end, "__func__", end) not in empty else None
 
 
 def _own(replica: LightningModule, device: torch.device) -> Logged:
@@ -176,7 +212,7 @@ def _own(replica: LightningModule, device: torch.device) -> Logged:
     for module in replica.modules():
         # torch leaves them out, and a penalty on the weights, summed in the step, would be 0 and nobody would know.
         module._parameters.update(module._former_parameters)
-        if isinstance(module, LightningModule):
+        if isinstance(module, either("core.module", "LightningModule")):
             module._device = device
     replica.__dict__["log"] = logged = Logged()
     return logged

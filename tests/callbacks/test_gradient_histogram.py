@@ -21,7 +21,7 @@ class Records(Classifier):
         super().__init__()
         self.seen: list[torch.Tensor] = []
 
-    def on_before_optimizer_step(self, optimizer: Any) -> None:
+    def on_before_optimizer_step(self, optimizer: Any, *index: int) -> None:
         self.seen.append(self.net[1].weight.grad.clone())
 
 

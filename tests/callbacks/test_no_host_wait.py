@@ -20,8 +20,8 @@ BATCH_HOOKS = (
 )  # fmt: skip
 
 
-def around(callbacks: list[pl.Callback]) -> list[pl.Callback]:
-    """The callbacks, with a guard before and behind them: waiting is forbidden in their batch hooks, and only there."""
+def around(callbacks: list[pl.Callback]) -> tuple[list[pl.Callback], list[int]]:
+    """The callbacks between two guards: waiting is forbidden in their batch hooks, and nowhere else; and a count."""
     stack = ExitStack()
 
     def enter(*args: Any, **kwargs: Any) -> None:
@@ -36,14 +36,13 @@ def around(callbacks: list[pl.Callback]) -> list[pl.Callback]:
     for hook in BATCH_HOOKS:
         setattr(before, hook, enter)
         setattr(behind, hook, leave)
-    behind.guarded = guarded  # type: ignore[attr-defined]
-    return [before, *callbacks, behind]
+    return [before, *callbacks, behind], guarded
 
 
 @pytest.mark.parametrize("shuffle", [False, True], ids=["in order", "shuffled"])
 def test_no_batch_hook_waits(shuffle: bool) -> None:
     """All callbacks on training and validation; samples known by position or, where shuffled, by content."""
-    callbacks = around(
+    callbacks, guarded = around(
         [
             # A metric that checks its arguments looks at their values; this one is told not to.
             lw.ScalarMetrics({"acc": MulticlassAccuracy(CLASSES, average="micro", validate_args=False)}),
@@ -55,7 +54,7 @@ def test_no_batch_hook_waits(shuffle: bool) -> None:
     )
     data = DataLoader(images(40), 8, shuffle=shuffle)
     trainer(callbacks=callbacks, log_every_n_steps=100).fit(Classifier(), data, loader())
-    assert len(callbacks[-1].guarded) == 5 * 3 + 5 * 2
+    assert len(guarded) == 5 * 3 + 5 * 2
 
 
 def test_the_guard_sees_a_wait() -> None:
@@ -66,6 +65,6 @@ def test_the_guard_sees_a_wait() -> None:
             with pytest.raises(HostSync, match="item"):
                 outputs["loss"].item()
 
-    callbacks = around([Reads()])
+    callbacks, guarded = around([Reads()])
     trainer(callbacks=callbacks).fit(Classifier(), loader(), loader())
-    assert callbacks[-1].guarded
+    assert guarded

@@ -29,7 +29,7 @@ def all_callbacks() -> list[pl.Callback]:
 
 
 def trained(callbacks: list[Any]) -> tuple[Classifier, torch.Tensor]:
-    pl.seed_everything(1, verbose=False)
+    pl.seed_everything(1)
     module = Classifier()
     data = DataLoader(images(), 8, shuffle=True)
     trainer(callbacks=callbacks, max_epochs=2).fit(module, data, loader())

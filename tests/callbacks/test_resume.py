@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from support import scenarios
-from support.modules import CLASSES
+from support.modules import CLASSES, Classifier, loader, trainer
 from support.processes import run_processes
+from support.versions import needs_loader_states
 
+import lwcallbacks as lw
 from lwcallbacks.reductions import ConfusionCounts
 
 N = 50
@@ -31,6 +35,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "stopped.ckpt"
 
 
+@needs_loader_states
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_resuming_on_any_number_of_processes(
     world_size: int, stopped: Path, uninterrupted: Any, tmp_path: Path
@@ -48,6 +53,29 @@ def test_the_checkpoint_holds_plain_values_only(stopped: Path) -> None:
     callbacks = torch.load(stopped, weights_only=True)["callbacks"]
     [matrix] = [state for key, state in callbacks.items() if key.startswith("ConfusionMatrix")]
     assert int(ConfusionCounts(CLASSES).value(matrix["counts"]["state"]).sum()) == 24
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+def test_a_loader_without_a_state_loses_nothing_that_was_counted(tmp_path: Path) -> None:
+    """It starts again with its first sample, and the matrix is of the batches before and after the stop."""
+
+    class Sees(pl.Callback):
+        samples = 0
+
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            self.samples += len(batch[0])
+
+    def fit(last: pl.Callback, checkpoint: str | None = None) -> Any:
+        matrix = lw.ConfusionMatrix(CLASSES, stages=("train",))
+        trainer(callbacks=[matrix, last]).fit(Classifier(), loader(N, 4), ckpt_path=checkpoint)
+        return matrix.results["train"]
+
+    saved = str(tmp_path / "stopped.ckpt")
+    with suppress(KeyboardInterrupt, SystemExit, KeyError):  # Lightning before 2.3 lets `fit` return
+        fit(scenarios.Stop(3, saved))
+    sees = Sees()
+    assert int(fit(sees, saved).sum()) == 3 * 4 + sees.samples
+    assert sees.samples > 4
 
 
 def test_a_process_that_saves_alone_does_not_hang() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.devices import run_torch_parts_on_cpu
 from support.modules import CLASSES, Classifier, loader, trainer
+from support.versions import LIGHTNING_1
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
@@ -24,6 +25,8 @@ from lwcallbacks.parallel import strategy as strategy_module
 from lwcallbacks.parallel.replicas import TorchReplicas
 from lwcallbacks.testing.same import difference
 from lwcallbacks.writers.publisher import Publisher
+
+BF16 = "bf16" if LIGHTNING_1 else "bf16-mixed"
 
 
 @pytest.fixture(params=["threads of ours", "parts of torch"])
@@ -146,7 +149,7 @@ class Penalised(Classifier):
         penalty = sum(p.square().sum() for p in self.parameters()) + self.net[1].weight.abs().sum()
         return {"loss": cross_entropy(scores, y) + 0.01 * penalty, "preds": scores}
 
-    def on_before_optimizer_step(self, optimizer: Any) -> None:
+    def on_before_optimizer_step(self, optimizer: Any, *index: int) -> None:
         self.gradients = [p.grad.clone() for p in self.parameters()]
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -327,11 +330,11 @@ def test_replicas_run_in_the_modes_of_the_trainer() -> None:
 
         validation_step = training_step
 
-    fit(Looks(), 2, 4, 4, precision="bf16-mixed", limit_val_batches=0)
+    fit(Looks(), 2, 4, 4, precision=BF16, limit_val_batches=0)
     assert seen == [(torch.bfloat16, True, False)] * 2
     for inference_mode in (True, False):
         seen.clear()
-        run = trainer(strategy=lw.DataParallelStrategy(2), precision="bf16-mixed", inference_mode=inference_mode)
+        run = trainer(strategy=lw.DataParallelStrategy(2), precision=BF16, inference_mode=inference_mode)
         run.validate(Looks(), loader(4, 4), verbose=False)
         assert seen == [(torch.bfloat16, False, inference_mode)] * 2
 

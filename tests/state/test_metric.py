@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.versions import needs_merge_state
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
@@ -176,6 +177,7 @@ def test_a_checkpoint_is_not_written_to() -> None:
     assert all(saved[name].equal(kept[name]) for name in kept)
 
 
+@needs_merge_state
 def test_a_merge_leaves_the_other_metric_alone() -> None:
     """`merge_state` makes tables of its own."""
     m, other = metric(A), metric(B)

@@ -14,6 +14,8 @@ from torch import nn
 
 def run_torch_parts_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace what needs a device: the copies to and from it, its streams, and the look-up of its index."""
+    if not hasattr(torch, "accelerator"):
+        pytest.skip("torch before 2.6 asks CUDA itself for what is replaced here")
     replicate = sys.modules["torch.nn.parallel.replicate"]
     apply = sys.modules["torch.nn.parallel.parallel_apply"]
 

@@ -131,6 +131,8 @@ def train(
         t.fit(Fixed(), loader, ckpt_path=checkpoint)
     except (KeyboardInterrupt, SystemExit):
         return {}
+    if stop_after is not None:  # Lightning before 2.3 lets `fit` return
+        return {}
     chosen = mosaic.results["train"]
     return {
         "matrix": matrix.results["train"],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
+from support.versions import needs_merge_state
 from torch import Tensor
 from torchmetrics import MaxMetric, MeanMetric, Metric, MetricCollection, MinMaxMetric, SumMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassConfusionMatrix
@@ -275,7 +276,11 @@ WRONG: dict[str, tuple[Callable[[], Metric], st.SearchStrategy[Any], str, bool]]
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
+def when_there_is_what_they_need(names: Iterable[str]) -> list[Any]:
+    return [pytest.param(n, marks=[needs_merge_state] if WRONG[n][2] == "merge_state" else []) for n in names]
+
+
+@pytest.mark.parametrize("name", when_there_is_what_they_need(WRONG))
 def test_a_wrong_metric_is_refuted(name: str) -> None:
     """By the law that is about its fault, and where that is possible by no other."""
     factory, batches, law, alone = WRONG[name]

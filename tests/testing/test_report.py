@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support.versions import needs_merge_state
+
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "torchmetrics_report.py"
 LAWS = 15
 
@@ -29,6 +31,7 @@ def _symbols(page: str, metric: str) -> dict[str, str]:
     return dict(zip(*cells, strict=True))
 
 
+@needs_merge_state
 def test_the_report_tells_what_is_known_of_torchmetrics(tmp_path: Path) -> None:
     """A float mean rounds, an accuracy is exact, both wait for the device; CatMetric merges in the wrong order."""
     page = _report(tmp_path, "BinaryAccuracy", "CatMetric", "MeanMetric")

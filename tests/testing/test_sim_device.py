@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from support.versions import needs_simulated_device
 
-pytest.importorskip("torch.utils.backend_registration")
+pytestmark = needs_simulated_device
 
 SUPPORT = Path(__file__).resolve().parent.parent
 
