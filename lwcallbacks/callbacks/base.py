@@ -275,5 +275,6 @@ class StateCallback(LoggingCallback):
         preds = {"preds": outputs} if isinstance(outputs, Tensor) else outputs
         self._batch_end("predict", trainer, preds, batch, dataloader_idx)
 
-    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule, *outputs: Any) -> None:
+        # Lightning 1 gives all outputs, too.
         self._epoch_end("predict", trainer, pl_module)

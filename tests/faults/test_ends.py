@@ -11,6 +11,7 @@ import torch
 from support.processes import free_port
 from support.programs import Ended, Program
 from support.recorded import in_wandb, offline_run, on_page, scalars
+from support.versions import needs_save_on_exception
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -60,6 +61,7 @@ def test_a_broken_sample_ends_training_with_its_own_error(tmp_path: Path) -> Non
     assert on_page(tmp_path / "ours")["gradients/net.1.weight"] == [1, 3]
 
 
+@needs_save_on_exception
 @pytest.mark.parametrize("fault", ["step", "SIGINT", "SIGTERM"])
 def test_a_checkpoint_saved_because_of_the_end_is_delivered_once(fault: str, tmp_path: Path) -> None:
     """ModelCheckpoint(save_on_exception=True) saves after the last batch; that version is the latest."""

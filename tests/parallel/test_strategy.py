@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.devices import run_torch_parts_on_cpu
 from support.modules import CLASSES, Classifier, loader, trainer
-from support.versions import LIGHTNING_1
+from support.versions import PRECISIONS
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
@@ -26,7 +26,7 @@ from lwcallbacks.parallel.replicas import TorchReplicas
 from lwcallbacks.testing.same import difference
 from lwcallbacks.writers.publisher import Publisher
 
-BF16 = "bf16" if LIGHTNING_1 else "bf16-mixed"
+BF16 = PRECISIONS.get("bf16-mixed", "bf16-mixed")
 
 
 @pytest.fixture(params=["threads of ours", "parts of torch"])

@@ -20,6 +20,7 @@ from torchmetrics.classification import MulticlassAccuracy
 import lwcallbacks as lw
 
 from .modules import CLASSES, trainer
+from .versions import PRECISIONS
 
 SIZE = 44
 BATCH = 8
@@ -98,7 +99,7 @@ def run(root: str, logger: str, strategy: str, precision: str) -> dict[str, Any]
     strategies = {"single": ("auto", 1), "dp": (lw.DataParallelStrategy(replicas=2), 1), "ddp": ("ddp", 2)}
     plan, devices = strategies[strategy]
     t = trainer(
-        logger=LOGGERS[logger](folder), strategy=plan, devices=devices, precision=precision, callbacks=callbacks,
+        logger=LOGGERS[logger](folder), strategy=plan, devices=devices, precision=PRECISIONS.get(precision, precision), callbacks=callbacks,
         max_epochs=EPOCHS, log_every_n_steps=1, default_root_dir=folder, num_sanity_val_steps=1,
     )  # fmt: skip
     loaders = {stage: DataLoader(data(stage), BATCH // devices) for stage in STAGES}

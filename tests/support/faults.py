@@ -176,7 +176,8 @@ def fit(
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     found = list(callbacks) or (six(on_error=kwargs.pop("on_error", "warn")) if ours else [])
     mine = [callback for callback in found if type(callback).__name__ != leave_out]
-    checkpoint = ModelCheckpoint(f"{root}/checkpoints", save_on_exception=kwargs.pop("save_on_exception", False))
+    saving = {name: kwargs.pop(name) for name in ("save_on_exception",) if name in kwargs}
+    checkpoint = ModelCheckpoint(f"{root}/checkpoints", **saving)
     extra = [KillWandb()] if fault == "wandb" else []
     options: dict[str, Any] = {"max_epochs": 3, "log_every_n_steps": 2, "default_root_dir": root, **kwargs}
     t = trainer(

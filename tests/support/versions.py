@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from inspect import signature
+
 import pytest
 import pytorch_lightning as pl
 import torch
 from packaging.version import Version
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torchmetrics import Metric
 
 LIGHTNING_1 = Version(pl.__version__) < Version("2")
+PRECISIONS = {"32-true": "32", "bf16-mixed": "bf16"} if LIGHTNING_1 else {}  # as Lightning 1 calls them
 TORCH = Version(Version(torch.__version__).base_version)
 
+needs_lasting_graphs = pytest.mark.skipif(
+    Version("2.6") > TORCH, reason="torch 2.4 compiles a module anew when its forward is listened to"
+)
 needs_loader_states = pytest.mark.skipif(
     Version(pl.__version__) < Version("2.2"), reason="Lightning before 2.2 saves no loader's state"
 )
 needs_merge_state = pytest.mark.skipif(not hasattr(Metric, "merge_state"), reason="torchmetrics lacks merge_state")
+needs_save_on_exception = pytest.mark.skipif(
+    "save_on_exception" not in signature(ModelCheckpoint).parameters,
+    reason="this ModelCheckpoint saves on no exception",
+)
 needs_simulated_device = pytest.mark.skipif(Version("2.9") > TORCH, reason="simulated_device is for torch 2.9 or newer")
