@@ -100,7 +100,8 @@ def run(root: str, logger: str, strategy: str, precision: str) -> dict[str, Any]
     plan, devices = strategies[strategy]
     t = trainer(
         logger=LOGGERS[logger](folder), strategy=plan, devices=devices, callbacks=callbacks,
-        precision=PRECISIONS.get(precision, precision), max_epochs=EPOCHS, log_every_n_steps=1, default_root_dir=folder, num_sanity_val_steps=1,
+        precision=PRECISIONS.get(precision, precision), max_epochs=EPOCHS,
+        log_every_n_steps=1, default_root_dir=folder, num_sanity_val_steps=1,
     )  # fmt: skip
     loaders = {stage: DataLoader(data(stage), BATCH // devices) for stage in STAGES}
     if strategy == "ddp":
