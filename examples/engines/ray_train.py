@@ -9,13 +9,11 @@ What is Ray's is all in `train_on_worker` and `main`; module, loaders and callba
 import argparse
 from pathlib import Path
 
-import pytorch_lightning as pl
 import ray
-from pytorch_lightning.loggers import CSVLogger
 from ray.train import RunConfig, ScalingConfig
 from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, prepare_trainer
 from ray.train.torch import TorchTrainer
-from train import Classifier, callbacks, loader
+from train import Classifier, CSVLogger, callbacks, loader, pl
 
 
 def train_on_worker(config: dict) -> None:

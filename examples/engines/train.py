@@ -11,12 +11,17 @@ import argparse
 import warnings
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
+
+try:  # the one that Ray's integration takes, where both are installed
+    import lightning.pytorch as pl
+    from lightning.pytorch.loggers import CSVLogger
+except ImportError:
+    import pytorch_lightning as pl
+    from pytorch_lightning.loggers import CSVLogger
 
 import lwcallbacks as lw
 
