@@ -16,6 +16,7 @@ import pytest
 import torch
 from support import scenarios
 from support.processes import free_port, run_processes
+from support.versions import needs_loader_states
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "engines"
 NUM_SAMPLES = 1001
@@ -77,6 +78,7 @@ def test_ray_train(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.mark.engines
+@needs_loader_states
 def test_a_job_that_slurm_requeues_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tasks with srun's variables get SLURM's signal in mid-epoch and are started anew: the epoch counts all."""
     scontrol = tmp_path / "bin" / "scontrol"

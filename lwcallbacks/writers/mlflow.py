@@ -4,8 +4,7 @@
     writer.write({"val/confusion": Matrix(...), "val/worst": [Image(...), ...]}, step=120)
 
     Value           What the run gets
-    Image           an image <key> with its step, its caption drawn below it; before MLflow 3.11, which cannot show such
-                    ones, the artifact <key>/00000120/image.png
+    Image           an image <key> with its step, its caption drawn below it
     list of Image   one such image: a grid with the captions below the tiles
     Table           the artifact <key>/00000120/table.json, as `log_table` writes one; an image cell is a PNG beside it
     Matrix          an image: the labelled heatmap; and the counts as a table
@@ -55,7 +54,6 @@ class MLflowWriter(Writer):
         self._logger = logger
         self._client = logger.experiment  # starts the run here: on the main thread and not on a worker's
         self._run_id = logger.run_id
-        self._has_steps = _has_steps()
 
     def write(self, entries: Mapping[str, Entry], step: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -93,10 +91,7 @@ class MLflowWriter(Writer):
         pass  # every write is complete when it returns; the run is the logger's to finish
 
     def _log_image(self, name: str, image: Image, step: int) -> None:
-        if self._has_steps:
-            self._client.log_image(self._run_id, to_pil(image), key=name, step=step, synchronous=True)
-        else:
-            self._client.log_image(self._run_id, to_pil(image), f"{name}/{step:08d}/image.png")
+        self._client.log_image(self._run_id, to_pil(image), key=name, step=step, synchronous=True)
 
     def _log_odd(self, name: str, histogram: Histogram, step: int) -> None:
         for odd in ("nan", "posinf", "neginf"):
@@ -162,14 +157,6 @@ def key_of(key: str) -> str:
     """The key as MLflow allows it: letters, digits, `_`, `-`, `.`, blanks and "/", at most 120 characters."""
     safe = folder_of(key, ALLOWED)
     return safe if len(safe) <= MAX_KEY else f"{safe[: MAX_KEY - 9].rstrip('/ .')}-{zlib.crc32(key.encode()):08x}"
-
-
-def _has_steps() -> bool:
-    """Whether an image with a key and a step can be read back: before 3.11 not if there is a slash in the key."""
-    import mlflow
-
-    major, minor = mlflow.__version__.split(".")[:2]
-    return (int(major), int(minor)) >= (3, 11)
 
 
 def _counts(matrix: Matrix) -> Table:

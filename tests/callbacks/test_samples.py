@@ -23,6 +23,7 @@ from support.modules import (
     loader,
     trainer,
 )  # fmt: skip
+from support.versions import OWN_SAMPLER
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
 import lwcallbacks as lw
@@ -70,7 +71,7 @@ def test_the_first_samples_are_of_all_replicas() -> None:
     data = images(41)
     sampler = DistributedSampler(data, 2, 1, shuffle=False)
     mosaic = lw.ImageMosaic(40, seed=None)
-    t = trainer(callbacks=[mosaic], use_distributed_sampler=False)
+    t = trainer(callbacks=[mosaic], **OWN_SAMPLER)
     t.validate(Classifier(), DataLoader(data, 8, sampler=sampler), verbose=False)
     assert mosaic.results["val"].ids.tolist() == list(range(1, 41, 2))
 

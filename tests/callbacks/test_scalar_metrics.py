@@ -8,6 +8,7 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from support.modules import CLASSES, Autoencoder, Classifier, images, loader, trainer
+from support.versions import OWN_SAMPLER
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler
 from torchmetrics import MeanMetric, Metric, MetricCollection
@@ -146,7 +147,7 @@ class TestFields:
 
         metrics = lw.ScalarMetrics({"mean_loss": Counts()}, fields=("loss",))
         data_loader = DataLoader(data, 8, sampler=sampler)
-        trainer(callbacks=[metrics], use_distributed_sampler=False).validate(Classifier(), data_loader, verbose=False)
+        trainer(callbacks=[metrics], **OWN_SAMPLER).validate(Classifier(), data_loader, verbose=False)
         assert counted == [8, 8, 4]
 
     def test_a_batch_of_unknown_size_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:

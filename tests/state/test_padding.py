@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from lightning_fabric.utilities.distributed import DistributedSamplerWrapper
+from support.versions import IndexBatchSampler
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -95,14 +96,14 @@ def test_nothing_is_claimed_where_it_cannot_be_known(loader: object) -> None:
 @pytest.mark.parametrize(("n", "world_size"), [(41, 3), (12, 4), (5, 4)])
 def test_what_lightning_makes_of_a_loader(n: int, world_size: int, predicts: bool) -> None:
     """While it predicts it deals without repeats, by a batch sampler of its own: each sample counts once."""
-    from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSamplerWrapper, _IndexBatchSamplerWrapper
+    from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSamplerWrapper
 
     seen = []
     for rank in range(world_size):
         wrapper = UnrepeatedDistributedSamplerWrapper if predicts else DistributedSamplerWrapper
         sampler = wrapper(SequentialSampler(Numbers(n)), num_replicas=world_size, rank=rank, shuffle=False)
         batches: Any = BatchSampler(sampler, 4, drop_last=False)
-        loader = DataLoader(Numbers(n), batch_sampler=_IndexBatchSamplerWrapper(batches) if predicts else batches)
+        loader = DataLoader(Numbers(n), batch_sampler=IndexBatchSampler(batches) if predicts else batches)
         layout, start = layout_of(loader), 0
         assert layout is not None
         for batch in loader:

@@ -9,10 +9,13 @@ import pytorch_lightning as pl
 import torch
 from packaging.version import Version
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.overrides import distributed
 from torchmetrics import Metric
 
 LIGHTNING_1 = Version(pl.__version__) < Version("2")
 PRECISIONS = {"32-true": "32", "bf16-mixed": "bf16"} if LIGHTNING_1 else {}  # as Lightning 1 calls them
+OWN_SAMPLER = {"replace_sampler_ddp" if LIGHTNING_1 else "use_distributed_sampler": False}
+"""What tells the Trainer to leave a loader's sampler alone."""
 TORCH = Version(Version(torch.__version__).base_version)
 
 needs_lasting_graphs = pytest.mark.skipif(
@@ -21,6 +24,7 @@ needs_lasting_graphs = pytest.mark.skipif(
 needs_loader_states = pytest.mark.skipif(
     Version(pl.__version__) < Version("2.2"), reason="Lightning before 2.2 saves no loader's state"
 )
+IndexBatchSampler = getattr(distributed, "_IndexBatchSamplerWrapper", None) or distributed.IndexBatchSamplerWrapper
 needs_merge_state = pytest.mark.skipif(not hasattr(Metric, "merge_state"), reason="torchmetrics lacks merge_state")
 needs_save_on_exception = pytest.mark.skipif(
     "save_on_exception" not in signature(ModelCheckpoint).parameters,

@@ -92,20 +92,6 @@ def test_images_have_their_step_and_exactly_the_pixels(session: Session) -> None
     assert (with_caption(COLOUR).pixels.shape) != COLOUR.pixels.shape
 
 
-@pytest.mark.parametrize("version", ["2.13.0", "3.10.1"])
-def test_an_older_mlflow_gets_images_as_artifacts(
-    version: str, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Before 3.11 MLflow writes an image that has a step and a slash in its key, and then refuses to read it."""
-    monkeypatch.setattr("mlflow.__version__", version)
-    session = Session(mlflow_uri)
-    session.writer.write({"val/grey": GREY}, 7)
-    session.writer.write({"val/grey": COLOUR}, 8)
-    assert session.images() == {}
-    assert (pixels_in(session.download("val/grey/00000007/image.png")) == GREY.pixels).all()
-    assert (pixels_in(session.download("val/grey/00000008/image.png")) == with_caption(COLOUR).pixels).all()
-
-
 def test_a_table_is_one_that_mlflow_loads(session: Session) -> None:
     """`load_table` gives rows and columns back, an image cell points at a PNG with its pixels."""
     session.writer.write({"val/table": Table(("image", "pred", "score"), [[GREY, "3", 0.5], [COLOUR, "4", None]])}, 7)
