@@ -73,10 +73,16 @@ def merged(metric: Metric, tensors: Iterator[Tensor], lists: Iterator[list[list[
         return states
     for name in _others(metric):
         parts = [part for of_rank in next(lists) for part in of_rank]
-        joined = parts if isinstance(metric._defaults[name], list) else torch.stack(parts)
+        joined = parts if isinstance(metric._defaults[name], list) else _stacked(parts)
         reduce_fx = metric._reductions[name]
         states[name] = reduce_fx(joined) if callable(reduce_fx) and len(joined) else joined
     return states
+
+
+def _stacked(parts: list[Tensor]) -> Tensor:
+    # Some metrics start from a scalar and learn a state's shape from data, which not every process has.
+    shape = max((part.shape for part in parts), key=len)
+    return torch.stack([part.expand(shape) if part.ndim < len(shape) else part for part in parts])
 
 
 def value(metric: Metric, states: dict[str, Any], update_count: int) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.versions import needs_merge_state
 from torchmetrics import CatMetric, MeanMetric, Metric, PearsonCorrCoef, RunningMean, SpearmanCorrCoef
 from torchmetrics.classification import BinaryAUROC, MulticlassAUROC
 
@@ -97,14 +98,39 @@ def test_shares_of_any_size_give_the_value_of_one_process(case: str) -> None:
 
 
 def test_tensors_that_only_the_metric_can_combine() -> None:
-    """PearsonCorrCoef's moments arrive stacked by process, as torchmetrics' own sync would bring them."""
+    """PearsonCorrCoef's moments arrive stacked by process, also where one of them is still a scalar."""
     shards = [[samples(5, 1)], [samples(8, 2), samples(2, 3)]]
     alone = PearsonCorrCoef()
     alone.update(*(torch.cat(parts) for parts in zip(*shards[0], *shards[1], strict=True)))
+    for value in collected(cores_of(2, lambda: {"m": PearsonCorrCoef()}, shards), World(2)):
+        torch.testing.assert_close(value["m"].reshape(()), alone.compute())
+
+
+@needs_merge_state  # an older PearsonCorrCoef cannot sync itself after unlike numbers of updates
+def test_they_arrive_as_torchmetrics_own_sync_would_bring_them() -> None:
+    """The same bits."""
+    shards = [[samples(5, 1)], [samples(8, 2), samples(2, 3)]]
     by_torchmetrics, *_ = World(2).compute(PearsonCorrCoef, shards)
     for value in collected(cores_of(2, lambda: {"m": PearsonCorrCoef()}, shards), World(2)):
-        torch.testing.assert_close(value["m"], alone.compute())
         assert torch.equal(value["m"], by_torchmetrics)
+
+
+def test_a_state_that_has_learnt_its_shape_is_stacked_with_one_that_has_not() -> None:
+    """A process without data holds a scalar where another holds a vector."""
+
+    class Latest(Metric):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_state("latest", torch.tensor(0.0), dist_reduce_fx=None)
+
+        def update(self, x: torch.Tensor) -> None:
+            self.latest = x
+
+        def compute(self) -> torch.Tensor:
+            return self.latest
+
+    for value in collected(cores_of(2, lambda: {"m": Latest()}, [[(torch.ones(3),)], []]), World(2)):
+        assert value["m"].tolist() == [[1.0] * 3, [0.0] * 3]
 
 
 def test_a_mean_of_states_is_the_metrics_own_affair() -> None:

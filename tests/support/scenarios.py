@@ -307,6 +307,7 @@ def uneven_shares(shares: list[list[int]]) -> dict[str, Any]:
             }
         )
     values = core.epoch_end()
+    dist.barrier()  # gloo in torch 2.4 may hang when a process leaves before the others are through
     dist.destroy_process_group()
     return {
         "c": values["c"], "m": values["m"], "a": values["a"], "ids": values["t"].ids, "payload": values["t"].payload,
