@@ -89,6 +89,7 @@ def run(root: str, logger: str, strategy: str, precision: str) -> dict[str, Any]
     A database for MLflow, if that is the logger, lies in `root` as mlflow.db.
     """
     folder = Path(root, f"{logger}-{strategy}-{precision}")
+    folder.mkdir(exist_ok=True)  # W&B writes elsewhere where its folder is not there, and Lightning 1 does not make it
     callbacks = [
         metrics := lw.ScalarMetrics({"acc": MulticlassAccuracy(CLASSES, average="micro")}),
         matrix := lw.ConfusionMatrix(CLASSES, stages=STAGES),
