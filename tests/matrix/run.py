@@ -66,7 +66,7 @@ def versions(python: Path) -> str:
 
 
 def test(name: str, python: Path) -> tuple[bool, str]:
-    """Whether the tests passed, and the last line that pytest printed; all of it is in .venv-matrix/NAME.log."""
+    """Whether the tests passed, and the summary that pytest printed; all of it is in .venv-matrix/NAME.log."""
     log = PLACE / f"{name}.log"
     # The script and not `python -m pytest`, which would import lwcallbacks from the source tree.
     command = [str(python.with_name("pytest")), "-m", "not long", "-p", "no:cacheprovider", "--disable-warnings"]
@@ -77,7 +77,8 @@ def test(name: str, python: Path) -> tuple[bool, str]:
         done = subprocess.run(
             command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=out, stderr=out, check=False
         )
-    return done.returncode == 0, log.read_text().rstrip().rpartition("\n")[2].strip("= ")
+    summaries = re.findall(r"^=+ (.+ in [\d.]+s.*?) =+$", log.read_text(), re.MULTILINE)
+    return done.returncode == 0, summaries[-1] if summaries else "no summary"
 
 
 def main() -> int:
