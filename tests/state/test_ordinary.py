@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.versions import needs_merge_state
+from support.versions import needs_own_sync_of_pearson
 from torchmetrics import CatMetric, MeanMetric, Metric, PearsonCorrCoef, RunningMean, SpearmanCorrCoef
 from torchmetrics.classification import BinaryAUROC, MulticlassAUROC
 
@@ -106,7 +106,7 @@ def test_tensors_that_only_the_metric_can_combine() -> None:
         torch.testing.assert_close(value["m"].reshape(()), alone.compute())
 
 
-@needs_merge_state  # an older PearsonCorrCoef cannot sync itself after unlike numbers of updates
+@needs_own_sync_of_pearson
 def test_they_arrive_as_torchmetrics_own_sync_would_bring_them() -> None:
     """The same bits."""
     shards = [[samples(5, 1)], [samples(8, 2), samples(2, 3)]]

@@ -14,6 +14,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,8 +48,8 @@ class Ended:
     @property
     def warnings(self) -> list[str]:
         """Messages of the UserWarnings that came from lwcallbacks."""
-        lines = self.err.splitlines()
-        return [line.split("UserWarning: ")[1] for line in lines if "lwcallbacks/" in line and "UserWarning: " in line]
+        # Lightning before 2.5 leaves out what kind of warning it is.
+        return re.findall(r"^\S*lwcallbacks/\S+\.py:\d+: (?:UserWarning: )?(.+)", self.err, re.MULTILINE)
 
     @property
     def exception(self) -> str:

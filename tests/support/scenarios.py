@@ -275,6 +275,12 @@ def collectives_of_fits(root: str, logger: str, orders: Sequence[int], n: int) -
     return seen
 
 
+def leave() -> None:
+    """End the process group together: gloo in torch 2.4 may hang when one leaves before the others are through."""
+    dist.barrier()
+    dist.destroy_process_group()
+
+
 def uneven_shares(shares: list[list[int]]) -> dict[str, Any]:
     """Each process counts and chooses among samples of its own, possibly none; the values that it gets."""
     from lwcallbacks.reductions import ConfusionCounts, ExactMean, TopK
@@ -307,8 +313,7 @@ def uneven_shares(shares: list[list[int]]) -> dict[str, Any]:
             }
         )
     values = core.epoch_end()
-    dist.barrier()  # gloo in torch 2.4 may hang when a process leaves before the others are through
-    dist.destroy_process_group()
+    leave()
     return {
         "c": values["c"], "m": values["m"], "a": values["a"], "ids": values["t"].ids, "payload": values["t"].payload,
         "low": values["low"], "high": values["high"], "roc": values["roc"],
@@ -347,5 +352,5 @@ def one_fails() -> str:
     except UpdateError as error:
         return str(error)
     finally:
-        dist.destroy_process_group()
+        leave()
     return "no error"

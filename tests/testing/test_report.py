@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support.versions import needs_merge_state
+from support.versions import needs_merge_state, needs_simulated_device
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "torchmetrics_report.py"
 LAWS = 15
@@ -32,6 +32,7 @@ def _symbols(page: str, metric: str) -> dict[str, str]:
 
 
 @needs_merge_state
+@needs_simulated_device
 def test_the_report_tells_what_is_known_of_torchmetrics(tmp_path: Path) -> None:
     """A float mean rounds, an accuracy is exact, both wait for the device; CatMetric merges in the wrong order."""
     page = _report(tmp_path, "BinaryAccuracy", "CatMetric", "MeanMetric")
