@@ -276,9 +276,10 @@ def collectives_of_fits(root: str, logger: str, orders: Sequence[int], n: int) -
 
 
 def leave() -> None:
-    """End the process group together: gloo in torch 2.4 may hang when one leaves before the others are through."""
+    """End the process group together. In torch 2.4 that may hang: there the end of the process has to do."""
     dist.barrier()
-    dist.destroy_process_group()
+    if hasattr(torch, "accelerator"):  # torch 2.6 and newer
+        dist.destroy_process_group()
 
 
 def uneven_shares(shares: list[list[int]]) -> dict[str, Any]:
