@@ -170,6 +170,13 @@ def slurm_job(n: int, root: str, path: str, signal_after: int | None) -> dict[st
     return train(n, root, extra=[requeued]) | {"batches": requeued.num_batches}
 
 
+def leave() -> None:
+    """End the process group together. In torch 2.4 that may hang: there the end of the process has to do."""
+    dist.barrier()
+    if hasattr(torch, "accelerator"):  # torch 2.6 and newer
+        dist.destroy_process_group()
+
+
 def saves_alone() -> tuple[float, dict[str, Any]]:
     """Process 0 alone asks everyone_comes, then both do; how long it took and the answers."""
     import time
@@ -185,7 +192,7 @@ def saves_alone() -> tuple[float, dict[str, Any]]:
     # The one that comes late to the first occasion is told what was decided.
     answers["late"] = everyone_comes("first", timeout=20.0)
     took = time.monotonic() - start
-    dist.destroy_process_group()
+    leave()
     return took, answers
 
 
@@ -227,8 +234,9 @@ def collectives_of_sync(states: int) -> list[Call]:
         ids = torch.arange(rank, 9, 3)
         core.update({"sample": (ids, ids + 0.5)})
     core.epoch_end()
-    dist.destroy_process_group()
-    return calls
+    seen = list(calls)
+    leave()
+    return seen
 
 
 NUM_ORDERS = 120
@@ -273,13 +281,6 @@ def collectives_of_fits(root: str, logger: str, orders: Sequence[int], n: int) -
         seen.append((list(calls), matrix.results["val"]))
         calls.clear()
     return seen
-
-
-def leave() -> None:
-    """End the process group together. In torch 2.4 that may hang: there the end of the process has to do."""
-    dist.barrier()
-    if hasattr(torch, "accelerator"):  # torch 2.6 and newer
-        dist.destroy_process_group()
 
 
 def uneven_shares(shares: list[list[int]]) -> dict[str, Any]:
