@@ -1,7 +1,8 @@
 """What every callback here is made of.
 
 `LoggingCallback` opens the writers and publishes; `StateCallback` adds what is remembered over a stage. A subclass
-says what it needs (`needs`) and what a person shall see of it (`entries`); the hooks are all here.
+says what it needs (`remembered`), what is kept (`result`) and which media are published (`entries`); the hooks are all
+here.
 
 Each argument of a callback is an attribute of the same name, with the value given as `plain` makes it, so that
 `type(callback)(**{name: getattr(callback, name) for name in its signature})` is an equal callback.
@@ -9,25 +10,37 @@ Each argument of a callback is an attribute of the same name, with the value giv
 
 from __future__ import annotations
 
+import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from math import lcm
 from typing import Any, Literal
 
 from torch import Tensor
 
-from lwcallbacks.callbacks.hub import STAGES, Hub, Need
-from lwcallbacks.callbacks.trainer import loader_suffix, logging_step
+from lwcallbacks.callbacks.hub import Hub
+from lwcallbacks.callbacks.left import LeftBehind
+from lwcallbacks.callbacks.need import STAGES, Need
+from lwcallbacks.callbacks.report import CONTENT
+from lwcallbacks.callbacks.trainer import logging_step
 from lwcallbacks.capture import Source
 from lwcallbacks.lightning import Callback, LightningModule, Trainer
 from lwcallbacks.media import Entry
 
 Entries = Mapping[str, Entry | float]
+"""Media and numbers to publish, by key."""
+
+MAX_STATE_KEY = 99
 
 
 def plain(value: Any) -> Any:
     """An argument in built-in types, for callbacks are pickled, copied and compared: sequences as tuples, mappings as
-    dicts, at any depth. A configuration file makes lists of tuples, and Hydra gives containers of its own."""
+    dicts, at any depth. A configuration file makes lists of tuples, and Hydra gives containers of its own.
+
+    >>> plain({"mean": [0.5, 0.5]})
+    {'mean': (0.5, 0.5)}
+    """
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
@@ -47,16 +60,34 @@ class LoggingCallback(Callback):
         if on_error not in ("warn", "raise"):
             raise ValueError(f"{type(self).__name__}: on_error={on_error!r}, expected 'warn' or 'raise'")
         self.on_error = on_error
-        self.results: dict[str, Any] = {}
+        self._results: dict[str, Any] = {}
+        self._left = LeftBehind()
+
+    @property
+    def results(self) -> dict[str, Any]:
         """The last epoch's value by stage ("train", "val", "test", "predict"), on every process; with several loaders
-        by "val/dataloader_idx_0" and so on."""
+        by "val/dataloader_idx_0" and so on. They begin anew with the next `fit` or the next Trainer. After a run in
+        processes that the Trainer started (`ddp_spawn`, `ddp_notebook`) they are those of process 0."""
+        left = self._left.take()
+        if left is not None:
+            self._results = left
+        return self._results
+
+    def begin(self) -> None:
+        """A new run: forget the last one's results. Called at `setup` of a fit, and of any first run of a Trainer."""
+        self._results = {}
+        self._left.begin()
 
     def needs(self, stage: str) -> Mapping[str, Need]:
-        """What shall be remembered of a stage, by a name of the callback's own."""
+        """What is to be remembered of a stage, by a name of the callback's own."""
         return {}
 
-    def take_resumed(self, stage: str) -> list[tuple[Need, Any]]:
-        """What a checkpoint held of a stage that was under way, by need; given once."""
+    def label(self, stage: str, name: str) -> str:
+        """What stands for one of its needs in messages; equal on every process, and different for each need."""
+        return self.describe(stage)
+
+    def take_resumed(self, stage: str) -> list[tuple[str, Any]]:
+        """What a checkpoint held of a stage that was under way, by the name of the need; given once."""
         return []
 
     def describe(self, stage: str) -> str:
@@ -68,21 +99,48 @@ class LoggingCallback(Callback):
         return set()
 
     def publish(
-        self, trainer: Trainer, render: Callable[[], Entries], step: int, after: Callable[[], object] | None = None
+        self,
+        trainer: Trainer,
+        render: Callable[[], Entries],
+        step: int,
+        after: Callable[[], object] | None = None,
+        stage: str = "train",
     ) -> None:
         """Draw and write in the background, then call `after`; nothing happens on other processes than 0."""
         publisher = Hub.of(trainer).publisher
         if publisher is not None:
-            publisher.publish(render, step, after)
+            publisher.publish(render, step, after, owner=self.describe(stage))
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        Hub.of(trainer).attach(self, trainer)
+        hub = Hub.of(trainer)
+        if stage == "fit" or not hub.knows(self):
+            self.begin()
+        hub.attach(self, trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        Hub.of(trainer).detach(self)
+        Hub.of(trainer).detach(self, trainer)
+        self._leave(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        Hub.of(trainer).detach(self, exception)
+        Hub.of(trainer).detach(self, trainer, exception)
+        self._leave(trainer)
+
+    def _leave(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero:
+            with Hub.of(trainer).attempt(self.describe("train"), "could not leave its results to the caller"):
+                self._left.leave(self._results)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        Hub.of(trainer).expect_everyone()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        Hub.of(trainer).expect_everyone()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        Hub.of(trainer).expect_everyone()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        Hub.of(trainer).expect_everyone()
 
 
 class StateCallback(LoggingCallback):
@@ -95,6 +153,9 @@ class StateCallback(LoggingCallback):
         on_error: as for `LoggingCallback`.
     """
 
+    takes_parts = False
+    """Whether `result` and `entries` can do without what could not be worked out."""
+
     def __init__(
         self,
         *,
@@ -104,6 +165,11 @@ class StateCallback(LoggingCallback):
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         super().__init__(on_error=on_error)
+        for method in ("remembered", "result", "entries"):
+            if getattr(getattr(type(self), method), "__isabstractmethod__", False):
+                raise TypeError(
+                    f"{type(self).__name__} has no method {method}, expected one: see docs/write-your-own.md"
+                )
         unknown = [stage for stage in stages if stage not in STAGES]
         if unknown or isinstance(stages, str) or not stages:
             raise ValueError(f"{type(self).__name__}: stages={stages!r}, expected some of {STAGES}, as in ('val',)")
@@ -116,8 +182,9 @@ class StateCallback(LoggingCallback):
 
     @property
     def source(self) -> Source:
-        """Where fields are: what `inputs`, `preds`, `targets` and `forward` say, those of them that it takes."""
-        return Source(**{field.name: getattr(self, field.name, None) for field in fields(Source)})
+        """Where fields are: what `inputs`, `preds`, `targets`, `ids` and `forward` say, those of them that it takes."""
+        told = {field.name: getattr(self, field.name, None) for field in fields(Source) if field.name != "more"}
+        return Source(**told)
 
     @abstractmethod
     def remembered(self, stage: str) -> Mapping[str, Need]:
@@ -129,10 +196,13 @@ class StateCallback(LoggingCallback):
 
     @abstractmethod
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
-        """What a person shall see, by key; `key` is "stage/name". Runs in the background, on process 0 only."""
+        """Media to publish, by key; `key` is "stage/name". Runs in the background, on process 0 only."""
 
     def needs(self, stage: str) -> Mapping[str, Need]:
         return self.remembered(stage) if stage in self.stages else {}
+
+    def label(self, stage: str, name: str) -> str:
+        return f"{self.describe(stage)} ({name})"
 
     def describe(self, stage: str) -> str:
         return f"{type(self).__name__}('{stage}/{self.name}')"
@@ -140,22 +210,29 @@ class StateCallback(LoggingCallback):
     def prefixes(self, stage: str) -> set[str]:
         return {f"{stage}/{self.name}"} if stage in self.stages else set()
 
+    def begin(self) -> None:
+        super().begin()
+        self._resumed = {}
+
     @property
     def state_key(self) -> str:
-        return self._generate_state_key(name=self.name, stages=self.stages)
+        return short_key(self._generate_state_key(name=self.name, stages=self.stages))
 
     def state_dict(self) -> dict[str, Any]:
         """The training epoch under way, if any: plain tensors and numbers, merged over all processes."""
         hub = Hub.holding(self)
-        under_way = hub.under_way() if hub is not None else {}
-        return {name: under_way[need.key] for name, need in self.needs("train").items() if need.key in under_way}
+        if hub is None:
+            return {}
+        under_way, labels = hub.under_way(), hub.labels("train", self)
+        ways = [(name + way, label + way) for name, label in labels.items() for way in ("", CONTENT)]
+        return {name: under_way[label] for name, label in ways if label in under_way}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resumed = dict(state_dict)
 
-    def take_resumed(self, stage: str) -> list[tuple[Need, Any]]:
+    def take_resumed(self, stage: str) -> list[tuple[str, Any]]:
         resumed, self._resumed = self._resumed, {}
-        return [(need, resumed[name]) for name, need in self.needs(stage).items() if name in resumed]
+        return list(resumed.items()) if stage in self.stages else []
 
     def _epoch_start(self, stage: str, trainer: Trainer) -> None:
         if stage in self.stages:
@@ -165,31 +242,56 @@ class StateCallback(LoggingCallback):
         if stage in self.stages:
             Hub.of(trainer).batch_start(stage, pl_module)
 
-    def _batch_end(self, stage: str, trainer: Trainer, outputs: Any, batch: Any, loader: int) -> None:
+    def _batch_end(self, stage: str, trainer: Trainer, outputs: Any, batch: Any, batch_idx: int, loader: int) -> None:
         if stage in self.stages:
-            Hub.of(trainer).batch_end(stage, trainer, outputs, batch, loader)
+            Hub.of(trainer).batch_end(stage, trainer, outputs, batch, batch_idx, loader)
 
     def _epoch_end(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
         if stage not in self.stages or trainer.sanity_checking:
             return
+        hub = Hub.of(trainer)
         if stage == "train":
             # A progress bar asks for these on process 0 alone, and what a user logs with sync_dist is then synced
             # inside the question. Asked on every process first, the order of collectives is the same everywhere.
             _ = trainer.callback_metrics
+        labels, ended = hub.labels(stage, self), hub.epoch_end(stage)
+        for place, suffix in ended.names.items():
+            by_label, rows = ended.values.get(place, {}), ended.rows.get(place, {})
+            values = {name: by_label[label] for name, label in labels.items() if label in by_label}
+            read = {name for name, label in labels.items() if rows.get(label)}
+            self._results.pop(stage + suffix, None)
+            if values and (self.takes_parts or len(values) == len(labels)):
+                with hub.attempt(self.describe(stage), f"could not work out its results of {stage}{suffix}"):
+                    self._results[stage + suffix] = self.result(values)
+                    self._publish_epoch(stage, suffix, trainer, values)
+            with hub.attempt(self.describe(stage), f"could not log its numbers of {stage}{suffix}"):
+                self.log_result(pl_module, stage, suffix, read)
+
+    def _publish_epoch(self, stage: str, suffix: str, trainer: Trainer, values: Mapping[str, Any]) -> None:
+        if trainer.state.fn == "fit" and (trainer.current_epoch + 1) % self.every_n_epochs:
+            return
         step = logging_step(trainer, train_epoch_end=stage == "train")
-        for loader, by_key in Hub.of(trainer).epoch_end(stage).items():
-            values = {name: by_key[need.key] for name, need in self.remembered(stage).items()}
-            suffix = loader_suffix(trainer, stage, loader)
-            self.results[stage + suffix] = self.result(values)
-            self.log_result(pl_module, stage, suffix)
-            if trainer.state.fn != "fit" or trainer.current_epoch % self.every_n_epochs == 0:
-                self.publish(trainer, self._render(f"{stage}/{self.name}", suffix, values), step)
+        self.publish(trainer, self._render(f"{stage}/{self.name}", suffix, values), step, stage=stage)
 
     def _render(self, key: str, suffix: str, values: Mapping[str, Any]) -> Callable[[], Entries]:
         return lambda: {k + suffix: entry for k, entry in self.entries(key, values).items()}
 
-    def log_result(self, pl_module: LightningModule, stage: str, suffix: str) -> None:
-        """Give `results` to the Trainer as scalars, where that is what the callback is for."""
+    def log_result(self, pl_module: LightningModule, stage: str, suffix: str, read: set[str]) -> None:
+        """Give `results` to the Trainer as scalars, where that is what the callback is for.
+
+        `read` has the names of the needs that some batch of the epoch was read for.
+        """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_fit_start(trainer, pl_module)
+        validates = getattr(trainer, "check_val_every_n_epoch", None) or 1
+        both = lcm(self.every_n_epochs, validates)
+        if "val" in self.stages and "train" not in self.stages and both > max(self.every_n_epochs, validates):
+            Hub.of(trainer).say(
+                f"{self.describe('val')}: every_n_epochs={self.every_n_epochs} and the Trainer's check_val_every_n_epoch="
+                f"{validates} meet at every {both}th epoch only, where something is published. Take every_n_epochs="
+                f"{validates} or a multiple of it"
+            )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Not at the epoch's start: Lightning leaves that out when it resumes in the middle of one.
@@ -205,7 +307,7 @@ class StateCallback(LoggingCallback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._batch_end("train", trainer, outputs, batch, 0)
+        self._batch_end("train", trainer, outputs, batch, batch_idx, 0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_end("train", trainer, pl_module)
@@ -227,7 +329,7 @@ class StateCallback(LoggingCallback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._batch_end("val", trainer, outputs, batch, dataloader_idx)
+        self._batch_end("val", trainer, outputs, batch, batch_idx, dataloader_idx)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_end("val", trainer, pl_module)
@@ -249,7 +351,7 @@ class StateCallback(LoggingCallback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._batch_end("test", trainer, outputs, batch, dataloader_idx)
+        self._batch_end("test", trainer, outputs, batch, batch_idx, dataloader_idx)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_end("test", trainer, pl_module)
@@ -273,8 +375,20 @@ class StateCallback(LoggingCallback):
     ) -> None:
         # What the step returns is what it predicts, whatever self(x) gave before.
         preds = {"preds": outputs} if isinstance(outputs, Tensor) else outputs
-        self._batch_end("predict", trainer, preds, batch, dataloader_idx)
+        self._batch_end("predict", trainer, preds, batch, batch_idx, dataloader_idx)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule, *outputs: Any) -> None:
         # Lightning 1 gives all outputs, too.
         self._epoch_end("predict", trainer, pl_module)
+
+
+def short_key(key: str) -> str:
+    """A key of a callback's state below 100 characters, which some places that keep checkpoints want.
+
+    >>> len(short_key("ScalarMetrics" + "x" * 200))
+    99
+    """
+    if len(key) <= MAX_STATE_KEY:
+        return key
+    checksum = f"-{zlib.crc32(key.encode()):08x}"
+    return key[: MAX_STATE_KEY - len(checksum)] + checksum

@@ -67,6 +67,13 @@ class GradientHistogram(LoggingCallback):
         self._steps: dict[int, int] = {}
         self._last: dict[str, State] = {}
 
+    def begin(self) -> None:
+        super().begin()
+        self._steps, self._last = {}, {}
+
+    def describe(self, stage: str) -> str:
+        return f"GradientHistogram('{self.name}')"
+
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, optimizer_idx: int = 0
     ) -> None:

@@ -1,9 +1,9 @@
 """What the callbacks of one Trainer share: one capture per batch, one sync per epoch, one publisher.
 
     hub = Hub.of(trainer)
-    hub.attach(callback, trainer)                      # setup
-    hub.batch_end("val", trainer, outputs, batch, 0)   # the first callback that asks does the work for all
-    hub.epoch_end("val")                               # {loader: {need.key: value}}, the same on every process
+    hub.attach(callback, trainer)                               # setup
+    hub.batch_end("val", trainer, module, outputs, batch, 0, 0) # the first callback that asks does the work for all
+    hub.epoch_end("val").values[0]                              # by label, the same on every process
 
 It is found by the Trainer and held by nobody else, so callbacks stay plain values: they pickle and deep-copy.
 """
@@ -14,103 +14,99 @@ import re
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
-from weakref import WeakKeyDictionary
+from typing import Any, ClassVar, Protocol
+from weakref import WeakKeyDictionary, WeakSet
 
-from torch import Tensor
-
+from lwcallbacks.callbacks.epoch import Ended, Epoch
+from lwcallbacks.callbacks.keys import LoggedKeys
+from lwcallbacks.callbacks.listening import Listening, StopsListening
+from lwcallbacks.callbacks.need import STAGES, Need
+from lwcallbacks.callbacks.report import CONTENT
 from lwcallbacks.callbacks.trainer import (
+    batches_done,
+    data_parallel,
     is_debugging,
-    loaders_of,
     logs_this_step,
+    places_of,
+    put_first,
     refuse_mixture,
     run_directory,
-    samples_done,
+    take_out,
+    true_loss,
     unused_directory,
 )
-from lwcallbacks.capture import CaptureError, ForwardCalls, Source, Step
+from lwcallbacks.capture import Step
 from lwcallbacks.lightning import LightningModule, Trainer
-from lwcallbacks.reductions.hashing import content_ids
-from lwcallbacks.state.core import Entry, StateCore, StepValues, UpdateError, collect, snapshot
-from lwcallbacks.state.link import everyone_comes
-from lwcallbacks.state.padding import Layout, layout_of
+from lwcallbacks.state.core import StepValues
+from lwcallbacks.state.link import absent, everyone_comes, mark
 from lwcallbacks.writers import Publisher, writers_for
 
-if TYPE_CHECKING:
-    from lwcallbacks.callbacks.base import LoggingCallback
+
+class Member(Protocol):
+    """What a hub asks of a callback."""
+
+    on_error: str
+
+    def needs(self, stage: str) -> Mapping[str, Need]: ...
+    def label(self, stage: str, name: str) -> str: ...
+    def describe(self, stage: str) -> str: ...
+    def prefixes(self, stage: str) -> set[str]: ...
+    def take_resumed(self, stage: str) -> list[tuple[str, Any]]: ...
 
 
-STAGES = ("train", "val", "test", "predict")
+@dataclass
+class _Stage:
+    """One stage's epoch under way, and the last one's values."""
 
-
-@dataclass(frozen=True)
-class Need:
-    """What a callback wants remembered: an entry of the core, and the fields of a batch that update it.
-
-    Args:
-        entry: a reduction, or an ordinary metric.
-        names: out of "inputs", "preds", "targets", "loss", "ids" and "position", in the order in which `entry` takes
-            them. "position" is the place in the data set, and an error where only the sampler knows it.
-        optional: those of them that may be missing.
-        source: where to find the fields.
-        prepare: made of the fields before `entry` takes them, a function with a tuple as result.
-        owner: what keeps this need apart from others; None lets equal needs share one state.
-    """
-
-    entry: Entry
-    names: tuple[str, ...]
-    source: Source = field(default_factory=Source)
-    optional: frozenset[str] = frozenset()
-    prepare: Callable[..., tuple[Tensor, ...]] | None = None
-    owner: Hashable = None
-
-    @property
-    def key(self) -> Hashable:
-        # The hash of a torchmetrics.Metric changes with its state, so an owned need goes by its owner alone.
-        return (self.entry, self.names, self.source, self.prepare) if self.owner is None else self.owner
+    labels: dict[int, dict[str, str]] = field(default_factory=dict)
+    """By callback and the callback's own name of a need."""
+    epoch: Epoch | None = None
+    ended: Ended | None = None
 
 
 class Hub:
     """Shared by all callbacks of a Trainer; see the module's synopsis."""
 
     _hubs: ClassVar[WeakKeyDictionary[Trainer, Hub]] = WeakKeyDictionary()
+    _num_runs: ClassVar[int] = 0
 
     @classmethod
     def of(cls, trainer: Trainer) -> Hub:
         return cls._hubs.setdefault(trainer, cls())
 
     @classmethod
-    def holding(cls, callback: LoggingCallback) -> Hub | None:
+    def holding(cls, callback: Member) -> Hub | None:
         """The hub of the run that `callback` takes part in."""
         return next((hub for hub in cls._hubs.values() if callback in hub._callbacks), None)
 
     def __init__(self) -> None:
-        self._callbacks: list[LoggingCallback] = []
-        self._calls: dict[str | None, ForwardCalls] = {}
-        self._batch_open = False
-        self._needs: dict[str, list[tuple[str, Need]]] = {}
-        self._forwards: dict[str, set[str | None]] = {}
-        self._cores: dict[str, dict[int, StateCore]] = {}
-        self._layouts: dict[tuple[str, int], Layout | None] = {}
-        self._positions: dict[tuple[str, int], int] = {}
-        self._num_runs = 0
+        self._callbacks: list[Member] = []
+        self._known: WeakSet[Any] = WeakSet()
+        self._listening = Listening()
+        self._guard = StopsListening(self._listening)
+        self._stages: dict[str, _Stage] = {}
+        self._run = 0
+        self._is_complete = False
         self._num_batches = 0
-        self._saved: dict[Hashable, Any] | None = None
+        self._saved: dict[str, Any] | None = None
         self._goes_on = False
-        self._proven: set[tuple[str, int]] = set()
-        self._ended: dict[str, dict[int, dict[Hashable, Any]]] = {}
         self._directory: Path | None = None
         self._warned: set[str] = set()
         self.step_values = StepValues({})
+        self.keys = LoggedKeys()
         self.publisher: Publisher | None = None
 
     # -- a run of the Trainer ------------------------------------------------------------------------------------
 
-    def attach(self, callback: LoggingCallback, trainer: Trainer) -> None:
+    def knows(self, callback: Member) -> bool:
+        """Whether the callback has taken part in a run of this Trainer."""
+        return callback in self._known
+
+    def attach(self, callback: Member, trainer: Trainer) -> None:
         """Take part from `setup` on. On process 0 the first callback opens the writers.
 
         Raises:
@@ -119,36 +115,58 @@ class Hub:
         """
         refuse_mixture(trainer)
         if not self._callbacks:
-            self._num_runs += 1
+            Hub._num_runs += 1
+            self._run, self._is_complete = Hub._num_runs, False
             self._num_batches = 0
+            self.keys = LoggedKeys()
+            mark(f"lwcallbacks/{self._run}/here")
+            put_first(trainer, self._guard)
         _refuse_same_keys(callback, [other for other in self._callbacks if other is not callback])
         if callback not in self._callbacks:
             self._callbacks.append(callback)
+            self._known.add(callback)
         if self.publisher is None and trainer.is_global_zero:
             self.publisher = self._open(trainer)
         if self.publisher is not None and self._is_strict():
             self.publisher.on_error = "raise"
 
-    def detach(self, callback: LoggingCallback, exception: BaseException | None = None) -> None:
+    def expect_everyone(self, timeout: float = 60.0) -> None:
+        """Raise where a process has none of our callbacks: it would never come to a sync. Asked once a run.
+
+        Raises:
+            RuntimeError: on every process that has one.
+        """
+        if self._is_complete:
+            return
+        self._is_complete = True
+        missing = absent(f"lwcallbacks/{self._run}/here", timeout)
+        if missing:
+            ours = ", ".join(callback.describe("val") for callback in self._callbacks)
+            raise RuntimeError(
+                f"{ours}: found on this process, and none of lwcallbacks on the processes {missing} within {timeout:g} s. "
+                "Expected the same callbacks on every process, since they sync with each other: make them outside of any "
+                "`if rank == 0`"
+            )
+
+    def detach(self, callback: Member, trainer: Trainer, exception: BaseException | None = None) -> None:
         """Leave at `teardown` or on an exception; the last one to leave waits until everything is written."""
+        self._listening.stop()
         if callback in self._callbacks:
             self._callbacks.remove(callback)
             if not self._callbacks:
+                take_out(trainer, self._guard)
                 self.close(exception)
 
     def close(self, exception: BaseException | None = None) -> None:
         """Leave nothing behind: no hook on the module, nothing unwritten. `exception` is what ended the run early."""
-        self._stop_listening()
-        self._batch_open = False
-        self._cores.clear()
+        self._listening.stop()
+        self._stages.clear()
         self._saved = None
-        self._ended.clear()
-        self._proven.clear()
         self._goes_on = False
         if self.publisher is not None:
             publisher, self.publisher = self.publisher, None
             if exception is not None:
-                publisher.on_error = "warn"  # what ended the run is what shall be seen to have ended it
+                publisher.on_error = "warn"  # what ended the run is what is seen to have ended it
             try:
                 with heeding_interrupts(exception):
                     publisher.close()
@@ -180,14 +198,17 @@ class Hub:
         except Exception as error:
             if self._is_strict():
                 raise
-            self.warn_once(f"lwcallbacks: {who} {what}: {type(error).__name__}: {error}")
+            self.say(f"{who} {what}: {type(error).__name__}: {error}", everywhere=True)
 
-    def warn_once(self, message: str) -> None:
-        """Warn, unless the same was said before with other numbers."""
+    def say(self, message: str, *, everywhere: bool = False) -> None:
+        """Warn, unless the same was said before with other numbers: on process 0, or on whichever it happened."""
         words = re.sub(r"\d+", "#", message)
-        if words not in self._warned:
+        if words not in self._warned and (everywhere or self.publisher is not None):
             self._warned.add(words)
             warnings.warn(message, stacklevel=3)
+
+    def _say_here(self, message: str) -> None:
+        self.say(message, everywhere=True)
 
     # -- a stage -------------------------------------------------------------------------------------------------
 
@@ -195,79 +216,97 @@ class Hub:
         """Begin a stage's epoch. There is one state per loader, also on a process that will see no batch of it."""
         if stage == "train" and self._goes_on:
             return  # Lightning before 2.5 starts an epoch that it resumes in the middle
-        self._ended.pop(stage, None)
+        under_way = self._stages.get(stage)
+        if under_way is not None and under_way.epoch is not None and not under_way.epoch.has_begun:
+            return  # another callback has begun it
         self._saved = None
-        needs: dict[Hashable, tuple[str, Need]] = {}
-        for callback in self._callbacks:
-            for need in callback.needs(stage).values():
-                needs.setdefault(need.key, (callback.describe(stage), need))
-        self._needs[stage] = list(needs.values())
-        listening = [need.source for _, need in needs.values() if need.source.asks_forward(need.names)]
-        self._forwards[stage] = {source.forward for source in listening}
-        loaders = loaders_of(trainer, stage)
-        self._cores[stage] = {i: StateCore({k: n.entry for k, (_, n) in needs.items()}) for i in range(len(loaders))}
-        for i, loader in enumerate(loaders):
-            self._positions[stage, i] = 0
-            self._layouts[stage, i] = layout = layout_of(loader)
-            if layout is not None and layout.num_dropped and stage != "train":
+        labels, needs, broken = self._ask(stage)
+        num_replicas, contributes = data_parallel(trainer)
+        places = places_of(trainer, stage)
+        epoch = Epoch(stage, needs, places, num_replicas=num_replicas, contributes=contributes, say=self._say_here)
+        epoch.miss(broken)
+        self._stages[stage] = _Stage(labels, epoch)
+        self._listening.choose(stage, needs.values())
+        for layout in (layout for place in places for layout in place.layouts if layout is not None):
+            if layout.num_dropped and stage != "train":
                 told = f"{layout.num_dropped} of {layout.num_samples} samples (drop_last=True)"
-                self.warn_once(f"lwcallbacks: the {stage} sampler leaves out {told}, and so do the values of an epoch")
+                self.say(f"lwcallbacks: the {stage} sampler leaves out {told}, and so do the values of an epoch")
+
+    def _ask(self, stage: str) -> tuple[dict[int, dict[str, str]], dict[str, Need], set[str]]:
+        """What each callback calls its needs, the needs by label, and the callbacks that could not say."""
+        named: dict[int, dict[str, Need]] = {}
+        owners: dict[Any, list[str]] = {}
+        broken = set()
+        for callback in self._callbacks:
+            try:
+                asked = dict(callback.needs(stage))
+                for name, need in asked.items():
+                    owners.setdefault(need.key, []).append(callback.label(stage, name))
+                named[id(callback)] = asked
+            except Exception as error:
+                if self._is_strict():
+                    raise
+                broken.add(callback.describe(stage))
+                told = f"{callback.describe(stage)} could not say what it needs of {stage}"
+                self.say(f"{told}: {type(error).__name__}: {error}", everywhere=True)
+        # Of equal needs one label stands for all, the same whatever the order of the callbacks.
+        labels = {i: {name: min(owners[need.key]) for name, need in asked.items()} for i, asked in named.items()}
+        needs = {labels[i][name]: need for i, asked in named.items() for name, need in asked.items()}
+        return labels, needs, broken
+
+    def labels(self, stage: str, callback: Member) -> Mapping[str, str]:
+        """What stands for a callback's needs in this epoch, by its own names for them."""
+        return self._stages[stage].labels.get(id(callback), {}) if stage in self._stages else {}
 
     def resume(self, trainer: Trainer) -> None:
         """Begin to fit: go on with the training epoch that was under way when the checkpoint was saved, if any."""
-        if "train" in self._cores:
+        if "train" in self._stages:
             return
         self.epoch_start("train", trainer)
-        saved = {n.key: state for c in self._callbacks for n, state in c.take_resumed("train")}
-        if saved:
-            for loader, core in self._cores["train"].items():
-                core.load_state_dict(saved)
-                self._positions["train", loader] = samples_done(trainer)
+        stage = self._stages["train"]
+        saved: dict[str, Any] = {}
+        for callback in self._callbacks:
+            labels = stage.labels.get(id(callback), {})
+            for name, state in callback.take_resumed("train"):
+                own = name.removesuffix(CONTENT)
+                if own in labels:
+                    saved[labels[own] + name.removeprefix(own)] = state
+        if saved and stage.epoch is not None:
+            for message in stage.epoch.resume(saved):
+                self.say(f"{message}. This training epoch counts from here on")
+            stage.epoch.skip_batches(batches_done(trainer))
             self._goes_on = True
 
-    def under_way(self) -> dict[Hashable, Any]:
-        """State by need of the training epoch under way, merged over all processes; one sync for all callbacks.
+    def under_way(self) -> dict[str, Any]:
+        """State by label of the training epoch under way, merged over all processes; one sync for all callbacks.
 
         Empty between epochs; also, with a warning, where the other processes do not come to save: see
         `everyone_comes`.
         """
         if self._saved is None:
             self._saved = {}
-            cores = self._cores.get("train", {})
-            if cores and self._num_batches:
-                if everyone_comes(f"lwcallbacks/{self._num_runs}/{self._num_batches}"):
-                    self._saved = next(iter(snapshot(cores).values()))
+            epoch = self._stages["train"].epoch if "train" in self._stages else None
+            if epoch is not None and self._num_batches:
+                if everyone_comes(f"lwcallbacks/{self._run}/{self._num_batches}"):
+                    self._saved = epoch.snapshot()
                 else:
-                    self.warn_once(
-                        "lwcallbacks: one process saves a checkpoint alone, so this epoch's metrics are not in it"
-                    )
+                    self.say("lwcallbacks: one process saves a checkpoint alone, so this epoch's metrics are not in it")
         return self._saved
 
     def batch_start(self, stage: str, module: LightningModule) -> None:
         """Listen to the forward calls that a callback takes its predictions from, until the end of the batch."""
-        if self._batch_open:
-            return
-        self._batch_open = True
-        for name in self._forwards.get(stage, ()):
-            # That there is no such submodule is told at the end of the batch, with what was there.
-            with suppress(AttributeError):
-                listened = module if name is None else module.get_submodule(name)
-                self._calls.setdefault(name, ForwardCalls()).start(listened, direct=name is None)
+        self._listening.start(stage, module)
 
-    def _stop_listening(self) -> None:
-        for calls in self._calls.values():
-            calls.stop()
-
-    def batch_end(self, stage: str, trainer: Trainer, outputs: Any, batch: Any, loader: int) -> None:
+    def batch_end(self, stage: str, trainer: Trainer, outputs: Any, batch: Any, batch_idx: int, loader: int) -> None:
         """Capture the batch and update every state once, whichever callback comes first.
 
         Raises:
-            ValueError: on the first batch of a loader, what a callback needs is not there or has the wrong shape.
+            ValueError: on the first batch of a loader, what a callback needs is not there or has the wrong shape; not
+                once a fit has trained.
         """
-        if not self._batch_open:
+        if not self._listening.is_open:
             return
-        self._batch_open = False
-        self._stop_listening()
+        calls = self._listening.stop()
         # Validation may give processes unlike numbers of batches; training does not.
         self._num_batches += stage == "train"
         self._goes_on &= stage != "train"
@@ -275,119 +314,48 @@ class Hub:
         self.step_values = StepValues({})
         if self.publisher is not None:
             self.publisher.deliver()
-        core = self._cores[stage].get(loader)
-        if core is None:
+        epoch = self._stages[stage].epoch if stage in self._stages else None
+        if epoch is None:
             return
+        seen = Step(true_loss(trainer, outputs) if stage == "train" else outputs, batch, calls)
+        values = stage == "train" and logs_this_step(trainer)
         try:
-            seen = Step(outputs, batch, {name: r.calls for name, r in self._calls.items() if r.calls})
-            arguments = self._arguments(stage, loader, seen)
-            values = stage == "train" and logs_this_step(trainer)
-            self.step_values = core.update(arguments, values=values)
-            self._proven.add((stage, loader))
-        except Exception as error:
-            # A first batch that cannot be read is a mistake in the set-up; later, training must not stop for us.
-            if (stage, loader) not in self._proven:
-                raise
-            core.fail(error)
+            # Once a fit has trained, an error of ours would cost more than what it reports.
+            strict = self._num_batches <= (stage == "train")
+            self.step_values = epoch.update(loader, batch_idx, seen, values=values, strict=strict)
         finally:
-            for recorded in self._calls.values():
-                recorded.calls.clear()
             if trainer.sanity_checking:
-                core.reset()
+                epoch.forget()
 
-    def epoch_end(self, stage: str) -> dict[int, dict[Hashable, Any]]:
-        """Values by loader and need; the first callback that asks syncs for all. Empty where an update had failed."""
-        if stage not in self._ended:
-            self._ended[stage] = {}
-            cores = self._cores.pop(stage, {})
-            try:
-                self._ended[stage], problems = collect(cores)
-                for _, problem in problems:
-                    if self._is_strict():
-                        raise ValueError(f"lwcallbacks, {stage} data: {problem}")
-                    self.warn_once(f"lwcallbacks, {stage} data: {problem}")
-            except UpdateError as error:
-                if self._is_strict():
-                    raise
-                self.warn_once(f"lwcallbacks: nothing is logged for this {stage} epoch: {error}")
-        return self._ended[stage]
+    def epoch_end(self, stage: str) -> Ended:
+        """Values by place and label; the first callback that asks syncs for all.
+
+        Raises:
+            UnlikeError: on every process, where they do not remember the same.
+        """
+        if stage not in self._stages:
+            return Ended()
+        found = self._stages[stage]
+        if found.epoch is not None:
+            epoch, found.epoch = found.epoch, None
+            found.ended = epoch.end()
+            if found.ended.faults and self._is_strict():
+                raise ValueError(found.ended.faults[0])
+            for message in [*found.ended.faults, *found.ended.notes]:
+                self.say(message)
+        return found.ended or Ended()
 
     def _is_strict(self) -> bool:
         return any(callback.on_error == "raise" for callback in self._callbacks)
 
-    def _arguments(self, stage: str, loader: int, step: Step) -> dict[Hashable, tuple[Tensor, ...]]:
-        """The arguments of every need's update, with what the sampler repeated cut off."""
-        found = {need.key: (owner, need, _find(owner, need, step)) for owner, need in self._needs[stage]}
-        sizes = {
-            len(t): f"{name} of {owner}" for owner, _, fields in found.values() for name, t in fields.items() if t.ndim
-        }
-        if len(sizes) > 1:
-            told = " but ".join(f"{size} samples in {name}" for size, name in sizes.items())
-            raise CaptureError(f"found {told}, expected one number of samples in a batch")
-        size = next(iter(sizes)) if sizes else _batch_size(step, found)
-        start, layout = self._positions[stage, loader], self._layouts[stage, loader]
-        self._positions[stage, loader] += size
-        counted = layout.num_counted(start, size) if layout else size
-        if not counted:
-            return {}
 
-        def argument(name: str, need: Need, fields: dict[str, Tensor]) -> Tensor:
-            if name in fields:
-                # One number for the whole batch, such as the loss, counts once for each of its samples.
-                return fields[name][:counted] if fields[name].ndim else fields[name].expand(counted)
-            content = step.find("inputs", need.source)
-            content = next(iter(fields.values())) if content is None else content
-            ids = layout.ids(start, counted, content.device) if layout else None
-            if ids is None and name == "position":
-                owner = found[need.key][0]
-                raise CaptureError(
-                    f"{owner}: seed=None asks for the first samples of the data set, and the {stage} loader does not"
-                    " tell which they are; give it shuffle=False and a data set with a length, or pass seed=0"
-                )
-            return content_ids(content[:counted]) if ids is None else ids
-
-        def arguments(need: Need, fields: dict[str, Tensor]) -> tuple[Tensor, ...]:
-            names = (name for name in need.names if name in fields or name in _MADE)
-            made = tuple(argument(name, need, fields) for name in names)
-            return need.prepare(*made) if need.prepare else made
-
-        return {key: arguments(need, fields) for key, (_, need, fields) in found.items()}
-
-
-_MADE = ("ids", "position")
-
-
-def _refuse_same_keys(callback: LoggingCallback, others: list[LoggingCallback]) -> None:
+def _refuse_same_keys(callback: Member, others: list[Member]) -> None:
     for stage in STAGES:
         for other in others:
             if same := callback.prefixes(stage) & other.prefixes(stage):
                 found = f"another {type(other).__name__} logs {min(same)!r}, too"
                 told = 'expected keys of its own. Give one of them another name, as in name="mine"'
                 raise ValueError(f"{callback.describe(stage)}: {found}, {told}")
-
-
-def _find(owner: str, need: Need, step: Step) -> dict[str, Tensor]:
-    fields = {}
-    for name in need.names:
-        if name in _MADE:
-            continue
-        tensor = step.find(name, need.source)
-        if tensor is not None:
-            fields[name] = tensor
-        elif name not in need.optional:
-            raise CaptureError(f"{owner}: {step.missing(name, need.source)}")
-    return fields
-
-
-def _batch_size(step: Step, found: Mapping[Hashable, tuple[str, Need, dict[str, Tensor]]]) -> int:
-    """The number of samples where no callback needs more than one number of the batch."""
-    for owner, need, _ in found.values():
-        for name in ("inputs", "targets", "preds"):
-            tensor = step.find(name, need.source)
-            if tensor is not None and tensor.ndim:
-                return len(tensor)
-        raise CaptureError(f"{owner}: how many samples does a batch hold? {step.missing('inputs', need.source)}")
-    return 0
 
 
 @contextmanager

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from lwcallbacks.callbacks.base import Entries, StateCallback, plain
-from lwcallbacks.callbacks.hub import Hub, Need
-from lwcallbacks.callbacks.trainer import log_final
-from lwcallbacks.capture import KEYS, Extract
+from lwcallbacks.callbacks.base import Entries, StateCallback, plain, short_key
+from lwcallbacks.callbacks.hub import Hub
+from lwcallbacks.callbacks.need import Need
+from lwcallbacks.callbacks.trainer import logging_step, monitored_keys
+from lwcallbacks.capture import Extract, Source
 from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.reductions import Derived, Reduction
 
@@ -33,17 +32,26 @@ class ScalarMetrics(StateCallback):
     ``ConfusionMatrix``.
 
     The epoch's values can be monitored by ``ModelCheckpoint(monitor="val/acc")`` and ``EarlyStopping``.
-    ``results["val"]`` is a dict of CPU tensors by name.
+    ``results["val"]`` is a dict of CPU tensors by name. A batch that cannot be read is left out and reported. Where
+    nothing can be worked out in an epoch, nothing is logged, and the Trainer keeps the last value; before there is one,
+    NaN is logged, with a warning, so that a monitor finds its key.
+
+    A key that your module or another callback logs, too, stays theirs: ours is then logged under
+    ``lwcallbacks/val/acc``, with a warning. What is given to a logger directly cannot be seen.
 
     Args:
         metrics: metrics by name, a ``MetricCollection``, or both nested; also a reduction or a ``Derived``. They are
             copied: one copy per stage and loader, none on your module.
-        fields: what each is called with, out of "inputs", "preds", "targets" and "loss": as ``metric(preds, targets)``
-            if left out. A loss that is one number for the batch counts once for each of its samples.
+        fields: what each is called with: names out of "inputs", "preds", "targets", "loss", or of further fields of the
+            step's output or the batch, as ``metric(preds, targets)`` if left out. Or a mapping of such names to where
+            each is found (as for ``preds``; None: in the usual places), as in ``{"preds": None, "targets": None,
+            "indexes": "query"}``. A loss that is one number for the batch counts once for each of its samples.
+        prefix: what comes before each name in the keys, as "lw_" for ``val/lw_acc``.
         prog_bar: show the epoch's values, and the training steps', in the progress bar.
         inputs: where to find the inputs, if not in the usual places.
         preds: where to find the predictions.
         targets: where to find the targets.
+        ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
         stages: out of "train", "val" and "test".
@@ -69,11 +77,13 @@ class ScalarMetrics(StateCallback):
         self,
         metrics: Mapping[str, Metric | MetricCollection | Reduction | Derived] | MetricCollection,
         *,
-        fields: Sequence[str] = ("preds", "targets"),
+        fields: Sequence[str] | Mapping[str, Extract | None] = ("preds", "targets"),
+        prefix: str = "",
         prog_bar: bool = False,
         inputs: Extract | None = None,
         preds: Extract | None = None,
         targets: Extract | None = None,
+        ids: Extract | None = None,
         forward: str | None = None,
         stages: Sequence[str] = ("train", "val", "test"),
         on_error: Literal["warn", "raise"] = "warn",
@@ -88,15 +98,31 @@ class ScalarMetrics(StateCallback):
         self._metrics = dict(_flatten(metrics))
         if not self._metrics:
             raise ValueError('ScalarMetrics: metrics is empty, expected metrics by name, as in {"acc": Accuracy(...)}')
-        if isinstance(fields, str) or not fields or set(fields) - KEYS.keys():
-            expected = f"expected some of {tuple(KEYS)}, as in ('preds', 'targets')"
+        if isinstance(fields, str) or not fields or not all(isinstance(name, str) for name in fields):
+            expected = "expected names, as in ('preds', 'targets'), or a mapping of names to where they are found"
             raise ValueError(f"ScalarMetrics: fields={fields!r}, {expected}")
-        self.fields = tuple(fields)
+        self.fields = plain(fields)
+        self.prefix = prefix
         self.prog_bar = prog_bar
         self.inputs = inputs
         self.preds = preds
         self.targets = targets
+        self.ids = ids
         self.forward = forward
+        self._had: set[str] = set()
+        self._keys: dict[str, list[str]] = {}
+
+    @property
+    def source(self) -> Source:
+        found = dict(self.fields) if isinstance(self.fields, Mapping) else dict.fromkeys(self.fields)
+        given = {"inputs": self.inputs, "preds": self.preds, "targets": self.targets}
+        usual = {name: extract if found.get(name) is None else found[name] for name, extract in given.items()}
+        more = tuple((name, extract) for name, extract in found.items() if name not in usual)
+        return Source(**usual, ids=self.ids, forward=self.forward, more=more)
+
+    def begin(self) -> None:
+        super().begin()
+        self._had = set()
 
     def remembered(self, stage: str) -> Mapping[str, Need]:
         return {name: self._need(name, metric) for name, metric in self._metrics.items()}
@@ -105,17 +131,19 @@ class ScalarMetrics(StateCallback):
         entry = metric.entry if isinstance(metric, Derived) else metric
         # Equal reductions are the same; of metrics that cannot be known.
         owner = None if isinstance(entry, Reduction) else (id(self), name)
-        return Need(entry, self.fields, self.source, owner=owner)
+        return Need(entry, tuple(self.fields), self.source, owner=owner)
 
     def result(self, values: Mapping[str, Any]) -> dict[str, Tensor]:
-        return {key: scalar.cpu() for name, value in values.items() for key, scalar in self._scalars(name, value)}
+        scalars = {name: self._scalars(name, value) for name, value in values.items()}
+        self._keys = {name: [key for key, _ in found] for name, found in scalars.items()}
+        return {key: scalar.cpu() for found in scalars.values() for key, scalar in found}
 
     def _scalars(self, name: str, value: Any) -> list[tuple[str, Tensor]]:
         metric, hub = self._metrics[name], Hub.holding(self)
-        if not isinstance(metric, Derived):
-            return list(_scalars(name, value))
-        with hub.attempt(self.describe("val"), f"could not work out {name}") if hub else nullcontext():
-            return list(_scalars(name, metric.of(value)))
+        if hub is None:
+            return list(_scalars(name, metric.of(value) if isinstance(metric, Derived) else value))
+        with hub.attempt(f"ScalarMetrics({name!r})", "could not work out its number"):
+            return list(_scalars(name, metric.of(value) if isinstance(metric, Derived) else value))
         return []
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
@@ -123,36 +151,89 @@ class ScalarMetrics(StateCallback):
 
     @property
     def state_key(self) -> str:
-        return self._generate_state_key(metrics=sorted(self._metrics), stages=self.stages)
+        return short_key(
+            self._generate_state_key(metrics=sorted(self._metrics), prefix=self.prefix, stages=self.stages)
+        )
 
     def prefixes(self, stage: str) -> set[str]:
-        return {f"{stage}/{name}" for name in self._metrics} if stage in self.stages else set()
+        return {f"{stage}/{self.prefix}{name}" for name in self._metrics} if stage in self.stages else set()
 
     def describe(self, stage: str) -> str:
         return f"ScalarMetrics({', '.join(self._metrics)})"
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        super().setup(trainer, pl_module, stage)
-        if trainer.world_size > 1:
-            # Lightning cannot know that these values are those of all processes already.
-            warnings.filterwarnings("ignore", r"It is recommended to use `self\.log\('(train|val|test)/", UserWarning)
+    def label(self, stage: str, name: str) -> str:
+        return f"ScalarMetrics('{stage}/{self.prefix}{name}')"
 
-    def log_result(self, pl_module: LightningModule, stage: str, suffix: str) -> None:
-        ending = "_epoch" if stage == "train" else ""
-        for key, value in self.results[stage + suffix].items():
-            name = f"{stage}/{key}{ending}{suffix}"
-            log_final(pl_module, name, value.to(torch.float32), on_step=False, prog_bar=self.prog_bar)
+    def log_result(self, pl_module: LightningModule, stage: str, suffix: str, read: set[str]) -> None:
+        ending = ("_epoch" if stage == "train" else "") + suffix
+        values = self._results.get(stage + suffix)
+        for name in self._metrics:
+            found = self._keys.get(name, []) if values is not None and name in read else []
+            for key in found:
+                self._log(pl_module, f"{stage}/{self.prefix}{key}{ending}", values[key], on_step=False)
+            self._had.update(f"{stage}/{self.prefix}{key}{ending}" for key in found)
+            if not found:
+                self._log_nothing(pl_module, stage, name, ending)
+
+    def _log_nothing(self, pl_module: LightningModule, stage: str, name: str, ending: str) -> None:
+        """Keep the last value for whoever monitors it; without one, NaN, so that the key is there."""
+        begin = f"{stage}/{self.prefix}"
+        asked = {
+            key
+            for key in monitored_keys(pl_module.trainer)
+            if key.startswith(begin) and key.endswith(ending) and self._metric_of(key[len(begin) :]) == name
+        }
+        for key in {f"{begin}{name}{ending}", *asked} - self._had - pl_module.trainer.callback_metrics.keys():
+            Hub.of(pl_module.trainer).say(
+                f"ScalarMetrics: {key!r} has no value in this epoch and had none before, so NaN is logged. "
+                "EarlyStopping(check_finite=True), its default, stops on NaN"
+            )
+            self._log(pl_module, key, torch.tensor(float("nan")), on_step=False)
+
+    def _metric_of(self, key: str) -> str | None:
+        """The metric that a key is of, without its stage: the longest name that the key begins with."""
+        return max((n for n in self._metrics if key == n or key.startswith(f"{n}_")), key=len, default=None)
+
+    def _log(self, pl_module: LightningModule, key: str, value: Tensor, *, on_step: bool) -> None:
+        hub = Hub.of(pl_module.trainer)
+        renamed = hub.keys.log(pl_module, key, value.to(torch.float32), on_step=on_step, prog_bar=self.prog_bar)
+        if renamed is not None:
+            hub.say(str(renamed))
+
+    def _check_keys(self, trainer: Trainer, stage: str) -> None:
+        """After the module has logged, too: a key that it took is its own, and our value goes elsewhere."""
+        if stage not in self.stages or trainer.sanity_checking:
+            return
+        hub = Hub.of(trainer)
+        lost = {}
+        for renamed in hub.keys.check(trainer):
+            hub.say(str(renamed))
+            lost |= {renamed.new: float(renamed.value)} if renamed.value is not None else {}
+        if lost:
+            self.publish(trainer, lambda: lost, logging_step(trainer, train_epoch_end=stage == "train"), stage=stage)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        step_values = Hub.of(trainer).step_values
-        for name, need in self.needs("train").items():
-            if need.key in step_values:
-                for key, value in self._scalars(name, step_values[need.key]):
-                    value = value.to(torch.float32)
-                    log_final(pl_module, f"train/{key}_step", value, on_step=True, prog_bar=self.prog_bar)
+        hub = Hub.of(trainer)
+        for name, label in hub.labels("train", self).items():
+            if label in hub.step_values:
+                for key, value in self._scalars(name, hub.step_values[label]):
+                    self._log(pl_module, f"train/{self.prefix}{key}_step", value, on_step=True)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._check_keys(trainer, "train")
+        super().on_train_epoch_start(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._check_keys(trainer, "train")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._check_keys(trainer, "val")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._check_keys(trainer, "test")
 
 
 def _flatten(metrics: Any, prefix: str = "") -> Iterator[tuple[str, Metric | Reduction | Derived]]:

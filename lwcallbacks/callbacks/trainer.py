@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from inspect import signature
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from lwcallbacks.lightning import Callback, LightningModule, ModelCheckpoint, Trainer, either, package_of
+from lwcallbacks.callbacks.batch import Place
+from lwcallbacks.lightning import Callback, ModelCheckpoint, Trainer, either, package_of
+from lwcallbacks.state.padding import layout_of
+from lwcallbacks.writers import reserve
 
 LOADER_SUFFIX = "/dataloader_idx_{}"
 """How Lightning marks the keys of one of several loaders."""
@@ -61,25 +67,6 @@ def refuse_mixture(trainer: Trainer) -> None:
             )
 
 
-def log_final(module: LightningModule, key: str, value: Tensor, *, on_step: bool, prog_bar: bool) -> None:
-    """`self.log` of a value that is final: neither averaged over batches nor told apart by Lightning once more."""
-    how: dict[str, Any] = {"on_step": on_step, "on_epoch": not on_step, "prog_bar": prog_bar}
-    how |= {"batch_size": 1, "add_dataloader_idx": False}
-    results = module.trainer._results
-    if "/dataloader_idx_" not in key or results is None:
-        return module.log(key, value, **how)
-    # `self.log` refuses the name of a loader in Lightning before 2.6. This is what it does with other names.
-    hook = str(module._current_fx_name)
-    results.log(hook, key, value, **how)
-    module.trainer._logger_connector._current_fx = hook
-
-
-def _train_loader(trainer: Trainer) -> Any:
-    loader = trainer.train_dataloader
-    wrappers = either("trainer.supporters", "CombinedLoader")  # of Lightning 1
-    return getattr(loader, "loaders", loader) if isinstance(loader, wrappers) else loader
-
-
 def ranked_paths(checkpoint: ModelCheckpoint) -> set[str]:
     """What a `ModelCheckpoint` has saved but for its last.ckpt: the best, and the newest, which on an exception has no
     rank."""
@@ -89,33 +76,137 @@ def ranked_paths(checkpoint: ModelCheckpoint) -> set[str]:
 
 def put_last(trainer: Trainer, callback: Callback) -> None:
     """Move a callback behind all others. It is a new list, since Lightning may be going through the old one."""
-    callbacks = [other for other in getattr(trainer, "callbacks", []) if other is not callback]
-    trainer.callbacks = [*callbacks, callback]  # type: ignore[attr-defined]
+    trainer.callbacks = [*_others(trainer, callback), callback]  # type: ignore[attr-defined]
 
 
-def loaders_of(trainer: Trainer, stage: str) -> list[Any]:
-    """The loaders whose batches are told apart in a stage: one entry for training, one or more elsewhere."""
-    if stage == "train":
-        return [_train_loader(trainer)]
-    loaders = getattr(trainer, f"{stage}_dataloaders")
-    return list(loaders) if isinstance(loaders, (list, tuple)) else [loaders]
+def put_first(trainer: Trainer, callback: Callback) -> None:
+    """Move a callback before all others, or add it there."""
+    trainer.callbacks = [callback, *_others(trainer, callback)]  # type: ignore[attr-defined]
 
 
-def samples_done(trainer: Trainer) -> int:
-    """How many samples of the epoch this process's training loader has given out before a resumed run goes on.
+def take_out(trainer: Trainer, callback: Callback) -> None:
+    """Take a callback out of the Trainer's."""
+    trainer.callbacks = _others(trainer, callback)  # type: ignore[attr-defined]
 
-    A loader that saves its own state goes on where it was; another one starts with its first sample again.
+
+def _others(trainer: Trainer, callback: Callback) -> list[Callback]:
+    return [other for other in getattr(trainer, "callbacks", []) if other is not callback]
+
+
+def places_of(trainer: Trainer, stage: str) -> list[Place]:
+    """The loaders of a stage, as their batches are told apart.
+
+    Loaders that are read one after another have a place each; those that give one batch together (`CombinedLoader` in its
+    other modes, and every collection of loaders while training) share one. A collection may be nested, of lists, tuples
+    and dicts.
     """
-    loader = _train_loader(trainer)
+    tree, is_sequential = _loaders(trainer, stage)
+    paths = list(_paths(tree))
+    layouts = [None if _takes_iterator(trainer, stage) else layout_of(_leaf(tree, path)) for path in paths]
+    if len(paths) == 1 and (is_sequential or not paths[0]):
+        # One loader alone, or in a collection of one: the batch is then in a collection, too, unless it is sequential.
+        return [Place(layouts)]
+    if is_sequential:
+        return [Place([layout], name=LOADER_SUFFIX.format(i)) for i, layout in enumerate(layouts)]
+    return [Place(layouts, split=partial(_split, paths))]
+
+
+def _loaders(trainer: Trainer, stage: str) -> tuple[Any, bool]:
+    """The loaders as the user arranged them, and whether they are read one after another."""
+    fits = {"train": trainer.fit_loop, "val": trainer.fit_loop.epoch_loop.val_loop}
+    loops = {"val": "validate_loop", "test": "test_loop", "predict": "predict_loop"}
+    loop = fits.get(stage) if trainer.state.fn == "fit" else getattr(trainer, loops[stage])
+    combined = getattr(loop, "_combined_loader", None)
+    if combined is not None:
+        return combined.iterables, combined._mode == "sequential"
+    found = trainer.train_dataloader if stage == "train" else getattr(trainer, f"{stage}_dataloaders")
+    return getattr(found, "loaders", found) if stage == "train" else found, stage != "train"  # of Lightning 1
+
+
+def _paths(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where the leaves of nested lists, tuples and dicts are, in the order in which Lightning numbers them."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(tree, Mapping):
+        items = tree.items()
+    elif isinstance(tree, (list, tuple)) and not all(isinstance(x, (int, float, str)) for x in tree):
+        items = enumerate(tree)  # a list of numbers is a loader of numbers
+    else:
+        yield path
+    for key, child in items:
+        yield from _paths(child, (*path, key))
+
+
+def _at(tree: Any, path: Sequence[Any]) -> Any:
+    for key in path:
+        tree = None if tree is None else tree[key]
+    return tree
+
+
+def _leaf(tree: Any, path: Sequence[Any]) -> Any:
+    loader = _at(tree, path)
+    # Lightning 1 wraps a loader that begins again while another one goes on.
+    return loader.loader if isinstance(loader, either("trainer.supporters", "CycleIterator")) else loader
+
+
+def _split(paths: Sequence[Sequence[Any]], batch: Any) -> list[Any]:
+    return [_at(batch, path) for path in paths]
+
+
+def _takes_iterator(trainer: Trainer, stage: str) -> bool:
+    """Whether the step draws its batches itself, from a `dataloader_iter`: then nobody else knows which it has drawn."""
+    names = {"train": "training_step", "val": "validation_step", "test": "test_step", "predict": "predict_step"}
+    step = getattr(trainer.lightning_module, names[stage], None)
+    return step is not None and "dataloader_iter" in signature(step).parameters
+
+
+def batches_done(trainer: Trainer) -> int:
+    """How many batches of the training epoch were given out before the loader's own start, when a run is resumed.
+
+    A loader that saves its own state goes on where it was, and its batches are counted from the epoch's start. Another one
+    starts with its first batch again.
+    """
+    tree, _ = _loaders(trainer, "train")
+    loaders = [_leaf(tree, path) for path in _paths(tree)]
     # Lightning before 2.2 saves no loader's state.
-    goes_on = hasattr(loader, "load_state_dict") and hasattr(trainer.fit_loop, "_combined_loader_states_to_load")
-    batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready if goes_on else 0
-    return batches * int(getattr(loader, "batch_size", None) or 0)
+    keeps = hasattr(trainer.fit_loop, "_combined_loader_states_to_load")
+    goes_on = keeps and all(hasattr(loader, "load_state_dict") for loader in loaders)
+    return 0 if goes_on else int(trainer.fit_loop.epoch_loop.batch_progress.current.ready)
 
 
-def loader_suffix(trainer: Trainer, stage: str, loader: int) -> str:
-    """What is appended to a key: nothing for the only loader of a stage."""
-    return LOADER_SUFFIX.format(loader) if len(loaders_of(trainer, stage)) > 1 else ""
+def data_parallel(trainer: Trainer) -> tuple[int, bool]:
+    """How many processes have data of their own, and whether this one's count.
+
+    Processes that share the work on one batch, as under tensor parallelism, all see it: the first of them counts.
+    """
+    world_size = trainer.world_size
+    if world_size == 1:
+        return 1, True
+    dealt = getattr(trainer.strategy, "distributed_sampler_kwargs", None) or {}
+    num_replicas = int(dealt.get("num_replicas", world_size))
+    if num_replicas >= world_size:
+        return world_size, True
+    mesh = getattr(trainer.strategy, "device_mesh", None)
+    names = getattr(mesh, "mesh_dim_names", None) or ()
+    others = [name for name in names if name != "data_parallel"]
+    if mesh is not None and others:
+        return num_replicas, all(mesh[name].get_local_rank() == 0 for name in others)
+    return num_replicas, trainer.global_rank % (world_size // num_replicas) == 0
+
+
+def true_loss(trainer: Trainer, outputs: Any) -> Any:
+    """A training step's output with the user's loss: Lightning divides it by the batches that it accumulates."""
+    n = trainer.accumulate_grad_batches
+    is_divided = n > 1 and trainer.lightning_module.automatic_optimization and isinstance(outputs, Mapping)
+    if not is_divided or not isinstance(outputs.get("loss"), Tensor):
+        return outputs
+    return {**outputs, "loss": outputs["loss"] * n}
+
+
+def monitored_keys(trainer: Trainer) -> set[str]:
+    """What callbacks and learning rate schedulers of the Trainer ask for by name."""
+    keys = {getattr(callback, "monitor", None) for callback in getattr(trainer, "callbacks", [])}
+    keys |= {getattr(config, "monitor", None) for config in getattr(trainer, "lr_scheduler_configs", [])}
+    return {key for key in keys if isinstance(key, str)}
 
 
 def run_name(trainer: Trainer) -> str:
@@ -143,10 +234,11 @@ def run_directory(trainer: Trainer) -> Path:
 
 
 def unused_directory(trainer: Trainer) -> Path:
-    """The first unused `lwcallbacks_logs/version_N` below `default_root_dir`, or, if that is an address, below here."""
-    parent = (_local(trainer.default_root_dir) or Path.cwd()) / "lwcallbacks_logs"
-    taken = {path.name for path in parent.glob("version_*")}
-    return parent / next(f"version_{n}" for n in range(len(taken) + 1) if f"version_{n}" not in taken)
+    """A new `lwcallbacks_logs/version_N` below `default_root_dir`, or, if that is an address, below here.
+
+    It is made at once, so that two runs that start at the same time have a folder each.
+    """
+    return reserve((_local(trainer.default_root_dir) or Path.cwd()) / "lwcallbacks_logs")
 
 
 def _local(path: Any) -> Path | None:

@@ -1,11 +1,15 @@
-"""Which samples of a batch count, and which sample each one is: by position, where the sampler tells.
+"""Which indices of a data set a batch holds, by the loader's own arithmetic; and which of them are padding.
 
     layout = layout_of(loader)                 # None where it cannot be known
-    layout.num_counted(start, size)            # the first so many of the batch are samples, the rest is padding
-    layout.ids(start, size, device)            # their positions in the data set
+    drawn = layout.drawn(3)                    # of the loader's fourth batch: start, size, counted
+    layout.ids(drawn.start, drawn.counted, device)    # their positions in the data set
 
-A `DistributedSampler` repeats samples so that every process gets equally many. It appends them after the
-permutation, so the repeats are the tail of each process's share: plain arithmetic on the host, no mask, no wait.
+An index is what a sampler drew. A batch may hold more or fewer rows than indices: tokens, crops, graph nodes, samples
+that a collate function drops. So indices are never counted by rows: batch k of a loader with batch size b holds
+`min(b, n - k * b)` of the process's n indices, and one where the data set gives ready-made batches.
+
+A `DistributedSampler` repeats samples so that every process gets equally many. It appends them after the permutation,
+so the repeats are the tail of each process's share: plain arithmetic on the host, no mask, no wait.
 """
 
 from __future__ import annotations
@@ -19,21 +23,41 @@ from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, Itera
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """The indices of one batch: `size` of them from the process's index `start` on; the first `counted` are no
+    padding."""
+
+    start: int
+    size: int
+    counted: int
+
+
+@dataclass(frozen=True)
 class Layout:
-    """Sample number `i` of this process is number `rank + i * num_replicas` of `num_samples`."""
+    """Index number `i` of this process is number `rank + i * num_replicas` of `num_samples`."""
 
     num_samples: int
+    batch_size: int | None = 1
+    """None where the data set gives ready-made batches, one for each index."""
+    share: int = 0
+    """How many indices this process draws in an epoch, padding included."""
     rank: int = 0
     num_replicas: int = 1
     in_order: bool = True
     """Whether those numbers are positions in the data set (else: in some permutation of it)."""
     num_dropped: int = 0
     """Samples that no process is given, so that shares are equal."""
+    is_dealt: bool = False
+    """Whether the sampler deals its indices to the processes; else each process draws all of them."""
 
-    def num_counted(self, start: int, size: int) -> int:
-        """How many of the `size` samples from this process's sample `start` on are no padding: a prefix."""
-        share = -(-(self.num_samples - self.rank) // self.num_replicas)
-        return max(0, min(size, share - start))
+    def drawn(self, batch: int) -> Drawn:
+        """The indices of batch number `batch`, counted from the loader's own start. A loader that has come to its end
+        begins again."""
+        size = self.batch_size or 1
+        start = batch % max(1, -(-self.share // size)) * size
+        size = max(0, min(size, self.share - start))
+        own = -(-(self.num_samples - self.rank) // self.num_replicas)
+        return Drawn(start, size, max(0, min(size, own - start)))
 
     def ids(self, start: int, size: int, device: torch.device) -> Tensor | None:
         """Positions in the data set, int64 [size]; None where only the sampler knows them."""
@@ -43,34 +67,62 @@ class Layout:
 
 
 def layout_of(loader: Any) -> Layout | None:
-    """The layout of a torch DataLoader; None for iterable data, custom batch samplers and anything else.
+    """The layout of a torch DataLoader over a map-style data set with torch's or Lightning's own samplers.
 
-    In order are `SequentialSampler` and `DistributedSampler(shuffle=False)`. Subclasses of `DistributedSampler` are
-    taken to pad like it, but to be in order only if they do not override `__iter__`, or are Lightning's wrapper of a
-    sampler that is.
+    None for iterable data, batch samplers and samplers of one's own, loaders that iterate in a way of their own, and
+    `DataLoader(in_order=False)`: what these draw, or in which order, only they know. In order are `SequentialSampler`,
+    `DistributedSampler(shuffle=False)`, and Lightning's wrapper of a sampler that is.
     """
-    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset) or not _is_known(loader):
         return None
-    batch_sampler = loader.batch_sampler
-    # Lightning wraps the plain batch sampler in a class of its own while it fits, and in another while it predicts;
-    # what counts is the sampler within.
-    for name in ("_sampler", "_batch_sampler"):
-        batch_sampler = getattr(batch_sampler, name, batch_sampler)
+    if loader.num_workers and not getattr(loader, "in_order", True):
+        return None
+    batch_sampler = _unwrapped(loader.batch_sampler)
     if batch_sampler is not None and type(batch_sampler) is not BatchSampler:
         return None
     # A loader that was given a batch sampler has another sampler of its own, which nobody asks.
     sampler = loader.sampler if batch_sampler is None else batch_sampler.sampler
+    if not _is_known(sampler) or not hasattr(sampler, "__len__"):
+        return None
+    batch_size = None if batch_sampler is None else batch_sampler.batch_size
+    share = len(sampler)
+    if batch_sampler is not None and batch_sampler.drop_last:
+        share -= share % batch_sampler.batch_size
     if isinstance(sampler, DistributedSampler):
         length = len(sampler.dataset)  # type: ignore[arg-type]  # torch types a Dataset without its __len__
         dropped = max(0, length - sampler.total_size)
-        return Layout(length, sampler.rank, sampler.num_replicas, _goes_in_order(sampler), dropped)
-    if type(sampler) is SequentialSampler:
-        return Layout(len(sampler))
-    return None
+        in_order = _goes_in_order(sampler)
+        return Layout(
+            length, batch_size, share, sampler.rank, sampler.num_replicas, in_order, dropped, sampler.num_replicas > 1
+        )
+    return Layout(len(sampler), batch_size, share, in_order=type(sampler) is SequentialSampler)
+
+
+_KNOWN = ("torch.utils.data.", "lightning_fabric.", "pytorch_lightning.", "lightning.")
+
+
+def _is_known(iterable: Any) -> bool:
+    """Whether torch or Lightning wrote how it iterates, and how long it is."""
+    for method in ("__iter__", "__len__"):
+        owner = next((cls for cls in type(iterable).__mro__ if method in vars(cls)), None)
+        if owner is not None and not f"{owner.__module__}.".startswith(_KNOWN):
+            return False
+    return True
+
+
+def _unwrapped(batch_sampler: Any) -> Any:
+    """Lightning wraps the plain batch sampler in a class of its own while it fits, and in another while it predicts."""
+    for name in ("_sampler", "_batch_sampler"):
+        if _is_lightnings(batch_sampler):
+            batch_sampler = getattr(batch_sampler, name, batch_sampler)
+    return batch_sampler
 
 
 def _goes_in_order(sampler: DistributedSampler[Any]) -> bool:
     # What Lightning's wrapper distributes is the order of another sampler.
-    wrapped = getattr(sampler.dataset, "_sampler", None)
-    plain = type(sampler).__iter__ is DistributedSampler.__iter__
-    return not sampler.shuffle and (plain if wrapped is None else type(wrapped) is SequentialSampler)
+    wrapped = getattr(sampler.dataset, "_sampler", None) if _is_lightnings(sampler.dataset) else None
+    return not sampler.shuffle and (wrapped is None or type(wrapped) is SequentialSampler)
+
+
+def _is_lightnings(value: Any) -> bool:
+    return f"{type(value).__module__}.".startswith(_KNOWN[1:])

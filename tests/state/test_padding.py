@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -15,10 +16,15 @@ from torch.utils.data import (
     DistributedSampler,
     IterableDataset,
     RandomSampler,
+    Sampler,
     SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
 )
 
-from lwcallbacks.state.padding import layout_of
+from lwcallbacks.state.padding import Layout, layout_of
+
+CPU = torch.device("cpu")
 
 
 class Numbers(Dataset):
@@ -32,44 +38,93 @@ class Numbers(Dataset):
         return i
 
 
+def drawn(loader: Any) -> list[tuple[list[int], int, list[int] | None]]:
+    """For each batch of a loader what it holds, how many of it count, and their positions, as the layout says.
+
+    That a batch holds as many indices as the layout says is asserted here.
+    """
+    layout = layout_of(loader)
+    assert layout is not None
+    batches = []
+    for k, batch in enumerate(loader):
+        indices = batch.reshape(-1).tolist()
+        told = layout.drawn(k)
+        assert told.size == len(indices)
+        ids = layout.ids(told.start, told.counted, CPU)
+        batches.append((indices, told.counted, None if ids is None else ids.tolist()))
+    return batches
+
+
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("drop_last", [False, True])
-@pytest.mark.parametrize(("n", "world_size", "batch_size"), [(101, 2, 8), (1, 4, 3), (7, 3, 1), (12, 4, 5), (3, 8, 2)])
+@pytest.mark.parametrize("batch_size", [None, 1, 3, 8])
+@pytest.mark.parametrize(("n", "world_size"), [(101, 2), (1, 4), (7, 3), (12, 4), (3, 8)])
 def test_every_sample_counts_at_most_once_over_all_processes(
-    n: int, world_size: int, batch_size: int, shuffle: bool, drop_last: bool
+    n: int, world_size: int, batch_size: int | None, shuffle: bool, drop_last: bool
 ) -> None:
     """What is counted over all processes is each sample once; with drop_last those that were not dropped."""
     counted: list[int] = []
     delivered: set[int] = set()
     for rank in range(world_size):
         sampler = DistributedSampler(Numbers(n), world_size, rank, shuffle=shuffle, drop_last=drop_last)
-        loader = DataLoader(Numbers(n), batch_size, sampler=sampler)
-        layout, start = layout_of(loader), 0
+        loader = DataLoader(Numbers(n), batch_size, sampler=sampler, collate_fn=torch.as_tensor)
+        layout = layout_of(loader)
         assert layout is not None
-        for batch in loader:
-            keep = layout.num_counted(start, len(batch))
-            counted += batch[:keep].tolist()
-            delivered |= set(batch.tolist())
-            ids = layout.ids(start, keep, torch.device("cpu"))
+        for batch, keep, ids in drawn(loader):
+            counted += batch[:keep]
+            delivered |= set(batch)
             assert shuffle == (ids is None)
-            assert shuffle or torch.equal(ids, batch[:keep])
-            start += len(batch)
+            assert shuffle or ids == batch[:keep]
+        assert layout.num_dropped == (max(0, n - sampler.total_size) if drop_last else 0)
     assert sorted(counted) == sorted(delivered)
     assert drop_last or sorted(counted) == list(range(n))
-    assert layout.num_dropped == n - len(delivered)
 
 
-def test_a_subclass_that_orders_its_own_way_gives_no_positions() -> None:
-    """Its padding is still cut off, but only it knows which sample is which."""
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        SequentialSampler(Numbers(11)),
+        RandomSampler(Numbers(11)),
+        RandomSampler(Numbers(11), replacement=True, num_samples=7),
+        SubsetRandomSampler(range(3, 9)),
+        WeightedRandomSampler([1.0] * 11, 5),
+    ],
+    ids=["sequential", "random", "with replacement", "subset", "weighted"],
+)
+def test_the_number_of_indices_is_exact_for_the_samplers_of_torch(sampler: Any, drop_last: bool) -> None:
+    """Of one process, all count; only a sequential one tells positions."""
+    batches = drawn(DataLoader(Numbers(11), 4, sampler=sampler, drop_last=drop_last))
+    assert all(counted == len(indices) for indices, counted, _ in batches)
+    in_order = type(sampler) is SequentialSampler
+    assert all(ids == (indices if in_order else None) for indices, _, ids in batches)
 
-    class Backwards(DistributedSampler):
-        def __iter__(self):  # type: ignore[no-untyped-def]
-            return reversed(list(super().__iter__()))
 
-    data = Numbers(5)
-    layout = layout_of(DataLoader(data, 2, sampler=Backwards(data, 2, 0, shuffle=False)))
-    assert layout is not None
-    assert layout.ids(0, 2, torch.device("cpu")) is None
+def test_a_loader_that_begins_again_has_the_same_batches() -> None:
+    """As under a CombinedLoader that cycles."""
+    layout = Layout(num_samples=7, batch_size=3, share=7)
+    assert [layout.drawn(k).size for k in range(6)] == [3, 3, 1, 3, 3, 1]
+    assert [layout.drawn(k).start for k in range(6)] == [0, 3, 6, 0, 3, 6]
+
+
+class Backwards(DistributedSampler):
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return reversed(list(super().__iter__()))
+
+
+class Named:
+    """It only happens to have the attributes of a distributed sampler and of Lightning's wrappers."""
+
+    rank, num_replicas, shuffle, drop_last, batch_size, total_size = 0, 2, False, False, 2, 6
+
+    def __init__(self) -> None:
+        self._sampler = self._batch_sampler = self.sampler = DistributedSampler(Numbers(5), 2, 0, shuffle=False)
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter([[4, 3], [2]])
+
+    def __len__(self) -> int:
+        return 2
 
 
 class Stream(IterableDataset):
@@ -77,19 +132,46 @@ class Stream(IterableDataset):
         return iter(range(3))
 
 
+class Own(Sampler):
+    def __init__(self) -> None:
+        pass
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter([3, 1])
+
+    def __len__(self) -> int:
+        return 2
+
+
+class Repeats(DataLoader):
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        yield from super().__iter__()
+        yield from super().__iter__()
+
+
+HAS_ORDER = "in_order" in inspect.signature(DataLoader.__init__).parameters  # from torch 2.6 on
+
+
 @pytest.mark.parametrize(
-    "loader",
+    "make",
     [
-        DataLoader(Stream(), 2),
-        DataLoader(Numbers(5), 2, sampler=RandomSampler(Numbers(5))),
-        DataLoader(Numbers(5), batch_sampler=type("Own", (BatchSampler,), {})(SequentialSampler(Numbers(5)), 2, False)),
-        [1, 2, 3],
+        lambda: DataLoader(Stream(), 2),
+        lambda: DataLoader(Numbers(5), batch_sampler=type("Mine", (BatchSampler,), {})(Own(), 2, False)),
+        lambda: DataLoader(Numbers(5), batch_sampler=Named()),
+        lambda: DataLoader(Numbers(5), 2, sampler=Own()),
+        lambda: DataLoader(Numbers(5), 2, sampler=Backwards(Numbers(5), 2, 0, shuffle=False)),
+        lambda: Repeats(Numbers(5), 2),
+        lambda: DataLoader(Numbers(5), 2, num_workers=2, in_order=False) if HAS_ORDER else [],
+        lambda: [1, 2, 3],
     ],
-    ids=["iterable", "random", "own batch sampler", "no DataLoader"],
-)
-def test_nothing_is_claimed_where_it_cannot_be_known(loader: object) -> None:
+    ids=[
+        "iterable", "own batch sampler", "own class of that name", "own sampler", "own order", "own loader",
+        "out of order", "no DataLoader",
+    ],
+)  # fmt: skip
+def test_nothing_is_claimed_where_it_cannot_be_known(make: Any) -> None:
     """No layout: every sample counts, and samples are known by their content."""
-    assert layout_of(loader) is None
+    assert layout_of(make()) is None
 
 
 @pytest.mark.parametrize("predicts", [False, True])
@@ -104,20 +186,14 @@ def test_what_lightning_makes_of_a_loader(n: int, world_size: int, predicts: boo
         sampler = wrapper(SequentialSampler(Numbers(n)), num_replicas=world_size, rank=rank, shuffle=False)
         batches: Any = BatchSampler(sampler, 4, drop_last=False)
         loader = DataLoader(Numbers(n), batch_sampler=IndexBatchSampler(batches) if predicts else batches)
-        layout, start = layout_of(loader), 0
-        assert layout is not None
-        for batch in loader:
-            keep = layout.num_counted(start, len(batch))
-            ids = layout.ids(start, keep, torch.device("cpu"))
-            assert ids is not None
-            assert torch.equal(ids, batch[:keep])
-            seen += ids.tolist()
-            start += len(batch)
+        for batch, keep, ids in drawn(loader):
+            assert ids == batch[:keep]
+            seen += batch[:keep]
     assert sorted(seen) == list(range(n))
 
 
 def test_a_batch_sampler_is_asked_and_not_the_loader() -> None:
-    """A DistributedSampler in a batch sampler of the user's own making is seen; one that shuffles gives no places."""
+    """A DistributedSampler in a batch sampler of torch's is seen; one that shuffles gives no places."""
     for shuffle in (False, True):
         sampler = DistributedSampler(Numbers(10), 3, 1, shuffle=shuffle)
         layout = layout_of(DataLoader(Numbers(10), batch_sampler=BatchSampler(sampler, 2, drop_last=False)))

@@ -1,0 +1,154 @@
+"""One batch, as the needs of all callbacks see it: its fields, the indices that its loader drew, and its sample ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lwcallbacks.callbacks.need import MADE, Need
+from lwcallbacks.capture import CaptureError, Step
+from lwcallbacks.reductions.hashing import content_ids
+from lwcallbacks.state.padding import Drawn, Layout
+
+
+@dataclass
+class Place:
+    """Where batches come from that are remembered together: one loader, or several that give one batch together.
+
+    Args:
+        layouts: what is known of each; None where nothing is.
+        split: takes a batch apart, one part for each loader; None for one loader alone.
+        done: how many batches of the epoch were given out before this loader's own start.
+        name: what is appended to keys, such as "/dataloader_idx_1".
+    """
+
+    layouts: Sequence[Layout | None]
+    split: Callable[[Any], Sequence[Any]] | None = None
+    done: int = 0
+    name: str = ""
+
+    @property
+    def is_dealt(self) -> bool:
+        """Whether samplers are known to deal all samples to the processes, each to one but for padding."""
+        return all(layout is not None and layout.is_dealt for layout in self.layouts)
+
+
+class Batch:
+    """What one batch holds, found once for all needs."""
+
+    def __init__(self, place: Place, batch_idx: int, step: Step, num_replicas: int) -> None:
+        self.step = step
+        self._place = place
+        self._idx = batch_idx - place.done
+        self._num_replicas = num_replicas
+        self._found: dict[Any, Tensor | None] = {}
+        self._parts = None if place.split is None else place.split(step.batch)
+
+    def _get(self, name: str, need: Need) -> Tensor | None:
+        key = (name, need.source)
+        if key not in self._found:
+            self._found[key] = self.step.find(name, need.source)
+        return self._found[key]
+
+    def find(self, need: Need) -> dict[str, Tensor]:
+        """The fields of a need that are there.
+
+        Raises:
+            CaptureError: one is missing, or they have unlike numbers of rows.
+        """
+        fields: dict[str, Tensor] = {}
+        for name in need.names:
+            if name in MADE:
+                continue
+            tensor = self._get(name, need)
+            if tensor is not None:
+                fields[name] = tensor
+            elif name not in need.optional:
+                raise self.step.missing(name, need.source)
+        sizes = {len(t): name for name, t in fields.items() if t.ndim}
+        if len(sizes) > 1:
+            told = " but ".join(f"{size} in {name}" for size, name in sizes.items())
+            raise CaptureError(f"found {told} along dimension 0, expected one number of rows; {self.step.describe()}")
+        return fields
+
+    def _layout(self, need: Need) -> Layout | None:
+        """The layout of the one loader that all fields of a need come from."""
+        if self._parts is None:
+            return self._place.layouts[0]
+        origins: set[int] = set()
+        for name in need.names:
+            if name not in MADE and self._get(name, need) is not None:
+                parts = self.step.parts_of(name, need.source, self._parts)
+                if parts is None:
+                    return None
+                origins |= parts
+        return self._place.layouts[origins.pop()] if len(origins) == 1 else None
+
+    def drawn(self, need: Need) -> Drawn | None:
+        """The indices of the batch; None where they cannot be known. On one process none is padding."""
+        layout = self._layout(need)
+        if layout is None:
+            return None
+        drawn = layout.drawn(self._idx)
+        return drawn if self._num_replicas > 1 else Drawn(drawn.start, drawn.size, drawn.size)
+
+    def positions(self, need: Need, drawn: Drawn) -> Tensor | None:
+        layout = self._layout(need)
+        device = next((t.device for t in self.find(need).values()), torch.device("cpu"))
+        return None if layout is None else layout.ids(drawn.start, drawn.counted, device)
+
+    def content(self, need: Need, rows: int) -> Tensor:
+        """What tells samples apart by what they hold, int64 [rows]: inputs and targets together."""
+        found = [self._get(name, need) for name in ("inputs", "targets")]
+        fields = [t for t in found if t is not None and t.ndim and len(t) == rows]
+        fields = fields or [t for t in self.find(need).values() if t.ndim][:1]
+        return content_ids(*fields)
+
+    def ids(self, need: Need, rows: int) -> Tensor | None:
+        """What tells rows apart, int64 [rows], as the user says.
+
+        Raises:
+            CaptureError: there is not one for each row.
+        """
+        if need.source.ids is None:
+            return None
+        ids = self._get("ids", need)
+        if ids is None or ids.ndim != 1 or len(ids) != rows or ids.is_floating_point():
+            found = "nothing" if ids is None else f"{str(ids.dtype).removeprefix('torch.')}{list(ids.shape)}"
+            raise CaptureError(f"ids={need.source.ids!r} gives {found}, expected one integer for each of {rows} rows")
+        return ids.to(torch.int64)
+
+    def num_samples(self, need: Need) -> int:
+        """Of a batch of which the loader does not tell: the rows of its inputs, or else of its targets or preds."""
+        for name in ("inputs", "targets", "preds"):
+            tensor = self._get(name, need)
+            if tensor is not None and tensor.ndim:
+                return len(tensor)
+        raise CaptureError(f"how many samples does a batch hold? {self.step.missing('inputs', need.source)}")
+
+
+def numbered(ids: Tensor) -> Tensor:
+    """Number different ids in the order in which they first appear: int64 [N]. It waits for no device.
+
+    >>> numbered(torch.tensor([7, 7, 3, 7, 9]))
+    tensor([0, 0, 1, 0, 2])
+    """
+    order = ids.argsort(stable=True)
+    ordered = ids[order]
+    starts = torch.ones_like(ids, dtype=torch.bool)
+    starts[1:] = ordered[1:] != ordered[:-1]
+    group = starts.cumsum(0) - 1
+    # Where each group of equal ids first appears; of a stable sort that is its first entry.
+    first = torch.full_like(ids, len(ids)).scatter_reduce_(0, group, order, "amin")
+    appears = torch.zeros_like(ids).scatter_add_(0, first.clamp(max=len(ids) - 1), (first < len(ids)).to(torch.int64))
+    number = torch.empty_like(ids)
+    number[order] = (appears.cumsum(0) - 1)[first[group]]
+    return number
+
+
+def num_rows(fields: Mapping[str, Tensor]) -> int | None:
+    return next((len(t) for t in fields.values() if t.ndim), None)

@@ -1,0 +1,408 @@
+"""One epoch of one stage: what the needs of all callbacks remember of each loader. It knows no Trainer.
+
+    epoch = Epoch("val", {"ConfusionMatrix('val/confusion_matrix')": need}, [Place([layout_of(loader)])])
+    epoch.update(0, 0, Step(outputs, batch))       # loader 0, its batch 0
+    epoch.end().values[0]                          # by label; one sync for all
+
+Labels are equal on every process, and stand for a need in messages. Rows of a batch are taken for samples only where
+they are as many as the indices that the loader drew, in every batch and on every process. Until the end this is not
+known, so both answers are kept: what padding brought is held aside, and choices are made by position and by content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from lwcallbacks.callbacks.batch import Batch, Place, num_rows, numbered
+from lwcallbacks.callbacks.need import MADE, Need
+from lwcallbacks.callbacks.report import CONTENT, counted_twice, faults, told
+from lwcallbacks.capture import CaptureError, Step
+from lwcallbacks.reductions import FieldError, Reduction
+from lwcallbacks.state.core import StateCore, StepValues, collecting, snapshot
+from lwcallbacks.state.link import Link, current_link, run
+from lwcallbacks.state.padding import Drawn
+from lwcallbacks.state.ragged import gathered
+
+_Key: TypeAlias = tuple[int, str]
+"""A place, and the label of a need."""
+
+
+@dataclass
+class Ended:
+    """The values of an epoch, the same on every process, but for the payload of choices.
+
+    Attributes:
+        values: by place and label; what could not be worked out is missing.
+        rows: how many rows were read, by place and label.
+        names: what is appended to the keys of a place.
+        faults: what failed or could not be counted, in words.
+        notes: what else there is to know about the numbers.
+    """
+
+    values: dict[int, dict[str, Any]] = field(default_factory=dict)
+    rows: dict[int, dict[str, int]] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class Epoch:
+    """See the module's synopsis.
+
+    Args:
+        stage: "train", "val", "test" or "predict".
+        needs: by label.
+        places: one for each state that is kept apart.
+        num_replicas: how many processes have data of their own.
+        contributes: whether this process's data count; False for one that holds the same data as another one.
+        say: warns, once for each message.
+        group: the torch process group to sync over; None is the default one.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        needs: Mapping[str, Need],
+        places: Sequence[Place],
+        *,
+        num_replicas: int = 1,
+        contributes: bool = True,
+        say: Callable[[str], object] = lambda message: None,
+        group: Any = None,
+    ) -> None:
+        self.stage = stage
+        self.needs = dict(sorted(needs.items()))
+        self.places = list(places)
+        self.num_replicas = num_replicas
+        self.contributes = contributes
+        self.has_begun = False
+        self._say = say
+        self._cores = {i: StateCore(group=group) for i in range(len(self.places))}
+        for i, core in self._cores.items():
+            for label, need in self.needs.items():
+                core.register(label, need.entry)
+                if self._is_doubled(i, need):
+                    core.register(label + CONTENT, need.entry)
+        self._aside: dict[_Key, list[tuple[Any, ...]]] = {}
+        self._given: dict[_Key, list[Tensor]] = {key: [] for key in self._of_unknown_overlap()}
+        self._read: set[_Key] = set()
+        self._skipped: set[_Key] = set()
+
+    def _is_doubled(self, place: int, need: Need) -> bool:
+        """Whether a need chooses both by position, which may turn out to be wrong, and by content."""
+        by_position = any(layout is not None and layout.in_order for layout in self.places[place].layouts)
+        return "ids" in need.names and need.source.ids is None and by_position
+
+    def _of_unknown_overlap(self) -> list[_Key]:
+        """What is told apart by given ids, where processes may have read the same samples."""
+        keys = [(place, label) for place in self._cores for label, need in self.needs.items() if _counts_by_id(need)]
+        return [(place, label) for place, label in keys if self.num_replicas > 1 and not self.places[place].is_dealt]
+
+    # -- a batch -------------------------------------------------------------------------------------------------
+
+    def update(
+        self, place: int, batch_idx: int, step: Step, *, values: bool = False, strict: bool = False
+    ) -> StepValues:
+        """Update what every need remembers. One that cannot be read costs this batch of this need, and is reported.
+
+        Args:
+            place: which loader.
+            batch_idx: which batch of the epoch, as the Trainer counts.
+            step: what the step saw.
+            values: whether this batch's own values are wanted, by label; each is worked out when it is looked at.
+            strict: whether a first batch that a need cannot read is an error: a mistake in the set-up.
+
+        Raises:
+            ValueError: with `strict`, a need's first batch lacks a field, or a field has the wrong shape.
+        """
+        self.has_begun = True
+        core, batch = self._cores[place], Batch(self.places[place], batch_idx, step, self.num_replicas)
+        step_values: dict[Any, Callable[[], Any]] = {}
+        for label, need in self.needs.items():
+            try:
+                seen = self._update(core, place, label, need, batch, values)
+            except Exception as error:
+                if strict and (place, label) not in self._read and _is_set_up(error, need, step):
+                    raise _with_owner(error, label) from error
+                self._skip(core, place, label, batch_idx, error)
+                continue
+            self._read.add((place, label))
+            step_values |= {label: partial(seen.__getitem__, label)} if label in seen else {}
+        return StepValues(step_values)
+
+    def _update(self, core: StateCore, place: int, label: str, need: Need, batch: Batch, values: bool) -> StepValues:
+        fields = batch.find(need)
+        rows = num_rows(fields)
+        drawn = batch.drawn(need)
+        if rows is None:  # nothing but numbers of the whole batch, which stand for all that it drew
+            rows = batch.num_samples(need) if drawn is None else drawn.size
+        core.tally(label, "rows", rows)
+        args = partial(self._arguments, need, fields, batch, rows)
+        if not need.chooses:
+            return self._count(core, place, label, rows, drawn, batch.ids(need, rows), args, values)
+        return self._choose(core, place, label, rows, drawn, batch, args, values)
+
+    def _count(
+        self,
+        core: StateCore,
+        place: int,
+        label: str,
+        rows: int,
+        drawn: Drawn | None,
+        ids: Tensor | None,
+        args: Callable[..., tuple[Any, ...]],
+        values: bool,
+    ) -> StepValues:
+        if not rows:
+            return StepValues({})
+        if ids is not None and (place, label) in self._given:
+            self._given[place, label].append(ids)
+        if drawn is None:
+            return core.update({label: args(0, rows)}, values=values)
+        padded = drawn.counted < drawn.size
+        if padded and ids is not None:
+            return core.update({label: args(0, rows)}, valid=numbered(ids) < drawn.counted, values=values)
+        if padded:
+            core.tally(label, "doubtful", rows)
+        if rows != drawn.size:
+            core.flag(label)
+            return core.update({label: args(0, rows)}, values=values)
+        if padded:
+            self._aside.setdefault((place, label), []).append(args(drawn.counted, rows))
+        return core.update({label: args(0, drawn.counted)}, values=values) if drawn.counted else StepValues({})
+
+    def _choose(
+        self,
+        core: StateCore,
+        place: int,
+        label: str,
+        rows: int,
+        drawn: Drawn | None,
+        batch: Batch,
+        args: Callable[..., tuple[Any, ...]],
+        values: bool,
+    ) -> StepValues:
+        need, none = self.needs[label], StepValues({})
+        given = batch.ids(need, rows)
+        if given is not None:
+            return core.update({label: args(0, rows, ids=given)}, values=values) if rows else none
+        positions = batch.positions(need, drawn) if drawn is not None and drawn.size == rows else None
+        if "position" in need.names and positions is None:
+            raise CaptureError(_NO_POSITION.format(self.stage))
+        if not self._is_doubled(place, need) and positions is None:
+            return core.update({label: args(0, rows, ids=batch.content(need, rows))}, values=values) if rows else none
+        if "ids" in need.names and rows:
+            core.update({label + CONTENT: args(0, rows, ids=batch.content(need, rows))}, values=False)
+        if positions is None:
+            core.flag(label)
+            return none
+        counted = len(positions)
+        return core.update({label: args(0, counted, ids=positions)}, values=values) if counted else none
+
+    @staticmethod
+    def _arguments(
+        need: Need,
+        fields: Mapping[str, Tensor],
+        batch: Batch,
+        rows: int,
+        start: int,
+        stop: int,
+        ids: Tensor | None = None,
+    ) -> tuple[Any, ...]:
+        """Rows `start` to `stop` of the fields, in order; one number for the whole batch counts once for each row."""
+        made: list[Any] = []
+        for name in need.names:
+            if name in MADE:
+                made.append(None if ids is None else ids[: stop - start])
+            elif name in fields:
+                found = fields[name]
+                made.append(found[start:stop] if found.ndim else found.expand(stop - start))
+        return tuple(need.prepare(*made)) if need.prepare else tuple(made)
+
+    def _skip(self, core: StateCore, place: int, label: str, batch_idx: int, error: Exception) -> None:
+        if _spoils(error, self.needs[label]):
+            core.fail(label, told(error))
+            return
+        core.skip(label, error)
+        if (place, label) not in self._skipped:
+            self._skipped.add((place, label))
+            where = f"batch {batch_idx} of {self.stage}{self.places[place].name}"
+            self._say(f"{label}: {where} could not be read and is left out: {told(error)}")
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def end(self, link: Link | None = None) -> Ended:
+        """Sync once for everything over all processes, and forget all. What failed is reported, the rest has a value.
+
+        Raises:
+            UnlikeError: processes do not remember the same.
+        """
+        link = link or current_link()
+        ended: Ended = run(self.ending(link.rank, link.world_size), link)
+        return ended
+
+    def ending(self, rank: int, world_size: int) -> Generator[Any, Any, Ended]:
+        """`end` as a coroutine of requests to the other processes."""
+        flagged: dict[Any, set[Any]] = {}
+
+        def settle(told: dict[Any, set[Any]]) -> None:
+            flagged.update(told)
+            self._settle(told)
+
+        overlap = (yield from self._overlap(rank)) if self._given and world_size > 1 else {}
+        collected = yield from collecting(self._cores, rank, world_size, settle, self.contributes)
+        self._aside.clear()
+        ended = Ended(names={i: place.name for i, place in enumerate(self.places)})
+        for place in self._cores:
+            found, tallies = collected.values[place], collected.tallies[place]
+            ended.rows[place] = {label: tallies[label]["rows"] for label in self.needs if label in tallies}
+            unlike = flagged.get(place, set())
+            by_label = {
+                label: label + CONTENT if self._by_content(place, label, unlike) else label for label in self.needs
+            }
+            ended.values[place] = {label: found[name] for label, name in by_label.items() if name in found}
+        ended.faults = faults(self.stage, self.places, collected)
+        ended.notes = [
+            note
+            for place, tallies in collected.tallies.items()
+            if (note := self._told_twice(place, tallies, flagged.get(place, set()), overlap))
+        ]
+        return ended
+
+    def _told_twice(
+        self, place: int, tallies: Mapping[Any, Mapping[str, int]], flagged: set[Any], overlap: Mapping[_Key, int]
+    ) -> str | None:
+        """How many rows may count more than once, at most, of the need where it is most."""
+        most = [
+            (self._twice(place, label, tallies[label], label in flagged, overlap), tallies[label]["rows"], label)
+            for label, need in self.needs.items()
+            if label in tallies and not need.chooses  # a choice takes a sample once, whoever brings it
+        ]
+        twice, rows, label = max(most, default=(0, 0, ""))
+        return counted_twice(self.stage, self.places[place], label, twice, rows) if twice else None
+
+    def _twice(
+        self, place: int, label: str, tally: Mapping[str, int], unlike: bool, overlap: Mapping[_Key, int]
+    ) -> int:
+        if self.num_replicas == 1:
+            return 0
+        if self.places[place].is_dealt:
+            return tally["doubtful"] if unlike else 0
+        if (place, label) in self._given:
+            return overlap.get((place, label), 0)
+        return tally["rows"] - -(-tally["rows"] // self.num_replicas)
+
+    def _by_content(self, place: int, label: str, flagged: set[Any]) -> bool:
+        return self._is_doubled(place, self.needs[label]) and label in flagged
+
+    def _overlap(self, rank: int) -> Generator[Any, Any, dict[_Key, int]]:
+        """How many rows more than one process has read, by their given ids. Where all have read the same, one counts."""
+        mine = [
+            torch.cat(ids) if ids and self.contributes else torch.zeros(0, dtype=torch.int64)
+            for ids in self._given.values()
+        ]
+        everyone = yield from gathered([[ids] for ids in mine])
+        overlap = {}
+        for i, (place, label) in enumerate(self._given):
+            of_each = [process[i][0].sort().values for process in everyone]
+            having = [r for r, ids in enumerate(of_each) if len(ids)]
+            if len(having) > 1 and all(torch.equal(of_each[r], of_each[having[0]]) for r in having):
+                if rank != having[0]:
+                    self._cores[place].forget(label)
+                continue
+            distinct = torch.cat([ids.unique() for ids in of_each])
+            overlap[place, label] = len(distinct) - len(distinct.unique())
+        return overlap
+
+    def _settle(self, flagged: Mapping[Any, set[Any]]) -> None:
+        """Everyone knows now whose rows are indices: add what was held aside, and keep one of two choices."""
+        for place, core in self._cores.items():
+            for label, need in self.needs.items():
+                unlike = label in flagged.get(place, ())
+                if self._is_doubled(place, need):
+                    core.drop(label if unlike else label + CONTENT)
+                elif unlike:
+                    for args in self._aside.get((place, label), ()):
+                        core.update({label: args}, values=False)
+
+    # -- a checkpoint --------------------------------------------------------------------------------------------
+
+    def snapshot(self, link: Link | None = None) -> dict[str, dict[str, Any]]:
+        """State by label, merged over all processes, of an epoch under way, which goes on as if nothing had happened.
+
+        The states of the first place, which is the only one while training.
+        """
+        flagged: dict[Any, set[Any]] = {}
+        saved = snapshot(self._cores, link, settle=flagged.update, contributes=self.contributes)
+        place = next(iter(self._cores))
+        for label in flagged.get(place, ()):
+            saved[place].setdefault(label, {})["flagged"] = True
+        return saved[place]
+
+    def resume(self, saved: Mapping[str, Mapping[str, Any]], link: Link | None = None) -> list[str]:
+        """Go on from a `snapshot`, on any number of processes. Returns a message for each state that does not fit."""
+        told = []
+        for core in self._cores.values():
+            states = {name: state for name, state in saved.items() if name in core.names}
+            told += core.load_state_dict(states, link)
+            for name, state in states.items():
+                if state.get("flagged"):
+                    core.flag(name)
+        return told
+
+    def forget(self) -> None:
+        """Forget all samples."""
+        for core in self._cores.values():
+            core.reset()
+        for held in (*self._aside.values(), *self._given.values()):
+            held.clear()
+
+    def miss(self, owners: set[str]) -> None:
+        """Callbacks that could not say on this process what they need: theirs have no value, on any process."""
+        for core in self._cores.values():
+            core.broken |= owners
+
+    def skip_batches(self, done: int) -> None:
+        """Count the loader's batches from `done` on: so many of the epoch were given out before its own start."""
+        for place in self.places:
+            place.done = done
+
+
+_NO_POSITION = (
+    "seed=None asks for the first samples of the data set, and the {} loader does not tell which they are. Give it "
+    "shuffle=False and a data set with a length, or pass ids= (a key, an index into the batch, or a function of outputs "
+    "and batch), or seed=0"
+)
+
+
+def _counts_by_id(need: Need) -> bool:
+    return not need.chooses and need.source.ids is not None
+
+
+def _is_set_up(error: Exception, need: Need, step: Step) -> bool:
+    """Whether an error of a first batch is a mistake in the set-up, and not an accident of the data.
+
+    A step that returns nothing may leave out this batch alone.
+    """
+    if isinstance(error, CaptureError) and step.returned_nothing:
+        return False
+    return isinstance(error, (CaptureError, FieldError)) or isinstance(need.entry, Metric)
+
+
+def _spoils(error: Exception, need: Need) -> bool:
+    """Whether a need without this batch would depend on how samples fall into batches: a choice that lacks some."""
+    return isinstance(need.entry, Reduction) and need.chooses and isinstance(error, FieldError)
+
+
+def _with_owner(error: Exception, label: str) -> Exception:
+    if type(error) in (CaptureError, FieldError, ValueError, TypeError, RuntimeError):
+        return type(error)(f"{label}: {error}")
+    error.add_note(f"while {label} was reading its first batch")
+    return error

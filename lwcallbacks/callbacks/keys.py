@@ -1,0 +1,85 @@
+"""The keys that are logged through the Trainer: a key that somebody else logs is theirs.
+
+    keys = LoggedKeys()
+    keys.log(module, "val/acc", value, on_step=False, prog_bar=False)
+    for told in keys.check(trainer): ...                # keys that somebody else has logged, after us
+
+The Trainer keeps what is logged by hook and name, and where a name comes twice the later one is what is monitored. So
+ours are kept under a hook of their own. Where somebody else's entry has the same name, ours is renamed for the rest of
+the run: "val/acc" becomes "lwcallbacks/val/acc".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from lwcallbacks.lightning import LightningModule, Trainer
+
+HOOK = "lwcallbacks"
+LOADER = "/dataloader_idx_"
+
+
+class Renamed(NamedTuple):
+    """A key that was found to be somebody else's."""
+
+    key: str
+    new: str
+    value: Tensor | None
+    """What was logged under the key and lost to the other; None if it was not logged yet."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.key!r} is logged by somebody else, too: the module or another callback. It keeps that key, and ours is "
+            f"logged as {self.new!r} from now on. Give it a name of its own, as in ScalarMetrics(..., prefix='lw_')"
+        )
+
+
+class LoggedKeys:
+    """What the callbacks of one run log through its Trainer."""
+
+    def __init__(self) -> None:
+        self._renamed: dict[str, str] = {}
+        self._last: dict[str, Tensor] = {}
+
+    def log(self, module: LightningModule, key: str, value: Tensor, *, on_step: bool, prog_bar: bool) -> Renamed | None:
+        """Log a value that is final: neither averaged over batches nor over processes. Tells of a key that is taken."""
+        trainer = module.trainer
+        results = trainer._results
+        if results is None:
+            return None
+        told = None
+        if key not in self._renamed and key in set(_names_of_others(results)):
+            told = self._rename(key, None)
+        self._last[key] = value
+        name = self._renamed.get(key, key)
+        results.pop(f"{HOOK}.{name}", None)  # what it was in the last epoch would be averaged in
+        how: dict[str, Any] = {"on_step": on_step, "on_epoch": not on_step, "prog_bar": prog_bar, "sync_dist": True}
+        results.log(HOOK, name, value, batch_size=1, add_dataloader_idx=False, **how)
+        return told
+
+    def check(self, trainer: Trainer) -> list[Renamed]:
+        """Which keys somebody else has logged since; they keep them."""
+        results = trainer._results
+        if results is None or not self._last:
+            return []
+        last, self._last = self._last, {}
+        theirs = set(_names_of_others(results)) - self._renamed.keys()
+        return [self._rename(key, value) for key, value in last.items() if key in theirs]
+
+    def _rename(self, key: str, value: Tensor | None) -> Renamed:
+        self._renamed[key] = f"{HOOK}/{key}"
+        return Renamed(key, self._renamed[key], value)
+
+
+def _names_of_others(results: Any) -> Iterator[str]:
+    """Every name under which others' entries are seen: with the endings for steps and epochs, and a loader's."""
+    for hook_and_name, entry in results.items():
+        if hook_and_name.startswith(f"{HOOK}."):
+            continue
+        meta = entry.meta
+        suffix = f"{LOADER}{meta.dataloader_idx}" if meta.add_dataloader_idx and meta.dataloader_idx is not None else ""
+        for name in {meta.name, meta.forked_name(True), meta.forked_name(False)}:
+            yield name + suffix

@@ -1,0 +1,57 @@
+"""Which forward calls are listened to while a batch is under way; outside of that nothing is on the module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from lwcallbacks.callbacks.need import Need
+from lwcallbacks.capture import ForwardCalls
+from lwcallbacks.lightning import Callback, LightningModule, Trainer
+
+
+class Listening:
+    """Listens, from the start of a batch to its end, to the modules that callbacks take their predictions from."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self._calls: dict[str | None, ForwardCalls] = {}
+        self._names: dict[str, set[str | None]] = {}
+
+    def choose(self, stage: str, needs: Iterable[Need]) -> None:
+        """In this stage, listen to what these needs ask for."""
+        self._names[stage] = {need.source.forward for need in needs if need.source.asks_forward(need.names)}
+
+    def start(self, stage: str, module: LightningModule) -> None:
+        if self.is_open:
+            return
+        self.is_open = True
+        for name in self._names.get(stage, ()):
+            # That there is no such submodule is reported at the end of the batch, with what was there.
+            with suppress(AttributeError):
+                listened = module if name is None else module.get_submodule(name)
+                self._calls.setdefault(name, ForwardCalls()).start(listened, direct=name is None)
+
+    def stop(self) -> Mapping[str | None, list[Any]]:
+        """Stop, and return the calls since `start` by the submodule's name."""
+        self.is_open = False
+        heard = {}
+        for name, recorder in self._calls.items():
+            recorder.stop()
+            heard[name] = list(recorder.calls)
+            recorder.calls.clear()
+        return {name: calls for name, calls in heard.items() if calls}
+
+
+class StopsListening(Callback):
+    """Stands before all callbacks of a Trainer, so that none that raises in `on_exception` leaves ours on the module."""
+
+    def __init__(self, listening: Listening) -> None:
+        self._listening = listening
+
+    def __reduce__(self) -> Any:
+        return StopsListening, (Listening(),)  # a copy has nothing to do with this run
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._listening.stop()

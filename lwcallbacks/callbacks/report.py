@@ -1,0 +1,52 @@
+"""What an epoch has to say about its own numbers, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lwcallbacks.callbacks.batch import Place
+from lwcallbacks.capture import CaptureError
+from lwcallbacks.reductions import FieldError
+from lwcallbacks.state.core import Collected
+
+CONTENT = " by content"
+"""Ends the name of the state that chooses by what samples hold, beside the one that chooses by position."""
+
+
+def told(error: Exception) -> str:
+    """An error in words: ours explain themselves."""
+    return str(error) if isinstance(error, (CaptureError, FieldError)) else f"{type(error).__name__}: {error}"
+
+
+def faults(stage: str, places: Sequence[Place], collected: Collected) -> list[str]:
+    """What could not be counted, what has no value, and how many batches were left out."""
+    said = [f"{_plain(n)}, {stage}{places[i].name} data: {problem}" for i, n, problem in collected.problems]
+    for i, tallies in collected.tallies.items():
+        epoch = f"this {stage}{places[i].name} epoch"
+        for name, cause in collected.failures.get(i, {}).items():
+            said.append(f"{_plain(name)} has no value for {epoch}: {cause}")
+        for name, tally in tallies.items():
+            if tally["skipped"]:
+                batches = f"batches that could not be read and are left out of {epoch}"
+                said.append(f"{_plain(name)}: {batches}: {tally['skipped']}")
+    return said
+
+
+def counted_twice(stage: str, place: Place, label: str, twice: int, rows: int) -> str:
+    """That at most `twice` of so many rows count more than once, why, and what to write."""
+    if place.is_dealt:
+        why = "the sampler repeats samples so that processes get equally many, and the rows of a batch are not its samples"
+    elif all(layout is not None for layout in place.layouts):
+        why = "each process reads the whole data set"
+    else:
+        why = "only the loader knows which samples each process reads"
+    return (
+        f"lwcallbacks: of the {stage}{place.name} loader, at most {twice} of {rows} rows count more than once ({label}): "
+        f"{why}. Pass ids= to the callback, what tells samples apart: a key of the step's output or of the batch, an index "
+        "into the batch, or a function of outputs and batch"
+    )
+
+
+def _plain(name: Any) -> str:
+    return str(name).removesuffix(CONTENT)

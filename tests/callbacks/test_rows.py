@@ -1,0 +1,66 @@
+"""Rows that are no samples all count: the same bits on 1, 2 and 3 real processes, in training and validation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import rows
+from support.modules import CLASSES
+from support.processes import run_processes
+
+
+def plain_loop(kind: str, n: int) -> torch.Tensor:
+    """The confusion matrix of every row of every sample, counted one by one."""
+    counts = torch.zeros(CLASSES, CLASSES, dtype=torch.int64)
+    module = rows.Predicts(kind)
+    for batch in rows.loader_of(kind, n, 1):
+        found = module.rows(batch)
+        for target, pred in zip(found["targets"].flatten().tolist(), found["preds"].flatten().tolist(), strict=True):
+            counts[target, pred] += 1
+    return counts
+
+
+def twice(said: list[str], stage: str) -> int:
+    """The number of rows that a warning says count more than once, at most."""
+    return sum(int(n) for m in said for n in re.findall(rf"of the {stage} loader, at most (\d+) of", m))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("kind", rows.KINDS)
+def test_every_row_counts_on_one_process(kind: str, shuffle: bool, tmp_path: Path) -> None:
+    """10 samples in batches of 4; nothing is said."""
+    found: Any = rows.counted(kind, 10, 4, shuffle, str(tmp_path))
+    assert torch.equal(found["val"], plain_loop(kind, 10))
+    assert torch.equal(found["train"], plain_loop(kind, 10))
+    assert not found["said"]
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+@pytest.mark.parametrize("kind", rows.KINDS)
+def test_every_row_counts_once_on_several_processes_where_nothing_is_padded(
+    kind: str, world_size: int, tmp_path: Path
+) -> None:
+    """12 samples: each process is given as many."""
+    for found in run_processes(world_size, rows.counted, kind, 12, 4, True, str(tmp_path)):
+        assert torch.equal(found["val"], plain_loop(kind, 12))
+        assert torch.equal(found["train"], plain_loop(kind, 12))
+        assert not found["said"]
+
+
+@pytest.mark.parametrize("kind", rows.KINDS)
+def test_where_samples_are_padded_a_number_is_said_and_holds(kind: str, tmp_path: Path) -> None:
+    """11 samples on 2 processes: one is read twice. Every row counts; process 0 says how many may count twice."""
+    first, second = run_processes(2, rows.counted, kind, 11, 4, False, str(tmp_path))
+    for stage in ("train", "val"):
+        assert torch.equal(first[stage], second[stage])
+        more = first[stage] - plain_loop(kind, 11)
+        assert (more >= 0).all()
+        # Pixels are rows of a sample's own: dimension 0 is the samples, and the repeat is cut off.
+        assert (int(more.sum()) == 0) == (kind in ("pixels",)) or twice(first["said"], stage) >= int(more.sum())
+        assert twice(first["said"], stage) >= int(more.sum())
+        assert bool(twice(first["said"], stage)) == (kind != "pixels")
+    assert all("Pass ids=" in message for message in first["said"])

@@ -1,0 +1,100 @@
+"""Modules and data whose rows are no samples: tokens, graph nodes, pixels, crops, ready-made batches."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+import lwcallbacks as lw
+
+from .modules import CLASSES, Classifier, trainer
+
+KINDS = ("tokens", "nodes", "pixels", "crops", "ready-made batches", "masked")
+
+
+def label_of(x: Tensor) -> Tensor:
+    return (x * 7).long() % CLASSES
+
+
+class Rows(Dataset):
+    """Sample i: how many rows it has depends on the kind, and on i."""
+
+    def __init__(self, kind: str, n: int) -> None:
+        self.kind = kind
+        self.n = n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, i: int) -> Any:
+        shapes = {
+            "tokens": (7,),
+            "pixels": (4, 4),
+            "nodes": (i % 3 + 1,),
+            "crops": (2,),
+            "ready-made batches": (i % 4 + 1,),
+            "masked": (5,),
+        }
+        x = torch.arange(1.0, 1 + torch.Size(shapes[self.kind]).numel()).reshape(shapes[self.kind]) * (i + 1)
+        return SimpleNamespace(x=x, y=label_of(x / 3)) if self.kind == "ready-made batches" else x
+
+
+def collated(kind: str) -> Any:
+    def collate(samples: Sequence[Tensor]) -> Any:
+        x = torch.stack(list(samples)) if kind in ("tokens", "pixels", "masked") else torch.cat(list(samples))
+        return SimpleNamespace(x=x, y=label_of(x / 3))
+
+    return None if kind == "ready-made batches" else collate
+
+
+def loader_of(kind: str, n: int, batch_size: int, *, shuffle: bool = False) -> DataLoader:
+    size = None if kind == "ready-made batches" else batch_size
+    return DataLoader(Rows(kind, n), size, shuffle=shuffle, collate_fn=collated(kind) or (lambda batch: batch))
+
+
+class Predicts(Classifier):
+    """Predicts a label for each row, and returns one row for each."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def rows(self, batch: Any) -> dict[str, Tensor]:
+        x, y = batch.x, batch.y
+        if self.kind == "masked":
+            kept = x.long() % 2 == 1
+            x, y = x[kept], y[kept]
+        if self.kind in ("tokens", "crops"):
+            x, y = x.flatten(), y.flatten()
+        return {"preds": label_of(x), "targets": y}
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = sum(p.sum() for p in self.parameters()) * 0
+        return {"loss": loss, **self.rows(batch)}
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        return self.rows(batch)
+
+
+def counted(kind: str, n: int, batch_size: int, shuffle: bool, root: str) -> dict[str, Any]:
+    """Fit for an epoch, training and validating; both matrices, a metric's, and what was said."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    matrix = lw.ConfusionMatrix(CLASSES, stages=("train", "val"))
+    metric = lw.ScalarMetrics({"m": MulticlassConfusionMatrix(CLASSES)}, stages=("val",))
+    t = trainer(
+        callbacks=[matrix, metric], devices=world_size, strategy="ddp" if world_size > 1 else "auto",
+        default_root_dir=root,
+    )  # fmt: skip
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        t.fit(Predicts(kind), loader_of(kind, n, batch_size, shuffle=shuffle), loader_of(kind, n, batch_size))
+    said = [str(w.message) for w in caught if "lwcallbacks" in str(w.message)]
+    return {"train": matrix.results["train"], "val": matrix.results["val"], "said": said}
