@@ -117,7 +117,8 @@ class StateCallback(LoggingCallback):
     @property
     def source(self) -> Source:
         """Where fields are: what `inputs`, `preds`, `targets` and `forward` say, those of them that it takes."""
-        return Source(**{field.name: getattr(self, field.name, None) for field in fields(Source)})
+        names = [field.name for field in fields(Source) if field.name != "more"]
+        return Source(**{name: getattr(self, name, None) for name in names})
 
     @abstractmethod
     def remembered(self, stage: str) -> Mapping[str, Need]:
