@@ -118,7 +118,8 @@ class StateCallback(LoggingCallback):
     def source(self) -> Source:
         """Where fields are: what `inputs`, `preds`, `targets` and `forward` say, those of them that it takes."""
         names = [field.name for field in fields(Source) if field.name != "more"]
-        return Source(**{name: getattr(self, name, None) for name in names})
+        places: dict[str, Any] = {name: getattr(self, name, None) for name in names}
+        return Source(**places)
 
     @abstractmethod
     def remembered(self, stage: str) -> Mapping[str, Need]:
