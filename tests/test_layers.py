@@ -12,7 +12,7 @@ PACKAGE = Path(lwcallbacks.__file__).parent
 
 # Each room and what it may import of the package.
 ROOMS = {
-    "capture": set(),
+    "capture": {"capture"},
     "lightning": set(),
     "reductions": {"reductions"},
     "media": {"media"},

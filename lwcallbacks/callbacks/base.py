@@ -182,9 +182,10 @@ class StateCallback(LoggingCallback):
 
     @property
     def source(self) -> Source:
-        """Where fields are: what `inputs`, `preds`, `targets`, `ids` and `forward` say, those of them that it takes."""
-        told = {field.name: getattr(self, field.name, None) for field in fields(Source) if field.name != "more"}
-        return Source(**told)
+                """Where fields are: what `inputs`, `preds`, `targets`, `ids` and `forward` say, those of them that it takes."""
+        names = [field.name for field in fields(Source) if field.name != "more"]
+        places: dict[str, Any] = {name: getattr(self, name, None) for name in names}
+        return Source(**places)
 
     @abstractmethod
     def remembered(self, stage: str) -> Mapping[str, Need]:

@@ -9,13 +9,13 @@ argument, for it depends on the devices.
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
+
+from lwcallbacks.capture.tree import Container, open_container
 
 Split: TypeAlias = Callable[[Tensor, int], Sequence[Tensor]]
 """Cut a tensor into n shares: along its first dimension as `torch.chunk` does; a scalar is copied n times."""
@@ -82,7 +82,7 @@ def scatter(batch: Any, num_shares: int, split: Split = split_here) -> Shares:
             return leaves[-1][1]
         if _has_string_per_sample(value, total):
             return [value[start:stop] for start, stop in bounds]
-        container = _open(value)
+        container = open_container(value)
         if container is None:
             return [value] * len(bounds)
         inside = [(part, cut(part)) for part in container.parts.values()]
@@ -133,7 +133,7 @@ def gather(
         return first
     if all(_has_string_per_sample(output, size) for output, size in zip(outputs, sizes, strict=True)):
         return type(first)(string for output in outputs for string in output)
-    containers = [container for container in map(_open, outputs) if container is not None]
+    containers = [container for container in map(open_container, outputs) if container is not None]
     if len(containers) == len(outputs) and _alike(outputs, containers):
         parts = ((key, [container.parts[key] for container in containers]) for key in containers[0].parts)
         return containers[0].build(
@@ -177,53 +177,10 @@ def _gather_tensors(tensors: Sequence[Tensor], sizes: Sequence[int], join: Join,
     return join(tensors)
 
 
-class _Container(NamedTuple):
-    parts: dict[Any, Any]
-    build: Callable[[Sequence[Any]], Any]
-
-
-def _open(value: Any) -> _Container | None:
-    """The parts of a container by name, and how one like it is built of other parts; None for anything else."""
-    if isinstance(value, Mapping):
-        return _Container(dict(value), lambda parts: _mapping_like(value, parts))
-    if isinstance(value, list):
-        return _Container(dict(enumerate(value)), lambda parts: _list_like(value, parts))
-    if isinstance(value, tuple):
-        if hasattr(value, "_fields") and hasattr(value, "_make"):
-            return _Container(dict(zip(value._fields, value, strict=True)), lambda parts: type(value)._make(parts))
-        return _Container(dict(enumerate(value)), lambda parts: type(value)(parts))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in dataclasses.fields(value)]
-        parts = {name: getattr(value, name) for name in names if hasattr(value, name)}
-        return _Container(parts, lambda parts: _dataclass_like(value, names, parts))
-    return None
-
-
-def _mapping_like(value: Mapping[Any, Any], parts: Sequence[Any]) -> Mapping[Any, Any]:
-    # A copy keeps what a constructor would ask for: a default factory, or the class of a model's output.
-    like: MutableMapping[Any, Any] = copy.copy(value) if isinstance(value, MutableMapping) else dict(value)
-    for key, part in zip(value, parts, strict=True):
-        like[key] = part
-    return like
-
-
-def _list_like(value: list[Any], parts: Sequence[Any]) -> list[Any]:
-    like = copy.copy(value)
-    like[:] = parts
-    return like
-
-
-def _dataclass_like(value: Any, names: Sequence[str], parts: Sequence[Any]) -> Any:
-    like = copy.copy(value)
-    for name, part in zip(names, parts, strict=True):
-        object.__setattr__(like, name, part)  # a frozen one, too
-    return like
-
-
 def _tensors(value: Any, path: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(value, Tensor):
         yield path, value
-    elif (container := _open(value)) is not None:
+    elif (container := open_container(value)) is not None:
         for key, part in container.parts.items():
             yield from _tensors(part, f"{path}[{key!r}]")
 
@@ -250,14 +207,14 @@ def _agree(value: Any, other: Any) -> bool:
         return False
 
 
-def _alike(values: Sequence[Any], containers: Sequence[_Container]) -> bool:
+def _alike(values: Sequence[Any], containers: Sequence[Container]) -> bool:
     return all(type(value) is type(values[0]) for value in values) and all(
         container.parts.keys() == containers[0].parts.keys() for container in containers
     )
 
 
 def _describe(value: Any) -> str:
-    container = _open(value)
+    container = open_container(value)
     if container is None:
         return type(value).__name__
     return f"{type(value).__name__} of {list(container.parts)}"

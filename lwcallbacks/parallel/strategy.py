@@ -7,15 +7,14 @@ trainer = pl.Trainer(strategy=lw.DataParallelStrategy(replicas=3), accelerator="
 from __future__ import annotations
 
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lwcallbacks.capture import ForwardCalls
+from lwcallbacks.capture import ForwardCalls, listen_apart
 from lwcallbacks.lightning import (
     PACKAGE,
     Accelerator,
@@ -162,7 +161,7 @@ class DataParallelStrategy(SingleDeviceStrategy):
         shares = scatter(batch, len(self.parallel_devices), replicas.split)
         modules = replicas.replicate(module, len(shares.parts))
         logged = [_own(replica, device) for replica, device in zip(modules, self.parallel_devices, strict=False)]
-        listening = [_listen(replica) for replica in modules]
+        listening = [listen_apart(replica) for replica in modules]
         outcomes = replicas.run(
             [
                 here(partial(getattr(replica, step), part, *args, **kwargs), self.root_device.type)
@@ -216,20 +215,6 @@ def _own(replica: LightningModule, device: torch.device) -> Logged:
             module._device = device
     replica.__dict__["log"] = logged = Logged()
     return logged
-
-
-def _listen(replica: nn.Module) -> dict[ForwardCalls, ForwardCalls]:
-    """Record the forward calls of a replica apart from those of others, which share the original's hooks."""
-    own: dict[ForwardCalls, ForwardCalls] = {}
-
-    def of_replica(hook: Any) -> Any:
-        recorder = getattr(hook, "__self__", None)
-        return own.setdefault(recorder, ForwardCalls()).record if isinstance(recorder, ForwardCalls) else hook
-
-    for module in replica.modules():
-        if module._forward_hooks:
-            module._forward_hooks = OrderedDict((key, of_replica(hook)) for key, hook in module._forward_hooks.items())
-    return own
 
 
 def _hand_over(listening: Sequence[dict[ForwardCalls, ForwardCalls]], shares: Shares, replicas: Replicas) -> None:

@@ -1,0 +1,157 @@
+"""The words of the errors: what was looked for, and what to write. What was there is told by `Step.describe`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lwcallbacks.capture.look import describe, names_of, part
+from lwcallbacks.capture.names import BATCH_INDEX, KEYS
+from lwcallbacks.capture.source import Extract, Source
+from lwcallbacks.capture.tensors import are_strings, has_samples
+
+_CALLS = 3
+_STRINGS = "strings cannot be counted: map them to class indices"
+
+
+def place(field: str, extract: Extract | None) -> str:
+    """A field, and where it was said to be."""
+    return field if extract is None else f"{field}={_code(extract)}"
+
+
+def _code(extract: Extract) -> str:
+    """A function by its name and line, which its repr lacks."""
+    code = getattr(extract, "__code__", None)
+    if not callable(extract) or code is None:
+        return repr(extract)
+    return f"<{getattr(extract, '__qualname__', 'function')}, {Path(code.co_filename).name}:{code.co_firstlineno}>"
+
+
+def calls(name: str | None, outputs: Sequence[Any]) -> str:
+    """What the calls of a module returned; the last ones, where there were many."""
+    told = ", ".join(map(describe, outputs[-_CALLS:]))
+    more = f" and {len(outputs) - _CALLS} more before" if len(outputs) > _CALLS else ""
+    return f"self{'' if name is None else f'.{name}'}(x) returned {told}{more}"
+
+
+def no_tensor(field: str, extract: Extract | None, found: Any) -> str:
+    """What was found cannot be taken."""
+    told = f"{place(field, extract)} gives {describe(found)}, expected a tensor"
+    if are_strings(found):
+        where = f"batch[{extract!r}]" if isinstance(extract, (str, int)) else "names"
+        example = f"{field}=lambda outputs, batch: torch.tensor([classes.index(name) for name in {where}])"
+        return f"{told}; {_STRINGS}, as in {example}"
+    if isinstance(found, (list, tuple)) and found and all(has_samples(entry) for entry in found):
+        return f"{told}; put the parts together, as in {field}=lambda outputs, batch: torch.stack(...)"
+    if named := [name for name, value in names_of(found).items() if has_samples(value)]:
+        return f"{told}; take a part of it, as in {field}=lambda outputs, batch: ...[{named[0]!r}]"
+    return told
+
+
+def no_key(field: str, key: str, there: Sequence[Any]) -> str:
+    """A key that neither the step's output, nor what the forward call returned, nor the batch has."""
+    told = f"{field}={key!r} is no key of the step's output, of what self(x) returned, or of the batch"
+    return f"{told}{_did_you_mean(key, there)}"
+
+
+def no_function(field: str, name: str) -> str:
+    """A name with a dot that is neither a key nor a function."""
+    return f"{field}={name!r} is no key of the step's output or of the batch, and no function to import"
+
+
+def no_index(field: str, index: int, parts: Any) -> str:
+    """A part of the batch that is not there."""
+    if isinstance(parts, (tuple, list)):
+        found = f"the batch has {len(parts)} parts, {field}=0 to {field}={len(parts) - 1}" if parts else "it is empty"
+    else:
+        named = [name for name, value in names_of(parts).items() if isinstance(name, str) and has_samples(value)]
+        found = f"the batch is a {type(parts).__name__} without a part of that index"
+        found += f"; name a key of it, as in {field}={_best(field, named)!r}" if named else ""
+    return f"{field}={index}: {found}"
+
+
+def raised(field: str, extract: Extract, error: Exception, there: Sequence[Any], *, fits: bool, three: bool) -> str:
+    """A function of the user's raised `error`; or it is none of two or three arguments."""
+    if not fits:
+        expected = "expected a function of two, (outputs, batch), or of three, (outputs, batch, returned)"
+        return f"{place(field, extract)} cannot be called with {3 if three else 2} arguments, {expected}"
+    keys = error.args if isinstance(error, (KeyError, AttributeError)) else ()
+    name = getattr(error, "name", None) if isinstance(error, AttributeError) else next(iter(keys), None)
+    hint = _did_you_mean(name, there) if isinstance(name, str) else ""
+    return f"{place(field, extract)} raised {type(error).__name__}: {error}{hint}"
+
+
+def function_of_three(field: str, outputs: Any, returned: Any) -> str:
+    """How to get at what the forward call returned, where the step's output does not have it all."""
+    if returned is None and (has_samples(outputs) or names_of(outputs)):
+        return ""
+    told = "what self(x) returned is given to a function of three"
+    return f"; {told}: write {field}=lambda outputs, batch, returned: ..."
+
+
+def advice(field: str, source: Source, there: Mapping[str, Any], stage: str | None) -> str:
+    """What to write for a field that is nowhere to be found, from what is `there` by place."""
+    how = "" if field == "loss" else " (a key, an index into the batch, or a function of outputs and batch)"
+    ways = _ways(field, source)
+    ways += _example(field, there) if ways.endswith("=") else ""
+    told = [f"To fix it, {ways}{how}", *_passed_over(field, there)]
+    if stage is not None:
+        others = "val" if stage != "val" else "train"
+        told.append(f"If {stage} has no {field}, leave the stage out, as in stages=({others!r},)")
+    return ". ".join(told)
+
+
+def _ways(field: str, source: Source) -> str:
+    keys = " or ".join(repr(key) for key in KEYS.get(field, (field,))[:2])
+    if field == "preds" and source.forward is not None:
+        return f"let forward={source.forward!r} name a submodule that the step calls, or pass preds="
+    return {
+        "preds": f"return a dict with {keys} from the step, call self(x) in it, name the submodule that is called"
+        " (forward='net' for self.net(x)), or pass preds=",
+        "targets": f"return a dict with {keys} from the step, let the batch be (x, y), or pass targets=",
+        "inputs": f"let the batch be (x, y) or a dict with {keys}, or pass inputs=",
+        "loss": "return the loss, or a dict with 'loss', from the step",
+        "ids": "tell where the id of each row is: pass ids=",
+    }.get(field, f"return a dict with {keys} from the step, let the batch have it, or say where {field} is")
+
+
+def _example(field: str, there: Mapping[str, Any]) -> str:
+    """The name to pass, where something there may be meant."""
+    places = [value for name, value in there.items() if (field in BATCH_INDEX) == (name == "the batch")]
+    named = [name for place in places for name, value in names_of(place).items() if has_samples(value)]
+    others = {name for other, names in KEYS.items() if other != field for name in names}
+    meant = [name for name in named if isinstance(name, str) and name not in others]
+    return f"{_best(field, meant)!r}" if meant else ""
+
+
+def _best(field: str, names: Sequence[str]) -> str:
+    """The name that is most like a usual one."""
+    usual = KEYS.get(field, (field,))
+    return max(names, key=lambda name: max(difflib.SequenceMatcher(None, name, other).ratio() for other in usual))
+
+
+def _passed_over(field: str, there: Mapping[str, Any]) -> list[str]:
+    """What has a usual name and was not taken, with the reason."""
+    named: list[tuple[str, str | int, Any]]
+    named = [(where, name, part(value, name)) for where, value in there.items() for name in KEYS.get(field, (field,))]
+    batch = there.get("the batch")
+    index = BATCH_INDEX.get(field)
+    if index is not None and isinstance(batch, (tuple, list)) and index < len(batch):
+        named.append(("the batch", index, batch[index]))
+    return [f"{name!r} of {where}: {told}" for where, name, value in named if (told := _reason(field, name, value))]
+
+
+def _reason(field: str, name: str | int, value: Any) -> str:
+    if value is None or has_samples(value):
+        return ""
+    if getattr(value, "ndim", None) == 0 or isinstance(value, (int, float)):
+        return f"one number is no batch of samples; {field}={name!r} would take it" if isinstance(name, str) else ""
+    return no_tensor(field, name, value).partition(" gives ")[2]
+
+
+def _did_you_mean(name: str, there: Sequence[Any]) -> str:
+    names = {other.lower(): other for other in there if isinstance(other, str)}
+    close = difflib.get_close_matches(name.lower(), names, 1)
+    return f" (did you mean {names[close[0]]!r}?)" if close else ""

@@ -1,0 +1,123 @@
+"""Where a callback's fields are to be found.
+
+Source(preds="logits", more=(("score", None), ("indexes", lambda outputs, batch: batch["query"])))
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from inspect import Parameter
+from typing import Any, TypeAlias
+
+from torch import nn
+
+from lwcallbacks.capture.errors import CaptureError
+from lwcallbacks.capture.names import KEYS
+
+# In this order, and with Any, for jsonargparse: it takes the first member that fits, and would look for callables that
+# return a Tensor among the subclasses of Tensor.
+Extract: TypeAlias = str | int | Callable[..., Any]
+"""A key (or field, or attribute) of the step's output, of what the forward call returned, or of the batch; an index
+into the batch; or a function: `f(outputs, batch) -> tensor`, or `f(outputs, batch, returned) -> tensor` with what the
+forward call returned.
+
+A function may also be given by its name: "package.module.function" is imported where it is no such key."""
+
+_OWN = ("inputs", "preds", "targets", "ids")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where to find each field, if not in the usual places.
+
+    Args:
+        inputs: where the inputs are.
+        preds: where the predictions are.
+        targets: where the targets are.
+        ids: where the id of each row is, integers [N]; there is no usual place for it.
+        forward: the name of the submodule whose calls return the predictions; None is the module itself.
+        more: any further fields by name; one without a place is looked for under its own name.
+    """
+
+    inputs: Extract | None = None
+    preds: Extract | None = None
+    targets: Extract | None = None
+    ids: Extract | None = None
+    forward: str | None = None
+    more: tuple[tuple[str, Extract | None], ...] = ()
+
+    def __post_init__(self) -> None:
+        more = self.more.items() if isinstance(self.more, Mapping) else self.more or ()
+        object.__setattr__(self, "more", tuple((name, extract) for name, extract in more))
+
+    def extract(self, field: str) -> Extract | None:
+        """Where `field` is; None for the usual places."""
+        extract = dict(self.more).get(field)
+        if extract is None and field in _OWN:
+            extract = getattr(self, field)
+        return field if extract is None and is_further(field) else extract
+
+    def asks_forward(self, names: Sequence[str]) -> bool:
+        """Whether one of the fields `names` may be in what the forward calls return."""
+        extracts = {name: self.extract(name) for name in names}
+        usual = "preds" in names and extracts["preds"] is None
+        # A key is looked for in what the forward call returned, too.
+        return usual or any(isinstance(e, str) or (callable(e) and takes_returned(e)) for e in extracts.values())
+
+
+def is_further(field: str) -> bool:
+    """Whether it is a field of the user's own, which is looked for under its own name."""
+    return field not in KEYS and field not in _OWN
+
+
+def takes_returned(function: Callable[..., Any]) -> bool:
+    """Whether it is a function of three: outputs, batch and what the forward call returned.
+
+    It is one that must be given three arguments, or has one called `returned`. Any other is a function of two: of
+    `*args`, or what has a default, nobody knows what it is for.
+    """
+    parameters = _parameters(function)
+    positional = [p for p in parameters if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
+    required = [p for p in positional if p.default is Parameter.empty]
+    return len(required) == 3 or [p.name for p in positional[2:3]] == ["returned"]
+
+
+def takes_as_many(function: Callable[..., Any], number: int) -> bool:
+    """Whether it can be called with so many arguments, as far as that can be known."""
+    with suppress(TypeError, ValueError):
+        signature = inspect.signature(_called(function))
+        try:
+            signature.bind(*range(number))
+        except TypeError:
+            return False
+    return True
+
+
+def _parameters(function: Callable[..., Any]) -> Sequence[Parameter]:
+    try:
+        return list(inspect.signature(_called(function)).parameters.values())
+    except (TypeError, ValueError):  # as of some functions written in C
+        return ()
+
+
+def _called(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function.forward if isinstance(function, nn.Module) else function
+
+
+def imported(name: str) -> Callable[..., Any]:
+    """The function of that name.
+
+    Raises:
+        CaptureError: there is none; the message tells why.
+    """
+    try:
+        found: Callable[..., Any] = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise CaptureError(str(error)) from error
+    if not callable(found):
+        raise CaptureError(f"it is a {type(found).__name__}")
+    return found

@@ -1,0 +1,233 @@
+"""One step of the user's module, to be asked for its fields.
+
+seen = Step(outputs, batch, {None: [(x, logits)]})
+seen.find("preds", Source()), seen.find("score", Source(more=(("score", "my_score"),)))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lwcallbacks.capture import messages
+from lwcallbacks.capture.errors import CaptureError
+from lwcallbacks.capture.forward import Call
+from lwcallbacks.capture.look import describe, names_of, part
+from lwcallbacks.capture.names import BATCH_INDEX, KEYS
+from lwcallbacks.capture.provenance import parts_with
+from lwcallbacks.capture.source import Extract, Source, imported, is_further, takes_as_many, takes_returned
+from lwcallbacks.capture.tensors import as_tensor, has_samples, is_field
+from lwcallbacks.capture.tree import walk
+
+
+class _Found(NamedTuple):
+    value: Any
+    first: Any = None
+    """The first argument of the forward call that returned it."""
+
+
+class Step:
+    """What one step saw.
+
+    Args:
+        outputs: what the step returned.
+        batch: the batch that it was given.
+        calls: the forward calls during the step, by the submodule's name as in `Source.forward`.
+    """
+
+    def __init__(self, outputs: Any, batch: Any, calls: Mapping[str | None, Sequence[Call]] | None = None) -> None:
+        self.outputs = outputs
+        self.batch = batch
+        self.calls = calls or {}
+
+    def find(self, field: str, source: Source) -> Tensor | None:
+        """Return `field` as a plain tensor without a graph, or None where it is nowhere to be found.
+
+        Looked for, in this order: where `source` says, then in the step's output by name, in what `self(x)` returned
+        (for preds), in an output that is one tensor (for preds), and in the batch (for inputs and targets). Any
+        further field is looked for under its own name.
+
+        Raises:
+            CaptureError: `source` says where it is, and it is no tensor, array or list of numbers there; or a tensor
+                was found that cannot be used: a sparse or nested one, or a part of a distributed one.
+        """
+        extract = source.extract(field)
+        found = self._found(field, source)
+        if found is None:
+            return None
+        told = messages.place(field, extract)
+        try:
+            tensor = as_tensor(found.value)
+        except CaptureError as error:
+            raise CaptureError(f"{told}: {error}; {self.describe()}") from error
+        if tensor is None:
+            raise CaptureError(f"{messages.no_tensor(field, extract, found.value)}; {self.describe()}")
+        return tensor
+
+    def parts_of(self, field: str, source: Source, parts: Sequence[Any]) -> set[int] | None:
+        """The parts, by index, of a batch of several that `field` comes from; None where that cannot be known.
+
+        A field comes from a part whose tensor, array or list it is, or with which it shares memory; and what a
+        forward call returned comes from where its first argument does.
+
+        Raises:
+            CaptureError: as for `find`.
+        """
+        found = self._found(field, source)
+        if found is None:
+            return None
+        return parts_with(found.value, parts) or parts_with(found.first, parts) or None
+
+    def describe(self) -> str:
+        """What was there, in words."""
+        told = [messages.calls(name, [output for _, output in calls]) for name, calls in self.calls.items()]
+        forward = "; ".join(told) or "no self(x) was seen"
+        return f"the step returned {describe(self.outputs)}; {forward}; batch is {describe(self.batch)}"
+
+    def missing(self, field: str, source: Source, stage: str | None = None) -> CaptureError:
+        """The error for a field that is needed and not there: what was looked for, what was there, what to write."""
+        there = {"the step's output": self.outputs, "what self(x) returned": self._returned(source.forward)}
+        advice = messages.advice(field, source, {**there, "the batch": self.batch}, stage)
+        return CaptureError(f"no {field} found: {self.describe()}. {advice}")
+
+    # -- where a field is ----------------------------------------------------------------------------------------------
+
+    def _found(self, field: str, source: Source) -> _Found | None:
+        extract = source.extract(field)
+        if extract is not None:
+            further = is_further(field) and extract == field
+            return self._by_key(field, source.forward) if further else self._extract(field, extract, source.forward)
+        return next(self._usual(field, source.forward), None)
+
+    def _usual(self, field: str, forward: str | None) -> Iterator[_Found]:
+        if field == "preds":
+            yield from self._preds(forward)
+        elif field == "loss":
+            numbers = (part(self.outputs, "loss"), self.outputs)
+            yield from (_Found(n) for n in numbers if _is_number(n) or (isinstance(n, Tensor) and n is numbers[0]))
+        elif field in BATCH_INDEX:
+            yield from map(_Found, _by_name(self.outputs, field, has_samples))
+            yield from map(_Found, self._in_batch(field))
+
+    def _preds(self, forward: str | None) -> Iterator[_Found]:
+        if forward is None:
+            yield from map(_Found, _by_name(self.outputs, "preds", has_samples))
+        for first, output in self._calls(forward)[:1]:
+            yield from (_Found(found, first) for found in [_predicted(output)] if found is not None)
+        if forward is None:
+            yield from map(_Found, _only_tensor(self.outputs))
+
+    def _in_batch(self, field: str) -> Iterator[Any]:
+        batch = self.batch
+        if isinstance(batch, Tensor):
+            yield from [batch] if field == "inputs" else []
+            return
+        yield from _by_name(batch, field, is_field)
+        if isinstance(batch, (tuple, list)) and BATCH_INDEX[field] < len(batch):
+            yield from (p for p in [batch[BATCH_INDEX[field]]] if is_field(p))
+
+    def _extract(self, field: str, extract: Extract, forward: str | None) -> _Found:
+        if callable(extract):
+            return self._made_by(extract, field, extract, forward)
+        if isinstance(extract, str):
+            return self._named(field, extract, forward)
+        return _Found(self._at(field, extract))
+
+    def _named(self, field: str, key: str, forward: str | None) -> _Found:
+        found = self._by_key(key, forward)
+        if found is not None:
+            return found
+        if "." in key:
+            try:
+                function = imported(key)
+            except CaptureError as error:
+                raise CaptureError(f"{messages.no_function(field, key)}: {error}; {self.describe()}") from error
+            return self._made_by(function, field, key, forward)
+        there = [name for place in self._places(forward) for name in names_of(place.value)]
+        raise CaptureError(f"{messages.no_key(field, key, there)}; {self.describe()}")
+
+    def _places(self, forward: str | None) -> list[_Found]:
+        returned = [_Found(output, first) for first, output in self._calls(forward)]
+        return [_Found(self.outputs), *returned, _Found(self.batch)]
+
+    def _by_key(self, key: str, forward: str | None) -> _Found | None:
+        """Of the places that have that key, the first with samples, else the first with a number, else the first."""
+        places = self._places(forward)
+        found = [_Found(value, place.first) for place in places if (value := part(place.value, key)) is not None]
+        return min(found, key=lambda f: (not has_samples(f.value), not is_field(f.value)), default=None)
+
+    def _at(self, field: str, index: int) -> Any:
+        batch = self.batch
+        if isinstance(batch, Mapping) and index in batch:
+            return batch[index]
+        parts = (batch,) if isinstance(batch, Tensor) else batch
+        if not isinstance(parts, (tuple, list)) or not -len(parts) <= index < len(parts):
+            raise CaptureError(f"{messages.no_index(field, index, parts)}; {self.describe()}")
+        return parts[index]
+
+    def _made_by(self, function: Callable[..., Any], field: str, extract: Extract, forward: str | None) -> _Found:
+        returned = self._returned(forward)
+        arguments: tuple[Any, ...] = (self.outputs, self.batch)
+        if takes_returned(function):
+            if returned is None:
+                told = "takes what a forward call returned, and no call was seen"
+                raise CaptureError(f"{messages.place(field, extract)} {told}; {self.describe()}")
+            arguments = (*arguments, returned)
+        try:
+            with torch.no_grad():
+                made = function(*arguments)
+        except Exception as error:
+            there = [*names_of(self.outputs), *names_of(self.batch), *names_of(returned)]
+            fits = takes_as_many(function, len(arguments))
+            told = messages.raised(field, extract, error, there, fits=fits, three=len(arguments) == 3)
+            hint = "" if len(arguments) == 3 else messages.function_of_three(field, self.outputs, returned)
+            raise CaptureError(f"{told}{hint}; {self.describe()}") from error
+        return _Found(made)
+
+    # -- forward calls -------------------------------------------------------------------------------------------------
+
+    def _returned(self, forward: str | None) -> Any:
+        return next((output for _, output in self._calls(forward)), None)
+
+    def _calls(self, forward: str | None) -> list[Call]:
+        """First the calls with predictions, then those with samples, then those on this batch's inputs; the last call
+        before others."""
+        inputs = next(self._in_batch("inputs"), None)
+        calls = reversed(self.calls.get(forward, ()))
+        return sorted(calls, key=lambda c: (_predicted(c[1]) is None, not _holds(c[1]), not _is_same(c[0], inputs)))
+
+
+def _holds(output: Any) -> bool:
+    return any(map(has_samples, walk(output)))
+
+
+def _by_name(container: Any, field: str, test: Callable[[Any], bool]) -> Iterator[Any]:
+    return (found for name in KEYS[field] if test(found := part(container, name)))
+
+
+def _predicted(output: Any) -> Any:
+    """The predictions in what a forward call returned."""
+    found = next(_by_name(output, "preds", has_samples), None)
+    if found is None and isinstance(output, (tuple, list)):
+        output = output[0] if output else None
+    return output if found is None and isinstance(output, Tensor) and output.ndim else found
+
+
+def _only_tensor(output: Any) -> list[Tensor]:
+    """The one tensor with dimensions that a step returned, alone or beside a loss; none where there are several."""
+    parts = output if isinstance(output, (tuple, list)) else [output]
+    found = [p for p in parts if isinstance(p, Tensor) and p.ndim]
+    return found if len(found) == 1 else []
+
+
+def _is_number(value: Any) -> bool:
+    return value.ndim == 0 if isinstance(value, Tensor) else type(value) in (int, float)
+
+
+def _is_same(first: Any, inputs: Any) -> bool:
+    # An argument with a graph was detached when it was recorded, and is another object since.
+    same = isinstance(first, Tensor) and isinstance(inputs, Tensor) and first.shape == inputs.shape
+    return inputs is not None and (first is inputs or (same and parts_with(first, [inputs]) == {0}))
