@@ -30,12 +30,16 @@ def one_score(preds: Tensor) -> tuple[Tensor]:
 
     Whether they are logits decides what is predicted.
     """
-    return (preds if is_one_score(preds) else preds[:0],)
+    return (preds if is_one_score(preds) else _nothing(preds),)
 
 
 def several_scores(preds: Tensor) -> tuple[Tensor]:
     """The scores of which there are several for each label, [N, C, ...]: the largest wins, be they logits or not."""
-    return (preds[:0] if is_one_score(preds) else preds,)
+    return (_nothing(preds) if is_one_score(preds) else preds,)
+
+
+def _nothing(preds: Tensor) -> Tensor:
+    return preds.new_zeros((len(preds), 0))
 
 
 def is_one_score(preds: Tensor) -> bool:

@@ -1,7 +1,7 @@
 """What scores are taken for where nobody told, said once; and again where it changes.
 
-    decisions = Decisions()
-    decisions.hear("ConfusionMatrix('val/confusion_matrix')", counts.decided(state))
+decisions = Decisions()
+decisions.hear("ConfusionMatrix('val/confusion_matrix')", counts.decided(state))
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Decisions:
         self._kinds: dict[str, str] = {}
 
     def hear(self, who: str, decision: Decision | None) -> None:
-        """Say what was decided: the first time as information, a change since then, or from stage to stage, as a warning.
+        """Say what was decided: the first time as information; a change since, or from stage to stage, as a warning.
 
         Args:
             who: the callback and its key, as in "ConfusionMatrix('val/confusion_matrix')".

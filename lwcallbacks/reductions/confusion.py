@@ -25,6 +25,7 @@ from lwcallbacks.reductions.score_range import (
     RANGE,
     Decision,
     Kind,
+    check_scores,
     coded,
     decision,
     kind_of,
@@ -199,19 +200,3 @@ def largest(scores: Tensor) -> tuple[Tensor, Tensor]:
     scores = scores.to(torch.float32) if scores.element_size() == 1 else scores
     best, label = scores.max(dim=1)
     return best, label
-
-
-TASKS = ("multiclass", "binary", "multilabel")
-
-
-def check_scores(
-    owner: str, task: object, threshold: object, logits: object, tasks: tuple[str, ...] = TASKS
-) -> None:
-    """Raise ValueError for a task, threshold or `logits` that is none."""
-    if task not in tasks:
-        expected = f"{', '.join(map(repr, tasks[:-1]))} or {tasks[-1]!r}"
-        raise ValueError(f"{owner}: task={task!r}, expected {expected}")
-    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 < threshold < 1:
-        raise ValueError(f"{owner}: threshold={threshold!r}, expected a probability in (0, 1)")
-    if logits not in (None, True, False):
-        raise ValueError(f"{owner}: logits={logits!r}, expected True, False or None to tell by all scores")

@@ -18,7 +18,7 @@ FRACTION = -(2**62) - 1
 
 
 def whole(labels: Tensor) -> Tensor:
-    """Labels of any real dtype as int64. A float that is no whole number is `FRACTION`, a huge uint64 the last int64."""
+    """Labels of any real dtype as int64; a float that is no whole number as `FRACTION`, a huge uint64 as the last one."""
     labels = labels.detach()
     if labels.dtype == torch.int64:
         return labels

@@ -86,16 +86,15 @@ def _ids_of(samples: Tensor) -> Tensor:
 
 
 def _spread(words: Tensor, size: int) -> Tensor:
-    """At most 1,024 of the `size` words of each sample, [N, M], in the order of a contiguous sample; no copy of more."""
+    """At most 1,024 of the `size` words of each sample, [N, M], in the order of a contiguous one; no copy of more."""
     if size <= _MOST_WORDS:
         return words.reshape(len(words), size)
-    # One of each of 1,024 equal stretches, at a place that looks random: at equal distances, they could be of one column.
+    # One of each of 1,024 stretches, at a place that looks random: equal distances could be those of one column.
     stretch = torch.arange(_MOST_WORDS, device=words.device)
     begin, end = stretch * size // _MOST_WORDS, (stretch + 1) * size // _MOST_WORDS
     at = begin + (splitmix64(stretch, 4) & _INT32_MAX) % (end - begin)
-    index: list[Tensor] = []
+    index: list[Tensor] = []  # by dimension, so that no layout needs a copy
     for length in reversed(words.shape[1:]):
         index.insert(0, at % length)
         at = at // length
-    return words[(slice(None), *index)]
-
+    return words[:, *index]

@@ -199,3 +199,17 @@ class ScoreRange(Scattered):
     def decided(self, state: State) -> Decision | None:
         """What scores are taken for, to be said; None where nothing is decided, or it is of no matter."""
         return decision(state["range"]) if self.asks else None
+
+
+TASKS = ("multiclass", "binary", "multilabel")
+
+
+def check_scores(owner: str, task: object, threshold: object, logits: object, tasks: tuple[str, ...] = TASKS) -> None:
+    """Raise ValueError for a task, threshold or `logits` that is none."""
+    if task not in tasks:
+        expected = f"{', '.join(map(repr, tasks[:-1]))} or {tasks[-1]!r}"
+        raise ValueError(f"{owner}: task={task!r}, expected {expected}")
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 < threshold < 1:
+        raise ValueError(f"{owner}: threshold={threshold!r}, expected a probability in (0, 1)")
+    if logits not in (None, True, False):
+        raise ValueError(f"{owner}: logits={logits!r}, expected True, False or None to tell by all scores")
