@@ -54,7 +54,7 @@ def classification(
     targets: Extract | None = None,
     forward: str | None = None,
 ) -> list[LoggingCallback]:
-    """Images of one class each: float scores [N, C] or labels [N], against labels [N]. Of two classes, one score will do.
+    """Images of one class each: float scores [N, C] or labels [N], against labels [N]; of two, one score will do.
 
     - ``ScalarMetrics``: ``acc``, the share of right predictions, and ``f1``, the mean over the classes, under
       ``train/acc_step``, ``train/acc_epoch``, ``val/acc``, ``test/acc`` and so on

@@ -18,7 +18,7 @@ FRACTION = -(2**62) - 1
 
 
 def whole(labels: Tensor) -> Tensor:
-    """Labels of any real dtype as int64; a float that is no whole number as `FRACTION`, a huge uint64 as the last one."""
+    """Labels of any real dtype as int64; a float that is not whole as `FRACTION`, a huge uint64 as the last one."""
     labels = labels.detach()
     if labels.dtype == torch.int64:
         return labels
@@ -41,7 +41,7 @@ def fitted(preds: Tensor, targets: Tensor, num_classes: int, task: str) -> tuple
     Raises:
         ValueError: they do not fit in one way only; with what was found, what was expected and what to write.
     """
-    if _fit(preds, targets, num_classes, task):
+    if _fit(preds, targets, num_classes, task) and not _may_be_one_hot(preds, targets, num_classes, task):
         return preds, targets
     if task == "multilabel" and num_classes == 1:
         preds, targets = (t if t.ndim > 1 and t.shape[1] == 1 else t.unsqueeze(1) for t in (preds, targets))
@@ -65,8 +65,14 @@ def _fit(preds: Tensor, targets: Tensor, num_classes: int, task: str) -> bool:
         return preds.shape == targets.shape
     if preds.shape == (*targets.shape[:1], num_classes, *targets.shape[1:]):
         return True
-    # One score a target is the score of class 1 of two. Two scores a target could also be one-hot.
-    return num_classes == 2 and preds.shape == targets.shape and preds.shape[1:2] != (2,)
+    return num_classes == 2 and preds.shape == targets.shape  # one score a target is that of class 1
+
+
+def _may_be_one_hot(preds: Tensor, targets: Tensor, num_classes: int, task: str) -> bool:
+    """Whether two scores a target could be meant, and a target could be the one that is not 0."""
+    if task != "multiclass" or num_classes != 2 or not preds.is_floating_point():
+        return False
+    return preds.shape == targets.shape and preds.shape[1:2] == (2,)
 
 
 def _expected(num_classes: int, task: str) -> str:

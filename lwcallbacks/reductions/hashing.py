@@ -9,6 +9,7 @@ Both are wrapping int64 arithmetic: the same bits on every device.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -93,8 +94,9 @@ def _spread(words: Tensor, size: int) -> Tensor:
     stretch = torch.arange(_MOST_WORDS, device=words.device)
     begin, end = stretch * size // _MOST_WORDS, (stretch + 1) * size // _MOST_WORDS
     at = begin + (splitmix64(stretch, 4) & _INT32_MAX) % (end - begin)
-    index: list[Tensor] = []  # by dimension, so that no layout needs a copy
+    index: list[Any] = []  # by dimension, so that no layout needs a copy
     for length in reversed(words.shape[1:]):
         index.insert(0, at % length)
         at = at // length
-    return words[:, *index]
+    spread: Tensor = words[(slice(None), *index)]
+    return spread
