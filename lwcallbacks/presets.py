@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from torchmetrics import Metric
 from torchmetrics.regression import MeanSquaredError
@@ -39,6 +39,9 @@ def classification(
     num_classes: int,
     class_names: Sequence[str] | None = None,
     *,
+    task: Literal["multiclass", "binary"] = "multiclass",
+    threshold: float = 0.5,
+    logits: bool | None = None,
     ignore_index: int | None = None,
     num_samples: int = 32,
     mean: Sequence[float] | float | None = None,
@@ -51,7 +54,7 @@ def classification(
     targets: Extract | None = None,
     forward: str | None = None,
 ) -> list[LoggingCallback]:
-    """Images of one class each: float scores [N, C] or labels [N], against labels [N].
+    """Images of one class each: float scores [N, C] or labels [N], against labels [N]; of two, one score will do.
 
     - ``ScalarMetrics``: ``acc``, the share of right predictions, and ``f1``, the mean over the classes, under
       ``train/acc_step``, ``train/acc_epoch``, ``val/acc``, ``test/acc`` and so on
@@ -60,7 +63,8 @@ def classification(
     - ``PredictionGrid``: ``val/predictions`` and ``val/predictions_table``
 
     Args:
-        num_classes, class_names, ignore_index: as for ``ConfusionMatrix``.
+        num_classes, class_names, ignore_index, task, threshold: as for ``ConfusionMatrix``.
+        logits: as for ``ConfusionMatrix`` and ``PredictionGrid``.
         num_samples, mean, std: as for ``PredictionGrid``.
         every_n_epochs: draw at every n-th training epoch; numbers are logged at each.
         every_n_train_steps: as for ``GradientHistogram``.
@@ -71,10 +75,10 @@ def classification(
     Raises:
         ValueError: an argument is not as said here.
     """
-    counts = ConfusionCounts(num_classes, ignore_index)
+    counts = ConfusionCounts(num_classes, ignore_index, task, threshold, logits)
     scores = {"acc": Derived(counts, accuracy), "f1": Derived(counts, macro_f1)}
     found: dict[str, Any] = {"preds": preds, "targets": targets, "forward": forward}
-    drawn = {**found, "every_n_epochs": every_n_epochs}
+    drawn = {**found, "task": task, "threshold": threshold, "logits": logits, "every_n_epochs": every_n_epochs}
     return [
         ScalarMetrics(scores, **found),
         ConfusionMatrix(num_classes, class_names, ignore_index=ignore_index, normalize="true", **drawn),
@@ -88,7 +92,7 @@ def multilabel(
     class_names: Sequence[str] | None = None,
     *,
     threshold: float = 0.5,
-    logits: bool = False,
+    logits: bool | None = None,
     ignore_index: int | None = None,
     num_samples: int = 32,
     mean: Sequence[float] | float | None = None,
@@ -109,8 +113,7 @@ def multilabel(
     - ``PredictionGrid``: ``val/predictions`` and ``val/predictions_table``, with sets of labels
 
     Args:
-        num_labels, class_names, threshold, logits, ignore_index: as for ``MultilabelConfusionMatrix``. What
-            ``BCEWithLogitsLoss`` is given are logits.
+        num_labels, class_names, threshold, logits, ignore_index: as for ``MultilabelConfusionMatrix``.
         num_samples, mean, std: as for ``PredictionGrid``.
         every_n_epochs, every_n_train_steps, checkpoints, inputs, preds, targets, forward: as for ``classification``.
 
@@ -133,6 +136,9 @@ def segmentation(
     num_classes: int,
     class_names: Sequence[str] | None = None,
     *,
+    task: Literal["multiclass", "binary"] = "multiclass",
+    threshold: float = 0.5,
+    logits: bool | None = None,
     background: int | None = 0,
     ignore_index: int | None = None,
     num_samples: int = 16,
@@ -148,6 +154,8 @@ def segmentation(
 ) -> list[LoggingCallback]:
     """A class for each pixel: float scores [N, C, H, W] or labels [N, H, W], against labels [N, H, W].
 
+    Of two classes, one score a pixel will do: [N, 1, H, W] or [N, H, W]. Targets may be [N, 1, H, W], and floats.
+
     - ``ScalarMetrics``: ``iou`` and ``dice``, the means over the classes, and ``acc``, the share of right pixels, under
       ``train/iou_step``, ``train/iou_epoch``, ``val/iou``, ``test/iou`` and so on. They are of all pixels of all
       samples, not means over images.
@@ -157,6 +165,7 @@ def segmentation(
 
     Args:
         num_classes, class_names: as for ``ConfusionMatrix``; the background is a class of them.
+        task, threshold, logits: as for ``ConfusionMatrix`` and ``MaskGrid``.
         background: the class that ``MaskGrid`` does not colour. It counts like any other.
         ignore_index: a target that does not count, such as 255.
         num_samples, mean, std: as for ``MaskGrid``.
@@ -165,10 +174,11 @@ def segmentation(
     Raises:
         ValueError: an argument is not as said here.
     """
-    counts = ConfusionCounts(num_classes, ignore_index)
+    counts = ConfusionCounts(num_classes, ignore_index, task, threshold, logits)
     scores = {"iou": Derived(counts, mean_iou), "dice": Derived(counts, macro_f1), "acc": Derived(counts, accuracy)}
     found: dict[str, Any] = {"preds": preds, "targets": targets, "forward": forward}
-    drawn = {**found, "ignore_index": ignore_index, "every_n_epochs": every_n_epochs}
+    read = {"task": task, "threshold": threshold, "logits": logits, "ignore_index": ignore_index}
+    drawn = {**found, **read, "every_n_epochs": every_n_epochs}
     return [
         ScalarMetrics(scores, **found),
         ConfusionMatrix(num_classes, class_names, normalize="true", **drawn),

@@ -9,26 +9,34 @@ from torch import Tensor
 
 from lwcallbacks.callbacks.base import Entries, StateCallback
 from lwcallbacks.callbacks.hub import Need
+from lwcallbacks.callbacks.names import class_names_of
 from lwcallbacks.capture import Extract
 from lwcallbacks.media import Matrix, confusion_report, draw_matrix
 from lwcallbacks.reductions import ConfusionCounts
+from lwcallbacks.reductions.score_range import check_scores
 
 
 class ConfusionMatrix(StateCallback):
     """Count predictions against truth over all samples of an epoch, in constant memory.
 
-    Rows are the truth, columns the prediction. A label out of range never lands in a cell: it is reported at the
-    epoch's end. ``results["val"]`` is the int64 CPU tensor [C, C], the same on every process.
+    Rows are the truth, columns the prediction. A label out of range, or a score that is NaN, never lands in a cell: it
+    is reported at the epoch's end. ``results["val"]`` is the int64 CPU tensor [C, C], the same on every process.
 
     Args:
         num_classes: number of classes C, at least 2.
         class_names: C names; the class indices if left out.
         ignore_index: a target that does not count.
+        task: "multiclass", or "binary" for one score for each label, which "multiclass" takes, too, where there are
+            two classes.
+        threshold: where there is one score for each label: a probability above it is a 1.
+        logits: whether such scores are logits, of which sigmoid(x) > threshold is a 1. None decides by all scores of
+            the epoch together: in [0, 1] they are probabilities, any below -0.5 or above 1.5 makes them logits, and
+            between the two a warning asks for this argument.
         normalize: what the heatmap's cells show: None counts, "true" shares of each row, "pred" of each column,
             "all" of everything. The chart, the table and ``results`` always hold counts.
         preds: where to find the predictions, if not in the usual places: integer labels [N, ...], or float scores
-            (logits or probabilities) [N, C, ...].
-        targets: where to find the true labels, integers [N, ...].
+            (logits or probabilities) [N, C, ...]; binary [N, ...] or [N, 1, ...].
+        targets: where to find the true labels [N, ...], of any dtype: floats are whole numbers.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
         name: the last part of the keys.
@@ -57,6 +65,9 @@ class ConfusionMatrix(StateCallback):
         class_names: Sequence[str] | None = None,
         *,
         ignore_index: int | None = None,
+        task: Literal["multiclass", "binary"] = "multiclass",
+        threshold: float = 0.5,
+        logits: bool | None = None,
         normalize: Literal["true", "pred", "all"] | None = None,
         preds: Extract | None = None,
         targets: Extract | None = None,
@@ -69,13 +80,16 @@ class ConfusionMatrix(StateCallback):
         super().__init__(name=name, stages=stages, every_n_epochs=every_n_epochs, on_error=on_error)
         if not isinstance(num_classes, int) or num_classes < 2:
             raise ValueError(f"ConfusionMatrix: num_classes={num_classes!r}, expected an int of at least 2")
-        self._counts = ConfusionCounts(num_classes, ignore_index=ignore_index)
+        check_scores("ConfusionMatrix", task, threshold, logits, ("multiclass", "binary"))
+        if task == "binary" and num_classes != 2:
+            raise ValueError(f"ConfusionMatrix: num_classes={num_classes} with task='binary', expected 2")
+        self._counts = ConfusionCounts(num_classes, ignore_index, task, threshold, logits)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
-        self.class_names = None if class_names is None else tuple(map(str, class_names))
-        if self.class_names is not None and len(self.class_names) != num_classes:
-            found = f"class_names has {len(self.class_names)} names"
-            raise ValueError(f"ConfusionMatrix: {found}, expected num_classes={num_classes}")
+        self.task = task
+        self.threshold = threshold
+        self.logits = logits
+        self.class_names = class_names_of("ConfusionMatrix", class_names, num_classes)
         if normalize not in (None, "true", "pred", "all"):
             raise ValueError(f"ConfusionMatrix: normalize={normalize!r}, expected 'true', 'pred', 'all' or None")
         self.normalize = normalize

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from torch import Tensor
+
 from lwcallbacks.callbacks.base import Entries, StateCallback, plain
 from lwcallbacks.callbacks.hub import Need
 from lwcallbacks.callbacks.sample import check_sample, sample_need
@@ -85,7 +87,7 @@ class ImageMosaic(StateCallback):
 
     def remembered(self, stage: str) -> Mapping[str, Need]:
         fields, optional = ("inputs", "preds"), frozenset({"preds"})
-        return {"sample": sample_need(self.num_samples, self.seed, fields, self.source, optional=optional)}
+        return {"sample": sample_need(self.num_samples, self.seed, fields, self.source, optional, _as_tiles)}
 
     def result(self, values: Mapping[str, Any]) -> Chosen:
         chosen: Chosen = values["sample"]
@@ -93,11 +95,16 @@ class ImageMosaic(StateCallback):
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         inputs, *rest = values["sample"].payload
-        preds = rest[0] if rest else None
         tiles, caption = to_pixels(inputs, self.mean, self.std), "Input"
-        is_image = preds is not None and preds.ndim == 4 and preds.shape[1] in (1, 3)
-        if preds is not None and is_image and preds.shape[-2:] == inputs.shape[-2:]:
+        for preds in rest:
             tiles, caption = stack(to_pixels(preds, self.mean, self.std), tiles), "Top: Output, Bottom: Input"
         if self.nrow is None:
             return {key: [Image(tile, caption) for tile in tiles]}
         return {key: mosaic(tiles, nrow=self.nrow, padding=self.padding, caption=caption)}
+
+
+def _as_tiles(ids: Tensor, inputs: Tensor, preds: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Without predictions that are no images of the inputs' height and width: they are not shown."""
+    if preds is None or preds.ndim != 4 or preds.shape[1] not in (1, 3) or preds.shape[-2:] != inputs.shape[-2:]:
+        return ids, inputs
+    return ids, inputs, preds

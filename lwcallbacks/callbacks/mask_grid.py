@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -10,23 +11,33 @@ from torch import Tensor
 
 from lwcallbacks.callbacks.base import Entries, StateCallback, plain
 from lwcallbacks.callbacks.hub import Need
-from lwcallbacks.callbacks.sample import check_sample, sample_need
+from lwcallbacks.callbacks.names import class_names_of
+from lwcallbacks.callbacks.sample import check_sample, sample_need, warn_unnamed
 from lwcallbacks.capture import Extract
-from lwcallbacks.media import Image, as_labels, name_of, overlay, side_by_side, to_pixels
-from lwcallbacks.reductions import Chosen
+from lwcallbacks.labels import given, mask_labels, mask_of, one_score, truth_of
+from lwcallbacks.media import Image, name_of, overlay, side_by_side, to_pixels
+from lwcallbacks.reductions import Chosen, ScoreRange
+from lwcallbacks.reductions.score_range import check_scores
 
 
 class MaskGrid(StateCallback):
     """Show a fixed choice of samples as input, true mask and predicted mask, side by side.
 
-    Masks lie in colour over the image in grey; the caption tells which class has which colour. The choice depends on
+    Masks lie in colour over the image in grey; the caption tells which class has which colour. A pixel whose score is
+    NaN, or no probability where it should be one, has no class and no colour. The choice depends on
     ``seed`` and the samples, not on how they are batched or split over processes. ``results["val"]`` is the `Chosen`,
-    its payload images, predicted and true labels; on process 0 only.
+    its payload images, predicted and true labels, int64 [N, H, W], -1 where there is none; on process 0 only.
 
     Args:
         num_samples: images in the grid; W&B takes at most 108 under one key.
         class_names: names by class index; the indices if left out.
         background: a class that is not coloured; None colours every class.
+        task: "multiclass", or "binary" for one score for each label, which "multiclass" takes, too, where there are
+            two classes.
+        threshold: where there is one score for each label: a probability above it is a 1.
+        logits: whether such scores are logits, of which sigmoid(x) > threshold is a 1. None decides by all scores of
+            the epoch together: in [0, 1] they are probabilities, any below -0.5 or above 1.5 makes them logits, and
+            between the two a warning asks for this argument.
         ignore_index: a target that is no class. Its pixels are not coloured, in neither mask.
         alpha: how much of a mask is colour, 0 to 1.
         seed: another seed, another choice. None takes the first samples of the data set instead, which a loader tells
@@ -34,8 +45,10 @@ class MaskGrid(StateCallback):
         mean: the mean that the data was normalised with, one number or one per channel; undone for the picture.
         std: the standard deviation that goes with it.
         inputs: where to find the images, float in [0, 1] or uint8 [N, 1 or 3, H, W].
-        preds: where to find the predictions: float scores [N, C, H, W] or integer labels [N, H, W].
-        targets: where to find the true labels, integers [N, H, W]. While predicting they may be missing.
+        preds: where to find the predictions: float scores [N, C, H, W]; one score a pixel, [N, 1, H, W] or [N, H, W];
+            or integer labels [N, H, W] or [N, 1, H, W].
+        targets: where to find the true labels [N, H, W] or [N, 1, H, W], of any dtype: floats are whole numbers. While
+            predicting they may be missing.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
         name: the last part of the key.
@@ -61,6 +74,9 @@ class MaskGrid(StateCallback):
         class_names: Sequence[str] | None = None,
         *,
         background: int | None = 0,
+        task: Literal["multiclass", "binary"] = "multiclass",
+        threshold: float = 0.5,
+        logits: bool | None = None,
         ignore_index: int | None = None,
         alpha: float = 0.6,
         seed: int | None = 0,
@@ -79,8 +95,12 @@ class MaskGrid(StateCallback):
         check_sample("MaskGrid", num_samples, seed)
         if not 0 <= alpha <= 1:
             raise ValueError(f"MaskGrid: alpha={alpha!r}, expected a share of 0 to 1")
+        check_scores("MaskGrid", task, threshold, logits, ("multiclass", "binary"))
         self.num_samples = num_samples
-        self.class_names = None if class_names is None else tuple(map(str, class_names))
+        self.class_names = class_names_of("MaskGrid", class_names)
+        self.task = task
+        self.threshold = threshold
+        self.logits = logits
         self.background = background
         self.ignore_index = ignore_index
         self.alpha = alpha
@@ -91,17 +111,27 @@ class MaskGrid(StateCallback):
         self.preds = preds
         self.targets = targets
         self.forward = forward
+        self._said: set[str] = set()
 
     def remembered(self, stage: str) -> Mapping[str, Need]:
         fields, optional = ("inputs", "preds", "targets"), frozenset({"targets"} if stage == "predict" else ())
-        return {"sample": sample_need(self.num_samples, self.seed, fields, self.source, optional, _as_masks)}
+        prepare = _Masks(self.task == "binary", self.threshold, self.logits)
+        needs = {"sample": sample_need(self.num_samples, self.seed, fields, self.source, optional, prepare)}
+        if self.logits is None:
+            needs["range"] = Need(ScoreRange(), ("preds",), self.source, prepare=one_score)
+        return needs
 
     def result(self, values: Mapping[str, Any]) -> Chosen:
         chosen: Chosen = values["sample"]
+        kind = given(self.logits) or values["range"]
+        images, masks = chosen.payload[:1], chosen.payload[1:]
+        chosen = Chosen(chosen.ids, chosen.scores, (*images, *(mask_labels(mask, kind) for mask in masks)))
+        seen = [label for mask in chosen.payload[1:] for label in self._seen(mask.numpy())]
+        warn_unnamed(f"MaskGrid({self.name!r})", self.class_names, seen, self._said)
         return chosen
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
-        inputs, *kept = values["sample"].payload
+        inputs, *kept = self.result(values).payload
         pixels, (guess, *truths) = to_pixels(inputs, self.mean, self.std), (masks.numpy() for masks in kept)
         for truth in truths if self.ignore_index is not None else ():
             guess = np.where(truth == self.ignore_index, truth, guess)
@@ -113,20 +143,44 @@ class MaskGrid(StateCallback):
     def _overlay(self, pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return overlay(pixels, mask, alpha=self.alpha, background=self.background, ignore_index=self.ignore_index)
 
+    def _seen(self, mask: np.ndarray) -> set[int]:
+        """The classes of a mask that have a colour."""
+        return {c for c in np.unique(mask).tolist() if c >= 0} - {self.background, self.ignore_index}
+
     def _caption(self, title: str, *masks: np.ndarray) -> str:
-        names = self.class_names or ()
-        seen = sorted({c for m in masks for c in np.unique(m).tolist()} - {self.background, self.ignore_index})
-        legend = ", ".join(f"{names[c] if c < len(names) else c}: {name_of(c)}" for c in seen if c >= 0)
+        names, seen = self.class_names or (), set().union(*map(self._seen, masks))
+        legend = ", ".join(f"{names[c] if c < len(names) else c}: {name_of(c)}" for c in sorted(seen))
         return f"{title}; {legend}" if legend else title
 
 
-def _as_masks(ids: Tensor, inputs: Tensor, preds: Tensor, targets: Tensor | None = None) -> tuple[Tensor, ...]:
-    # Labels are kept rather than scores: a number for each pixel, and not one for each of its classes.
-    masks = [as_labels(mask) for mask in (preds, targets) if mask is not None]
-    expected = (len(inputs), *inputs.shape[-2:])
-    if inputs.ndim != 4 or any(tuple(mask.shape) != expected for mask in masks):
-        fields = {"inputs": inputs, "preds": preds, "targets": targets}
-        shapes = ", ".join(f"{name} {tuple(t.shape)}" for name, t in fields.items() if t is not None)
-        wanted = "inputs (N, 1 or 3, H, W), preds (N, C, H, W) scores or (N, H, W) labels, targets (N, H, W)"
-        raise ValueError(f"MaskGrid: found {shapes}, expected {wanted}")
-    return ids, inputs, *masks
+@dataclass(frozen=True)
+class _Masks:
+    """What is kept of a batch: the images, and a number for each pixel of the masks."""
+
+    is_binary: bool
+    threshold: float
+    logits: bool | None
+
+    def __call__(self, ids: Tensor, inputs: Tensor, preds: Tensor, targets: Tensor | None = None) -> tuple[Tensor, ...]:
+        size, truths = (len(inputs), *inputs.shape[-2:]), [t for t in (targets,) if t is not None]
+        channel = (size[0], 1, *size[1:])
+        several = preds.is_floating_point() and not self.is_binary and preds.ndim == 4
+        fits = preds.shape in (size, channel) or (several and (preds.shape[0], *preds.shape[2:]) == size)
+        if inputs.ndim != 4 or not fits or any(t.shape not in (size, channel) for t in truths):
+            fields = {"inputs": inputs, "preds": preds, "targets": targets}
+            shapes = ", ".join(f"{name} {tuple(t.shape)}" for name, t in fields.items() if t is not None)
+            raise ValueError(f"MaskGrid: found {shapes}, expected {_EXPECTED}{self._advice(preds, targets)}")
+        return ids, inputs, mask_of(preds, self.threshold, self.logits), *map(truth_of, truths)
+
+    def _advice(self, preds: Tensor, targets: Tensor | None) -> str:
+        if targets is not None and targets.ndim == 4 and targets.shape[1] > 1:
+            return "; for one-hot masks write targets=lambda outputs, batch: batch[1].argmax(1)"
+        if self.is_binary and preds.ndim == 4 and preds.shape[1] > 1:
+            return "; for several scores a pixel write task='multiclass'"
+        return ""
+
+
+_EXPECTED = (
+    "inputs (N, 1 or 3, H, W), preds (N, C, H, W) scores, (N, H, W) labels or either as (N, 1, H, W), "
+    "targets (N, H, W) or (N, 1, H, W)"
+)

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from lwcallbacks.callbacks.base import Entries, StateCallback
 from lwcallbacks.callbacks.hub import Need
+from lwcallbacks.callbacks.names import class_names_of
 from lwcallbacks.capture import Extract
 from lwcallbacks.media import draw_labels, label_report
 from lwcallbacks.reductions import ConfusionCounts
+from lwcallbacks.reductions.score_range import check_scores
 
 
 class MultilabelConfusionMatrix(StateCallback):
@@ -24,11 +26,13 @@ class MultilabelConfusionMatrix(StateCallback):
     Args:
         num_labels: number of labels L, at least 1.
         class_names: L names; the indices if left out.
-        threshold: a probability above it is a 1.
-        logits: whether float scores are logits.
+        threshold: where there is one score for each label: a probability above it is a 1.
+        logits: whether such scores are logits, of which sigmoid(x) > threshold is a 1. None decides by all scores of
+            the epoch together: in [0, 1] they are probabilities, any below -0.5 or above 1.5 makes them logits, and
+            between the two a warning asks for this argument.
         ignore_index: a target that does not count.
         preds: where to find the predictions, if not in the usual places: 0 or 1, or float scores, [N, L, ...].
-        targets: where to find the true labels, integers 0 or 1, [N, L, ...].
+        targets: where to find the true labels, 0 or 1 of any dtype, [N, L, ...].
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
         name: the last part of the keys.
@@ -54,7 +58,7 @@ class MultilabelConfusionMatrix(StateCallback):
         class_names: Sequence[str] | None = None,
         *,
         threshold: float = 0.5,
-        logits: bool = False,
+        logits: bool | None = None,
         ignore_index: int | None = None,
         preds: Extract | None = None,
         targets: Extract | None = None,
@@ -67,12 +71,10 @@ class MultilabelConfusionMatrix(StateCallback):
         super().__init__(name=name, stages=stages, every_n_epochs=every_n_epochs, on_error=on_error)
         if not isinstance(num_labels, int) or num_labels < 1:
             raise ValueError(f"MultilabelConfusionMatrix: num_labels={num_labels!r}, expected an int of at least 1")
+        check_scores("MultilabelConfusionMatrix", "multilabel", threshold, logits)
         self._counts = ConfusionCounts(num_labels, ignore_index, "multilabel", threshold, logits)
         self.num_labels = num_labels
-        self.class_names = None if class_names is None else tuple(map(str, class_names))
-        if self.class_names is not None and len(self.class_names) != num_labels:
-            found = f"class_names has {len(self.class_names)} names"
-            raise ValueError(f"MultilabelConfusionMatrix: {found}, expected num_labels={num_labels}")
+        self.class_names = class_names_of("MultilabelConfusionMatrix", class_names, num_labels)
         self.threshold = threshold
         self.logits = logits
         self.ignore_index = ignore_index

@@ -1,8 +1,9 @@
-"""The few samples that are shown of a stage: drawn at random, or the first of the data set."""
+"""The few samples that are shown of a stage, drawn at random or the first of the data set; and what is said of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
@@ -31,3 +32,12 @@ def check_sample(owner: str, num_samples: object, seed: object) -> None:
         raise ValueError(f"{owner}: num_samples={num_samples!r}, expected an int of at least 1")
     if seed is not None and not isinstance(seed, int):
         raise ValueError(f"{owner}: seed={seed!r}, expected an int, or None for the first samples of the data set")
+
+
+def warn_unnamed(owner: str, names: tuple[str, ...] | None, labels: Iterable[int], said: set[str]) -> None:
+    """Warn, once for each set `said`, of labels that have no name: their index is shown."""
+    unnamed = sorted({label for label in labels if names is not None and label >= len(names)})
+    if names is not None and unnamed and "unnamed" not in said:
+        said.add("unnamed")
+        found = f"class_names has {len(names)} names, but there is a label {unnamed[-1]}"
+        warnings.warn(f"{owner}: {found}; its index is shown. Give {unnamed[-1] + 1} names", stacklevel=2)

@@ -6,7 +6,6 @@ from lwcallbacks.media.charts import draw_labels as draw_labels
 from lwcallbacks.media.charts import draw_matrix as draw_matrix
 from lwcallbacks.media.charts import to_pil as to_pil
 from lwcallbacks.media.charts import with_caption as with_caption
-from lwcallbacks.media.masks import as_labels as as_labels
 from lwcallbacks.media.masks import name_of as name_of
 from lwcallbacks.media.masks import overlay as overlay
 from lwcallbacks.media.masks import side_by_side as side_by_side
@@ -16,8 +15,6 @@ from lwcallbacks.media.render import framed as framed
 from lwcallbacks.media.render import mosaic as mosaic
 from lwcallbacks.media.render import stack as stack
 from lwcallbacks.media.render import to_pixels as to_pixels
-from lwcallbacks.media.report import classify as classify
-from lwcallbacks.media.report import classify_labels as classify_labels
 from lwcallbacks.media.report import confusion_report as confusion_report
 from lwcallbacks.media.report import label_report as label_report
 from lwcallbacks.media.values import Cell as Cell

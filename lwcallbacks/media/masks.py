@@ -1,6 +1,5 @@
 """Segmentation masks in colour over their images in grey, on the CPU and without a plotting library.
 
-    as_labels(scores)                                  # [N, C, H, W] -> int32 [N, H, W], on any device
     truth = overlay(pixels, labels, background=0)      # uint8 [N, H, W, 3] from pixels and labels [N, H, W]
     side_by_side(pixels, truth, prediction)            # the three in a row, one picture for each of N
     name_of(2)                                         # "bluish green": for a legend
@@ -12,8 +11,6 @@ apart; then their light and dark shades. From class 21 on they repeat.
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from lwcallbacks.media.render import BACKGROUND, as_rgb
 
@@ -45,11 +42,6 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114])  # of red, green and blue, ITU-R BT
 def name_of(label: int) -> str:
     """What the colour of a class is called."""
     return _NAMES[label % len(_NAMES)]
-
-
-def as_labels(preds: Tensor) -> Tensor:
-    """Labels int32 [N, ...] of float scores [N, C, ...], the largest wins; or of labels, as they are."""
-    return (preds.argmax(dim=1) if preds.is_floating_point() else preds).to(torch.int32)
 
 
 def overlay(

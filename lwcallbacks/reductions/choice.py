@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lwcallbacks.reductions.base import INT64_MAX, INT64_MIN, Reduction, State, expect
 from lwcallbacks.reductions.floats import as_float32, from_orderable, orderable
-from lwcallbacks.reductions.hashing import splitmix64
+from lwcallbacks.reductions.hashing import as_integers, splitmix64
 
 NO_KEY, NO_ID = INT64_MIN, INT64_MAX
 PAYLOAD = "payload"
@@ -101,9 +101,8 @@ class Choice(Reduction):
         joined = {}
         for name in {**a, **b}:
             left, right = (s[name] if name in s else _zeros(other[name], self.k) for s, other in ((a, b), (b, a)))
-            found = f"{name} has shape {tuple(left.shape[1:])} and {tuple(right.shape[1:])}"
-            expect(left.shape[1:] == right.shape[1:], self, found, "one shape for all samples")
-            joined[name] = torch.cat([left, right])
+            _expect_alike(left, right)
+            joined[name] = _joined(left, right)
         return self.take(joined, self.winners(joined["key"], joined["id"]))
 
     def take(self, state: State, index: Tensor) -> State:
@@ -111,15 +110,8 @@ class Choice(Reduction):
         missing = self.k - len(index)
         if missing:
             index = torch.cat([index, index.new_full((missing,), -1)])
-        taken = index >= 0
-        index = index.clamp(min=0)
         blank = {"key": NO_KEY, "id": NO_ID}
-        return {
-            name: torch.where(taken.reshape(-1, *[1] * (tensor.ndim - 1)), tensor[index], blank.get(name, 0))
-            .to(tensor.dtype)
-            .contiguous()
-            for name, tensor in state.items()
-        }
+        return {name: _rows(tensor, index, blank.get(name, 0)) for name, tensor in state.items()}
 
     def value(self, state: State) -> Chosen:
         key = state["key"].cpu()
@@ -137,7 +129,38 @@ class Choice(Reduction):
 
 
 def _zeros(like: Tensor, k: int) -> Tensor:
-    return like.new_zeros((k, *like.shape[1:]))
+    zeros = torch.zeros((k, *like.shape[1:], like.element_size()), dtype=torch.uint8, device=like.device)
+    return zeros.view(like.dtype).squeeze(-1)
+
+
+def _rows(tensor: Tensor, index: Tensor, blank: int) -> Tensor:
+    """The rows at `index`, contiguous; `blank` where that is negative."""
+    bits = as_integers(tensor)
+    taken = (index >= 0).reshape(-1, *[1] * (bits.ndim - 1))
+    rows = torch.where(taken, bits[index.clamp(min=0)], blank)
+    return _of_dtype(rows.to(bits.dtype).contiguous(), tensor)
+
+
+def _joined(left: Tensor, right: Tensor) -> Tensor:
+    return _of_dtype(torch.cat([as_integers(left), as_integers(right)]), left)
+
+
+def _of_dtype(bits: Tensor, like: Tensor) -> Tensor:
+    """Undo `as_integers`."""
+    return bits.view(like.dtype).squeeze(-1) if like.is_complex() else bits.view(like.dtype)
+
+
+def _expect_alike(left: Tensor, right: Tensor) -> None:
+    """Raise ValueError for rows that cannot stand in one tensor."""
+    shapes = f"{tuple(left.shape[1:])} and {tuple(right.shape[1:])}"
+    if left.shape[1:] != right.shape[1:]:
+        raise ValueError(
+            f"samples have shapes {shapes}, expected one shape for all that are kept: resize them, as in "
+            "inputs=lambda outputs, batch: torch.nn.functional.interpolate(batch[0], size=(64, 64))"
+        )
+    if left.dtype != right.dtype:
+        found = f"samples are {left.dtype} in one batch and {right.dtype} in another"
+        raise ValueError(f"{found}, expected one dtype: convert them, as in inputs=lambda outputs, batch: ....float()")
 
 
 _NAN_KEY = -(2**40)
@@ -150,6 +173,12 @@ class TopK(Choice):
     `lift(scores, ids, *payload)`: float [N] read as float32, int64 [N], tensors [N, ...]. Ties go to the smaller id.
     -0.0 ties with 0.0, infinities are the extremes, and a NaN comes after every number in either direction.
     `value`: `Chosen`, best first. State: int64 [k] twice and the payload; O(N log N) to lift.
+
+        >>> worst = TopK(2)
+        >>> losses, ids, names = torch.tensor([0.1, 2.0, 0.7]), torch.arange(3), torch.tensor([10, 20, 30])
+        >>> found = worst.value(worst.lift(losses, ids, names))
+        >>> found.ids.tolist(), found.scores.tolist(), found.payload[0].tolist()
+        ([1, 2], [2.0, 0.699999988079071], [20, 30])
     """
 
     k: int
@@ -177,6 +206,12 @@ class RandomSample(Choice):
     `lift(ids, *payload)`: int64 [N], tensors [N, ...]. Those with the largest hash of (seed, id) are taken: every
     sample has the same chance, and another `seed` gives another draw (bottom-k sampling, Cohen and Kaplan 2007).
     `value`: `Chosen` without scores, in order of id.
+
+        >>> drawn, ids = RandomSample(2, seed=0), torch.arange(100)
+        >>> whole = drawn.value(drawn.lift(ids, ids * 10))
+        >>> halves = drawn.merge(drawn.lift(ids[:50], ids[:50] * 10), drawn.lift(ids[50:], ids[50:] * 10))
+        >>> whole.ids.equal(drawn.value(halves).ids), whole.payload[0].equal(whole.ids * 10)
+        (True, True)
     """
 
     k: int
@@ -200,6 +235,10 @@ class First(Choice):
     """The k samples of the smallest ids: with positions in the data set as ids, its first k samples.
 
     `lift(ids, *payload)`: int64 [N], tensors [N, ...]. `value`: `Chosen` without scores, in order of id.
+
+        >>> first = First(2)
+        >>> first.value(first.lift(torch.tensor([5, 0, 3]), torch.tensor([50, 0, 30]))).payload[0]
+        tensor([ 0, 30])
     """
 
     k: int

@@ -17,7 +17,22 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lwcallbacks.reductions.base import INT64_MIN, Scatter, Scattered, Slots, State, amounts, expect
+from lwcallbacks.reductions.base import INT64_MIN, Scatter, Scattered, Slots, State, amounts
+from lwcallbacks.reductions.fitting import FRACTION, fitted, whole
+from lwcallbacks.reductions.score_range import (
+    BEYOND,
+    CODES,
+    RANGE,
+    Decision,
+    Kind,
+    check_scores,
+    coded,
+    decision,
+    kind_of,
+    question,
+    reach,
+    readings,
+)
 
 Task = Literal["multiclass", "binary", "multilabel"]
 
@@ -30,122 +45,158 @@ class ConfusionCounts(Scattered):
         num_classes: classes, or labels for `task="multilabel"`; 2 for `task="binary"`.
         ignore_index: a target that does not count.
         task: "multiclass": `lift(preds, targets)` with preds int [N, ...] labels, or float [N, C, ...] scores of
-            which the largest wins, and targets int [N, ...].
+            which the largest wins, and targets [N, ...]. Of two classes, one score [N, ...] or [N, 1, ...] will do.
             "binary": preds int (0 or 1) or float [N, ...], targets [N, ...].
             "multilabel": preds int or float [N, L, ...], targets [N, L, ...].
+            A channel of one, as in targets [N, 1, ...], is squeezed where the shapes then fit.
         threshold: for binary and multilabel scores: a probability above it is a 1.
-        logits: whether binary and multilabel scores are logits. It cannot be guessed from the data: a guess would
-            depend on how samples fall into batches.
+        logits: whether such scores are logits, of which sigmoid(x) > threshold is a 1. None decides by all scores
+            together, as `ScoreRange` does: both are counted, and `value` chooses.
 
-    `value`: int64 CPU tensor [C, C] (multilabel [L, 2, 2]), rows are the truth. A label, or a probability, that is
-    out of range never lands in a cell: it is counted apart, and `problems` tells how many and shows one.
-    State: int64 [S * S] with S the odd one of C + 1 and C + 2 (multilabel [L * 9]), and [1]; O(N) to lift.
+    Targets, and predicted labels, are of any integer dtype or bool; targets also floats that are whole numbers.
+    `value`: int64 CPU tensor [C, C] (multilabel [L, 2, 2]), rows are the truth. What is out of range never lands in a
+    cell: a label, a score that is NaN (multiclass: a sample with any), or no probability where it should be one. It is
+    counted apart, and `problems` tells how many.
+    State: int64 [(C + 1) * S] with S the odd one of C + 2 and C + 3 (two classes or multilabel: [L * 33]), [1], and
+    with `logits=None` and two classes or labels [2]. O(N) to lift.
+
+    Raises:
+        ValueError: an argument is not as said here; in `lift`, shapes that do not fit.
+
+        >>> counts = ConfusionCounts(3)
+        >>> state = counts.lift(torch.tensor([0, 2, 2]), torch.tensor([0, 1, 7]))
+        >>> counts.value(state)
+        tensor([[1, 0, 0],
+                [0, 0, 1],
+                [0, 0, 0]])
+        >>> counts.problems(state)
+        '1 labels are out of range (for example 7), expected 0 to 2; they were left out of the counts'
     """
 
     num_classes: int
     ignore_index: int | None = None
     task: Task = "multiclass"
     threshold: float = 0.5
-    logits: bool = False
+    logits: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.task not in ("multiclass", "binary", "multilabel"):
-            raise ValueError(f"ConfusionCounts: task={self.task!r}, expected 'multiclass', 'binary' or 'multilabel'")
+        check_scores("ConfusionCounts", self.task, self.threshold, self.logits)
         least = 1 if self.task == "multilabel" else 2
         if not isinstance(self.num_classes, int) or self.num_classes < least:
             raise ValueError(f"ConfusionCounts: num_classes={self.num_classes!r}, expected an int of at least {least}")
         if self.task == "binary" and self.num_classes != 2:
             raise ValueError(f"ConfusionCounts: num_classes={self.num_classes} with task='binary', expected 2")
-        if not 0 < self.threshold < 1:
-            raise ValueError(f"ConfusionCounts: threshold={self.threshold}, expected a probability in (0, 1)")
 
     @cached_property
     def _classes(self) -> int:
         return self.num_classes if self.task == "multiclass" else 2
 
     @cached_property
+    def _decides(self) -> bool:
+        """Whether scores may come that are read in one of two ways."""
+        return self.logits is None and self._classes == 2
+
+    @cached_property
     def _shape(self) -> tuple[int, ...]:
-        # Row and column C take what is out of range: clamping does all the checking. The side is odd: see `scatter`.
-        side = (self._classes + 1) | 1
-        return (self.num_classes, side, side) if self.task == "multilabel" else (side, side)
+        # Row and column C take labels out of range: clamping does all the checking. Column C + 1 takes NaN; for two
+        # classes these are two of the codes of a score. The number of columns is odd: see `scatter`.
+        columns = CODES | 1 if self._classes == 2 else (self._classes + 2) | 1
+        return (self.num_classes if self.task == "multilabel" else 1, self._classes + 1, columns)
 
     @cached_property
     def slots(self) -> Mapping[str, Slots]:
-        return {"counts": Slots(math.prod(self._shape)), "example": Slots(1, "max")}
+        tables = {"counts": Slots(math.prod(self._shape)), "example": Slots(1, "max")}
+        return {**tables, "range": RANGE} if self._decides else tables
 
     def scatter(self, preds: Tensor, targets: Tensor, *, valid: Tensor | None = None) -> Scatter:  # type: ignore[override]
+        preds, targets = fitted(preds.detach(), targets, self.num_classes, self.task)
         # With the sign bit flipped, labels are in the order of unsigned numbers: negative ones above all others, so
         # that one clamp finds all that is out of range, and one maximum an example of it.
-        row = self._true_labels(targets) ^ INT64_MIN
-        side, outside = self._shape[-1], INT64_MIN + self._classes
+        row = whole(targets) ^ INT64_MIN
+        columns, outside = self._shape[-1], INT64_MIN + self._classes
         if preds.is_floating_point():
             example = row
-            # A label from scores is in range, or the one beyond. Here the sign bit of the row is left: flip it back.
-            cell = torch.add(self._scored_labels(preds, targets), row.clamp(max=outside), alpha=side)
+            # A column from scores is in range. Here the sign bit of the row is left: flip it back.
+            cell = torch.add(self._columns(preds, targets), row.clamp(max=outside), alpha=columns)
             cell ^= INT64_MIN
         else:
-            column = self._predicted_labels(preds, targets) ^ INT64_MIN
+            column = whole(preds) ^ INT64_MIN
             example = torch.maximum(row, column)
-            # Integers wrap, and the side is odd: the sign bits of row and column cancel.
-            cell = torch.add(column.clamp(max=outside), row.clamp(max=outside), alpha=side)
+            # Integers wrap, and the number of columns is odd: the sign bits of row and column cancel.
+            cell = torch.add(column.clamp(max=outside), row.clamp(max=outside), alpha=columns)
         if self.task == "multilabel":
             label = torch.arange(self.num_classes, device=row.device)
-            cell += side**2 * label.reshape(1, -1, *[1] * (row.ndim - 2))
+            cell += math.prod(self._shape[1:]) * label.reshape(1, -1, *[1] * (row.ndim - 2))
         amount = amounts(valid, row)
         if self.ignore_index is not None:
             amount = amount * (row != self.ignore_index ^ INT64_MIN)
         if valid is not None or self.ignore_index is not None:
             example = torch.where(amount == 0, INT64_MIN, example)
-        return {"counts": (cell, amount), "example": (None, example)}
+        tables: dict[str, tuple[Tensor | None, Tensor]] = {"counts": (cell, amount), "example": (None, example)}
+        if self._decides:
+            # Scores of several channels are compared with one another: no matter whether they are logits.
+            tables["range"] = (None, reach(preds if preds.shape == targets.shape else row, valid))
+        return tables
 
-    def _true_labels(self, targets: Tensor) -> Tensor:
-        if targets.is_floating_point():
-            expect(False, self, f"targets are {targets.dtype}", "integer labels")
-        return _as_int64(targets)
-
-    def _predicted_labels(self, preds: Tensor, targets: Tensor) -> Tensor:
-        """Integer predictions as int64, as they are."""
-        self._expect_one_shape(preds, targets, "one shape, or multiclass float scores (N, C, ...)")
-        return _as_int64(preds)
-
-    def _scored_labels(self, preds: Tensor, targets: Tensor) -> Tensor:
-        """Labels from float scores, int64 in the targets' shape; a score that is no probability becomes the label 2."""
-        preds = preds.detach()
-        if self.task == "multiclass":
-            shape = (*targets.shape[:1], self.num_classes, *targets.shape[1:])
-            if preds.shape != shape:
-                expect(False, self, _found(preds, targets), f"float scores {shape} or integer labels")
-            return preds.argmax(dim=1)
-        self._expect_one_shape(preds, targets, "one shape")
-        unfit = preds.isnan() if self.logits else ~((preds >= 0) & (preds <= 1))
-        scores = preds.sigmoid() if self.logits else preds
-        return torch.where(unfit, 2, scores > self.threshold)
-
-    def _expect_one_shape(self, preds: Tensor, targets: Tensor, expected: str) -> None:
-        # The words are put together only when they are needed: this runs for every batch.
-        if preds.shape != targets.shape:
-            expect(False, self, _found(preds, targets), expected)
-        if self.task == "multilabel" and (preds.ndim < 2 or preds.shape[1] != self.num_classes):
-            expect(False, self, f"preds have shape {tuple(preds.shape)}", f"(N, {self.num_classes}, ...)")
+    def _columns(self, preds: Tensor, targets: Tensor) -> Tensor:
+        """The column of float scores, int64 in the targets' shape."""
+        if preds.shape == targets.shape:
+            return coded(preds, self.threshold, self.logits).to(torch.int64)
+        best, label = largest(preds)
+        return label.masked_fill_(best != best, self._classes + 1)  # only NaN is unlike itself
 
     def value(self, state: State) -> Tensor:
-        return state["counts"].cpu().reshape(self._shape)[..., : self._classes, : self._classes].clone()
+        return self._read(state, self._kind(state))
+
+    def step_value(self, lifted: State, seen: State) -> Tensor:
+        """The value of one batch, with the scores taken for what all those in `seen` tell: the epoch so far."""
+        return self._read(lifted, self._kind(seen))
+
+    def decided(self, state: State) -> Decision | None:
+        """What scores were taken for, to be said; None where `logits` says it, or nothing was decided."""
+        return decision(state["range"]) if self._decides else None
+
+    def _kind(self, state: State) -> Kind:
+        return kind_of(state["range"]) if self._decides else "probabilities"
+
+    def _read(self, state: State, kind: Kind) -> Tensor:
+        cells = state["counts"].cpu().reshape(self._shape)[:, : self._classes]
+        if self._classes == 2:
+            labels = torch.tensor([*readings(kind), -1])
+            cells = torch.stack([cells[..., labels == label].sum(-1) for label in (0, 1)], dim=-1)
+        counts = cells[..., : self._classes].clone()
+        return counts if self.task == "multilabel" else counts[0]
 
     def problems(self, state: State) -> str | None:
+        kind = self._kind(state)
         cells = state["counts"].cpu().reshape(self._shape)
-        count = int(cells.sum() - cells[..., : self._classes, : self._classes].sum())
+        left_out = int(cells.sum() - self._read(state, kind).sum())
+        rows = cells[:, : self._classes]
+        missing = int(rows[..., self._classes + 1].sum())
+        unfit = int(rows[..., BEYOND:].sum()) if self._classes == 2 and kind != "logits" else 0
+        parts = [self._of_labels(left_out - missing - unfit, state), self._of_unfit(unfit, kind, state)]
+        if missing:
+            parts.append(f"{missing} predictions are NaN; they were left out of the counts")
+        return "; ".join(part for part in parts if part) or None
+
+    def _of_labels(self, count: int, state: State) -> str | None:
         if not count:
             return None
-        example = int(state["example"].cpu() ^ INT64_MIN)
-        if 0 <= example < self._classes:
-            return f"{count} scores are no probabilities in [0, 1] (pass logits=True for logits); they were left out"
-        expected = f"expected 0 to {self._classes - 1}"
-        return f"{count} labels are out of range (for example {example}), {expected}; they were left out of the counts"
+        example: int | str = int(state["example"].cpu() ^ INT64_MIN)
+        example = "one that is no whole number" if example == FRACTION else example
+        found = f"{count} labels are out of range (for example {example})"
+        return f"{found}, expected 0 to {self._classes - 1}; they were left out of the counts"
+
+    def _of_unfit(self, count: int, kind: Kind, state: State) -> str | None:
+        found = f"{count} scores are no probabilities in [0, 1]"
+        if kind == "undecided":
+            asked = question(state["range"])
+            return f"{asked}; {found}; they were left out of the counts" if count else asked
+        return f"{found} (pass logits=True for logits); they were left out" if count else None
 
 
-def _found(preds: Tensor, targets: Tensor) -> str:
-    return f"preds are {preds.dtype} {tuple(preds.shape)} and targets {tuple(targets.shape)}"
-
-
-def _as_int64(labels: Tensor) -> Tensor:
-    return labels if labels.dtype == torch.int64 else labels.to(torch.int64)
+def largest(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest of float scores [N, C, ...] and its index int64 [N, ...], the first of equal ones; NaN if any is."""
+    scores = scores.to(torch.float32) if scores.element_size() == 1 else scores
+    best, label = scores.max(dim=1)
+    return best, label

@@ -290,7 +290,9 @@ def test_a_score_above_the_threshold_is_a_one(logits: bool) -> None:
     state = reduction.lift(scores.logit() if logits else scores, targets)
     told = reduction.problems(state)
     assert reduction.value(state).tolist() == [[1, 1], [1, 1]]
-    assert told == "3 scores are no probabilities in [0, 1] (pass logits=True for logits); they were left out"
+    unfit = "2 scores are no probabilities in [0, 1] (pass logits=True for logits); they were left out; "
+    missing = f"{3 if logits else 1} predictions are NaN; they were left out of the counts"
+    assert told == (missing if logits else unfit + missing)
 
 
 def test_each_label_has_its_own_matrix() -> None:
@@ -301,11 +303,12 @@ def test_each_label_has_its_own_matrix() -> None:
 
 
 def test_problems_show_a_label_rather_than_a_score() -> None:
-    """Of both kinds, the label is what can be shown."""
+    """Each kind is counted apart; of labels, one is shown."""
     reduction = ConfusionCounts(2, task="binary")
     told = reduction.problems(reduction.lift(t(NAN, 0.5), ids(0, 7)))
     assert told is not None
-    assert told.startswith("2 labels are out of range (for example 7), expected 0 to 1")
+    assert told.startswith("1 labels are out of range (for example 7), expected 0 to 1")
+    assert told.endswith("1 predictions are NaN; they were left out of the counts")
 
 
 @pytest.mark.parametrize(
@@ -328,10 +331,14 @@ def test_wrong_arguments_are_named(arguments: dict[str, object], message: str) -
 @pytest.mark.parametrize(
     ("reduction", "preds", "targets", "message"),
     [
-        (ConfusionCounts(3), torch.zeros(4, 2), ids(0, 0, 0, 0), r"expected float scores \(4, 3\) or integer labels"),
-        (ConfusionCounts(3), ids(0, 0), ids(0), "expected one shape, or multiclass float scores"),
-        (ConfusionCounts(3), ids(0, 0), t(0.0, 0.0), "targets are torch.float32, expected integer labels"),
-        (ConfusionCounts(2, task="multilabel"), ids(0), ids(0), r"expected \(N, 2, ...\)"),
+        (
+            ConfusionCounts(3),
+            torch.zeros(4, 2),
+            ids(0, 0, 0, 0),
+            r"expected preds as float scores \(N, 3, ...\) or int",
+        ),
+        (ConfusionCounts(3), ids(0, 0), ids(0), "expected preds as float scores .*: give a prediction for each target"),
+        (ConfusionCounts(2, task="multilabel"), ids(0), ids(0), r"expected both \(N, 2, ...\)"),
         (ConfusionCounts(2, task="multilabel"), torch.zeros(1, 3), torch.zeros(1, 3, dtype=torch.int64), r"\(N, 2"),
     ],
 )
@@ -432,7 +439,7 @@ def test_fields_of_a_choice_have_one_length() -> None:
     with pytest.raises(ValueError, match=r"fields have \[1, 2\] samples, expected one number of samples"):
         TopK(1).lift(t(1.0, 2.0), ids(0))
     states = [TopK(1).lift(t(1.0), ids(0), torch.zeros(1, width)) for width in (2, 3)]
-    with pytest.raises(ValueError, match=r"payload0 has shape \(2,\) and \(3,\), expected one shape"):
+    with pytest.raises(ValueError, match=r"samples have shapes \(2,\) and \(3,\), .*: resize them, as in inputs="):
         TopK(1).merge(*states)
 
 
@@ -600,10 +607,7 @@ FOUR = torch.zeros(4, dtype=torch.int64)
             lambda: PerClass(ExactMean(), 3).lift(FOUR.reshape(2, 2), t(1.0, 2.0)),
             r"PerClass: classes have shape \(2, 2\)",
         ),
-        (lambda: ConfusionCounts(3).lift(torch.rand(4, 2), FOUR), r"ConfusionCounts: preds are .*\(4, 2\)"),
-        (lambda: ConfusionCounts(3).lift(FOUR, torch.rand(4)), "ConfusionCounts: targets are torch.float32"),
-        (lambda: ConfusionCounts(3).lift(FOUR[:3], FOUR), "expected one shape, or multiclass"),
-        (lambda: ConfusionCounts(2, task="binary").lift(t(1.0), FOUR[:2]), "expected one shape"),
+        (lambda: ConfusionCounts(2, task="binary").lift(t(1.0), FOUR[:2]), "expected both of one shape"),
         (lambda: ExactMean().lift(t(1.0), t(1.0, 2.0)), r"ExactMean: weights have shape \(2,\), expected \(1,\)"),
     ],
 )

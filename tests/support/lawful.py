@@ -20,6 +20,7 @@ from lwcallbacks.reductions import (
     Product,
     RandomSample,
     Reduction,
+    ScoreRange,
     TopK,
 )
 from lwcallbacks.testing import floats32, tensors
@@ -59,6 +60,18 @@ def score_maps(n: int) -> SearchStrategy[torch.Tensor]:
     return floats32((n, 3, 2, 2))
 
 
+def some_scores(shape: Any) -> SearchStrategy[torch.Tensor]:
+    """Scores of which few are far from [0, 1]: each of the ways to read them comes up."""
+    near, inside = tensors(shape, torch.int64, min_value=-30, max_value=80), tensors(shape, torch.int64, max_value=50)
+    return st.one_of(floats32(shape), near.map(lambda n: n / 50), inside.map(lambda n: n / 50))
+
+
+def whole_floats(n: int) -> SearchStrategy[torch.Tensor]:
+    """Targets as `BCEWithLogitsLoss` takes them, now and then no whole number."""
+    values = torch.tensor([0.0, 1.0, 1.0, 0.5, NAN, 2.0])
+    return tensors(n, torch.int64, max_value=5).map(lambda index: values[index])
+
+
 NAN, INF = float("nan"), float("inf")
 ENDS = torch.tensor([0, 1, 2, 3, -1, 2**63 - 1, -(2**63), 2**40])
 
@@ -95,7 +108,18 @@ LAWFUL: dict[str, tuple[Reduction, SearchStrategy[Any]]] = {
     "binary labels": (ConfusionCounts(2, task="binary"), samples(bits, bits)),
     "binary scores": (ConfusionCounts(2, task="binary", threshold=0.25), samples(floats, labels)),
     "binary logits": (ConfusionCounts(2, task="binary", logits=True), samples(floats, labels)),
+    "binary probabilities": (ConfusionCounts(2, task="binary", logits=False), samples(floats, labels)),
+    "binary scores of either kind": (ConfusionCounts(2, task="binary", ignore_index=0), samples(some_scores, labels)),
+    "two classes by one score": (ConfusionCounts(2), samples(some_scores, whole_floats)),
+    "two classes by two scores": (ConfusionCounts(2), samples(lambda n: floats32((n, 2, 2)), lambda n: bits(n))),
     "multilabel": (ConfusionCounts(2, task="multilabel"), samples(bits, bits)),
+    "multilabel scores of either kind": (
+        ConfusionCounts(2, task="multilabel"),
+        samples(lambda n: some_scores((n, 2)), lambda n: tensors((n, 2), torch.int64, max_value=2)),
+    ),
+    "range of scores": (ScoreRange(), samples(some_scores)),
+    "range of maps of scores": (ScoreRange(), samples(maps)),
+    "range of labels": (ScoreRange(), samples(labels)),
     "multilabel maps": (
         ConfusionCounts(2, task="multilabel", ignore_index=0),
         samples(lambda n: floats32((n, 2, 3)), lambda n: tensors((n, 2, 3), torch.int64, max_value=2)),
@@ -113,6 +137,7 @@ LAWFUL: dict[str, tuple[Reduction, SearchStrategy[Any]]] = {
     "histogram per class": (PerClass(LogHistogram(mantissa_bits=0), 3), samples(labels, maps)),
     "extrema per class": (PerClass(Extrema(), 3), samples(labels, maps)),
     "extrema per class per class": (PerClass(PerClass(Extrema(), 3), 3), samples(labels, labels, floats)),
+    "binary scores per class": (PerClass(ConfusionCounts(2, task="binary"), 3), samples(labels, some_scores, labels)),
     "product": (
         Product(loss=ExactMean(), seen=ConfusionCounts(3), worst=TopK(2), inner=Product(range=Extrema())),
         st.builds(

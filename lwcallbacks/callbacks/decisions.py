@@ -1,0 +1,37 @@
+"""What scores are taken for where nobody told, said once; and again where it changes.
+
+decisions = Decisions()
+decisions.hear("ConfusionMatrix('val/confusion_matrix')", counts.decided(state))
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+from lightning_utilities.core.rank_zero import rank_zero_info
+
+from lwcallbacks.reductions.score_range import Decision
+
+
+class Decisions:
+    """What was decided for each callback so far."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, str] = {}
+
+    def hear(self, who: str, decision: Decision | None) -> None:
+        """Say what was decided: the first time as information; a change since, or from stage to stage, as a warning.
+
+        Args:
+            who: the callback and its key, as in "ConfusionMatrix('val/confusion_matrix')".
+            decision: from `decided` of a reduction.
+        """
+        if decision is None:
+            return
+        owner = re.sub(r"\b(train|val|test|predict)/", "", who)
+        before, self._kinds[owner] = self._kinds.get(owner), decision.kind
+        if before is None:
+            rank_zero_info(f"{who}: {decision.text}")
+        elif before != decision.kind:
+            warnings.warn(f"{who}: {decision.text}. Before, they were taken for {before}", stacklevel=2)
