@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ from support.modules import Classifier, loader, trainer
 from lwcallbacks.testing.same import difference
 
 # Whose keys end in a name. An artifact has a name as well, which is no key.
-NAMED = [name for name, make in examples().items() if isinstance(getattr(make(), "name", None), str)]
+NAMED = [
+    name
+    for name, cls in public_callbacks().items()
+    if "name" in signature(cls).parameters and isinstance(signature(cls).parameters["name"].default, str)
+]
 
 
 def ran(callbacks: list[Any], folder: Path) -> Any:
