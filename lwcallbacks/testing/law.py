@@ -117,7 +117,12 @@ class Laws(dict[str, Law[S]]):
 
 
 class Finding(NamedTuple):
-    """What examining one law gave: how it ended, and why."""
+    """What examining one law gave: how it ended, and why.
+
+    Examples:
+        >>> Finding("not applicable", "there is no second device")
+        Finding(outcome='not applicable', message='there is no second device')
+    """
 
     outcome: Literal["kept", "broken", "not applicable"]
     message: str = ""
