@@ -26,7 +26,8 @@ WITHOUT: dict[str, str] = {
     " PredictionGrid ReductionMetric ScalarMetrics StateCore",
     "lwcallbacks.presets": "classification multilabel reconstruction segmentation",
     "lwcallbacks.reductions": "Choice Chosen ConfusionCounts Derived ExactMean ExactSum Extrema First LogBins"
-    " LogHistogram MinMax PerClass Product RandomSample Reduction Scattered State TopK accuracy macro_f1 mean_iou micro_f1 psnr",
+    " LogHistogram MinMax PerClass Product RandomSample Reduction Scattered State TopK accuracy"
+    " macro_f1 mean_iou micro_f1 psnr",
     "lwcallbacks.testing": "World",
 }
 # What registers something for the rest of the process, and the least torch that it needs.
