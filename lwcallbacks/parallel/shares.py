@@ -73,7 +73,7 @@ def scatter(batch: Any, num_shares: int, split: Split = split_here) -> Shares:
         found = ", ".join(f"{size} in {path}" for path, size in rows.items())
         raise ValueError(
             f"DataParallelStrategy cuts each tensor of a batch along its first dimension; found {found}, expected one "
-            "number of samples. What every replica shall see whole must be no tensor with dimensions: keep it on the "
+            "number of samples. What every replica needs as a whole cannot be a tensor with dimensions: keep it on the "
             "module as a buffer, or let the batch have it as a NumPy array or a list"
         )
     if not rows:

@@ -19,7 +19,7 @@ class LawViolation(AssertionError):
 
 
 class WouldHang(LawViolation):
-    """Real processes would wait for each other for ever, or exchange what does not fit together.
+    """Real processes would wait for each other forever, or exchange what does not fit together.
 
     Examples:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for what metrics eat: tensors with every kind of float, labelled batches, shares of a data set.
+"""Hypothesis strategies for metrics: tensors with every kind of float, labelled batches, shares of a data set.
 
     @given(tensors((5, 3)), labelled_batches(num_classes=3), partitions(num_samples=10))
     def test(scores, batches, shares): ...
