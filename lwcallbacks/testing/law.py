@@ -34,11 +34,11 @@ Holds: TypeAlias = Callable[[S, "Case"], None]
 
 
 class NotApplicable(Exception):
-    """The law says nothing about this subject; the message tells why."""
+    """The law says nothing about this subject; the message says why."""
 
 
 class Broken(Exception):
-    """The law does not hold for the current example; the message tells what was found."""
+    """The law does not hold for the current example; the message says what was found."""
 
 
 class Case:
