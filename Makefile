@@ -2,7 +2,7 @@
 #
 #   make demo               train on 5,000 digits with six callbacks, then show where to look
 #   make demo DEVICES=2     the same with two processes
-#   make test               lint, types, documentation and tests, the tests against the built wheel
+#   make test               lint, types, documentation and tests, the tests and `>>>` examples against the built wheel
 #   make test PYTEST_ARGS="-k mosaic -x"
 #   make test-long          also the tests that take minutes
 #   make test-engines       training under torchrun, Ray and SLURM's variables; installs Ray, about 100 MB

@@ -9,7 +9,7 @@ Batches of 32 to 4,096 float32 losses on the CPU.
     accumulated    `mean.accumulate(state, losses)`: what the callbacks do where no step value is asked for
     peer           `total += losses.double().sum()` and a count; its last bits depend on the order
 
-It loses, by a factor that is told. What it costs a training is microseconds per step, in the first columns.
+It is slower, by the factor in the table. What it costs a training is microseconds per step, in the first columns.
 """
 
 import sys

@@ -327,7 +327,7 @@ def _head(
     )
     yield from wrapped(
         "- Processes are simulated: each asks for its collectives in lock step, and asking for "
-        "different ones is told as "
+        "different ones is reported as "
         '"would hang or crash". The second device is simulated too.'
     )
     yield from wrapped(

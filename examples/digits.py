@@ -21,7 +21,7 @@ def digits(num_val_per_class: int = 100, seed: int = 0) -> tuple[TensorDataset, 
     by_class = [shuffled[labels[shuffled] == label] for label in range(10)]
     val = np.sort(np.concatenate([indices[:num_val_per_class] for indices in by_class]))
     train = np.sort(np.concatenate([indices[num_val_per_class:] for indices in by_class]))
-    # Sorting each part by a permutation again: classes should not lie in blocks, as they do in the source.
+    # Sorting each part by a permutation again: classes should not come in blocks, as they do in the source.
     return tuple(_dataset(pixels, labels, rng.permutation(part)) for part in (train, val))
 
 

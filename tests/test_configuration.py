@@ -20,13 +20,13 @@ from hydra.utils import instantiate
 from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 from pytorch_lightning.cli import LightningCLI
+from support.everyone import public_callbacks
 from support.modules import Classifier
 
 import lwcallbacks as lw
-from lwcallbacks.callbacks.base import LoggingCallback
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
-PUBLIC = [c for c in vars(lw).values() if inspect.isclass(c) and issubclass(c, LoggingCallback)]
+PUBLIC = list(public_callbacks().values())
 OTHER_DATA = {
     lw.MaskGrid: {"num_samples": 4, "class_names": ["a", "b"], "mean": [0.5], "preds": 0, "stages": ["val"]},
     lw.MultilabelConfusionMatrix: {"num_labels": 2, "class_names": ["a", "b"], "logits": True},

@@ -80,7 +80,7 @@ def test_ray_train(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.mark.engines
 @needs_loader_states
 def test_a_job_that_slurm_requeues_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two tasks with srun's variables get SLURM's signal in mid-epoch and are started anew: the epoch counts all."""
+    """Two tasks with srun's variables get SLURM's signal in mid-epoch and are started again: the epoch counts all."""
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
     scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/requeued\n')

@@ -51,9 +51,9 @@ def log_once(module: Any, logged: Sequence[Logged], sizes: Sequence[int]) -> Non
         calls = [(replica.calls[name, time], size) for replica, size in pairs if (name, time) in replica.calls]
         first = calls[0][0]
         kwargs = dict(first.kwargs)
-        told = [call.kwargs.get("batch_size") for call, _ in calls]
-        weights = [size if given is None else given for given, (_, size) in zip(told, calls, strict=True)]
-        if len(calls) < len(logged) or any(given is not None for given in told):
+        given_sizes = [call.kwargs.get("batch_size") for call, _ in calls]
+        weights = [size if given is None else given for given, (_, size) in zip(given_sizes, calls, strict=True)]
+        if len(calls) < len(logged) or any(given is not None for given in given_sizes):
             # Else the Trainer takes the size of the whole batch.
             kwargs["batch_size"] = sum(weights)
         value = _combine([call.value for call, _ in calls], weights, kwargs.get("reduce_fx", "mean"), module.device)

@@ -60,13 +60,20 @@ def scatter(batch: Any, num_shares: int, split: Split = split_here) -> Shares:
 
     Raises:
         ValueError: tensors of the batch differ in their number of samples.
+
+    Examples:
+        >>> shares = scatter({"x": torch.arange(5), "names": ["a", "b", "c", "d", "e"]}, 2)
+        >>> shares.sizes
+        [3, 2]
+        >>> shares.parts[1]
+        {'x': tensor([3, 4]), 'names': ['d', 'e']}
     """
     rows = {path: len(tensor) for path, tensor in _tensors(batch, "batch") if tensor.ndim}
     if len(set(rows.values())) > 1:
         found = ", ".join(f"{size} in {path}" for path, size in rows.items())
         raise ValueError(
             f"DataParallelStrategy cuts each tensor of a batch along its first dimension; found {found}, expected one "
-            "number of samples. What every replica shall see whole must be no tensor with dimensions: keep it on the "
+            "number of samples. What every replica needs as a whole cannot be a tensor with dimensions: keep it on the "
             "module as a buffer, or let the batch have it as a NumPy array or a list"
         )
     if not rows:
@@ -125,6 +132,10 @@ def gather(
 
     Raises:
         ValueError: the replicas' outputs do not fit together.
+
+    Examples:
+        >>> gather([{"preds": torch.tensor([0, 1]), "loss": 1.0}, {"preds": torch.tensor([2]), "loss": 4.0}], [2, 1])
+        {'preds': tensor([0, 1, 2]), 'loss': 2.0}
     """
     first = outputs[0]
     if isinstance(first, Tensor) and all(isinstance(output, Tensor) for output in outputs):

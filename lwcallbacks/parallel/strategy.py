@@ -57,6 +57,11 @@ class DataParallelStrategy(SingleDeviceStrategy):
         ValueError: an argument is not as said here; or, at setup, the module uses manual optimization or is compiled;
             or, in a step, the batch's tensors differ in their number of samples, or outputs do not fit together.
         ReplicaError: a metric or a `StateCore` is updated in a replica; the message says where to do it instead.
+
+    Examples:
+        >>> strategy = DataParallelStrategy(replicas=3)      # Trainer(strategy=strategy, accelerator="cpu")
+        >>> strategy.parallel_devices
+        [device(type='cpu'), device(type='cpu'), device(type='cpu')]
     """
 
     strategy_name = "lw_dp"

@@ -115,7 +115,17 @@ def forbid_host_sync() -> Iterator[None]:
 
     Raises:
         HostSync: for `.item()`, `bool(tensor)`, `.tolist()`, `.cpu()`, `.to("cpu")`, `.numpy()`, `nonzero`, indexing
-            with a boolean mask, `unique`, `bincount`, `masked_select`, `torch.equal` and their like. Of this thread.
+            with a boolean mask, `unique`, `bincount`, `masked_select`, `torch.equal` and similar, on this thread.
+
+    Examples:
+        >>> x = torch.arange(4)
+        >>> with forbid_host_sync():
+        ...     total = torch.where(x > 1, x, 0).sum()     # the shapes are known beforehand
+        >>> with forbid_host_sync():
+        ...     total = x[x > 1].sum()
+        Traceback (most recent call last):
+            ...
+        lwcallbacks.testing.errors.HostSync: torch.index waits for the device: the result's shape depends on ...
     """
     with _Methods(), _Operators():  # type: ignore[no-untyped-call]
         yield

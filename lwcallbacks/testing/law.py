@@ -34,11 +34,11 @@ Holds: TypeAlias = Callable[[S, "Case"], None]
 
 
 class NotApplicable(Exception):
-    """The law says nothing about this subject; the message tells why."""
+    """The law says nothing about this subject; the message says why."""
 
 
 class Broken(Exception):
-    """The law does not hold for the current example; the message tells what was found."""
+    """The law does not hold for the current example; the message says what was found."""
 
 
 class Case:
@@ -117,7 +117,12 @@ class Laws(dict[str, Law[S]]):
 
 
 class Finding(NamedTuple):
-    """What examining one law gave: how it ended, and why."""
+    """What examining one law gave: how it ended, and why.
+
+    Examples:
+        >>> Finding("not applicable", "there is no second device")
+        Finding(outcome='not applicable', message='there is no second device')
+    """
 
     outcome: Literal["kept", "broken", "not applicable"]
     message: str = ""

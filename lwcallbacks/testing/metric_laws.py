@@ -90,6 +90,13 @@ def check_metric(
     Raises:
         LawViolation: the metric breaks a law.
         ValueError: an unknown law, or a tolerance that does not fit `exact`.
+
+    Examples:
+        >>> from torchmetrics.classification import MulticlassAccuracy
+        >>> from lwcallbacks.testing import labelled_batches
+        >>> def micro():
+        ...     return MulticlassAccuracy(num_classes=3, average="micro")
+        >>> check_metric(micro, labelled_batches(num_classes=3), laws=["batch_size", "order", "shards"], examples=10)
     """
     _examine(factory, batches, exact, atol, rtol, examples, seed, laws, stop=True)
 
@@ -105,13 +112,31 @@ def examine_metric(
     seed: int | None = None,
     laws: Iterable[str] | None = None,
 ) -> dict[str, Finding]:
-    """The `Finding` of each law: kept, broken or not applicable, and why. As `check_metric`, but of all laws."""
+    """The `Finding` of each law: kept, broken or not applicable, and why. As `check_metric`, but of all laws.
+
+    Examples:
+        >>> from torchmetrics import SumMetric
+        >>> from lwcallbacks.testing import tensors
+        >>> batches = st.lists(st.tuples(tensors(3, torch.int64)), min_size=1)
+        >>> findings = examine_metric(SumMetric, batches, laws=["order", "reset"], examples=10)
+        >>> {name: finding.outcome for name, finding in findings.items()}
+        {'order': 'kept', 'reset': 'kept'}
+    """
     laws = METRIC_LAWS if laws is None else laws
     return _examine(factory, batches, exact, atol, rtol, examples, seed, laws, stop=False)
 
 
 def violations_of_metric(factory: Callable[[], Any], batches: SearchStrategy[Any], **options: Any) -> dict[str, str]:
-    """The message of each broken law by its name; the options are those of `examine_metric`."""
+    """The message of each broken law by its name; the options are those of `examine_metric`.
+
+    Examples:
+        >>> from torchmetrics import CatMetric
+        >>> from lwcallbacks.testing import floats32
+        >>> list(violations_of_metric(CatMetric, st.lists(st.tuples(floats32(2)), min_size=1), laws=["order"]))
+        ['order']
+        >>> METRIC_LAWS["order"].means
+        'the value of an epoch depends on the order of the data: ...'
+    """
     findings = examine_metric(factory, batches, **options)
     return {name: finding.message for name, finding in findings.items() if finding.outcome == "broken"}
 

@@ -117,6 +117,11 @@ def check_reduction(
     Raises:
         LawViolation: the reduction breaks a law.
         ValueError: an unknown law.
+
+    Examples:
+        >>> from lwcallbacks.reductions import ExactMean
+        >>> from lwcallbacks.testing import floats32
+        >>> check_reduction(ExactMean(), st.tuples(floats32(4)), examples=5)
     """
     _examine(reduction, fields, examples, seed, laws, stop=True)
 
@@ -129,7 +134,17 @@ def examine_reduction(
     seed: int | None = None,
     laws: Iterable[str] | None = None,
 ) -> dict[str, Finding]:
-    """The `Finding` of each law. As `check_reduction`."""
+    """The `Finding` of each law. As `check_reduction`, but of all laws.
+
+    Examples:
+        >>> from lwcallbacks.reductions import Extrema
+        >>> from lwcallbacks.testing import floats32
+        >>> findings = examine_reduction(Extrema(), st.tuples(floats32(4)), laws=["identity", "order"], examples=5)
+        >>> {name: finding.outcome for name, finding in findings.items()}
+        {'identity': 'kept', 'order': 'kept'}
+        >>> "no_host_wait" in REDUCTION_LAWS
+        True
+    """
     return _examine(reduction, fields, examples, seed, laws, stop=False)
 
 

@@ -49,6 +49,15 @@ def simulated_device(count: int = 4) -> SimulatedDevice:
 
     Raises:
         RuntimeError: this torch has no Python backends, or another one was registered.
+
+    Examples:
+        In a process of its own:
+
+        >>> sim = simulated_device()
+        >>> torch.ones(3, device="sim:0").sum().item()
+        3.0
+        >>> sim.waits
+        ['aten::_local_scalar_dense']
     """
     global _active
     if _active is not None:

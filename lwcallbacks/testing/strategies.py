@@ -1,4 +1,4 @@
-"""Hypothesis strategies for what metrics eat: tensors with every kind of float, labelled batches, shares of a data set.
+"""Hypothesis strategies for metrics: tensors with every kind of float, labelled batches, shares of a data set.
 
     @given(tensors((5, 3)), labelled_batches(num_classes=3), partitions(num_samples=10))
     def test(scores, batches, shares): ...
@@ -62,6 +62,13 @@ def tensors(
         min_value, max_value: the range of integers, both ends included.
         nan, infinite, subnormal: whether floats may be those; what may not be becomes zero.
         huge: whether floats may be of more than 1000.
+
+    Examples:
+        >>> from hypothesis import given
+        >>> @given(tensors((2, 3), torch.int64, max_value=9))
+        ... def test(x):
+        ...     assert x.shape == (2, 3) and 0 <= x.min() and x.max() <= 9
+        >>> test()
     """
     drawn = draw(shape) if isinstance(shape, SearchStrategy) else shape
     size = (drawn,) if isinstance(drawn, int) else tuple(drawn)
@@ -90,7 +97,15 @@ def tensors(
 
 
 def floats32(size: int | Sequence[int] | SearchStrategy[Any], **kinds: bool) -> SearchStrategy[Tensor]:
-    """`tensors` of float32: every kind of float but those that `nan=`, `infinite=`, ... switch off."""
+    """`tensors` of float32: every kind of float but those that `nan=`, `infinite=`, ... switch off.
+
+    Examples:
+        >>> from hypothesis import given
+        >>> @given(floats32(4, nan=False))
+        ... def test(x):
+        ...     assert x.dtype == torch.float32 and not x.isnan().any()
+        >>> test()
+    """
     return tensors(size, torch.float32, **kinds)
 
 
@@ -113,6 +128,14 @@ def labelled_batches(
             likely; else labels, int64 [N].
         out_of_range: whether labels may also be -1 or C.
         min_batches, max_batches, max_size: how many batches, and of how many samples at most.
+
+    Examples:
+        >>> from hypothesis import given
+        >>> @given(labelled_batches(num_classes=3))
+        ... def test(batches):
+        ...     for preds, targets in batches:
+        ...         assert preds.shape == (len(targets), 3) and targets.max() < 3
+        >>> test()
     """
     low, high = (-1, num_classes) if out_of_range else (0, num_classes - 1)
     batches = []
@@ -146,6 +169,17 @@ def partitions(
         padded: whether samples are repeated at the end of shares until all are of one size, as a
             `DistributedSampler` does.
         max_batch: the most samples in a batch.
+
+    Raises:
+        ValueError: there are fewer samples than processes, and `empty=False` asks for one on each.
+
+    Examples:
+        >>> from hypothesis import given
+        >>> @given(partitions(num_samples=10))
+        ... def test(processes):
+        ...     seen = [i for batches in processes for batch in batches for i in batch.tolist()]
+        ...     assert sorted(seen) == list(range(10))
+        >>> test()
     """
     processes = draw(st.integers(min_processes, max_processes))
     if num_samples < processes and not (empty or padded):

@@ -12,29 +12,17 @@ import torch
 import wandb
 from pytorch_lightning.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.logger import Logger
-from support.modules import CLASSES, Classifier, loader, trainer
+from support.everyone import everyone
+from support.modules import Classifier, loader, trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torchmetrics.classification import MulticlassAccuracy
 
-import lwcallbacks as lw
 from lwcallbacks.writers.wandb_file import read_run
-
-
-def six() -> list[Any]:
-    return [
-        lw.ScalarMetrics({"acc": MulticlassAccuracy(CLASSES)}),
-        lw.ConfusionMatrix(CLASSES),
-        lw.ImageMosaic(4),
-        lw.PredictionGrid(4),
-        lw.GradientHistogram(2),
-        lw.CheckpointArtifact(),
-    ]
 
 
 def fit(tmp_path: Path, logger: Any, checkpoints: bool = True, **kwargs: Any) -> Any:
     t = trainer(
         logger=logger,
-        callbacks=six() if checkpoints else six()[:-1],
+        callbacks=everyone(),
         default_root_dir=tmp_path,
         enable_checkpointing=checkpoints,
         log_every_n_steps=2,
@@ -82,11 +70,13 @@ def test_all_loggers_together_each_get_their_part(tmp_path: Path, mlflow_uri: st
     pictures = {
         ("val/confusion_matrix", 4),
         ("val/confusion_matrix_chart", 4),
+        ("val/labels", 4),
+        ("val/masks", 4),
         ("val/mosaic", 4),
         ("val/predictions", 4),
     }
     gradients = {(f"gradients/net.1.{name}", step) for name in ("weight", "bias") for step in (1, 3)}
-    tables = {("val/confusion_matrix_report", 4), ("val/predictions_table", 4)}
+    tables = {("val/confusion_matrix_report", 4), ("val/labels_report", 4), ("val/predictions_table", 4)}
     norms = {("gradients_norm/total", 1), ("gradients_norm/total", 3)}
 
     client, run_id = mlflow_logger.experiment, str(mlflow_logger.run_id)

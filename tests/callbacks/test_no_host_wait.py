@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
-from support.modules import CLASSES, Classifier, images, loader, trainer
+from support.everyone import everyone
+from support.modules import Classifier, images, loader, trainer
 from torch.utils.data import DataLoader
-from torchmetrics.classification import MulticlassAccuracy
 
-import lwcallbacks as lw
 from lwcallbacks.testing import HostSync, forbid_host_sync
 
 BATCH_HOOKS = (
@@ -42,16 +41,7 @@ def around(callbacks: list[pl.Callback]) -> tuple[list[pl.Callback], list[int]]:
 @pytest.mark.parametrize("shuffle", [False, True], ids=["in order", "shuffled"])
 def test_no_batch_hook_waits(shuffle: bool) -> None:
     """All callbacks on training and validation; samples known by position or, where shuffled, by content."""
-    callbacks, guarded = around(
-        [
-            # A metric that checks its arguments looks at their values; this one is told not to.
-            lw.ScalarMetrics({"acc": MulticlassAccuracy(CLASSES, average="micro", validate_args=False)}),
-            lw.ConfusionMatrix(CLASSES, stages=("train", "val")),
-            lw.ImageMosaic(4, stages=("train", "val")),
-            lw.PredictionGrid(4, stages=("train", "val")),
-            lw.GradientHistogram(3),
-        ]
-    )
+    callbacks, guarded = around(everyone(stages=("train", "val")))
     data = DataLoader(images(40), 8, shuffle=shuffle)
     trainer(callbacks=callbacks, log_every_n_steps=100).fit(Classifier(), data, loader())
     assert len(guarded) == 5 * 3 + 5 * 2

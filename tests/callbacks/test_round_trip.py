@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from pytorch_lightning.callbacks import ModelCheckpoint
+from support.everyone import public_callbacks
 from support.modules import CLASSES, Classifier, Multilabel, Segmenter, images, label_maps, label_sets, trainer
 from torch.utils.data import DataLoader
 from torchmetrics import MetricCollection
@@ -20,7 +21,7 @@ import lwcallbacks as lw
 from lwcallbacks.callbacks.base import LoggingCallback, StateCallback, plain
 from lwcallbacks.testing.same import difference
 
-PUBLIC = [c for c in vars(lw).values() if inspect.isclass(c) and issubclass(c, LoggingCallback)]
+PUBLIC = list(public_callbacks().values())
 METRICS = {
     "acc": MulticlassAccuracy(CLASSES),
     "more": MetricCollection({"f1": MulticlassF1Score(CLASSES)}, prefix="my_"),

@@ -95,7 +95,7 @@ def test_a_second_ctrl_c_ends_the_last_flush(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("fault", "ranks"), [("SIGINT", (0, 1)), ("step", (0,)), ("step", (1,))])
 def test_two_processes_end_as_without_the_callbacks(fault: str, ranks: tuple[int, ...], tmp_path: Path) -> None:
-    """Ctrl-C, which both get, or an exception on either: the same exit codes, and nobody waits for our sake."""
+    """Ctrl-C, which both get, or an exception on either: the same exit codes, and no callback makes one wait."""
     programs: dict[tuple[bool, int], Program] = {}
     for ours in (False, True):
         root = tmp_path / str(ours)

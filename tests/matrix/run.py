@@ -4,7 +4,7 @@
     python tests/matrix/run.py dist/lwcallbacks-*.whl oldest newest
 
 Each .txt file here is an environment: what pip installs in it, and why. It is made below .venv-matrix, and kept, so
-that another run only installs the wheel anew. A directive in a file, as in "#: without pytorch-lightning", is for this
+that another run only installs the new wheel. A directive in a file, as in "#: without pytorch-lightning", is for this
 script: `without` uninstalls a package that another one brings along, `tests` names the tests to run instead of all, and
 `without-tests` those to leave out.
 """
@@ -41,7 +41,7 @@ def directives(name: str) -> dict[str, list[str]]:
 
 
 def make(name: str, wheel: Path) -> Path:
-    """The Python of an environment: made anew when its file has changed, else with this wheel put in."""
+    """The Python of an environment: made again when its file has changed, else only this wheel is installed."""
     requirements, home = HERE / f"{name}.txt", PLACE / name
     python, stamp = home / "bin" / "python", home / "requirements.sha256"
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]

@@ -118,7 +118,7 @@ def test_the_command_trains_as_without_callbacks(chemprop: Any, appended: Any) -
 
 
 def test_the_callbacks_report_what_the_command_did(chemprop: Any, appended: Any) -> None:
-    """The matrix and the accuracy are those of a plain loop over the last model's predictions; checkpoints are told."""
+    """The matrix and the accuracy are those of a loop over the last model's predictions; checkpoints are kept."""
     made = appended()
     chemprop(*TRAIN, "--output-dir", "out")
     [[matrix, metrics, gradients, artifact]] = made

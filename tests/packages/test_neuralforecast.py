@@ -170,7 +170,7 @@ def test_its_own_saving_works_afterwards(tmp_path: Path) -> None:
 
 
 def test_a_trainer_for_each_window_of_a_cross_validation() -> None:
-    """The model is fitted anew for each of three windows with the same callbacks; what it forecasts is the same."""
+    """The model is fitted again for each of three windows with the same callbacks; what it forecasts is the same."""
 
     def validated(callbacks: list[Any]) -> Any:
         model = NBEATS(

@@ -174,7 +174,7 @@ def test_loss_and_gradients_are_those_of_one_device(replicas: int, n: int) -> No
 
 @pytest.mark.usefixtures("parts")
 def test_replicas_run_at_the_same_time() -> None:
-    """Each waits for the others: it would wait for ever if they ran in turn."""
+    """Each waits for the others: it would wait forever if they ran in turn."""
     barrier = threading.Barrier(3)
     names = set()
 

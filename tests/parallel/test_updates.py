@@ -128,7 +128,7 @@ def test_data_parallel_inside_a_module(replicas: int, use: str, monkeypatch: pyt
 
     module.net.module.use = use
     what = {"metric": "ReductionMetric.forward", "core": "StateCore.update"}[use]
-    # torch builds the error of a replica anew, and puts its text behind a traceback.
+    # torch builds the error of a replica again, and puts its text behind a traceback.
     with pytest.raises(ReplicaError, match=f"(?s){what} was called {ADVICE}"):
         module(x)
     assert module.net.module.counts.update_count == 0

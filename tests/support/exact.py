@@ -86,7 +86,7 @@ LOGGERS: dict[str, Callable[[Path], Any]] = {
 def run(root: str, logger: str, strategy: str, precision: str) -> dict[str, Any]:
     """Fit, validate, test and predict with all callbacks; what they hold, and what Lightning has logged.
 
-    A database for MLflow, if that is the logger, lies in `root` as mlflow.db.
+    A database for MLflow, if that is the logger, is in `root` as mlflow.db.
     """
     folder = Path(root, f"{logger}-{strategy}-{precision}")
     folder.mkdir(exist_ok=True)  # W&B writes elsewhere where its folder is not there, and Lightning 1 does not make it

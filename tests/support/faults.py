@@ -21,24 +21,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
-from torchmetrics.classification import MulticlassAccuracy
 
-import lwcallbacks as lw
 from lwcallbacks.callbacks.base import LoggingCallback
 from lwcallbacks.callbacks.hub import Hub
 
-from .modules import CLASSES, Classifier, images, loader, trainer
-
-
-def six(**kwargs: Any) -> list[Any]:
-    return [
-        lw.ScalarMetrics({"acc": MulticlassAccuracy(CLASSES)}, **kwargs),
-        lw.ConfusionMatrix(CLASSES, **kwargs),
-        lw.ImageMosaic(4, **kwargs),
-        lw.PredictionGrid(4, **kwargs),
-        lw.GradientHistogram(2, **kwargs),
-        lw.CheckpointArtifact(**kwargs),
-    ]
+from .everyone import everyone
+from .modules import Classifier, images, loader, trainer
 
 
 def tell(**facts: Any) -> None:
@@ -174,7 +162,7 @@ def fit(
     warnings.simplefilter("always", UserWarning)
     torch.manual_seed(0)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    found = list(callbacks) or (six(on_error=kwargs.pop("on_error", "warn")) if ours else [])
+    found = list(callbacks) or (everyone(on_error=kwargs.pop("on_error", "warn")) if ours else [])
     mine = [callback for callback in found if type(callback).__name__ != leave_out]
     saving = {name: kwargs.pop(name) for name in ("save_on_exception",) if name in kwargs}
     checkpoint = ModelCheckpoint(f"{root}/checkpoints", **saving)
@@ -265,7 +253,7 @@ def fit_on_tiny_disk(root: str, ours: bool = True, what: str = "media", on_error
     places = {"media": (disk, Path(root)), "wandb": (disk, Path(root)), "checkpoints": (Path(root), disk)}
     media, checkpoints = places[what]
     t = trainer(
-        callbacks=[fault, *(six(on_error=on_error) if ours else []), ModelCheckpoint(checkpoints, save_top_k=-1)],
+        callbacks=[fault, *(everyone(on_error=on_error) if ours else []), ModelCheckpoint(checkpoints, save_top_k=-1)],
         logger=loggers_of("wandb" if what == "wandb" else "none", str(disk)), enable_checkpointing=True,
         max_epochs=4, log_every_n_steps=1000, default_root_dir=media,
     )  # fmt: skip

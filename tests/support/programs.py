@@ -65,7 +65,7 @@ class Program:
         self.token = uuid.uuid4().hex
         self.folder = Path.cwd() / f"program-{self.token}"
         self.folder.mkdir()
-        # Its process of W&B shall be its own, not the one that an earlier test has started here.
+        # Its process of W&B must be its own, not the one that an earlier test has started here.
         variables = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
         variables.pop("WANDB_SERVICE", None)
         self.pid: int = _ask(

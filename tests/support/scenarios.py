@@ -340,7 +340,7 @@ def under_fabric(shares: list[list[int]]) -> tuple[torch.Tensor, float]:
 
 
 def one_fails() -> str:
-    """The update of process 1 fails; what every process is told at the next sync."""
+    """The update of process 1 fails; what every process reports at the next sync."""
     from lwcallbacks.reductions import ExactMean
     from lwcallbacks.state.core import UpdateError
 

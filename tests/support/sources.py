@@ -23,6 +23,11 @@ def masks(outputs: Any, batch: Any) -> Tensor:
     return (batch[0][:, 0] * CLASSES).long()
 
 
+def label_sets(outputs: Any, batch: Any) -> Tensor:
+    """Which of the first pixels are bright, as 0 and 1 [N, CLASSES]."""
+    return (scores(outputs, batch) > 0.6).long()
+
+
 def best(outputs: Any, batch: Any, returned: Any) -> Tensor:
     """The class with the highest score, of the scores that the forward call returned."""
     return returned.argmax(1)

@@ -20,7 +20,7 @@ OWN_SAMPLER = {"replace_sampler_ddp" if LIGHTNING_1 else "use_distributed_sample
 TORCH = Version(Version(torch.__version__).base_version)
 
 needs_lasting_graphs = pytest.mark.skipif(
-    Version("2.6") > TORCH, reason="torch 2.4 compiles a module anew when its forward is listened to"
+    Version("2.6") > TORCH, reason="torch 2.4 compiles a module again when its forward is listened to"
 )
 needs_loader_states = pytest.mark.skipif(
     Version(pl.__version__) < Version("2.2"), reason="Lightning before 2.2 saves no loader's state"

@@ -398,7 +398,7 @@ def test_scores_that_leave_the_unit_interval_in_one_batch_only() -> None:
 
 
 def test_a_metric_that_is_not_deterministic_is_refuted() -> None:
-    """Another result for the same example is told as such."""
+    """Another result for the same example is reported as such."""
 
     class Dice(Total):
         calls = 0
@@ -437,7 +437,7 @@ class Biased(ExactSum):
 
 
 class First(ExactSum):
-    """Keeps the first that it hears of."""
+    """Keeps the first that it gets."""
 
     def merge(self, a: State, b: State) -> State:
         return {"sums": torch.where(a["sums"] != 0, a["sums"], b["sums"])}
