@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from lwcallbacks.callbacks.base import Entries, StateCallback, plain
-from lwcallbacks.callbacks.hub import Need
+from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.sample import check_sample, sample_need
 from lwcallbacks.capture import Extract
 from lwcallbacks.media import Image, mosaic, stack, to_pixels

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from lwcallbacks.callbacks.base import Entries, StateCallback, plain
-from lwcallbacks.callbacks.hub import Need
+from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.names import class_names_of
 from lwcallbacks.callbacks.sample import check_sample, sample_need, warn_unnamed
 from lwcallbacks.capture import Extract

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
-from lwcallbacks.callbacks.hub import Need
+from lwcallbacks.callbacks.need import Need
 from lwcallbacks.capture import Source
 from lwcallbacks.reductions import First, RandomSample
 

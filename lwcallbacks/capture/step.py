@@ -43,6 +43,11 @@ class Step:
         self.batch = batch
         self.calls = calls or {}
 
+    @property
+    def returned_nothing(self) -> bool:
+        """Whether the step returned None, as one does that skips its batch; in training that is an empty dict."""
+        return self.outputs is None or (isinstance(self.outputs, Mapping) and not self.outputs)
+
     def find(self, field: str, source: Source) -> Tensor | None:
         """Return `field` as a plain tensor without a graph, or None where it is nowhere to be found.
 

@@ -1,5 +1,6 @@
 """Commutative monoids over tensors: the same bits for the same samples, however they are split. Imports torch only."""
 
+from lwcallbacks.reductions.base import FieldError as FieldError
 from lwcallbacks.reductions.base import Reduction as Reduction
 from lwcallbacks.reductions.base import Scattered as Scattered
 from lwcallbacks.reductions.base import State as State

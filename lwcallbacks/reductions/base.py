@@ -27,6 +27,10 @@ INT64_MIN = -(2**63)
 INT64_MAX = 2**63 - 1
 
 
+class FieldError(ValueError):
+    """Fields do not have the shape or dtype that is expected. The message says what was found and what to write."""
+
+
 class Reduction(ABC):
     """What is remembered of the samples seen so far.
 
@@ -153,6 +157,6 @@ def amounts(valid: Tensor | None, like: Tensor) -> Tensor:
 
 
 def expect(ok: bool, owner: object, found: str, expected: str) -> None:
-    """Raise ValueError saying what was found and what was expected. Looks at shapes and dtypes only, never at data."""
+    """Raise FieldError saying what was found and what was expected. Looks at shapes and dtypes only, never at data."""
     if not ok:
-        raise ValueError(f"{type(owner).__name__}: {found}, expected {expected}")
+        raise FieldError(f"{type(owner).__name__}: {found}, expected {expected}")
