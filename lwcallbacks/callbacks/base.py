@@ -182,7 +182,7 @@ class StateCallback(LoggingCallback):
 
     @property
     def source(self) -> Source:
-                """Where fields are: what `inputs`, `preds`, `targets`, `ids` and `forward` say, those of them that it takes."""
+        """Where fields are: what `inputs`, `preds`, `targets`, `ids`, `forward` say, those of them that it takes."""
         names = [field.name for field in fields(Source) if field.name != "more"]
         places: dict[str, Any] = {name: getattr(self, name, None) for name in names}
         return Source(**places)
@@ -288,10 +288,10 @@ class StateCallback(LoggingCallback):
         validates = getattr(trainer, "check_val_every_n_epoch", None) or 1
         both = lcm(self.every_n_epochs, validates)
         if "val" in self.stages and "train" not in self.stages and both > max(self.every_n_epochs, validates):
+            both_told = f"every_n_epochs={self.every_n_epochs} and the Trainer's check_val_every_n_epoch={validates}"
             Hub.of(trainer).say(
-                f"{self.describe('val')}: every_n_epochs={self.every_n_epochs} and the Trainer's check_val_every_n_epoch="
-                f"{validates} meet at every {both}th epoch only, where something is published. Take every_n_epochs="
-                f"{validates} or a multiple of it"
+                f"{self.describe('val')}: {both_told} meet at every {both}th epoch only, where something is published. "
+                f"Take every_n_epochs={validates} or a multiple of it"
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -24,7 +24,7 @@ from lwcallbacks.callbacks.batch import Batch, Place, num_rows, numbered
 from lwcallbacks.callbacks.need import MADE, Need
 from lwcallbacks.callbacks.report import CONTENT, counted_twice, faults, told
 from lwcallbacks.capture import CaptureError, Step
-from lwcallbacks.reductions import FieldError, Reduction
+from lwcallbacks.reductions import FieldError, PayloadError, Reduction
 from lwcallbacks.state.core import StateCore, StepValues, collecting, snapshot
 from lwcallbacks.state.link import Link, current_link, run
 from lwcallbacks.state.padding import Drawn
@@ -63,6 +63,7 @@ class Epoch:
         num_replicas: how many processes have data of their own.
         contributes: whether this process's data count; False for one that holds the same data as another one.
         say: warns, once for each message.
+        owners: which callback is named in messages, by label; left out, the label itself.
         group: the torch process group to sync over; None is the default one.
     """
 
@@ -75,6 +76,7 @@ class Epoch:
         num_replicas: int = 1,
         contributes: bool = True,
         say: Callable[[str], object] = lambda message: None,
+        owners: Mapping[str, str] | None = None,
         group: Any = None,
     ) -> None:
         self.stage = stage
@@ -83,13 +85,14 @@ class Epoch:
         self.num_replicas = num_replicas
         self.contributes = contributes
         self.has_begun = False
+        self.owners = dict(owners or {label: label for label in needs})
         self._say = say
         self._cores = {i: StateCore(group=group) for i in range(len(self.places))}
         for i, core in self._cores.items():
             for label, need in self.needs.items():
-                core.register(label, need.entry)
+                core.register(label, need.entry, owner=self.owners[label])
                 if self._is_doubled(i, need):
-                    core.register(label + CONTENT, need.entry)
+                    core.register(label + CONTENT, need.entry, owner=self.owners[label])
         self._aside: dict[_Key, list[tuple[Any, ...]]] = {}
         self._given: dict[_Key, list[Tensor]] = {key: [] for key in self._of_unknown_overlap()}
         self._read: set[_Key] = set()
@@ -130,7 +133,7 @@ class Epoch:
                 seen = self._update(core, place, label, need, batch, values)
             except Exception as error:
                 if strict and (place, label) not in self._read and _is_set_up(error, need, step):
-                    raise _with_owner(error, label) from error
+                    raise _with_owner(error, self.owners[label]) from error
                 self._skip(core, place, label, batch_idx, error)
                 continue
             self._read.add((place, label))
@@ -228,13 +231,14 @@ class Epoch:
 
     def _skip(self, core: StateCore, place: int, label: str, batch_idx: int, error: Exception) -> None:
         if _spoils(error, self.needs[label]):
-            core.fail(label, told(error))
+            for name in {label, label + CONTENT} & set(core.names):
+                core.fail(name, told(error))
             return
         core.skip(label, error)
         if (place, label) not in self._skipped:
             self._skipped.add((place, label))
             where = f"batch {batch_idx} of {self.stage}{self.places[place].name}"
-            self._say(f"{label}: {where} could not be read and is left out: {told(error)}")
+            self._say(f"{self.owners[label]}: {where} could not be read and is left out: {told(error)}")
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -268,7 +272,7 @@ class Epoch:
                 label: label + CONTENT if self._by_content(place, label, unlike) else label for label in self.needs
             }
             ended.values[place] = {label: found[name] for label, name in by_label.items() if name in found}
-        ended.faults = faults(self.stage, self.places, collected)
+        ended.faults = faults(self.stage, self.places, collected, self.owners)
         ended.notes = [
             note
             for place, tallies in collected.tallies.items()
@@ -286,7 +290,7 @@ class Epoch:
             if label in tallies and not need.chooses  # a choice takes a sample once, whoever brings it
         ]
         twice, rows, label = max(most, default=(0, 0, ""))
-        return counted_twice(self.stage, self.places[place], label, twice, rows) if twice else None
+        return counted_twice(self.stage, self.places[place], self.owners[label], twice, rows) if twice else None
 
     def _twice(
         self, place: int, label: str, tally: Mapping[str, int], unlike: bool, overlap: Mapping[_Key, int]
@@ -303,7 +307,7 @@ class Epoch:
         return self._is_doubled(place, self.needs[label]) and label in flagged
 
     def _overlap(self, rank: int) -> Generator[Any, Any, dict[_Key, int]]:
-        """How many rows more than one process has read, by their given ids. Where all have read the same, one counts."""
+        """How many rows several processes have read, by their given ids. Where all have read the same, one counts."""
         mine = [
             torch.cat(ids) if ids and self.contributes else torch.zeros(0, dtype=torch.int64)
             for ids in self._given.values()
@@ -351,7 +355,9 @@ class Epoch:
         told = []
         for core in self._cores.values():
             states = {name: state for name, state in saved.items() if name in core.names}
-            told += core.load_state_dict(states, link)
+            for message in core.load_state_dict(states, link, warn=False):
+                label = next((label for label in self.needs if message.startswith(f"StateCore: {label}: ")), "")
+                told.append(f"{self.owners.get(label, '')}{message.removeprefix(f'StateCore: {label}')}")
             for name, state in states.items():
                 if state.get("flagged"):
                     core.flag(name)
@@ -377,8 +383,8 @@ class Epoch:
 
 _NO_POSITION = (
     "seed=None asks for the first samples of the data set, and the {} loader does not tell which they are. Give it "
-    "shuffle=False and a data set with a length, or pass ids= (a key, an index into the batch, or a function of outputs "
-    "and batch), or seed=0"
+    "shuffle=False and a data set with a length, or pass ids= (a key, an index into the batch, or a function of "
+    "outputs and batch), or seed=0"
 )
 
 
@@ -398,7 +404,7 @@ def _is_set_up(error: Exception, need: Need, step: Step) -> bool:
 
 def _spoils(error: Exception, need: Need) -> bool:
     """Whether a need without this batch would depend on how samples fall into batches: a choice that lacks some."""
-    return isinstance(need.entry, Reduction) and need.chooses and isinstance(error, FieldError)
+    return isinstance(need.entry, Reduction) and need.chooses and isinstance(error, PayloadError)
 
 
 def _with_owner(error: Exception, label: str) -> Exception:

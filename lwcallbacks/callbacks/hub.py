@@ -14,6 +14,7 @@ import re
 import signal
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -66,6 +67,17 @@ class _Stage:
     """By callback and the callback's own name of a need."""
     epoch: Epoch | None = None
     ended: Ended | None = None
+
+
+@dataclass
+class _Asked:
+    """What all callbacks want remembered of a stage."""
+
+    needs: dict[str, Need] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
+    labels: dict[int, dict[str, str]] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+    """Callbacks that could not say."""
 
 
 class Hub:
@@ -143,9 +155,9 @@ class Hub:
         if missing:
             ours = ", ".join(callback.describe("val") for callback in self._callbacks)
             raise RuntimeError(
-                f"{ours}: found on this process, and none of lwcallbacks on the processes {missing} within {timeout:g} s. "
-                "Expected the same callbacks on every process, since they sync with each other: make them outside of any "
-                "`if rank == 0`"
+                f"{ours}: found on this process, and none of lwcallbacks on the processes {missing} within "
+                f"{timeout:g} s. Expected the same callbacks on every process, since they sync with each other: make "
+                "them outside of any `if rank == 0`"
             )
 
     def detach(self, callback: Member, trainer: Trainer, exception: BaseException | None = None) -> None:
@@ -220,39 +232,52 @@ class Hub:
         if under_way is not None and under_way.epoch is not None and not under_way.epoch.has_begun:
             return  # another callback has begun it
         self._saved = None
-        labels, needs, broken = self._ask(stage)
+        asked = self._ask(stage)
         num_replicas, contributes = data_parallel(trainer)
         places = places_of(trainer, stage)
-        epoch = Epoch(stage, needs, places, num_replicas=num_replicas, contributes=contributes, say=self._say_here)
-        epoch.miss(broken)
-        self._stages[stage] = _Stage(labels, epoch)
-        self._listening.choose(stage, needs.values())
+        epoch = Epoch(
+            stage,
+            asked.needs,
+            places,
+            num_replicas=num_replicas,
+            contributes=contributes,
+            say=self._say_here,
+            owners=asked.owners,
+        )
+        epoch.miss(asked.broken)
+        self._stages[stage] = _Stage(asked.labels, epoch)
+        self._listening.choose(stage, asked.needs.values())
         for layout in (layout for place in places for layout in place.layouts if layout is not None):
             if layout.num_dropped and stage != "train":
                 told = f"{layout.num_dropped} of {layout.num_samples} samples (drop_last=True)"
                 self.say(f"lwcallbacks: the {stage} sampler leaves out {told}, and so do the values of an epoch")
 
-    def _ask(self, stage: str) -> tuple[dict[int, dict[str, str]], dict[str, Need], set[str]]:
-        """What each callback calls its needs, the needs by label, and the callbacks that could not say."""
-        named: dict[int, dict[str, Need]] = {}
+    def _ask(self, stage: str) -> _Asked:
+        """What all callbacks want remembered of a stage. Equal needs have one label, whatever the callbacks' order."""
+        asked = _Asked()
+        needs: dict[Any, Need] = {}
         owners: dict[Any, list[str]] = {}
-        broken = set()
+        named: dict[int, dict[str, Any]] = {}
         for callback in self._callbacks:
             try:
-                asked = dict(callback.needs(stage))
-                for name, need in asked.items():
+                own = dict(callback.needs(stage))
+                for name, need in own.items():
+                    needs[need.key] = need
                     owners.setdefault(need.key, []).append(callback.label(stage, name))
-                named[id(callback)] = asked
+                named[id(callback)] = {name: need.key for name, need in own.items()}
             except Exception as error:
                 if self._is_strict():
                     raise
-                broken.add(callback.describe(stage))
+                asked.broken.add(callback.describe(stage))
                 told = f"{callback.describe(stage)} could not say what it needs of {stage}"
                 self.say(f"{told}: {type(error).__name__}: {error}", everywhere=True)
-        # Of equal needs one label stands for all, the same whatever the order of the callbacks.
-        labels = {i: {name: min(owners[need.key]) for name, need in asked.items()} for i, asked in named.items()}
-        needs = {labels[i][name]: need for i, asked in named.items() for name, need in asked.items()}
-        return labels, needs, broken
+        texts = {key: need.text or min(owners[key]) for key, need in needs.items()}
+        common = Counter(texts.values())
+        labels = {key: text if common[text] == 1 else f"{text} of {min(owners[key])}" for key, text in texts.items()}
+        asked.needs = {labels[key]: need for key, need in needs.items()}
+        asked.owners = {labels[key]: min(owners[key]) for key in needs}
+        asked.labels = {i: {name: labels[key] for name, key in own.items()} for i, own in named.items()}
+        return asked
 
     def labels(self, stage: str, callback: Member) -> Mapping[str, str]:
         """What stands for a callback's needs in this epoch, by its own names for them."""

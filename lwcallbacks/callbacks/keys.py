@@ -32,8 +32,8 @@ class Renamed(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.key!r} is logged by somebody else, too: the module or another callback. It keeps that key, and ours is "
-            f"logged as {self.new!r} from now on. Give it a name of its own, as in ScalarMetrics(..., prefix='lw_')"
+            f"{self.key!r} is logged by somebody else, too: the module or another callback. It keeps the key, and ours "
+            f"is logged as {self.new!r} from now on. Give it a name of its own, as in ScalarMetrics(..., prefix='lw_')"
         )
 
 

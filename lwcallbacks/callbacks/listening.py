@@ -45,7 +45,7 @@ class Listening:
 
 
 class StopsListening(Callback):
-    """Stands before all callbacks of a Trainer, so that none that raises in `on_exception` leaves ours on the module."""
+    """Stands before all callbacks of a Trainer: one that raises in `on_exception` leaves nothing on the module."""
 
     def __init__(self, listening: Listening) -> None:
         self._listening = listening

@@ -10,13 +10,13 @@ import numpy as np
 from torch import Tensor
 
 from lwcallbacks.callbacks.base import Entries, StateCallback, plain
-from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.names import class_names_of
+from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.sample import check_sample, sample_need, warn_unnamed
 from lwcallbacks.capture import Extract
 from lwcallbacks.labels import given, mask_labels, mask_of, one_score, truth_of
 from lwcallbacks.media import Image, name_of, overlay, side_by_side, to_pixels
-from lwcallbacks.reductions import Chosen, ScoreRange
+from lwcallbacks.reductions import Chosen, FieldError, ScoreRange
 from lwcallbacks.reductions.score_range import check_scores
 
 
@@ -169,7 +169,7 @@ class _Masks:
         if inputs.ndim != 4 or not fits or any(t.shape not in (size, channel) for t in truths):
             fields = {"inputs": inputs, "preds": preds, "targets": targets}
             shapes = ", ".join(f"{name} {tuple(t.shape)}" for name, t in fields.items() if t is not None)
-            raise ValueError(f"MaskGrid: found {shapes}, expected {_EXPECTED}{self._advice(preds, targets)}")
+            raise FieldError(f"MaskGrid: found {shapes}, expected {_EXPECTED}{self._advice(preds, targets)}")
         return ids, inputs, mask_of(preds, self.threshold, self.logits), *map(truth_of, truths)
 
     def _advice(self, preds: Tensor, targets: Tensor | None) -> str:

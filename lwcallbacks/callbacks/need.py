@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lwcallbacks.capture import Source
 from lwcallbacks.state.core import Remembered
+from lwcallbacks.state.members import stable
 
 STAGES = ("train", "val", "test", "predict")
 MADE = ("ids", "position")
@@ -28,8 +29,8 @@ class Need:
         entry: a reduction, or a torchmetrics metric.
         names: the fields, in the order in which `entry` takes them: "inputs", "preds", "targets", "loss", or any other
             field of the step's output or of the batch. "ids" is what tells samples apart, int64 [N]: what `source.ids`
-            gives, or else the position in the data set, or else a hash of inputs and targets. "position" is the place in
-            the data set, and an error where only the sampler knows it.
+            gives, or else the position in the data set, or else a hash of inputs and targets. "position" is the place
+            in the data set, and an error where only the sampler knows it.
         source: where to find the fields.
         optional: those of them that may be missing.
         prepare: made of the fields before `entry` takes them, a function with a tuple as result. It may be a lambda.
@@ -53,6 +54,13 @@ class Need:
         # The hash of a torchmetrics.Metric changes with its state, so an owned need goes by its owner alone.
         shared = (self.entry, self.names, self.source, self.optional, self.prepare)
         return shared if self.owner is None else self.owner
+
+    @property
+    def text(self) -> str | None:
+        """What it is in words, equal on all processes; None for one that has an owner."""
+        if self.owner is not None:
+            return None
+        return f"{stable(self.entry)} of {self.names} from {stable(self.source)} by {stable(self.prepare)}"
 
     @property
     def chooses(self) -> bool:

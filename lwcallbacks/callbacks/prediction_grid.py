@@ -9,13 +9,13 @@ from typing import Any, Literal
 from torch import Tensor
 
 from lwcallbacks.callbacks.base import Entries, StateCallback, plain
-from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.names import class_names_of
+from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.sample import check_sample, sample_need, warn_unnamed
 from lwcallbacks.capture import Extract
 from lwcallbacks.labels import NO_LABEL, classify, classify_labels, given, is_one_score, one_score, several_scores
 from lwcallbacks.media import Cell, Image, Table, framed, to_pixels
-from lwcallbacks.reductions import Chosen, ScoreRange
+from lwcallbacks.reductions import Chosen, FieldError, ScoreRange
 from lwcallbacks.reductions.fitting import whole
 from lwcallbacks.reductions.score_range import check_scores
 
@@ -189,7 +189,7 @@ def _as_labels(ids: Tensor, inputs: Tensor, preds: Tensor, targets: Tensor | Non
     labels = preds.ndim == 1 or (preds.ndim == 2 and (preds.shape[1] == 1 or preds.is_floating_point()))
     if not labels or any(t.ndim != 1 for t in truths):
         expected = "preds as float scores (N, C) or labels (N,), and targets as labels (N,)"
-        raise ValueError(f"{_shapes(preds, targets)}, expected {expected}{_for_sets(preds, targets)}")
+        raise FieldError(f"{_shapes(preds, targets)}, expected {expected}{_for_sets(preds, targets)}")
     return ids, inputs, preds, *truths
 
 
@@ -197,7 +197,7 @@ def _as_sets(ids: Tensor, inputs: Tensor, preds: Tensor, targets: Tensor | None 
     """Preds and targets [N, L]."""
     truths = [t for t in (targets,) if t is not None]
     if preds.ndim != 2 or any(t.shape != preds.shape for t in truths):
-        raise ValueError(
+        raise FieldError(
             f"{_shapes(preds, targets)}, expected both (N, L); for one label a sample write task='multiclass'"
         )
     return ids, inputs, preds, *truths

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lwcallbacks.callbacks.batch import Place
@@ -19,34 +19,34 @@ def told(error: Exception) -> str:
     return str(error) if isinstance(error, (CaptureError, FieldError)) else f"{type(error).__name__}: {error}"
 
 
-def faults(stage: str, places: Sequence[Place], collected: Collected) -> list[str]:
+def faults(stage: str, places: Sequence[Place], collected: Collected, owners: Mapping[str, str]) -> list[str]:
     """What could not be counted, what has no value, and how many batches were left out."""
-    said = [f"{_plain(n)}, {stage}{places[i].name} data: {problem}" for i, n, problem in collected.problems]
+
+    def who(name: Any) -> str:
+        return owners[str(name).removesuffix(CONTENT)]
+
+    said = [f"{who(n)}, {stage}{places[i].name} data: {problem}" for i, n, problem in collected.problems]
     for i, tallies in collected.tallies.items():
         epoch = f"this {stage}{places[i].name} epoch"
         for name, cause in collected.failures.get(i, {}).items():
-            said.append(f"{_plain(name)} has no value for {epoch}: {cause}")
+            said.append(f"{who(name)} has no value for {epoch}: {cause}")
         for name, tally in tallies.items():
             if tally["skipped"]:
                 batches = f"batches that could not be read and are left out of {epoch}"
-                said.append(f"{_plain(name)}: {batches}: {tally['skipped']}")
-    return said
+                said.append(f"{who(name)}: {batches}: {tally['skipped']}")
+    return list(dict.fromkeys(said))
 
 
-def counted_twice(stage: str, place: Place, label: str, twice: int, rows: int) -> str:
+def counted_twice(stage: str, place: Place, owner: str, twice: int, rows: int) -> str:
     """That at most `twice` of so many rows count more than once, why, and what to write."""
     if place.is_dealt:
-        why = "the sampler repeats samples so that processes get equally many, and the rows of a batch are not its samples"
+        why = "the sampler repeats samples so that processes get equally many, and a batch's rows are not its samples"
     elif all(layout is not None for layout in place.layouts):
         why = "each process reads the whole data set"
     else:
         why = "only the loader knows which samples each process reads"
     return (
-        f"lwcallbacks: of the {stage}{place.name} loader, at most {twice} of {rows} rows count more than once ({label}): "
-        f"{why}. Pass ids= to the callback, what tells samples apart: a key of the step's output or of the batch, an index "
-        "into the batch, or a function of outputs and batch"
+        f"lwcallbacks: of the {stage}{place.name} loader, at most {twice} of {rows} rows count more than once "
+        f"({owner}): {why}. Pass ids= to the callback, what tells samples apart: a key of the step's output or of the "
+        "batch, an index into the batch, or a function of outputs and batch"
     )
-
-
-def _plain(name: Any) -> str:
-    return str(name).removesuffix(CONTENT)

@@ -96,9 +96,9 @@ def _others(trainer: Trainer, callback: Callback) -> list[Callback]:
 def places_of(trainer: Trainer, stage: str) -> list[Place]:
     """The loaders of a stage, as their batches are told apart.
 
-    Loaders that are read one after another have a place each; those that give one batch together (`CombinedLoader` in its
-    other modes, and every collection of loaders while training) share one. A collection may be nested, of lists, tuples
-    and dicts.
+    Loaders that are read one after another have a place each; those that give one batch together (`CombinedLoader` in
+    its other modes, and every collection of loaders while training) share one. A collection may be nested, of lists,
+    tuples and dicts.
     """
     tree, is_sequential = _loaders(trainer, stage)
     paths = list(_paths(tree))
@@ -153,7 +153,7 @@ def _split(paths: Sequence[Sequence[Any]], batch: Any) -> list[Any]:
 
 
 def _takes_iterator(trainer: Trainer, stage: str) -> bool:
-    """Whether the step draws its batches itself, from a `dataloader_iter`: then nobody else knows which it has drawn."""
+    """Whether the step draws its batches itself, from a `dataloader_iter`: then nobody else knows which they are."""
     names = {"train": "training_step", "val": "validation_step", "test": "test_step", "predict": "predict_step"}
     step = getattr(trainer.lightning_module, names[stage], None)
     return step is not None and "dataloader_iter" in signature(step).parameters
@@ -162,8 +162,8 @@ def _takes_iterator(trainer: Trainer, stage: str) -> bool:
 def batches_done(trainer: Trainer) -> int:
     """How many batches of the training epoch were given out before the loader's own start, when a run is resumed.
 
-    A loader that saves its own state goes on where it was, and its batches are counted from the epoch's start. Another one
-    starts with its first batch again.
+    A loader that saves its own state goes on where it was, and its batches are counted from the epoch's start. Another
+    one starts with its first batch again.
     """
     tree, _ = _loaders(trainer, "train")
     loaders = [_leaf(tree, path) for path in _paths(tree)]

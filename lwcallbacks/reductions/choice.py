@@ -21,12 +21,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lwcallbacks.reductions.base import INT64_MAX, INT64_MIN, Reduction, State, expect
+from lwcallbacks.reductions.base import INT64_MAX, INT64_MIN, FieldError, Reduction, State, expect
 from lwcallbacks.reductions.floats import as_float32, from_orderable, orderable
 from lwcallbacks.reductions.hashing import as_integers, splitmix64
 
 NO_KEY, NO_ID = INT64_MIN, INT64_MAX
 PAYLOAD = "payload"
+
+
+class PayloadError(FieldError):
+    """What is to be shown has unlike shapes or dtypes: no sample could be left out without changing the choice."""
 
 
 class Chosen:
@@ -154,13 +158,15 @@ def _expect_alike(left: Tensor, right: Tensor) -> None:
     """Raise ValueError for rows that cannot stand in one tensor."""
     shapes = f"{tuple(left.shape[1:])} and {tuple(right.shape[1:])}"
     if left.shape[1:] != right.shape[1:]:
-        raise ValueError(
+        raise PayloadError(
             f"samples have shapes {shapes}, expected one shape for all that are kept: resize them, as in "
             "inputs=lambda outputs, batch: torch.nn.functional.interpolate(batch[0], size=(64, 64))"
         )
     if left.dtype != right.dtype:
         found = f"samples are {left.dtype} in one batch and {right.dtype} in another"
-        raise ValueError(f"{found}, expected one dtype: convert them, as in inputs=lambda outputs, batch: ....float()")
+        raise PayloadError(
+            f"{found}, expected one dtype: convert them, as in inputs=lambda outputs, batch: ....float()"
+        )
 
 
 _NAN_KEY = -(2**40)

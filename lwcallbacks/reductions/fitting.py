@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lwcallbacks.reductions.base import INT64_MAX
+from lwcallbacks.reductions.base import INT64_MAX, FieldError
 
 FRACTION = -(2**62) - 1
 """Stands for a float label that is no whole number: out of range, as every negative label is."""
@@ -51,7 +51,7 @@ def fitted(preds: Tensor, targets: Tensor, num_classes: int, task: str) -> tuple
         if _fit(p, t, num_classes, task):
             return p, t
     found = f"preds are {preds.dtype} {tuple(preds.shape)} and targets {targets.dtype} {tuple(targets.shape)}"
-    raise ValueError(f"{found}, expected {_expected(num_classes, task)}{_advice(preds, targets, num_classes, task)}")
+    raise FieldError(f"{found}, expected {_expected(num_classes, task)}{_advice(preds, targets, num_classes, task)}")
 
 
 def _squeezed(tensor: Tensor) -> Tensor:
