@@ -94,6 +94,8 @@ class Epoch:
                 if self._is_doubled(i, need):
                     core.register(label + CONTENT, need.entry, owner=self.owners[label])
         self._aside: dict[_Key, list[tuple[Any, ...]]] = {}
+        self._ends: list[tuple[int, str, tuple[Any, ...], Tensor, Drawn]] = []
+        """Batches with padding whose rows have ids: which of them count is found out at the end, by waiting."""
         self._given: dict[_Key, list[Tensor]] = {key: [] for key in self._of_unknown_overlap()}
         self._read: set[_Key] = set()
         self._skipped: set[_Key] = set()
@@ -171,7 +173,8 @@ class Epoch:
             return core.update({label: args(0, rows)}, values=values)
         padded = drawn.counted < drawn.size
         if padded and ids is not None:
-            return core.update({label: args(0, rows)}, valid=numbered(ids) < drawn.counted, values=values)
+            self._ends.append((place, label, args(0, rows), ids, drawn))
+            return StepValues({})
         if padded:
             core.tally(label, "doubtful", rows)
         if rows != drawn.size:
@@ -260,6 +263,7 @@ class Epoch:
             flagged.update(told)
             self._settle(told)
 
+        self._count_ends()
         overlap = (yield from self._overlap(rank)) if self._given and world_size > 1 else {}
         collected = yield from collecting(self._cores, rank, world_size, settle, self.contributes)
         self._aside.clear()
@@ -302,6 +306,18 @@ class Epoch:
         if (place, label) in self._given:
             return overlap.get((place, label), 0)
         return tally["rows"] - -(-tally["rows"] // self.num_replicas)
+
+    def _count_ends(self) -> None:
+        """Ids number the rows' samples as they were drawn, if each has a row; else any may be one that is repeated."""
+        for place, label, args, ids, drawn in self._ends:
+            core, numbers = self._cores[place], numbered(ids)
+            if int(numbers.max()) + 1 == drawn.size:
+                core.update({label: args}, valid=numbers < drawn.counted, values=False)
+            else:
+                core.update({label: args}, values=False)
+                core.tally(label, "doubtful", len(ids))
+                core.flag(label)
+        self._ends.clear()
 
     def _by_content(self, place: int, label: str, flagged: set[Any]) -> bool:
         return self._is_doubled(place, self.needs[label]) and label in flagged
@@ -367,7 +383,7 @@ class Epoch:
         """Forget all samples."""
         for core in self._cores.values():
             core.reset()
-        for held in (*self._aside.values(), *self._given.values()):
+        for held in (*self._aside.values(), *self._given.values(), self._ends):
             held.clear()
 
     def miss(self, owners: set[str]) -> None:

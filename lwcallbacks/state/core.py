@@ -237,6 +237,11 @@ class StateCore:
 
         return load
 
+    def forget(self, name: Hashable) -> None:
+        """Forget the samples of one entry."""
+        self._member(name).reset()
+        self.notes[name].tallies["rows"] = self.notes[name].tallies["doubtful"] = 0
+
     def reset(self) -> None:
         """Forget all samples, and what was noted."""
         self.notes = {name: Notes() for name in self.members}

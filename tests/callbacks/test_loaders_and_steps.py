@@ -126,7 +126,7 @@ CASES = st.builds(
     rows=st.sampled_from(sorted(ROWS)),
     world=st.integers(1, 4),
     ids=st.booleans(),
-)
+).filter(lambda case: case.n >= case.world)  # Lightning's sampler for predict wants a sample for each process
 
 
 def rows_of(indices: list[int], case: Case) -> torch.Tensor:
@@ -193,7 +193,8 @@ def check(case: Case, matrix: torch.Tensor, said: list[str]) -> None:
     twice = [int(m[1]) for m in (re.search(r"at most (\d+) of \d+ rows", message) for message in said) if m]
     more = matrix - expected
     known = case.world == 1 or case.dealt not in ("own, dealt", "not dealt")
-    if known and (case.rows == "one" or case.ids):
+    all_have_rows = case.rows not in ("drops", "some")
+    if known and (case.rows == "one" or (case.ids and all_have_rows)):
         assert torch.equal(matrix, expected)
         assert not said
     elif case.ids and case.dealt == "not dealt" and len(drawn_by(case)) == len(set(drawn_by(case))):
@@ -231,7 +232,7 @@ def test_every_row_counts_once_or_a_number_is_said(case: Case) -> None:
 
 
 @settings(max_examples=EXAMPLES)
-@given(CASES.filter(lambda case: case.dealt not in ("own, dealt", "weighted")))
+@given(CASES)
 def test_a_choice_is_the_same_on_any_number_of_processes_and_for_any_batch_size(case: Case) -> None:
     """Also where rows are as many as indices by chance in some batches, and not in others."""
     need = Need(RandomSample(4), ("ids", "key"), Source(more=(("key", None),)))
@@ -239,7 +240,7 @@ def test_a_choice_is_the_same_on_any_number_of_processes_and_for_any_batch_size(
     if case.world > 1 and case.dealt == "shuffling":
         # Who knows positions and who goes by content chooses differently; each does so in any batches.
         case = case._replace(dealt="plain")
-    assume(not by_chance(case) and not by_chance(case._replace(world=1, batch_size=2)))
+    assume(case.dealt != "own, dealt" and not by_chance(case) and not by_chance(case._replace(world=1, batch_size=2)))
     ended, said, _ = epochs(case, {"sample": need})
     alone, _, _ = epochs(case._replace(world=1, batch_size=2), {"sample": need})
     assert ended[0].values[0]["sample"].payload[0].tolist() == alone[0].values[0]["sample"].payload[0].tolist()
