@@ -1,6 +1,7 @@
 """How one process reaches the others: what can be asked of them, and what answers. All collectives are here.
 
-run(steps, current_link())      # drive a coroutine of requests to its end
+run(steps, current_link())                           # drive a coroutine of requests to its end
+everyone_is_here("fit 1")                            # [] or the ranks that have not come, without a collective
 """
 
 from __future__ import annotations
@@ -137,23 +138,68 @@ def everyone_comes(occasion: str, timeout: float = 30.0) -> bool:
     the key-value store that the process group was made with. The last to arrive writes yes, one that is tired of
     waiting writes no; whichever is written first is the answer.
     """
-    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+    store = _shared_store()
+    if store is None:
         return True
-    store = dist.distributed_c10d._get_default_store()
     arrived = store.add(f"{occasion}/arrived", 1)
     answer = f"{occasion}/answer"
     if arrived == dist.get_world_size():
         store.compare_set(answer, "", "yes")
-    else:
-        try:
-            store.wait([answer], timedelta(seconds=timeout))
-        except RuntimeError:  # the store's own word for a time-out
-            store.compare_set(answer, "", "no")
+    elif not _are_set(store, [answer], timeout):
+        store.compare_set(answer, "", "no")
     return bool(store.get(answer) == b"yes")
 
 
+def mark(occasion: str) -> None:
+    """Tell the other processes that this one has come to `occasion`, for their `absent`; waits for nobody.
+
+    A mark stays for as long as the process group does: each occasion needs a text of its own.
+    """
+    if (store := _shared_store()) is not None:
+        store.set(_mark(occasion, dist.get_rank()), "here")
+
+
+def absent(occasion: str, timeout: float = 60.0) -> list[int]:
+    """The ranks of the default group that have not marked `occasion` within `timeout` seconds; empty if all have.
+
+    No collective: a process that never comes costs the others the time-out, and cannot make them hang.
+    """
+    store = _shared_store()
+    if store is None:
+        return []
+    ranks = range(dist.get_world_size())
+    if _are_set(store, [_mark(occasion, rank) for rank in ranks], timeout):
+        return []
+    return [rank for rank in ranks if not _are_set(store, [_mark(occasion, rank)], 0.05)]
+
+
+def everyone_is_here(occasion: str, timeout: float = 60.0) -> list[int]:
+    """`mark` the occasion, then wait for the others: the ranks of those that stay `absent`."""
+    mark(occasion)
+    return absent(occasion, timeout)
+
+
+def _mark(occasion: str, rank: int) -> str:
+    return f"{occasion}/{rank}"
+
+
+def _are_set(store: Any, keys: list[str], timeout: float) -> bool:
+    try:
+        store.wait(keys, timedelta(seconds=timeout))
+    except RuntimeError:  # the store's own word for a time-out
+        return False
+    return True
+
+
+def _shared_store() -> Any:
+    """The key-value store that the default process group was made with; None where there is no other process."""
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return None
+    return dist.distributed_c10d._get_default_store()
+
+
 def current_link(group: Any = None) -> Link:
-    """The default process group where one is initialised, else no other process."""
+    """A process group, by default that of all processes, where one is initialised; else no other process."""
     if dist.is_available() and dist.is_initialized():
         return ProcessLink(group)
     return Alone()

@@ -155,7 +155,7 @@ class ReductionMetric(Metric):
             link = current_link(process_group or self.process_group)
         if link is not None:
             steps = synced(Bundle(states=[(self.reduction, self._state())]), link.rank, link.world_size)
-            self._set_state(run(steps, link).states[0])
+            self._set_state(run(steps, link).state(0))
             return
         gathered = {name: dist_sync_fn(t, group=process_group) for name, t in self._state().items()}
         states = [dict(zip(gathered, tensors, strict=True)) for tensors in zip(*gathered.values(), strict=True)]

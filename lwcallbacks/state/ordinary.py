@@ -1,5 +1,6 @@
 """An ordinary torchmetrics metric in the one sync: what of it crosses, and how it goes on from what all processes hold.
 
+    obstacle(metric), learnt(metric)                # why it cannot cross; what all processes must have alike
     reduced(metric), whole(metric)                  # what crosses, as a sync's `Bundle` takes it
     states = merged(metric, tensors, lists)         # what comes back, in the same order
     value(metric, states, update_count)
@@ -11,7 +12,7 @@ that holds other metrics, or has its own way to sync, is left to itself: nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat, dim_zero_max, dim_zero_min, dim_zero_sum
 
 from lwcallbacks.state.link import ReduceOp
+from lwcallbacks.state.ragged import DTYPES, wire_dtype
 
 _OPS: dict[Any, ReduceOp] = {dim_zero_sum: "sum", dim_zero_max: "max", dim_zero_min: "min"}
 
@@ -39,12 +41,98 @@ def _others(metric: Metric) -> list[str]:
     return [name for name in metric._reductions if name not in _ops(metric)] if joins(metric) else []
 
 
-def reduced(metric: Metric) -> list[tuple[Tensor, ReduceOp]]:
-    """The states that are reduced elementwise."""
-    return [(getattr(metric, name), op) for name, op in _ops(metric).items()]
+def identity(metric: Metric) -> str:
+    """What the metric is: its class, and its states with their operation, dtype and shape at the start."""
+    states = ", ".join(f"{name}: {_kind(metric, name)}" for name in sorted(metric._defaults))
+    return f"{type(metric).__qualname__}({states})"
 
 
-def whole(metric: Metric) -> list[list[Tensor]]:
+def _kind(metric: Metric, name: str) -> str:
+    default, reduce_fx = metric._defaults[name], metric._reductions[name]
+    op = _OPS.get(reduce_fx, getattr(reduce_fx, "__name__", "whole"))
+    if not isinstance(default, Tensor):
+        return f"list, {op}"
+    return f"{str(default.dtype).removeprefix('torch.')} {list(default.shape)}, {op}"
+
+
+def learnt(metric: Metric, contributes: bool = True) -> list[tuple[str, Tensor]]:
+    """The states that are reduced elementwise, by name, whose shape and dtype may come from data."""
+    states = []
+    for name in _ops(metric):
+        state = _held(metric, name, contributes)
+        states.append((name, state if isinstance(state, Tensor) else torch.as_tensor(metric._defaults[name])))
+    return states
+
+
+def is_touched(metric: Metric) -> bool:
+    """Whether updates have changed those states; some leave them as they are, such as those of batches without rows."""
+    # Only scalars take another shape later, and only they are compared: it is cheap.
+    return not all(_is_scalar_default(state, metric._defaults[name]) for name, state in learnt(metric))
+
+
+def _is_scalar_default(state: Tensor, default: Any) -> bool:
+    return state.ndim == 0 and state.dtype == default.dtype and torch.equal(state.cpu(), default.cpu())
+
+
+def _held(metric: Metric, name: str, contributes: bool) -> Any:
+    """A state, or what it is where nothing was seen."""
+    if contributes:
+        return getattr(metric, name)
+    default = metric._defaults[name]
+    return default if isinstance(default, Tensor) else []
+
+
+def obstacle(metric: Metric) -> str | None:
+    """Why the metric's states cannot cross; None where they can."""
+    try:
+        for name, op in _ops(metric).items():
+            for part in _parts(metric, name):
+                wire_dtype(part.dtype, op)
+        for name in _others(metric):
+            for part in _parts(metric, name):
+                if part.dtype not in DTYPES:
+                    return f"{type(metric).__name__}.{name} holds a tensor of {part.dtype}: it cannot be synced"
+    except TypeError as error:
+        return str(error)
+    return None
+
+
+def reduced(
+    metric: Metric, contributes: bool = True, fits: Sequence[tuple[torch.dtype, tuple[int, ...]]] | None = None
+) -> list[tuple[Tensor, ReduceOp]]:
+    """The states that are reduced elementwise.
+
+    Args:
+        metric: one process's.
+        contributes: whether its samples count; else it brings what brings nothing.
+        fits: dtype and shape that all processes have agreed on for each of these states.
+    """
+    ops = _ops(metric).values()
+    states = [state for _, state in learnt(metric, contributes)]
+    if fits is not None:
+        states = [_fitted(s, op, *fit) for s, op, fit in zip(states, ops, fits, strict=True)]
+    return list(zip(states, ops, strict=True))
+
+
+def _fitted(state: Tensor, op: ReduceOp, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    try:
+        state = state.expand(shape)
+    except RuntimeError:  # a default that was replaced, not added to: it stands for nothing
+        return _nothing(op, dtype).to(state.device).expand(shape)
+    if not (dtype.is_floating_point or dtype.is_complex or bool(state.isfinite().all())):
+        return _nothing(op, dtype).to(state.device).expand(shape)  # an infinite default, and integers were learnt
+    return state.to(dtype)
+
+
+def _nothing(op: ReduceOp, dtype: torch.dtype) -> Tensor:
+    """What changes nothing."""
+    if op == "sum" or dtype == torch.bool:
+        return torch.tensor(op == "min").to(dtype)
+    info = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
+    return torch.tensor(info.max if op == "min" else info.min, dtype=dtype)
+
+
+def whole(metric: Metric, contributes: bool = True) -> list[list[Tensor]]:
     """The other states, each as a list of tensors.
 
     Raises:
@@ -52,25 +140,31 @@ def whole(metric: Metric) -> list[list[Tensor]]:
     """
     lists = []
     for name in _others(metric):
-        state = getattr(metric, name)
-        parts = state if isinstance(state, list) else [state]
-        if not all(isinstance(part, Tensor) for part in parts):
-            raise TypeError(f"{type(metric).__name__}.{name} holds something that is no tensor: it cannot be synced")
+        parts = _parts(metric, name, contributes)
         lists.append([dim_zero_cat(parts)] if len(parts) > 1 and metric._reductions[name] is dim_zero_cat else parts)
     return lists
 
 
-def merged(metric: Metric, tensors: Iterator[Tensor], lists: Iterator[list[list[Tensor]]] | None) -> dict[str, Any]:
-    """All processes' states by name; without other processes, those that were not reduced stay where they are.
+def _parts(metric: Metric, name: str, contributes: bool = True) -> list[Tensor]:
+    state = _held(metric, name, contributes)
+    parts = state if isinstance(state, list) else [state]
+    if not all(isinstance(part, Tensor) for part in parts):
+        raise TypeError(f"{type(metric).__name__}.{name} holds something that is no tensor: it cannot be synced")
+    return parts
+
+
+def merged(metric: Metric, tensors: Iterator[Tensor], lists: Iterator[list[list[Tensor]]]) -> dict[str, Any]:
+    """All processes' states by name.
 
     Args:
         metric: one process's metric.
         tensors: what `reduced` gave, reduced over all processes; as many are taken.
-        lists: what `whole` gave on every process, by rank; None where there is no other process.
+        lists: what `whole` gave on every process, by rank.
+
+    Raises:
+        RuntimeError: states of unlike shapes cannot be put together.
     """
     states: dict[str, Any] = {name: next(tensors) for name in _ops(metric)}
-    if lists is None:
-        return states
     for name in _others(metric):
         parts = [part for of_rank in next(lists) for part in of_rank]
         joined = parts if isinstance(metric._defaults[name], list) else _stacked(parts)
@@ -83,6 +177,11 @@ def _stacked(parts: list[Tensor]) -> Tensor:
     # Some metrics start from a scalar and learn a state's shape from data, which not every process has.
     shape = max((part.shape for part in parts), key=len)
     return torch.stack([part.expand(shape) if part.ndim < len(shape) else part for part in parts])
+
+
+def alone(metric: Metric, contributes: bool = True) -> dict[str, Any]:
+    """`merged` where there is no other process: what is left out stays as the metric has it."""
+    return {} if contributes or not joins(metric) else {name: _held(metric, name, False) for name in metric._defaults}
 
 
 def value(metric: Metric, states: dict[str, Any], update_count: int) -> Any:

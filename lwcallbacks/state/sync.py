@@ -1,17 +1,19 @@
-"""One packed exchange of any number of states.
+"""The pack: one exchange of any number of states, whose number of collectives does not depend on how many there are.
 
     merged = run(synced(Bundle(states=[(ExactMean(), state), ...]), link.rank, link.world_size), link)
+    merged.state(0)
 
 `synced` is a coroutine: it yields what it wants from the other processes (`AllReduce`, `AllGather`, `ToRoot`) and is
 sent the answer. So the algorithm is written once, and runs over a torch process group (`ProcessLink`), over no other
 process at all (`Alone`), or over hundreds of simulated ones that move in lock step (`lwcallbacks.testing.World`).
 
 What is exchanged, in this order, whatever the data:
-1. where ordinary metrics take part: one `AllReduce` of their shapes;
-2. one `AllReduce` for each (dtype, operation) that occurs; int64 sums always do, for they carry who failed;
-3. where an ordinary metric has a state that is not reduced elementwise: three `AllGather` of all such states;
-4. where a choice is registered: one `AllGather` of the keys and the shapes of the payload, then one `ToRoot` of the
+1. one `AllReduce` for each (dtype on the way, operation) that occurs;
+2. where an ordinary metric has a state that is not reduced elementwise: three `AllGather` of all such states;
+3. where a choice is registered: one `AllGather` of the keys and the shapes of the payload, then one `ToRoot` of the
    winners' payload.
+
+All processes must bring alike bundles: `agree.py` makes sure of that before a `StateCore` packs anything.
 """
 
 from __future__ import annotations
@@ -25,14 +27,14 @@ import torch
 from torch import Tensor
 
 from lwcallbacks.reductions.base import Reduction, Scattered, State
-from lwcallbacks.reductions.choice import PAYLOAD, Choice, payload_names
+from lwcallbacks.reductions.choice import NO_KEY, PAYLOAD, Choice, payload_names
 from lwcallbacks.reductions.compose import Product
 from lwcallbacks.state.link import AllGather, AllReduce, ReduceOp, Request, ToRoot
-from lwcallbacks.state.ragged import DTYPES, gathered
+from lwcallbacks.state.ragged import DTYPES, as_bytes, gathered, off_wire, on_wire, wire_dtype
 
 
 class UpdateError(RuntimeError):
-    """An update failed on some process; raised by every process at the next sync."""
+    """A state of this process and those of others cannot be put together; the same on every process."""
 
 
 @dataclass
@@ -41,62 +43,51 @@ class Bundle:
 
     states: list[tuple[Reduction, State]] = field(default_factory=list)
     tensors: list[tuple[Tensor, ReduceOp]] = field(default_factory=list)
-    """States of ordinary metrics, each reduced elementwise."""
+    """States of ordinary metrics, each reduced elementwise; of one shape and dtype on every process."""
     lists: list[list[Tensor]] = field(default_factory=list)
     """States of ordinary metrics that everyone shall have from everyone: any number of tensors each, of any shape."""
-    failure: str | None = None
 
 
 @dataclass
 class Merged:
     """The same on every process, but for the payload of choices, which process 0 alone has."""
 
-    states: list[State]
+    builds: list[Build]
+    reduced: list[Tensor]
+    chosen: list[State | str]
     tensors: list[Tensor]
     lists: list[list[list[Tensor]]]
     """For each of a bundle's lists: every process's, by rank."""
 
+    def state(self, i: int) -> State:
+        """The i-th of the bundle's states, merged.
+
+        Raises:
+            UpdateError: the processes hold payloads of unlike shapes.
+        """
+        return self.builds[i](self.reduced, self.chosen)
+
+    @property
+    def states(self) -> list[State]:
+        return [self.state(i) for i in range(len(self.builds))]
+
 
 def synced(bundle: Bundle, rank: int, world_size: int) -> Generator[Request, Any, Merged]:
-    """Merge every process's bundle; the bundles must hold equal reductions in equal order.
-
-    Raises:
-        UpdateError: on every process, if any of them brought a failure.
-    """
+    """Merge every process's bundle; the bundles must hold equal reductions in equal order."""
     # Leaves are what crosses: tensors to be reduced elementwise, and choices.
     leaves: list[tuple[Tensor, ReduceOp]] = []
     choices: list[tuple[Choice, State]] = []
-    rebuild = [_plan(reduction, state, leaves, choices) for reduction, state in bundle.states]
+    builds = [_plan(reduction, state, leaves, choices) for reduction, state in bundle.states]
     first_tensor = len(leaves)
-    leaves.extend((yield from _of_one_shape(bundle.tensors)) if bundle.tensors else [])
-
-    failed = torch.zeros(world_size, dtype=torch.int64)
-    failed[rank] = bundle.failure is not None
-    leaves.append((failed, "sum"))
+    leaves.extend(bundle.tensors)
     reduced = yield from _reduce_packed(leaves)
-    if reduced[-1].any():
-        yield from _fail_together(bundle.failure, reduced[-1].tolist())
     everyone = (yield from gathered(bundle.lists)) if bundle.lists else []
     chosen = (yield from _choose(choices, rank)) if choices else []
     lists = [list(of_each) for of_each in zip(*everyone, strict=True)]
-    return Merged([build(reduced, chosen) for build in rebuild], reduced[first_tensor:-1], lists)
+    return Merged(builds, reduced, chosen, reduced[first_tensor:], lists)
 
 
-def _of_one_shape(
-    tensors: list[tuple[Tensor, ReduceOp]],
-) -> Generator[Request, Any, list[tuple[Tensor, ReduceOp]]]:
-    """Give each tensor the shape that it has elsewhere: some metrics start from a scalar and learn it from data."""
-    shapes = torch.zeros((len(tensors), 1 + MAX_DIMS), dtype=torch.int64)
-    for i, (tensor, _) in enumerate(tensors):
-        shapes[i, : 1 + tensor.ndim] = torch.tensor([tensor.ndim, *tensor.shape])
-    largest = yield AllReduce(shapes, "max")
-    return [
-        (tensor.expand(tuple(shape[1 : 1 + shape[0]])) if tensor.ndim < shape[0] else tensor, op)
-        for (tensor, op), shape in zip(tensors, largest.tolist(), strict=True)
-    ]
-
-
-Build: TypeAlias = Callable[[list[Tensor], list[State]], State]
+Build: TypeAlias = Callable[[list[Tensor], "list[State | str]"], State]
 
 
 def _plan(
@@ -111,25 +102,70 @@ def _plan(
     if isinstance(reduction, Choice):
         choices.append((reduction, state))
         place = len(choices) - 1
-        return lambda _, chosen: chosen[place]
+        return lambda _, chosen: _chosen(chosen[place])
     if isinstance(reduction, Product):
         parts = {n: _plan(r, reduction.part(state, n), leaves, choices) for n, r in reduction.reductions.items()}
         return lambda reduced, chosen: reduction.join({n: build(reduced, chosen) for n, build in parts.items()})
-    raise TypeError(f"{type(reduction).__name__} cannot be synced, expected a Scattered, a Choice or a Product of them")
+    raise TypeError(_cannot_be_synced(reduction))
+
+
+def _chosen(state: State | str) -> State:
+    if isinstance(state, str):
+        raise UpdateError(state)
+    return state
+
+
+def _cannot_be_synced(reduction: Reduction) -> str:
+    return f"{type(reduction).__name__} cannot be synced, expected a Scattered, a Choice or a Product of them"
+
+
+def layout(reduction: Reduction) -> list[str]:
+    """What crosses of a reduction's states, in words: equal on all processes, or they cannot be synced.
+
+    Raises:
+        TypeError: it cannot be synced at all.
+    """
+    if isinstance(reduction, Scattered):
+        return [f"{name}: {slots.op} [{slots.size}]" for name, slots in reduction.slots.items()]
+    if isinstance(reduction, Choice):
+        return [f"best {reduction.k}"]
+    if isinstance(reduction, Product):
+        return [f"{name}.{text}" for name, part in reduction.reductions.items() for text in layout(part)]
+    raise TypeError(_cannot_be_synced(reduction))
+
+
+def obstacle(reduction: Reduction, state: State) -> str | None:
+    """Why a state cannot be brought to a sync; None where it can."""
+    if isinstance(reduction, Choice):
+        return _payload_obstacle(reduction, state)
+    if isinstance(reduction, Product):
+        parts = (obstacle(part, reduction.part(state, name)) for name, part in reduction.reductions.items())
+        return next(filter(None, parts), None)
+    return None
+
+
+def _payload_obstacle(choice: Choice, state: State) -> str | None:
+    payload = [state[name] for name in payload_names(state)]
+    if len(payload) > MAX_FIELDS or any(tensor.ndim - 1 > MAX_DIMS for tensor in payload):
+        shapes = [tuple(tensor.shape[1:]) for tensor in payload]
+        return f"{type(choice).__name__}: a sample has {shapes}, at most {MAX_FIELDS} tensors of {MAX_DIMS} dimensions"
+    for tensor in payload:
+        if tensor.dtype not in DTYPES:
+            return f"{type(choice).__name__}: a payload of {tensor.dtype} cannot be sent to another process"
+    return None
 
 
 def _reduce_packed(leaves: list[tuple[Tensor, ReduceOp]]) -> Generator[Request, Any, list[Tensor]]:
     buckets: dict[tuple[str, ReduceOp], list[int]] = {}
     for i, (tensor, op) in enumerate(leaves):
-        buckets.setdefault((str(tensor.dtype), op), []).append(i)
+        buckets.setdefault((str(wire_dtype(tensor.dtype, op)), op), []).append(i)
     device = _one_device([tensor for tensor, _ in leaves])
     reduced: dict[int, Tensor] = {}
     for (_, op), members in sorted(buckets.items()):
-        packed = torch.cat([leaves[i][0].reshape(-1).to(device) for i in members])
-        answer = yield AllReduce(packed, op)
-        sizes = [leaves[i][0].numel() for i in members]
-        for i, part in zip(members, answer.split(sizes), strict=True):
-            reduced[i] = part.reshape(leaves[i][0].shape)
+        packed = [on_wire(leaves[i][0], op).to(device) for i in members]
+        answer = yield AllReduce(torch.cat(packed), op)
+        for i, part in zip(members, answer.split([len(p) for p in packed]), strict=True):
+            reduced[i] = off_wire(part, leaves[i][0].dtype, op).reshape(leaves[i][0].shape)
     return [reduced[i] for i in range(len(leaves))]
 
 
@@ -138,66 +174,74 @@ def _one_device(tensors: Sequence[Tensor]) -> torch.device:
     return next((t.device for t in tensors if t.device.type != "cpu"), torch.device("cpu"))
 
 
-_MESSAGE_BYTES = 1024
-
-
-def _fail_together(failure: str | None, failed: list[int]) -> Generator[Request, Any, None]:
-    text = (failure or "").encode()[:_MESSAGE_BYTES]
-    message = torch.tensor(list(text.ljust(_MESSAGE_BYTES, b"\0")), dtype=torch.uint8)
-    messages = yield AllGather(message)
-    causes = [
-        f"process {rank}: {bytes(messages[rank].tolist()).rstrip(bytes(1)).decode(errors='replace')}"
-        for rank, flag in enumerate(failed)
-        if flag
-    ]
-    raise UpdateError(f"an update failed on {len(causes)} of {len(failed)} processes; " + "; ".join(causes))
-
-
 MAX_FIELDS, MAX_DIMS = 8, 6
 _FIELD = 2 + MAX_DIMS
+Layout: TypeAlias = list[tuple[torch.dtype, tuple[int, ...]]]
 
 
-def _describe(choice: Choice, state: State) -> Tensor:
+def _describe(state: State) -> Tensor:
     """Shapes and dtypes of the payload, int64 [1 + MAX_FIELDS * _FIELD]: a process that saw nothing has none."""
     header = [0] * (1 + MAX_FIELDS * _FIELD)
     names = payload_names(state)
-    if len(names) > MAX_FIELDS or any(state[name].ndim - 1 > MAX_DIMS for name in names):
-        raise ValueError(f"{type(choice).__name__}: at most {MAX_FIELDS} payload tensors of {MAX_DIMS} dimensions")
     header[0] = len(names)
     for i, name in enumerate(names):
         shape = state[name].shape[1:]
-        header[1 + i * _FIELD : 1 + i * _FIELD + 2 + len(shape)] = [
-            DTYPES.index(state[name].dtype),
-            len(shape),
-            *shape,
-        ]
+        at = 1 + i * _FIELD
+        header[at : at + 2 + len(shape)] = [DTYPES.index(state[name].dtype), len(shape), *shape]
     return torch.tensor(header, dtype=torch.int64)
 
 
-def _fields(header: list[int]) -> list[tuple[torch.dtype, tuple[int, ...]]]:
+def _fields(header: Sequence[int]) -> Layout:
     fields = [header[1 + i * _FIELD : 1 + (i + 1) * _FIELD] for i in range(header[0])]
     return [(DTYPES[code], tuple(dims[:ndim])) for code, ndim, *dims in fields]
 
 
-def _choose(choices: list[tuple[Choice, State]], rank: int) -> Generator[Request, Any, list[State]]:
-    """Agree on the winners of each choice, then bring their payload to process 0."""
-    packed = [torch.cat([state["key"].cpu(), state["id"].cpu(), _describe(choice, state)]) for choice, state in choices]
+def _common(choice: Choice, keys: Tensor, headers: Tensor) -> Layout | str:
+    """The payload's layout from every process's header; words where they are unlike."""
+    ranks: dict[tuple[int, ...], list[int]] = {}
+    for rank, (key, header) in enumerate(zip(keys, headers.tolist(), strict=True)):
+        # A process that saw nothing has neither a key nor a payload.
+        if any(header) or bool((key != NO_KEY).any()):
+            ranks.setdefault(tuple(header), []).append(rank)
+    if len(ranks) <= 1:
+        return _fields(next(iter(ranks), (0,)))
+    held = [f"{_words(_fields(header))} on {on_processes(members)}" for header, members in ranks.items()]
+    return (
+        f"{type(choice).__name__}: processes hold payloads of unlike shapes: {', '.join(held)}; "
+        "bring the samples to one size and dtype before they are shown"
+    )
+
+
+def _words(fields: Layout) -> str:
+    return " and ".join(f"{str(dtype).removeprefix('torch.')} {list(shape)}" for dtype, shape in fields) or "nothing"
+
+
+def on_processes(ranks: Sequence[int]) -> str:
+    """Some ranks in words: "process 0", "processes 1, 2"."""
+    shown = ", ".join(map(str, ranks[:8])) + (", ..." if len(ranks) > 8 else "")
+    return f"process {shown}" if len(ranks) == 1 else f"processes {shown}"
+
+
+def _choose(choices: list[tuple[Choice, State]], rank: int) -> Generator[Request, Any, list[State | str]]:
+    """Agree on the winners of each choice, then bring their payload to process 0; words for one that cannot be."""
+    packed = [torch.cat([state["key"].cpu(), state["id"].cpu(), _describe(state)]) for _, state in choices]
     answers = yield AllGather(torch.cat(packed))
     everyone = torch.split(torch.stack(answers).cpu(), [len(p) for p in packed], dim=1)
 
-    merged: list[State] = []
+    merged: list[State | str] = []
     sources: list[list[tuple[int, int]]] = []  # for each choice and place: who holds the payload, and where
-    layouts: list[list[tuple[torch.dtype, tuple[int, ...]]]] = []
+    layouts: list[Layout] = []
     for (choice, _), packs in zip(choices, everyone, strict=True):
         k = choice.k
         keys, ids = packs[:, :k].reshape(-1), packs[:, k : 2 * k].reshape(-1)
-        # A header of nothing but zeros is that of a process that saw no payload.
-        headers = {tuple(header) for header in torch.unique(packs[:, 2 * k :], dim=0).tolist() if any(header)}
-        if len(headers) > 1:
-            shapes = sorted(str([shape for _, shape in _fields(list(h))]) for h in headers)
-            raise UpdateError(f"{type(choice).__name__}: processes hold payloads of unlike shapes: {', '.join(shapes)}")
-        layouts.append(_fields(list(headers.pop())) if headers else [])
+        common = _common(choice, packs[:, :k], packs[:, 2 * k :])
+        if isinstance(common, str):
+            merged.append(common)
+            sources.append([])
+            layouts.append([])
+            continue
         places = choice.winners(keys, ids).tolist()
+        layouts.append(common)
         sources.append([divmod(p, k) for p in places if p >= 0])
         merged.append(choice.take({"key": keys, "id": ids}, torch.tensor(places)))
 
@@ -208,7 +252,7 @@ def _choose(choices: list[tuple[Choice, State]], rank: int) -> Generator[Request
     data = torch.empty(sizes[rank], dtype=torch.uint8)
     for parcel in senders.get(rank, []):
         payload = choices[parcel.choice][1][f"{PAYLOAD}{parcel.field}"]
-        rows = [payload[slot] for slot in parcel.slots]
+        rows = [as_bytes(payload[slot]) for slot in parcel.slots]
         if payload.device == data.device:
             torch.stack(rows, out=parcel.rows(data))
         else:
@@ -232,17 +276,15 @@ class _Parcel:
     end: int
 
     def rows(self, data: Tensor) -> Tensor:
-        """Those bytes as the rows that they are: a view."""
-        size = len(self.slots) * self.dtype.itemsize * math.prod(self.shape)
-        return data[self.start : self.start + size].view(self.dtype).reshape(len(self.slots), *self.shape)
+        """The bytes of each row, uint8 [rows, bytes]: a view."""
+        size = self.dtype.itemsize * math.prod(self.shape)
+        return data[self.start : self.start + len(self.slots) * size].reshape(len(self.slots), size)
 
 
 _ALIGNMENT = 16  # bytes; the itemsize of every dtype divides it
 
 
-def _parcels(
-    owner: int, sources: list[list[tuple[int, int]]], layouts: list[list[tuple[torch.dtype, tuple[int, ...]]]]
-) -> list[_Parcel]:
+def _parcels(owner: int, sources: list[list[tuple[int, int]]], layouts: list[Layout]) -> list[_Parcel]:
     parcels: list[_Parcel] = []
     end = 0
     for c, (source, layout) in enumerate(zip(sources, layouts, strict=True)):
@@ -259,8 +301,8 @@ def _place(
     senders: dict[int, list[_Parcel]],
     choices: list[tuple[Choice, State]],
     sources: list[list[tuple[int, int]]],
-    layouts: list[list[tuple[torch.dtype, tuple[int, ...]]]],
-    merged: list[State],
+    layouts: list[Layout],
+    merged: list[State | str],
 ) -> None:
     """On process 0: put every winner's rows in its place, each copied once."""
     arrived = {
@@ -269,9 +311,12 @@ def _place(
         for parcel in parcels
     }
     for c, (source, layout, state) in enumerate(zip(sources, layouts, merged, strict=True)):
+        if isinstance(state, str):
+            continue
         for f, (dtype, shape) in enumerate(layout):
             name = f"{PAYLOAD}{f}"
             own = choices[c][1][name].cpu().unbind() if any(owner == 0 for owner, _ in source) else ()
-            rows = [next(arrived[owner, c, f]) if owner else own[slot] for owner, slot in source]
-            rows += [torch.zeros(shape, dtype=dtype)] * (len(state["key"]) - len(rows))
-            state[name] = torch.stack(rows)
+            rows = [next(arrived[owner, c, f]) if owner else as_bytes(own[slot]) for owner, slot in source]
+            size = dtype.itemsize * math.prod(shape)
+            rows += [torch.zeros(size, dtype=torch.uint8)] * (len(state["key"]) - len(rows))
+            state[name] = torch.cat(rows).view(dtype).reshape(len(rows), *shape)

@@ -24,6 +24,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lwcallbacks.state.core import StateCore, collecting
+from lwcallbacks.state.ending import reported
 from lwcallbacks.state.link import AllGather, AllReduce, Request, ToRoot
 from lwcallbacks.testing.errors import WouldHang
 
@@ -128,9 +129,11 @@ class World:
             return self.run(process)
 
     def collect(self, cores: Sequence[StateCore]) -> list[dict[Hashable, Any]]:
-        """End the epoch of one `StateCore` on each process; return their values by rank."""
-        collected = self.run(lambda rank: collecting({None: cores[rank]}, rank, self.size))
-        return [values[None] for values, _ in collected]
+        """End the epoch of one `StateCore` on each process; return their values by rank, as `epoch_end` does."""
+        ended = self.run(lambda rank: collecting({None: cores[rank]}, rank, self.size))
+        for core, collected in zip(cores, ended, strict=True):
+            reported(collected, core.on_problem)
+        return [collected.values[None] for collected in ended]
 
 
 def contained_metrics(metric: Any) -> list[Metric]:
