@@ -13,8 +13,7 @@ from torchmetrics.classification import BinaryAUROC, MulticlassAUROC
 
 import lwcallbacks as lw
 from lwcallbacks.reductions import ConfusionCounts, ExactMean, RandomSample
-from lwcallbacks.state.core import UpdateError, collecting
-from lwcallbacks.state.link import Alone, run
+from lwcallbacks.state.core import Collected, collecting
 from lwcallbacks.testing import World
 
 
@@ -65,9 +64,12 @@ def cores_of(size: int, make: Callable[[], dict[str, Any]], shards: list[list[tu
     return cores
 
 
+def ended(cores: list[lw.StateCore], world: World) -> list[Collected]:
+    return world.run(lambda rank: collecting({0: cores[rank]}, rank, world.size))
+
+
 def collected(cores: list[lw.StateCore], world: World) -> list[dict[Any, Any]]:
-    ended = world.run(lambda rank: collecting({0: cores[rank]}, rank, world.size))
-    return [values[0] for values, _ in ended]
+    return [of_all.values[0] for of_all in ended(cores, world)]
 
 
 def binary(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -160,22 +162,23 @@ def test_the_number_of_exchanges_does_not_grow_with_the_metrics() -> None:
         collected(cores_of(3, lambda: {f"m{i}": BinaryAUROC() for i in range(n)}, shards), world)
         return [exchange.kind for exchange in world.log]
 
-    # The shapes of tensors, the sums, then the sizes, headers and bytes of the lists.
+    # The header, the sums, then the sizes, headers and bytes of the lists.
     assert kinds(1) == kinds(5) == ["all_reduce", "all_reduce", "all_gather", "all_gather", "all_gather"]
 
 
-def test_what_is_no_tensor_is_told_to_every_process() -> None:
-    """Strings in a state of one process are an error on all of them, and nobody waits."""
-    cores = cores_of(3, lambda: {"words": Words()}, [[], [(torch.ones(2),)], []])
-    with pytest.raises(UpdateError, match=r"process 1: Words\.words holds something that is no tensor"):
-        collected(cores, World(3))
+def test_what_is_no_tensor_fails_alone() -> None:
+    """Strings in a state of one process: every process is told, nobody waits, and the other metric has its value."""
+    shards = [[], [(torch.ones(2),)], []]
+    cores = cores_of(3, lambda: {"words": Words(), "mean": MeanMetric()}, shards)
+    for of_all in ended(cores, World(3)):
+        assert of_all.values == {0: {"mean": 1.0}}
+        assert "process 1: Words.words holds something that is no tensor" in of_all.failures[0]["words"]
 
 
 def test_one_process_sends_nothing() -> None:
     """Alone, any metric computes from its own states, whatever they are."""
     [core] = cores_of(1, lambda: {"words": Words()}, [[(torch.ones(2),), (torch.ones(3),)]])
-    values, _ = run(collecting({0: core}, 0, 1), Alone())
-    assert values[0] == {"words": 5}
+    assert core.epoch_end() == {"words": 5}
 
 
 def test_a_reduction_as_a_metric_shares_the_exchange() -> None:
@@ -189,7 +192,7 @@ def test_a_reduction_as_a_metric_shares_the_exchange() -> None:
     shards = [[(torch.tensor([1.0]),)], [(torch.tensor([4.0]),)]]
     values = collected(cores_of(2, lambda: {"mean": lw.ReductionMetric(ExactMean())}, shards), world)
     assert [value["mean"] for value in values] == [2.5, 2.5]
-    assert [exchange.kind for exchange in world.log] == ["all_reduce"]
+    assert [exchange.kind for exchange in world.log] == ["all_reduce", "all_reduce"], "the header and the sums"
     [core] = cores_of(1, lambda: {"mean": Doubled(ExactMean())}, [[(torch.tensor([1.5]),)]])
     assert core.epoch_end() == {"mean": 3.0}
 

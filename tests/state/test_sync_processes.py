@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from support import scenarios
+from support import scenarios, syncs
 from support.processes import run_processes
 
 POINT_TO_POINT = ("send", "recv")
 
 
 def test_the_number_of_collectives_does_not_depend_on_the_number_of_states() -> None:
-    """One and ten of each: one sum, one maximum and one exchange of keys, in the same order on every process."""
+    """One and ten of each: the header, one sum, one maximum and one exchange of keys, the same on every process."""
 
     def collectives(states: int) -> list[str]:
         results = run_processes(3, scenarios.collectives_of_sync, states)
@@ -22,7 +22,7 @@ def test_the_number_of_collectives_does_not_depend_on_the_number_of_states() -> 
         assert shared[0] == shared[1] == shared[2], "same operation, dtype and shape on every process"
         return [name for name, _, _ in shared[0]]
 
-    assert collectives(1) == collectives(10) == ["all_reduce", "all_reduce", "all_gather"]
+    assert collectives(1) == collectives(10) == ["all_reduce", "all_reduce", "all_reduce", "all_gather"]
 
 
 def shared_collectives(seen: list[tuple[list[Any], torch.Tensor]], n: int) -> list[Any]:
@@ -81,11 +81,13 @@ def test_uneven_and_empty_shares_give_the_values_of_one_process(world_size: int)
     assert all(there["payload"] == () for there in results[1:])
 
 
-def test_a_failed_update_is_told_to_every_process() -> None:
-    """Nobody hangs: each process raises the same error, which names the process and the cause."""
+def test_a_failure_costs_one_entry_and_is_told_to_every_process() -> None:
+    """Nobody hangs: each process names the process and the cause, and has the other entry's value."""
     told: list[Any] = run_processes(2, scenarios.one_fails)
     assert told[0] == told[1]
-    assert "process 1: ValueError: labels of another shape" in told[0]
+    values, warned = told[0]
+    assert values == {"other": 1.0}
+    assert "StateCore: mean: no value: failed on 1 of 2 processes; process 1: ValueError: labels of another" in warned
 
 
 def test_a_core_in_a_fabric_loop() -> None:
@@ -94,3 +96,60 @@ def test_a_core_in_a_fabric_loop() -> None:
     assert int(matrix.sum()) == 40
     assert torch.equal(other[0], matrix)
     assert other[1] == mean
+
+
+FIRST = {"a": 1.5, "b": 2.5, "sum": 6.0, "roc": 1.0}
+ENDINGS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "other order": (FIRST, {}),
+    "one fails": ({n: v for n, v in FIRST.items() if n != "b"}, {"b": "failed on 1 of 2 processes; process 1: unread"}),
+    "learnt": ({**FIRST, "sum": [3.0, 4.0]}, {}),
+    "quiet": ({**FIRST, "sum": 3.0}, {}),
+}
+
+
+@pytest.mark.parametrize("case", ENDINGS)
+def test_processes_that_are_not_alike_end_their_epoch(case: str) -> None:
+    """Registered in another order, failed, learnt another shape, or not counted: the same on both, and no hang."""
+    first, second = run_processes(2, syncs.ending_of, case, timeout=60)
+    assert first == second == ("collected", ENDINGS[case])
+
+
+def test_payloads_of_unlike_shapes_cost_one_entry() -> None:
+    """Every process is told both shapes."""
+    first, second = run_processes(2, syncs.ending_of, "unlike payload", timeout=60)
+    assert first == second
+    values, failures = first[1]
+    assert values == FIRST
+    assert "float32 [2] on process 0, float32 [3] on process 1" in failures["shown"]
+
+
+@pytest.mark.parametrize("case", ["unlike names", "unlike sizes"])
+def test_unlike_processes_raise_the_same_and_do_not_hang(case: str) -> None:
+    """On real processes, where a collective of unlike shapes would end one of them."""
+    first, second = run_processes(2, syncs.ending_of, case, timeout=60)
+    assert first == second
+    kind, text = first
+    assert kind == "raised"
+    told = {"unlike names": "'b' is ExactMean", "unlike sizes": "'counts' is ConfusionCounts(num_classes=2"}
+    assert told[case] in text
+
+
+def test_a_core_syncs_in_its_process_group() -> None:
+    """And process 0 of the group has the payload."""
+    alone, first, last = run_processes(3, syncs.in_groups, timeout=60)
+    assert alone == {"sum": 1.0, "shown": [[0]]}
+    assert first == {"sum": 110.0, "shown": [[1, 2]]}
+    assert last == {"sum": 110.0, "shown": []}
+
+
+def test_who_is_absent_is_found_out_without_a_collective() -> None:
+    """By all processes, the absent one as well, in about the time that was given."""
+    for together, without, took in run_processes(3, syncs.roll_call, timeout=60):
+        assert together == []
+        assert without == [1]
+        assert took < 20
+
+
+def test_alone_nobody_is_absent() -> None:
+    """Without other processes nothing is asked."""
+    assert syncs.everyone_is_here("alone") == []

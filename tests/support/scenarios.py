@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -179,7 +181,6 @@ def leave() -> None:
 
 def saves_alone() -> tuple[float, dict[str, Any]]:
     """Process 0 alone asks everyone_comes, then both do; how long it took and the answers."""
-    import time
 
     from lwcallbacks.state.link import everyone_comes
 
@@ -339,20 +340,17 @@ def under_fabric(shares: list[list[int]]) -> tuple[torch.Tensor, float]:
     return values["c"], values["m"]
 
 
-def one_fails() -> str:
-    """The update of process 1 fails; what every process is told at the next sync."""
+def one_fails() -> tuple[dict[Any, Any], str]:
+    """The update of one entry fails on process 1; the values and the warning on this process."""
     from lwcallbacks.reductions import ExactMean
-    from lwcallbacks.state.core import UpdateError
 
     dist.init_process_group("gloo")
-    core = lw.StateCore({"mean": ExactMean()})
-    core.step_end(mean=(torch.ones(3),))
+    core = lw.StateCore({"mean": ExactMean(), "other": ExactMean()})
+    core.step_end(mean=(torch.ones(3),), other=(torch.ones(3),))
     if dist.get_rank() == 1:
-        core.fail(ValueError("labels of another shape"))
-    try:
-        core.epoch_end()
-    except UpdateError as error:
-        return str(error)
-    finally:
-        leave()
-    return "no error"
+        core.fail("mean", ValueError("labels of another shape"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        values = core.epoch_end()
+    leave()
+    return values, str(caught[0].message)

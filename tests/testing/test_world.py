@@ -14,7 +14,6 @@ from torchmetrics.classification import BinaryAccuracy, MulticlassConfusionMatri
 from lwcallbacks import ReductionMetric, StateCore
 from lwcallbacks.reductions import ConfusionCounts, ExactMean, TopK
 from lwcallbacks.state.link import AllGather, AllReduce, ToRoot
-from lwcallbacks.state.sync import UpdateError
 from lwcallbacks.testing import LawViolation, World, WouldHang
 
 
@@ -148,10 +147,17 @@ def test_a_process_that_fails_while_others_wait_would_hang_them() -> None:
 
 def test_an_error_of_all_processes_is_raised_as_it_is() -> None:
     """Failing together hangs nobody."""
-    cores = [StateCore({"mean": ExactMean()}) for _ in range(3)]
-    cores[1].fail(OSError("disk full"))
-    with pytest.raises(UpdateError, match="1 of 3 processes; process 1: OSError: disk full") as failure:
+    cores = [StateCore({"mean": ExactMean()}, on_problem="raise") for _ in range(3)]
+    cores[1].fail("mean", OSError("disk full"))
+    with pytest.raises(ValueError, match=r"StateCore: mean: no value: .* process 1: OSError: disk full"):
         World(3).collect(cores)
+
+    def steps(rank: int) -> Generator[Any, Any, None]:
+        yield AllReduce(t(1.0), "sum")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full") as failure:
+        World(3).run(steps)
     assert failure.value.__notes__ == ["raised on process 0"]
 
 
@@ -168,11 +174,11 @@ def test_wrappers_and_collections_are_synced_to_the_bottom() -> None:
 
 
 def test_a_reduction_metric_takes_the_packed_way() -> None:
-    """As it does over a real process group: one reduction, the keys, and the winners' payload to process 0."""
+    """As it does over a real process group: the keys, and the winners' payload to process 0."""
     world = World(3)
     shards = [[(t(float(rank)), torch.tensor([rank]), torch.full((1, 2), rank))] for rank in range(3)]
     values = world.compute(lambda: ReductionMetric(TopK(2)), [shards[0], shards[1], []])
-    assert [exchange.kind for exchange in world.log] == ["all_reduce", "all_gather", "to_root"]
+    assert [exchange.kind for exchange in world.log] == ["all_gather", "to_root"]
     assert [value.ids.tolist() for value in values] == [[1, 0]] * 3
     assert values[0].payload[0].tolist() == [[1, 1], [0, 0]]
     assert [value.payload for value in values[1:]] == [(), ()]
@@ -190,7 +196,8 @@ def test_the_number_of_exchanges_does_not_grow_with_the_states() -> None:
         world.collect(cores)
         return [(exchange.kind, exchange.op) for exchange in world.log]
 
-    expected = [("all_reduce", "max"), ("all_reduce", "sum"), ("all_gather", None), ("to_root", None)]
+    header, packs = ("all_reduce", "max"), [("all_reduce", "max"), ("all_reduce", "sum")]
+    expected = [header, *packs, ("all_gather", None), ("to_root", None)]
     assert exchanges(3, True) == exchanges(12, True) == exchanges(12, False) == expected
 
 
@@ -224,22 +231,29 @@ def test_ordinary_metrics_join_the_sync_of_a_core() -> None:
 
 
 def test_payloads_of_unlike_shapes_fail_on_every_process() -> None:
-    """Before anybody sends them."""
-    cores = [StateCore({"worst": TopK(1)}) for _ in range(2)]
+    """Before anybody sends them, and alone: another choice has its value."""
+    cores = [StateCore({"worst": TopK(1), "best": TopK(1)}) for _ in range(2)]
     for rank, core in enumerate(cores):
         core.step_end(worst=(t(1.0), torch.tensor([rank]), torch.zeros(1, 2 + rank)))
-    with pytest.raises(UpdateError, match=r"TopK: processes hold payloads of unlike shapes: \[\(2,\)\], \[\(3,\)\]"):
-        World(2).collect(cores)
+        core.step_end(best=(t(1.0), torch.tensor([rank]), t(7.0)))
+    told = (
+        r"StateCore: worst: no value: TopK: processes hold payloads of unlike shapes: float32 \[2\] on process 0, "
+        r"float32 \[3\] on process 1; bring the samples to one size"
+    )
+    with pytest.warns(UserWarning, match=told):
+        first, second = World(2).collect(cores)
+    assert first.keys() == second.keys() == {"best"}
+    assert first["best"].payload[0].tolist() == [7.0]
 
 
 @pytest.mark.parametrize(("payload", "fits"), [([1] * 8, True), ([1] * 9, False), ([7], True), ([8], False)])
 def test_a_payload_has_up_to_eight_tensors_of_six_dimensions(payload: list[int], fits: bool) -> None:
-    """Beside the dimension of samples; what is more is an error that says so."""
-    core = StateCore({"worst": TopK(1)})
+    """Beside the dimension of samples; what is more fails with words that say so."""
+    core = StateCore({"worst": TopK(1)}, on_problem="raise")
     core.step_end(worst=(t(1.0), torch.tensor([0]), *(torch.ones((1, *[1] * (ndim - 1))) for ndim in payload)))
     if fits:
         (values,) = World(1).collect([core])
         assert [tensor.ndim for tensor in values["worst"].payload] == payload
     else:
-        with pytest.raises(ValueError, match="TopK: at most 8 payload tensors of 6 dimensions"):
+        with pytest.raises(ValueError, match=r"TopK: a sample has .* at most 8 tensors of 6 dimensions"):
             World(1).collect([core])
