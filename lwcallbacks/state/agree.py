@@ -45,7 +45,7 @@ class Told:
         shown: what the entry is called in messages.
         identity: what it is. Unlike identities are an error.
         states: name, dtype and shape of each state that may have been learnt from data.
-        seen: whether it holds any data.
+        seen: whether it holds anything but what it starts with.
         owner: who registered it.
     """
 
@@ -215,7 +215,7 @@ def _make_alike(agreement: Agreement, label: str, entries: list[Told]) -> None:
 
 
 def _fit(learnt: Mapping[int, Told], i: int) -> Fit:
-    """The dtype that holds every process's, and the shape that any has; a scalar is expanded to it.
+    """The dtype that holds every process's that has learnt one, and their one shape.
 
     Raises:
         ValueError: there is none.
@@ -223,12 +223,11 @@ def _fit(learnt: Mapping[int, Told], i: int) -> Fit:
     name = next(iter(learnt.values())).states[i][0]
     dtypes = _grouped(learnt, lambda entry: entry.states[i][1])
     shapes = _grouped(learnt, lambda entry: tuple(entry.states[i][2]))
-    expanded = {shape: ranks for shape, ranks in shapes.items() if shape} or shapes
-    if len(expanded) > 1:
-        held = ", ".join(f"{list(shape)} on {on_processes(ranks)}" for shape, ranks in expanded.items())
+    if len(shapes) > 1:
+        held = ", ".join(f"{list(shape)} on {on_processes(ranks)}" for shape, ranks in shapes.items())
         raise ValueError(f"its state {name!r} has shape {held}, expected one shape for all")
     try:
-        return _promoted(dtypes), next(iter(expanded))
+        return _promoted(dtypes), next(iter(shapes))
     except RuntimeError as error:
         held = ", ".join(f"{dtype} on {on_processes(ranks)}" for dtype, ranks in dtypes.items())
         raise ValueError(f"its state {name!r} has {held}, expected one dtype for all") from error

@@ -222,7 +222,7 @@ class _Item:
             for name, state in self.member.learnt(contributes)
         ]
         shown = self.member.owner or repr(self.name)
-        seen = contributes and self.member.num_updates > 0
+        seen = contributes and self.member.is_touched()
         return Told(self.label, shown, self.member.identity, states, seen, self.member.owner)
 
     def cause(self, world_size: int) -> str | None:

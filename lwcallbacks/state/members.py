@@ -55,6 +55,10 @@ class Member(ABC):
         """States whose shape or dtype may come from data."""
         return []
 
+    def is_touched(self) -> bool:
+        """Whether those states hold anything but what they start with."""
+        return True
+
     @abstractmethod
     def obstacle(self, world_size: int) -> str | None:
         """Why it cannot take part in a sync; None where it can."""
@@ -234,6 +238,9 @@ class MetricMember(Member):
 
     def learnt(self, contributes: bool) -> list[tuple[str, Tensor]]:
         return ordinary.learnt(self.metric, contributes)
+
+    def is_touched(self) -> bool:
+        return self.num_updates > 0 and ordinary.is_touched(self.metric)
 
     def obstacle(self, world_size: int) -> str | None:
         # Alone, any metric computes from its own states, whatever they are.

@@ -64,6 +64,16 @@ def learnt(metric: Metric, contributes: bool = True) -> list[tuple[str, Tensor]]
     return states
 
 
+def is_touched(metric: Metric) -> bool:
+    """Whether updates have changed those states; some leave them as they are, such as those of batches without rows."""
+    # Only scalars take another shape later, and only they are compared: it is cheap.
+    return not all(_is_scalar_default(state, metric._defaults[name]) for name, state in learnt(metric))
+
+
+def _is_scalar_default(state: Tensor, default: Any) -> bool:
+    return state.ndim == 0 and state.dtype == default.dtype and torch.equal(state.cpu(), default.cpu())
+
+
 def _held(metric: Metric, name: str, contributes: bool) -> Any:
     """A state, or what it is where nothing was seen."""
     if contributes:

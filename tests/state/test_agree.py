@@ -204,6 +204,29 @@ def test_two_shapes_that_were_learnt_fail_alone() -> None:
         assert collected.failures == {0: {"m": cause}}
 
 
+def test_a_scalar_that_was_learnt_is_not_spread_over_a_vector() -> None:
+    """It is another process's sum of something else: added to each column it would be a wrong number in silence."""
+    cores = [lw.StateCore({"m": Learns("sum")}) for _ in range(2)]
+    cores[0].update({"m": (torch.ones(2, 3),)})
+    cores[1].update({"m": (torch.ones(5),)})
+    for collected in ended(cores):
+        assert "shape [3] on process 0, [] on process 1" in collected.failures[0]["m"]
+
+
+def test_an_update_without_rows_has_learnt_nothing() -> None:
+    """A state that is still its default fits what another process has learnt."""
+
+    class Total(Learns):
+        def update(self, x: torch.Tensor) -> None:
+            if len(x):
+                super().update(x)
+
+    cores = [lw.StateCore({"m": Total("sum")}) for _ in range(2)]
+    cores[0].update({"m": (torch.ones(2, 3),)}, values=False)
+    cores[1].update({"m": (torch.ones(0, 3),)}, values=False)
+    assert [collected.values[0]["m"].tolist() for collected in ended(cores)] == [[2.0] * 3] * 2
+
+
 def test_a_process_that_could_not_register_costs_its_owner_only() -> None:
     """Its entries fail on every process that has them; all other entries have their values everywhere."""
     cores = [lw.StateCore({"mean": ExactMean()}) for _ in range(3)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import scenarios
+from support import syncs
 from support.processes import run_processes
 
 from lwcallbacks.state.ragged import DTYPES, off_wire, on_wire, wire_dtype
@@ -16,7 +16,7 @@ REAL = [dtype for dtype in DTYPES if not dtype.is_complex]
 
 
 def expected(dtype: torch.dtype, op: str) -> torch.Tensor:
-    return scenarios.reduced_by_hand(dtype, op, 2)
+    return syncs.reduced_by_hand(dtype, op, 2)
 
 
 def cases() -> list[tuple[str, torch.dtype]]:
@@ -28,16 +28,16 @@ def cases() -> list[tuple[str, torch.dtype]]:
 def test_every_dtype_crosses_and_comes_back_as_it_was(world: str) -> None:
     """Summed, raised and lowered as metric states; in lists; as payload. Two processes, the second with more rows."""
     if world == "gloo":
-        results: list[Any] = run_processes(2, scenarios.every_dtype)
+        results: list[Any] = run_processes(2, syncs.every_dtype)
     else:
-        cores = [scenarios.core_of_dtypes(rank) for rank in range(2)]
-        results = [scenarios.as_lists(values) for values in World(2).collect(cores)]
+        cores = [syncs.core_of_dtypes(rank) for rank in range(2)]
+        results = [syncs.as_lists(values) for values in World(2).collect(cores)]
     assert results[0]["values"] == results[1]["values"]
     assert results[1]["payload"] == {}
     for op, dtype in cases():
-        assert results[0]["values"][f"{op} {dtype}"] == scenarios.listed(expected(dtype, op)), (op, dtype)
+        assert results[0]["values"][f"{op} {dtype}"] == syncs.listed(expected(dtype, op)), (op, dtype)
     for dtype in DTYPES:
-        rows = torch.cat([scenarios.as_bytes(scenarios.numbers_of(dtype, rank)) for rank in range(2)])
+        rows = torch.cat([syncs.as_bytes(syncs.numbers_of(dtype, rank)) for rank in range(2)])
         assert results[0]["values"][f"list {dtype}"] == (str(dtype), rows.tolist()), dtype
         assert results[0]["payload"][str(dtype)] == (str(dtype), rows.tolist()), dtype
 
@@ -63,5 +63,5 @@ def test_conjugates_and_slices_are_sent_as_what_they_show() -> None:
     """Not as the memory that they view."""
     x = torch.tensor([1 + 2j, 3 - 1j])
     assert off_wire(on_wire(x.conj(), "sum"), x.dtype, "sum").tolist() == [1 - 2j, 3 + 1j]
-    assert scenarios.as_bytes(x.conj()).view(x.dtype).tolist() == [1 - 2j, 3 + 1j]
+    assert syncs.as_bytes(x.conj()).view(x.dtype).tolist() == [1 - 2j, 3 + 1j]
     assert on_wire(torch.arange(6)[::2], "sum").tolist() == [0, 2, 4]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import scenarios
+from support import scenarios, syncs
 from support.processes import run_processes
 
 POINT_TO_POINT = ("send", "recv")
@@ -110,13 +110,13 @@ ENDINGS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
 @pytest.mark.parametrize("case", ENDINGS)
 def test_processes_that_are_not_alike_end_their_epoch(case: str) -> None:
     """Registered in another order, failed, learnt another shape, or not counted: the same on both, and no hang."""
-    first, second = run_processes(2, scenarios.ending_of, case, timeout=60)
+    first, second = run_processes(2, syncs.ending_of, case, timeout=60)
     assert first == second == ("collected", ENDINGS[case])
 
 
 def test_payloads_of_unlike_shapes_cost_one_entry() -> None:
     """Every process is told both shapes."""
-    first, second = run_processes(2, scenarios.ending_of, "unlike payload", timeout=60)
+    first, second = run_processes(2, syncs.ending_of, "unlike payload", timeout=60)
     assert first == second
     values, failures = first[1]
     assert values == FIRST
@@ -126,7 +126,7 @@ def test_payloads_of_unlike_shapes_cost_one_entry() -> None:
 @pytest.mark.parametrize("case", ["unlike names", "unlike sizes"])
 def test_unlike_processes_raise_the_same_and_do_not_hang(case: str) -> None:
     """On real processes, where a collective of unlike shapes would end one of them."""
-    first, second = run_processes(2, scenarios.ending_of, case, timeout=60)
+    first, second = run_processes(2, syncs.ending_of, case, timeout=60)
     assert first == second
     kind, text = first
     assert kind == "raised"
@@ -136,7 +136,7 @@ def test_unlike_processes_raise_the_same_and_do_not_hang(case: str) -> None:
 
 def test_a_core_syncs_in_its_process_group() -> None:
     """And process 0 of the group has the payload."""
-    alone, first, last = run_processes(3, scenarios.in_groups, timeout=60)
+    alone, first, last = run_processes(3, syncs.in_groups, timeout=60)
     assert alone == {"sum": 1.0, "shown": [[0]]}
     assert first == {"sum": 110.0, "shown": [[1, 2]]}
     assert last == {"sum": 110.0, "shown": []}
@@ -144,7 +144,7 @@ def test_a_core_syncs_in_its_process_group() -> None:
 
 def test_who_is_absent_is_found_out_without_a_collective() -> None:
     """By all processes, the absent one as well, in about the time that was given."""
-    for together, without, took in run_processes(3, scenarios.roll_call, timeout=60):
+    for together, without, took in run_processes(3, syncs.roll_call, timeout=60):
         assert together == []
         assert without == [1]
         assert took < 20
@@ -152,4 +152,4 @@ def test_who_is_absent_is_found_out_without_a_collective() -> None:
 
 def test_alone_nobody_is_absent() -> None:
     """Without other processes nothing is asked."""
-    assert scenarios.everyone_is_here("alone") == []
+    assert syncs.everyone_is_here("alone") == []
