@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -58,7 +59,7 @@ SITUATIONS: dict[str, tuple[Step, str, Source, list[str], Source | Step]] = {
     ),
     "a function asks for a key that is not there": (
         Step({"logit": X}, (X, Y)), "preds", Source(preds=lambda outputs, batch: outputs["logits"]),
-        ["raised KeyError: 'logits' (did you mean 'logit'?)", "<lambda>, test_capture_errors.py:"],
+        ["raised KeyError: 'logits' (did you mean 'logit'?)", "preds=<lambda> (test_capture_errors.py:"],
         Source(preds=lambda outputs, batch: outputs["logit"]),
     ),
     "a function asks for an attribute that is not there": (
@@ -76,7 +77,7 @@ SITUATIONS: dict[str, tuple[Step, str, Source, list[str], Source | Step]] = {
     ),
     "a function that fails": (
         Step({"logits": X}, (X, Y)), "targets", Source(targets=fails),
-        ["targets=<fails, test_capture_errors.py:", "raised ZeroDivisionError: by zero"], Source(),
+        ["targets=fails (test_capture_errors.py:", "raised ZeroDivisionError: by zero"], Source(),
     ),
     "a function of one": (
         Step({"logits": X}, (X, Y)), "preds", Source(preds=operator.itemgetter("logits")),
@@ -111,6 +112,20 @@ SITUATIONS: dict[str, tuple[Step, str, Source, list[str], Source | Step]] = {
         Step(None, (X, [Y, Y])), "targets", Source(targets=1),
         ["targets=1 gives (int64[4], int64[4])", "targets=lambda outputs, batch: torch.stack(batch[1])"],
         Source(targets=lambda outputs, batch: torch.stack(batch[1])),
+    ),
+    "tensors of several lengths": (
+        Step(None, (X, [Y, Y[:2]])), "targets", Source(targets=1),
+        ["targets=lambda outputs, batch: torch.cat(batch[1])"],
+        Source(targets=lambda outputs, batch: torch.cat(batch[1])),
+    ),
+    "a tensor in a tuple": (
+        Step(None, (X, Y), {None: [(X, {"hidden": (X,)})]}), "preds", Source(preds="hidden"),
+        ["preds=lambda outputs, batch, returned: returned['hidden'][0]"],
+        Source(preds=lambda outputs, batch, returned: returned["hidden"][0]),
+    ),
+    "a partial function that fails": (
+        Step(None, (X, Y)), "preds", Source(preds=functools.partial(fails)),
+        ["preds=partial(fails (test_capture_errors.py:"], Source(preds=0),
     ),
     "a dict": (
         Step(None, (X, {"species": Y})), "targets", Source(targets=1),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from lwcallbacks.capture.look import describe, names_of, part
 from lwcallbacks.capture.names import BATCH_INDEX, KEYS
@@ -18,15 +21,16 @@ _STRINGS = "strings cannot be counted: map them to class indices"
 
 def place(field: str, extract: Extract | None) -> str:
     """A field, and where it was said to be."""
-    return field if extract is None else f"{field}={_code(extract)}"
+    return field if extract is None else f"{field}={_named(extract) if callable(extract) else repr(extract)}"
 
 
-def _code(extract: Extract) -> str:
+def _named(function: Any) -> str:
     """A function by its name and line, which its repr lacks."""
-    code = getattr(extract, "__code__", None)
-    if not callable(extract) or code is None:
-        return repr(extract)
-    return f"<{getattr(extract, '__qualname__', 'function')}, {Path(code.co_filename).name}:{code.co_firstlineno}>"
+    if isinstance(function, partial):
+        return f"partial({_named(function.func)})"
+    code = getattr(function, "__code__", None)
+    where = "" if code is None else f" ({Path(code.co_filename).name}:{code.co_firstlineno})"
+    return f"{getattr(function, '__name__', type(function).__name__)}{where}"
 
 
 def calls(name: str | None, outputs: Sequence[Any]) -> str:
@@ -42,11 +46,19 @@ def no_tensor(field: str, extract: Extract | None, found: Any, code: str = "") -
     function = f"{field}=lambda outputs, batch{', returned' if code.startswith('returned') else ''}: "
     if are_strings(found):
         return f"{told}; {_STRINGS}, as in {function}torch.tensor([classes.index(name) for name in {code or '...'}])"
-    if isinstance(found, (list, tuple)) and found and all(has_samples(entry) for entry in found):
-        return f"{told}; put the parts together, as in {function}torch.stack({code or '...'})"
+    if isinstance(found, (list, tuple)) and found and all(isinstance(entry, Tensor) for entry in found):
+        return f"{told}; make one tensor of it, as in {function}{_one_of(found, code or '...')}"
     if named := [name for name, value in names_of(found).items() if has_samples(value)]:
         return f"{told}; take a part of it, as in {function}{part_code(code or '...', found, named[0])}"
     return told
+
+
+def _one_of(tensors: Sequence[Tensor], code: str) -> str:
+    shapes = {tuple(tensor.shape) for tensor in tensors}
+    if len(tensors) > 1 and len(shapes) == 1:
+        return f"torch.stack({code})"
+    joins = len(tensors) > 1 and len({shape[1:] for shape in shapes}) == 1
+    return f"torch.cat({code})" if joins else f"{code}[0]"
 
 
 def part_code(code: str, container: Any, name: Any) -> str:
