@@ -99,7 +99,7 @@ OUTPUTS: dict[str, Any] = {
     "dictionary of tensors": Dictionary(logits=SCORES),
     "loss and scores": (SCORES.sum(), SCORES),
     "a tensor": SCORES,
-    "predictions before logits": {"logits": X, "pred": SCORES},
+    "predictions before logits": {"logits": X, "prediction": SCORES},
 }
 
 

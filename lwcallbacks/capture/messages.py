@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from lwcallbacks.capture.look import describe, names_of, part
 from lwcallbacks.capture.names import BATCH_INDEX, KEYS
 from lwcallbacks.capture.source import Extract, Source
-from lwcallbacks.capture.tensors import are_strings, has_samples
+from lwcallbacks.capture.tensors import are_strings, has_samples, is_field
 
 _CALLS = 3
 _STRINGS = "strings cannot be counted: map them to class indices"
@@ -18,15 +21,16 @@ _STRINGS = "strings cannot be counted: map them to class indices"
 
 def place(field: str, extract: Extract | None) -> str:
     """A field, and where it was said to be."""
-    return field if extract is None else f"{field}={_code(extract)}"
+    return field if extract is None else f"{field}={_named(extract) if callable(extract) else repr(extract)}"
 
 
-def _code(extract: Extract) -> str:
+def _named(function: Any) -> str:
     """A function by its name and line, which its repr lacks."""
-    code = getattr(extract, "__code__", None)
-    if not callable(extract) or code is None:
-        return repr(extract)
-    return f"<{getattr(extract, '__qualname__', 'function')}, {Path(code.co_filename).name}:{code.co_firstlineno}>"
+    if isinstance(function, partial):
+        return f"partial({_named(function.func)})"
+    code = getattr(function, "__code__", None)
+    where = "" if code is None else f" ({Path(code.co_filename).name}:{code.co_firstlineno})"
+    return f"{getattr(function, '__name__', type(function).__name__)}{where}"
 
 
 def calls(name: str | None, outputs: Sequence[Any]) -> str:
@@ -36,18 +40,31 @@ def calls(name: str | None, outputs: Sequence[Any]) -> str:
     return f"self{'' if name is None else f'.{name}'}(x) returned {told}{more}"
 
 
-def no_tensor(field: str, extract: Extract | None, found: Any) -> str:
-    """What was found cannot be taken."""
+def no_tensor(field: str, extract: Extract | None, found: Any, code: str = "") -> str:
+    """What was found cannot be taken; `code` is how a function would get it, as `batch[1]`."""
     told = f"{place(field, extract)} gives {describe(found)}, expected a tensor"
+    function = f"{field}=lambda outputs, batch{', returned' if code.startswith('returned') else ''}: "
     if are_strings(found):
-        where = f"batch[{extract!r}]" if isinstance(extract, (str, int)) else "names"
-        example = f"{field}=lambda outputs, batch: torch.tensor([classes.index(name) for name in {where}])"
-        return f"{told}; {_STRINGS}, as in {example}"
-    if isinstance(found, (list, tuple)) and found and all(has_samples(entry) for entry in found):
-        return f"{told}; put the parts together, as in {field}=lambda outputs, batch: torch.stack(...)"
+        return f"{told}; {_STRINGS}, as in {function}torch.tensor([classes.index(name) for name in {code or '...'}])"
+    if isinstance(found, (list, tuple)) and found and all(isinstance(entry, Tensor) for entry in found):
+        return f"{told}; make one tensor of it, as in {function}{_one_of(found, code or '...')}"
     if named := [name for name, value in names_of(found).items() if has_samples(value)]:
-        return f"{told}; take a part of it, as in {field}=lambda outputs, batch: ...[{named[0]!r}]"
+        return f"{told}; take a part of it, as in {function}{part_code(code or '...', found, named[0])}"
     return told
+
+
+def _one_of(tensors: Sequence[Tensor], code: str) -> str:
+    shapes = {tuple(tensor.shape) for tensor in tensors}
+    if len(tensors) > 1 and len(shapes) == 1:
+        return f"torch.stack({code})"
+    joins = len(tensors) > 1 and len({shape[1:] for shape in shapes}) == 1
+    return f"torch.cat({code})" if joins else f"{code}[0]"
+
+
+def part_code(code: str, container: Any, name: Any) -> str:
+    """How a function would get the part of that key or attribute."""
+    has_keys = isinstance(container, (Mapping, list, tuple)) and not hasattr(container, "_fields")
+    return f"{code}[{name!r}]" if has_keys or not str(name).isidentifier() else f"{code}.{name}"
 
 
 def no_key(field: str, key: str, there: Sequence[Any]) -> str:
@@ -66,21 +83,25 @@ def no_index(field: str, index: int, parts: Any) -> str:
     if isinstance(parts, (tuple, list)):
         found = f"the batch has {len(parts)} parts, {field}=0 to {field}={len(parts) - 1}" if parts else "it is empty"
     else:
-        named = [name for name, value in names_of(parts).items() if isinstance(name, str) and has_samples(value)]
+        named = [name for name, value in names_of(parts).items() if has_samples(value)]
         found = f"the batch is a {type(parts).__name__} without a part of that index"
-        found += f"; name a key of it, as in {field}={_best(field, named)!r}" if named else ""
+        found += f"; name a key of it, as in {field}={_best(field, named)!r}" if _meant(field, named) else ""
     return f"{field}={index}: {found}"
 
 
-def raised(field: str, extract: Extract, error: Exception, there: Sequence[Any], *, fits: bool, three: bool) -> str:
-    """A function of the user's raised `error`; or it is none of two or three arguments."""
-    if not fits:
-        expected = "expected a function of two, (outputs, batch), or of three, (outputs, batch, returned)"
-        return f"{place(field, extract)} cannot be called with {3 if three else 2} arguments, {expected}"
+def raised(field: str, extract: Extract, error: Exception, there: Sequence[Any]) -> str:
+    """A function of the user's raised `error`; `there` are the names that it could have asked for."""
     keys = error.args if isinstance(error, (KeyError, AttributeError)) else ()
     name = getattr(error, "name", None) if isinstance(error, AttributeError) else next(iter(keys), None)
     hint = _did_you_mean(name, there) if isinstance(name, str) else ""
+    if isinstance(error, TypeError) and _is_of_the_call(error):
+        hint = "; expected a function of two, (outputs, batch), or of three, (outputs, batch, returned)"
     return f"{place(field, extract)} raised {type(error).__name__}: {error}{hint}"
+
+
+def _is_of_the_call(error: Exception) -> bool:
+    """Whether no line of the function's own was run."""
+    return error.__traceback__ is not None and error.__traceback__.tb_next is None
 
 
 def function_of_three(field: str, outputs: Any, returned: Any) -> str:
@@ -119,36 +140,41 @@ def _ways(field: str, source: Source) -> str:
 
 def _example(field: str, there: Mapping[str, Any]) -> str:
     """The name to pass, where something there may be meant."""
-    places = [value for name, value in there.items() if (field in BATCH_INDEX) == (name == "the batch")]
+    places = [value for name, value in there.items() if (field != "preds") == (name == "batch")]
     named = [name for place in places for name, value in names_of(place).items() if has_samples(value)]
-    others = {name for other, names in KEYS.items() if other != field for name in names}
-    meant = [name for name in named if isinstance(name, str) and name not in others]
-    return f"{_best(field, meant)!r}" if meant else ""
+    return f"{_best(field, named)!r}" if _meant(field, named) else ""
 
 
-def _best(field: str, names: Sequence[str]) -> str:
-    """The name that is most like a usual one."""
+def _meant(field: str, names: Sequence[Any]) -> list[str]:
+    """Those of the names that are no usual names of another field."""
+    others = {name for other, usual in KEYS.items() if other != field for name in usual}
+    return [name for name in names if isinstance(name, str) and name not in others]
+
+
+def _best(field: str, names: Sequence[Any]) -> str:
+    """Of the names that may be meant, the one that is most like a usual one."""
     usual = KEYS.get(field, (field,))
-    return max(names, key=lambda name: max(difflib.SequenceMatcher(None, name, other).ratio() for other in usual))
+    likeness = difflib.SequenceMatcher
+    return max(_meant(field, names), key=lambda name: max(likeness(None, name, other).ratio() for other in usual))
 
 
 def _passed_over(field: str, there: Mapping[str, Any]) -> list[str]:
     """What has a usual name and was not taken, with the reason."""
     named: list[tuple[str, str | int, Any]]
     named = [(where, name, part(value, name)) for where, value in there.items() for name in KEYS.get(field, (field,))]
-    batch = there.get("the batch")
-    index = BATCH_INDEX.get(field)
+    batch, index = there.get("batch"), BATCH_INDEX.get(field)
     if index is not None and isinstance(batch, (tuple, list)) and index < len(batch):
-        named.append(("the batch", index, batch[index]))
-    return [f"{name!r} of {where}: {told}" for where, name, value in named if (told := _reason(field, name, value))]
+        named.append(("batch", index, batch[index]))
+    codes = [(part_code(where, there[where], name), name, value) for where, name, value in named]
+    return [f"{code} is {told}" for code, name, value in codes if (told := _reason(field, name, value, code))]
 
 
-def _reason(field: str, name: str | int, value: Any) -> str:
+def _reason(field: str, name: str | int, value: Any, code: str) -> str:
     if value is None or has_samples(value):
         return ""
-    if getattr(value, "ndim", None) == 0 or isinstance(value, (int, float)):
-        return f"one number is no batch of samples; {field}={name!r} would take it" if isinstance(name, str) else ""
-    return no_tensor(field, name, value).partition(" gives ")[2]
+    if is_field(value) or isinstance(value, (int, float)):
+        return f"one number and no batch of samples; {field}={name!r} would take it" if isinstance(name, str) else ""
+    return no_tensor(field, name, value, code).partition(" gives ")[2]
 
 
 def _did_you_mean(name: str, there: Sequence[Any]) -> str:

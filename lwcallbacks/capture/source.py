@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any, TypeAlias
@@ -84,17 +83,6 @@ def takes_returned(function: Callable[..., Any]) -> bool:
     positional = [p for p in parameters if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
     required = [p for p in positional if p.default is Parameter.empty]
     return len(required) == 3 or [p.name for p in positional[2:3]] == ["returned"]
-
-
-def takes_as_many(function: Callable[..., Any], number: int) -> bool:
-    """Whether it can be called with so many arguments, as far as that can be known."""
-    with suppress(TypeError, ValueError):
-        signature = inspect.signature(_called(function))
-        try:
-            signature.bind(*range(number))
-        except TypeError:
-            return False
-    return True
 
 
 def _parameters(function: Callable[..., Any]) -> Sequence[Parameter]:

@@ -18,7 +18,7 @@ from lwcallbacks.capture.forward import Call
 from lwcallbacks.capture.look import describe, names_of, part
 from lwcallbacks.capture.names import BATCH_INDEX, KEYS
 from lwcallbacks.capture.provenance import parts_with
-from lwcallbacks.capture.source import Extract, Source, imported, is_further, takes_as_many, takes_returned
+from lwcallbacks.capture.source import Extract, Source, imported, is_further, takes_returned
 from lwcallbacks.capture.tensors import as_tensor, has_samples, is_field
 from lwcallbacks.capture.tree import walk
 
@@ -27,6 +27,8 @@ class _Found(NamedTuple):
     value: Any
     first: Any = None
     """The first argument of the forward call that returned it."""
+    code: str = ""
+    """How a function would get it, as `batch[1]`."""
 
 
 class Step:
@@ -69,7 +71,7 @@ class Step:
         except CaptureError as error:
             raise CaptureError(f"{told}: {error}; {self.describe()}") from error
         if tensor is None:
-            raise CaptureError(f"{messages.no_tensor(field, extract, found.value)}; {self.describe()}")
+            raise CaptureError(f"{messages.no_tensor(field, extract, found.value, found.code)}; {self.describe()}")
         return tensor
 
     def parts_of(self, field: str, source: Source, parts: Sequence[Any]) -> set[int] | None:
@@ -94,8 +96,8 @@ class Step:
 
     def missing(self, field: str, source: Source, stage: str | None = None) -> CaptureError:
         """The error for a field that is needed and not there: what was looked for, what was there, what to write."""
-        there = {"the step's output": self.outputs, "what self(x) returned": self._returned(source.forward)}
-        advice = messages.advice(field, source, {**there, "the batch": self.batch}, stage)
+        there = {"outputs": self.outputs, "returned": self._returned(source.forward), "batch": self.batch}
+        advice = messages.advice(field, source, there, stage)
         return CaptureError(f"no {field} found: {self.describe()}. {advice}")
 
     # -- where a field is ----------------------------------------------------------------------------------------------
@@ -139,7 +141,7 @@ class Step:
             return self._made_by(extract, field, extract, forward)
         if isinstance(extract, str):
             return self._named(field, extract, forward)
-        return _Found(self._at(field, extract))
+        return _Found(self._at(field, extract), code=f"batch[{extract}]")
 
     def _named(self, field: str, key: str, forward: str | None) -> _Found:
         found = self._by_key(key, forward)
@@ -155,13 +157,17 @@ class Step:
         raise CaptureError(f"{messages.no_key(field, key, there)}; {self.describe()}")
 
     def _places(self, forward: str | None) -> list[_Found]:
-        returned = [_Found(output, first) for first, output in self._calls(forward)]
-        return [_Found(self.outputs), *returned, _Found(self.batch)]
+        returned = [_Found(output, first, "returned") for first, output in self._calls(forward)]
+        return [_Found(self.outputs, code="outputs"), *returned, _Found(self.batch, code="batch")]
 
     def _by_key(self, key: str, forward: str | None) -> _Found | None:
         """Of the places that have that key, the first with samples, else the first with a number, else the first."""
         places = self._places(forward)
-        found = [_Found(value, place.first) for place in places if (value := part(place.value, key)) is not None]
+        found = [
+            _Found(value, place.first, messages.part_code(place.code, place.value, key))
+            for place in places
+            if (value := part(place.value, key)) is not None
+        ]
         return min(found, key=lambda f: (not has_samples(f.value), not is_field(f.value)), default=None)
 
     def _at(self, field: str, index: int) -> Any:
@@ -186,8 +192,7 @@ class Step:
                 made = function(*arguments)
         except Exception as error:
             there = [*names_of(self.outputs), *names_of(self.batch), *names_of(returned)]
-            fits = takes_as_many(function, len(arguments))
-            told = messages.raised(field, extract, error, there, fits=fits, three=len(arguments) == 3)
+            told = messages.raised(field, extract, error, there)
             hint = "" if len(arguments) == 3 else messages.function_of_three(field, self.outputs, returned)
             raise CaptureError(f"{told}{hint}; {self.describe()}") from error
         return _Found(made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 from typing import Any, NamedTuple
@@ -134,6 +135,45 @@ def test_an_attribute_of_a_batch(expected: Any, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Classifier, "validation_step", lambda self, batch, i: self(batch.x).sum())
     data = DataLoader(list(images(40)), 7, collate_fn=lambda samples: Graph(*default_collate(samples)))
     assert torch.equal(matrix_of(module, data, targets="y"), counts)
+
+
+def test_a_batch_of_any_class_is_asked_by_the_usual_names(expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """batch.x and batch.y need not be named."""
+    module, counts = expected
+    monkeypatch.setattr(Classifier, "validation_step", lambda self, batch, i: self(batch.x).sum())
+    data = DataLoader(list(images(40)), 7, collate_fn=lambda samples: Graph(*default_collate(samples)))
+    assert torch.equal(matrix_of(module, data), counts)
+
+
+def test_targets_may_be_a_list_of_ints(expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a collate function of the user's leaves them."""
+    module, counts = expected
+    monkeypatch.setattr(Classifier, "validation_step", lambda self, batch, i: {"logits": self.net(batch[0])})
+
+    def collate(samples: list[Any]) -> Any:
+        return torch.stack([x for x, _ in samples]), [int(y) for _, y in samples]
+
+    assert torch.equal(matrix_of(module, DataLoader(images(40), 7, collate_fn=collate)), counts)
+
+
+@pytest.mark.parametrize("returned", [None, {}])
+def test_a_training_step_may_return_nothing(returned: Any) -> None:
+    """With manual optimization, or where the batch is skipped: what it called is seen all the same."""
+
+    class Manual(Classifier):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = returned is None
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self(batch[0])
+            return returned
+
+    matrix = lw.ConfusionMatrix(CLASSES, stages=("train",))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`training_step` returned `None`")
+        trainer(callbacks=[matrix]).fit(Manual(), loader())
+    assert int(matrix.results["train"].sum()) == 40
 
 
 def test_a_submodule_that_is_not_there_is_named() -> None:
