@@ -344,12 +344,7 @@ class Hub:
                     f"{owner}: seed=None asks for the first samples of the data set, and the {stage} loader does not"
                     " tell which they are; give it shuffle=False and a data set with a length, or pass seed=0"
                 )
-            targets = step.find("targets", need.source)
-            return (
-                content_ids(content[:counted], *([] if targets is None or not targets.ndim else [targets[:counted]]))
-                if ids is None
-                else ids
-            )
+            return content_ids(content[:counted]) if ids is None else ids
 
         def arguments(need: Need, fields: dict[str, Tensor]) -> tuple[Tensor, ...]:
             names = (name for name in need.names if name in fields or name in _MADE)

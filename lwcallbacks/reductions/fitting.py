@@ -78,16 +78,21 @@ def _may_be_one_hot(preds: Tensor, targets: Tensor, num_classes: int, task: str)
 
 def _complaint(preds: Tensor, targets: Tensor, num_classes: int, task: str) -> str:
     found = f"preds are {preds.dtype} {tuple(preds.shape)} and targets {targets.dtype} {tuple(targets.shape)}"
-    return f"{found}, expected {_expected(num_classes, task)}{_advice(preds, targets, num_classes, task)}"
+    return (
+        f"{found}, expected {_expected(preds, targets, num_classes, task)}{_advice(preds, targets, num_classes, task)}"
+    )
 
 
-def _expected(num_classes: int, task: str) -> str:
+def _expected(preds: Tensor, targets: Tensor, num_classes: int, task: str) -> str:
     if task == "multilabel":
-        return f"both (N, {num_classes}, ...)"
+        return f"(N, {num_classes}, ...) of both"
     if task == "binary":
-        return "both of one shape (N, ...)"
-    one = ", or one score (N, ...) of class 1," if num_classes == 2 else ""
-    return f"preds as float scores (N, {num_classes}, ...){one} or integer labels (N, ...), targets as labels (N, ...)"
+        return "one shape"
+    if not preds.is_floating_point():
+        return "one shape, or multiclass float scores (N, C, ...)"
+    shape = (*targets.shape[:1], num_classes, *targets.shape[1:])
+    one = ", one score for each target" if num_classes == 2 else ""
+    return f"float scores {shape}{one} or integer labels"
 
 
 def _advice(preds: Tensor, targets: Tensor, num_classes: int, task: str) -> str:
