@@ -141,6 +141,13 @@ def test_the_kind_by_hand(scores: list[float], kind: str) -> None:
     assert seen.value(seen.lift(torch.tensor(scores))) == kind
 
 
+def test_zeros_of_either_sign_are_one_end() -> None:
+    """The state has the same bits, whichever of them a device takes for the smaller."""
+    seen = ScoreRange()
+    states = [seen.lift(torch.tensor(zeros))["range"].tolist() for zeros in ([0.0, -0.0], [-0.0, 0.0], [0.0], [-0.0])]
+    assert states == [states[0]] * 4
+
+
 def test_what_is_not_valid_takes_no_part() -> None:
     """Nor do labels, of any dtype; a target that is ignored has a score all the same."""
     seen = ScoreRange()
