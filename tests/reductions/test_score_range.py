@@ -25,7 +25,7 @@ many = settings(max_examples=20 * EXAMPLES, deadline=None)
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """In float32, operation by operation."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         power = np.exp(-x.astype(np.float64)).astype(np.float32)  # the exponential is rounded once
         return np.float32(1) / (np.float32(1) + power)
 
