@@ -41,7 +41,9 @@ def fitted(preds: Tensor, targets: Tensor, num_classes: int, task: str) -> tuple
     Raises:
         ValueError: they do not fit in one way only; with what was found, what was expected and what to write.
     """
-    if _fit(preds, targets, num_classes, task) and not _may_be_one_hot(preds, targets, num_classes, task):
+    if _fit(preds, targets, num_classes, task):
+        if _may_be_one_hot(preds, targets, num_classes, task):
+            raise ValueError(_complaint(preds, targets, num_classes, task))
         return preds, targets
     if task == "multilabel" and num_classes == 1:
         preds, targets = (t if t.ndim > 1 and t.shape[1] == 1 else t.unsqueeze(1) for t in (preds, targets))
@@ -50,8 +52,7 @@ def fitted(preds: Tensor, targets: Tensor, num_classes: int, task: str) -> tuple
     for p, t in ((preds, _squeezed(targets)), (_squeezed(preds), targets)):
         if _fit(p, t, num_classes, task):
             return p, t
-    found = f"preds are {preds.dtype} {tuple(preds.shape)} and targets {targets.dtype} {tuple(targets.shape)}"
-    raise FieldError(f"{found}, expected {_expected(num_classes, task)}{_advice(preds, targets, num_classes, task)}")
+    raise FieldError(_complaint(preds, targets, num_classes, task))
 
 
 def _squeezed(tensor: Tensor) -> Tensor:
@@ -75,13 +76,23 @@ def _may_be_one_hot(preds: Tensor, targets: Tensor, num_classes: int, task: str)
     return preds.shape == targets.shape and preds.shape[1:2] == (2,)
 
 
-def _expected(num_classes: int, task: str) -> str:
+def _complaint(preds: Tensor, targets: Tensor, num_classes: int, task: str) -> str:
+    found = f"preds are {preds.dtype} {tuple(preds.shape)} and targets {targets.dtype} {tuple(targets.shape)}"
+    return (
+        f"{found}, expected {_expected(preds, targets, num_classes, task)}{_advice(preds, targets, num_classes, task)}"
+    )
+
+
+def _expected(preds: Tensor, targets: Tensor, num_classes: int, task: str) -> str:
     if task == "multilabel":
-        return f"both (N, {num_classes}, ...)"
+        return f"(N, {num_classes}, ...) of both"
     if task == "binary":
-        return "both of one shape (N, ...)"
-    one = ", or one score (N, ...) of class 1," if num_classes == 2 else ""
-    return f"preds as float scores (N, {num_classes}, ...){one} or integer labels (N, ...), targets as labels (N, ...)"
+        return "one shape"
+    if not preds.is_floating_point():
+        return "one shape, or multiclass float scores (N, C, ...)"
+    shape = (*targets.shape[:1], num_classes, *targets.shape[1:])
+    one = ", one score for each target" if num_classes == 2 else ""
+    return f"float scores {shape}{one} or integer labels"
 
 
 def _advice(preds: Tensor, targets: Tensor, num_classes: int, task: str) -> str:

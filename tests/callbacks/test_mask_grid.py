@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 import torch
 from pytorch_lightning.loggers import WandbLogger
-from support.modules import CLASSES, Segmenter, label_maps, trainer
+from support.modules import CLASSES, Segmenter, images, label_maps, trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 import lwcallbacks as lw
@@ -114,3 +114,81 @@ def test_masks_of_another_size_are_an_error_at_the_first_batch(monkeypatch: pyte
     told = "MaskGrid: found inputs (8, 1, 8, 8), preds (8, 5, 4, 4), targets (8, 8, 8), expected inputs (N, 1 or 3, H"
     with pytest.raises(ValueError, match=re.escape(told)):
         trainer(callbacks=[lw.MaskGrid(2)]).validate(Segmenter(), DataLoader(label_maps(), 8), verbose=False)
+
+
+class OneScore(Segmenter):
+    """What it is told to predict: one score a pixel."""
+
+    def __init__(self, scores: torch.Tensor) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        return {"preds": self.scores[batch[1].long()[:, 0, 0, 0]], "targets": batch[1]}
+
+
+def numbered(n: int) -> TensorDataset:
+    """Images whose masks [1, 8, 8] hold their place in the data set."""
+    return TensorDataset(images(n).tensors[0], torch.arange(n).reshape(n, 1, 1, 1).expand(n, 1, 8, 8).contiguous())
+
+
+@pytest.mark.parametrize("channel", [True, False])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_one_score_a_pixel_is_read_by_all_of_them(batch_size: int, channel: bool) -> None:
+    """Of four images one alone has scores that must be logits: all are read so, also those of batches before it."""
+    scores = torch.full((4, 8, 8), 0.25)
+    scores[1] = -0.25
+    scores[3, 0] = -7.0
+    grid = lw.MaskGrid(4, seed=None)
+    module = OneScore(scores[:, None] if channel else scores)
+    trainer(callbacks=[grid]).validate(module, DataLoader(numbered(4), batch_size), verbose=False)
+    _, preds, targets = grid.results["val"].payload
+    assert torch.equal(preds, (scores > 0).long())
+    assert targets[:, 0, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_a_pixel_without_a_class_has_none() -> None:
+    """NaN; and what is no probability where the user says that scores are."""
+    scores = torch.full((2, 8, 8), 0.75)
+    scores[0, 0], scores[1, 1] = torch.nan, 1.25
+    grid = lw.MaskGrid(2, seed=None, logits=False)
+    trainer(callbacks=[grid]).validate(OneScore(scores), DataLoader(numbered(2), 2), verbose=False)
+    expected = torch.ones(2, 8, 8, dtype=torch.int64)
+    expected[0, 0] = expected[1, 1] = -1
+    assert torch.equal(grid.results["val"].payload[1], expected)
+
+
+def test_the_user_is_asked_where_one_score_may_be_either() -> None:
+    """Between the two, as upsampled probabilities are."""
+    scores = torch.linspace(-0.25, 1.25, 128).reshape(2, 8, 8)
+    grid = lw.MaskGrid(2, seed=None)
+    with pytest.warns(UserWarning, match=r"scores lie in \[-0.25, 1.25\], .*; pass logits=True, or clamp"):
+        trainer(callbacks=[grid]).validate(OneScore(scores), DataLoader(numbered(2), 2), verbose=False)
+    preds = grid.results["val"].payload[1]
+    assert torch.equal(preds >= 0, (scores >= 0) & (scores <= 1))
+
+
+def test_a_class_without_a_name_is_said_once() -> None:
+    """Names for three of five classes; the others have their index."""
+    grid = lw.MaskGrid(6, NAMES[:3], seed=None)
+    with pytest.warns(UserWarning, match=r"MaskGrid\('masks'\): class_names has 3 names, but .* label 4; .* Give 5"):
+        trainer(callbacks=[grid]).validate(Labels(), DataLoader(label_maps(), 8), verbose=False)
+    trainer(callbacks=[grid]).validate(Labels(), DataLoader(label_maps(), 8), verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("task", "preds", "targets", "advice"),
+    [
+        ("multiclass", (8, 5, 8, 8), (8, 5, 8, 8), "for one-hot masks write targets=lambda outputs, batch: batch[1]"),
+        ("binary", (8, 5, 8, 8), (8, 8, 8), "for several scores a pixel write task='multiclass'"),
+    ],
+)
+def test_masks_of_another_form_say_what_to_write(task: Any, preds: Any, targets: Any, advice: str) -> None:
+    """By shape, at the first batch."""
+
+    class Odd(Segmenter):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            return {"preds": torch.rand(preds), "targets": torch.zeros(targets)}
+
+    with pytest.raises(ValueError, match=re.escape(advice)):
+        trainer(callbacks=[lw.MaskGrid(2, task=task)]).validate(Odd(), DataLoader(images(8), 8), verbose=False)

@@ -39,6 +39,7 @@ from torchmetrics.image import PeakSignalNoiseRatio
 from torchmetrics.regression import MeanSquaredError
 
 import lwcallbacks as lw
+from lwcallbacks.reductions import ConfusionCounts, RandomSample, ScoreRange
 from lwcallbacks.testing import forbid_host_sync
 from lwcallbacks.writers.wandb_file import read_run
 
@@ -144,10 +145,14 @@ def test_a_trainer_without_checkpoints_is_fine(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["classification", "multilabel", "segmentation"])
 def test_one_state_holds_all_counts(name: str) -> None:
-    """The numbers and the matrix have one need; the pictures are the other."""
+    """The numbers and the matrix have one need; the pictures are the other, and what their scores are."""
     needs = [need for callback in PRESETS[name][0]() for need in callback.needs("val").values()]
-    assert len(needs) == len(SCALARS[name]) + 2
-    assert len({need.key for need in needs}) == 2
+    counts = [need for need in needs if isinstance(need.entry, ConfusionCounts)]
+    assert len(counts) == len(SCALARS[name]) + 1
+    assert len({need.key for need in counts}) == 1
+    others = [type(need.entry) for need in needs if need not in counts]
+    ranges = {"classification": 2, "multilabel": 0, "segmentation": 1}[name]  # where `logits` is given, none is needed
+    assert others == [RandomSample] + [ScoreRange] * ranges
 
 
 @every_preset
@@ -214,6 +219,56 @@ def test_targets_that_do_not_count() -> None:
     with torch.no_grad():
         expected = MulticlassJaccardIndex(CLASSES, ignore_index=255)(module(x), y)
     assert logged["val/iou"] == pytest.approx(float(expected), rel=1e-5)
+
+
+class OneLogit(Segmenter):
+    """A logit of class 1 for each pixel: 6 where it is bright, else -6."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x > 0.5) * 12.0 - 6 + 0 * self.net(x)[:, :1]
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return nn.functional.binary_cross_entropy_with_logits(self(batch[0]), batch[1].float())
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        return self.training_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "binary"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.bool])
+def test_masks_of_two_classes_by_one_logit(task: Any, dtype: torch.dtype) -> None:
+    """Without a word about logits: all of 2,560 pixels are right, in the counts and in the pictures."""
+    x = images().tensors[0]
+    y = (x > 0.5).to(dtype)
+    callbacks = lw.presets.segmentation(2, task=task, checkpoints=False)
+    [logged] = trainer(callbacks=callbacks).validate(OneLogit(), DataLoader(TensorDataset(x, y), 9), verbose=False)
+    assert logged["val/iou"] == logged["val/dice"] == logged["val/acc"] == 1
+    [matrix] = [c for c in callbacks if isinstance(c, lw.ConfusionMatrix)]
+    bright = int((x > 0.5).sum())
+    assert matrix.results["val"].tolist() == [[2560 - bright, 0], [0, bright]]
+    [grid] = [c for c in callbacks if isinstance(c, lw.MaskGrid)]
+    _, pred, truth = grid.results["val"].payload
+    assert pred.dtype == truth.dtype == torch.int64
+    assert pred.shape == (16, 8, 8)
+    assert torch.equal(pred, truth)
+    assert pred.unique().tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("logits", [True, None])
+def test_the_kind_of_scores_need_not_be_told(logits: bool | None) -> None:
+    """Sets of labels by logits against floats of 0 and 1: the counts are those of a loop."""
+    x, y = label_sets().tensors
+    module = Multilabel()
+    nn.init.normal_(module.net[1].weight)  # far from [0, 1]
+    callbacks = lw.presets.multilabel(CLASSES, logits=logits, checkpoints=False)
+    trainer(callbacks=callbacks).validate(module, DataLoader(TensorDataset(x, y.float()), 9), verbose=False)
+    [matrix] = [c for c in callbacks if isinstance(c, lw.MultilabelConfusionMatrix)]
+    with torch.no_grad():
+        preds = module(x).sigmoid() > 0.5
+    expected = [
+        [[int(((y[:, c] == r) & (preds[:, c] == p)).sum()) for p in (0, 1)] for r in (0, 1)] for c in range(CLASSES)
+    ]
+    assert matrix.results["val"].tolist() == expected
 
 
 @pytest.mark.parametrize("name", ["segmentation", "reconstruction"])

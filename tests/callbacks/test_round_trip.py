@@ -64,9 +64,13 @@ GIVEN: dict[str, Any] = {
 }
 # Where a callback needs something else; and where it needs other data, or a module for it.
 OWN: dict[type, dict[str, Any]] = {
-    lw.MaskGrid: {"preds": "support.sources.masks"},
+    lw.ConfusionMatrix: {
+        "num_classes": 2, "class_names": ["a", "b"], "task": "binary",
+        "preds": "support.sources.brightness", "targets": "support.sources.halves",
+    },
+    lw.MaskGrid: {"preds": "support.sources.masks", "task": "binary"},
     lw.ScalarMetrics: {"inputs": "support.sources.scores"},
-}
+}  # fmt: skip
 DATA: dict[type, tuple[type[Classifier], Any]] = {
     lw.MaskGrid: (Segmenter, label_maps),
     lw.MultilabelConfusionMatrix: (Multilabel, label_sets),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -122,13 +123,15 @@ class Fixed(Multilabel):
         return {"preds": share.logit() if self.logits else share, "targets": batch[1][:, :3]}
 
 
-@pytest.mark.parametrize("logits", [False, True])
-def test_sets_of_labels(logits: bool, tmp_path: Path) -> None:
-    """Caption, frame and table of a sample with several labels, one or none."""
-    grid = lw.PredictionGrid(40, ["cat", "dog"], seed=None, task="multilabel", logits=logits)
-    trainer(callbacks=[grid], default_root_dir=tmp_path).validate(
-        Fixed(logits), DataLoader(label_sets(), 8), verbose=False
-    )
+@pytest.mark.parametrize(("logits", "given"), [(False, False), (True, True), (False, None), (True, None)])
+def test_sets_of_labels(logits: bool, given: bool | None, tmp_path: Path) -> None:
+    """Caption, frame and table of a sample with several labels, one or none; by the user's word, or by all scores."""
+    grid = lw.PredictionGrid(40, ["cat", "dog"], seed=None, task="multilabel", logits=given)
+    unnamed = r"PredictionGrid\('predictions'\): class_names has 2 names, but there is a label 2; its index is shown"
+    with pytest.warns(UserWarning, match=unnamed):
+        trainer(callbacks=[grid], default_root_dir=tmp_path).validate(
+            Fixed(logits), DataLoader(label_sets(), 8), verbose=False
+        )
     [table] = tmp_path.rglob("media/val/predictions_table/*.json")
     rows = [row[1:] for row in json.loads(table.read_text())["rows"]]
     assert len(rows) == 40
@@ -171,8 +174,58 @@ def test_counts_of_each_label() -> None:
     assert torch.equal(matrix.results["val"], expected)
 
 
-def test_logits_that_are_taken_for_probabilities_are_told() -> None:
+def test_logits_that_are_said_to_be_probabilities_are_told() -> None:
     """Once, with how many there are and what to write."""
-    matrix = lw.MultilabelConfusionMatrix(CLASSES)
+    matrix = lw.MultilabelConfusionMatrix(CLASSES, logits=False)
     with pytest.warns(UserWarning, match=r"scores are no probabilities in \[0, 1\] \(pass logits=True"):
         trainer(callbacks=[matrix]).validate(Multilabel(), DataLoader(label_sets(), 8), verbose=False)
+
+
+class OneScore(Classifier):
+    """One score an image, [N, 1]: 3 for an even label, else -1; the first is NaN."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        scores = torch.where(batch[1] % 2 == 0, 3.0, -1.0)
+        scores[0] = torch.nan
+        return {"preds": scores[:, None], "targets": (batch[1] % 2 == 0).float()[:, None]}
+
+
+@pytest.mark.parametrize("task", ["multiclass", "binary"])
+def test_two_classes_by_one_score(task: Any, tmp_path: Path) -> None:
+    """Predicted by the sign of a logit, with its confidence; a score that is NaN is no label."""
+    grid = lw.PredictionGrid(40, ["odd", "even"], seed=None, task=task)
+    trainer(callbacks=[grid], default_root_dir=tmp_path).validate(OneScore(), loader(batch_size=40), verbose=False)
+    [table] = tmp_path.rglob("media/val/predictions_table/*.json")
+    rows = [row[1:] for row in json.loads(table.read_text())["rows"]]
+    names = ["even" if label % 2 == 0 else "odd" for label in images().tensors[1].tolist()]
+    assert rows[0] == ["?", names[0], None]
+    share = {"even": 1 / (1 + np.exp(-3)), "odd": 1 / (1 + np.exp(-1))}
+    for (pred, target, confidence), name in zip(rows[1:], names[1:], strict=True):
+        assert pred == target == name
+        assert confidence == pytest.approx(share[name])
+
+
+def test_what_is_not_shown_is_not_kept() -> None:
+    """Of scores that are no images of the inputs' size a mosaic keeps nothing, as it has nothing to show."""
+    mosaic = lw.ImageMosaic(4)
+    trainer(callbacks=[mosaic]).validate(Segmenter(), DataLoader(label_maps(), 8), verbose=False)
+    assert [tuple(kept.shape) for kept in mosaic.results["val"].payload] == [(4, 1, 8, 8)]
+
+
+@pytest.mark.parametrize(
+    ("task", "preds", "targets", "advice"),
+    [
+        ("multiclass", (8, 5), (8, 5), "for a set of labels a sample write task='multilabel', for one-hot targets"),
+        ("multiclass", (8, 5, 8, 8), (8, 8, 8), "for a label a pixel write MaskGrid()"),
+        ("multilabel", (8, 5), (8,), "for one label a sample write task='multiclass'"),
+    ],
+)
+def test_labels_of_another_form_say_what_to_write(task: Any, preds: Any, targets: Any, advice: str) -> None:
+    """By shape, at the first batch."""
+
+    class Odd(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            return {"preds": torch.rand(preds), "targets": torch.zeros(targets)}
+
+    with pytest.raises(ValueError, match=re.escape(advice)):
+        trainer(callbacks=[lw.PredictionGrid(2, task=task)]).validate(Odd(), loader(8), verbose=False)

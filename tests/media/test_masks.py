@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from lwcallbacks.media import (
-    as_labels,
-    classify_labels,
     draw_labels,
     label_report,
     name_of,
@@ -68,13 +65,6 @@ def test_panels_stand_in_a_row() -> None:
     assert (joined[:, :, 5:] == 255).all()
 
 
-def test_labels_of_scores_and_labels() -> None:
-    """The class of the largest score; labels are left as they are."""
-    scores = torch.tensor([[[0.1, 0.9]], [[0.8, 0.2]]]).permute(1, 0, 2)
-    assert as_labels(scores).tolist() == [[1, 0]]
-    assert as_labels(torch.tensor([[3, 255]], dtype=torch.uint8)).tolist() == [[3, 255]]
-
-
 COUNTS = np.array([[[3, 1], [2, 4]], [[10, 0], [0, 0]]])
 
 
@@ -112,19 +102,3 @@ def test_a_picture_of_any_number_of_labels(size: int) -> None:
     counts = np.tile(COUNTS[:1], (size, 1, 1))
     picture = draw_labels(counts, [f"label {i}" for i in range(size)])
     assert picture.pixels.shape[0] < 1400
-
-
-@pytest.mark.parametrize("logits", [False, True])
-def test_which_labels_were_predicted(logits: bool) -> None:
-    """Scores above the threshold, and the confidence in the least sure of the labels."""
-    share = torch.tensor([[0.9, 0.3], [0.6, 0.4]])
-    chosen, confidence = classify_labels(share.logit() if logits else share, 0.35, logits)
-    assert chosen.tolist() == [[True, False], [True, True]]
-    assert confidence.tolist() == pytest.approx([0.7, 0.6])
-
-
-def test_labels_that_are_given_have_no_confidence() -> None:
-    """0 or 1 are taken as they are."""
-    chosen, confidence = classify_labels(torch.tensor([[0, 1]]))
-    assert chosen.tolist() == [[False, True]]
-    assert confidence is None

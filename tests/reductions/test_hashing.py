@@ -73,3 +73,58 @@ def test_content_ids_do_not_depend_on_the_memory_layout() -> None:
     assert torch.equal(content_ids(strided), content_ids(x))
     assert torch.equal(content_ids(x[1:]), content_ids(x)[1:])
     assert torch.equal(content_ids(x.clone().requires_grad_()), content_ids(x))
+
+
+EVERY_DTYPE = [
+    torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32,
+    torch.uint64, torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2,
+    torch.complex64, torch.complex128,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", EVERY_DTYPE)
+@pytest.mark.parametrize("size", [4, 40])
+def test_content_of_every_dtype(dtype: torch.dtype, size: int) -> None:
+    """Small and large samples: the same in any layout and in any batch; one number apart is another sample."""
+    x = torch.randint(2, (3, 3, size, size), generator=torch.Generator().manual_seed(0)).to(dtype)
+    x[2] = x[0]
+    ids = content_ids(x)
+    assert len(set(ids.tolist())) == 2
+    assert ids[0] == ids[2]
+    last = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    assert not last.is_contiguous()
+    assert torch.equal(content_ids(last), ids)
+    assert torch.equal(torch.cat([content_ids(x[:1]), content_ids(x[1:])]), ids)
+
+
+def test_a_sample_is_all_of_its_fields() -> None:
+    """Inputs and targets together; a field with another number of rows, or of none, is not used."""
+    x, y = torch.zeros(4, 1, 64, 64), torch.tensor([0, 1, 0, 1])
+    ids = content_ids(x, y)
+    assert len(set(ids.tolist())) == 2
+    assert ids[0] == ids[2]
+    assert torch.equal(content_ids(x, y[:3]), content_ids(x))
+    assert torch.equal(content_ids(x, torch.tensor(1.0)), content_ids(x))
+    assert not torch.equal(content_ids(x, y), content_ids(y, x))
+    assert not torch.equal(content_ids(y, y), content_ids(y))
+
+
+def test_what_is_read_of_a_large_sample() -> None:
+    """1,024 places in 1,024 equal stretches: of images 64 wide all columns, and the size."""
+    zeros, read = torch.zeros(1, 64, 64), 0
+    columns = set()
+    for place in range(0, 4096):
+        other = zeros.clone()
+        other.view(-1)[place] = 1
+        if content_ids(other) != content_ids(zeros):
+            read += 1
+            columns.add(place % 64)
+    assert read == 1024
+    assert len(columns) == 64
+    assert content_ids(torch.zeros(1, 64, 64)) != content_ids(torch.zeros(1, 64, 65))
+
+
+def test_samples_of_nothing() -> None:
+    """No samples, and samples without numbers."""
+    assert content_ids(torch.zeros(0, 3, 64, 64)).shape == (0,)
+    assert content_ids(torch.zeros(2, 0)).unique().shape == (1,)

@@ -25,7 +25,7 @@ many = settings(max_examples=20 * EXAMPLES, deadline=None)
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """In float32, operation by operation."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         power = np.exp(-x.astype(np.float64)).astype(np.float32)  # the exponential is rounded once
         return np.float32(1) / (np.float32(1) + power)
 
@@ -139,6 +139,13 @@ def test_the_kind_by_hand(scores: list[float], kind: str) -> None:
     """Both limits, infinities, and NaN, which takes no part."""
     seen = ScoreRange()
     assert seen.value(seen.lift(torch.tensor(scores))) == kind
+
+
+def test_zeros_of_either_sign_are_one_end() -> None:
+    """The state has the same bits, whichever of them a device takes for the smaller."""
+    seen = ScoreRange()
+    states = [seen.lift(torch.tensor(zeros))["range"].tolist() for zeros in ([0.0, -0.0], [-0.0, 0.0], [0.0], [-0.0])]
+    assert states == [states[0]] * 4
 
 
 def test_what_is_not_valid_takes_no_part() -> None:

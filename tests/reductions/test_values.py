@@ -335,10 +335,10 @@ def test_wrong_arguments_are_named(arguments: dict[str, object], message: str) -
             ConfusionCounts(3),
             torch.zeros(4, 2),
             ids(0, 0, 0, 0),
-            r"expected preds as float scores \(N, 3, ...\) or int",
+            r"expected float scores \(4, 3\) or integer labels",
         ),
-        (ConfusionCounts(3), ids(0, 0), ids(0), "expected preds as float scores .*: give a prediction for each target"),
-        (ConfusionCounts(2, task="multilabel"), ids(0), ids(0), r"expected both \(N, 2, ...\)"),
+        (ConfusionCounts(3), ids(0, 0), ids(0), "expected one shape, or multiclass float scores.*: give a prediction"),
+        (ConfusionCounts(2, task="multilabel"), ids(0), ids(0), r"expected \(N, 2, ...\)"),
         (ConfusionCounts(2, task="multilabel"), torch.zeros(1, 3), torch.zeros(1, 3, dtype=torch.int64), r"\(N, 2"),
     ],
 )
@@ -607,7 +607,7 @@ FOUR = torch.zeros(4, dtype=torch.int64)
             lambda: PerClass(ExactMean(), 3).lift(FOUR.reshape(2, 2), t(1.0, 2.0)),
             r"PerClass: classes have shape \(2, 2\)",
         ),
-        (lambda: ConfusionCounts(2, task="binary").lift(t(1.0), FOUR[:2]), "expected both of one shape"),
+        (lambda: ConfusionCounts(2, task="binary").lift(t(1.0), FOUR[:2]), "expected one shape"),
         (lambda: ExactMean().lift(t(1.0), t(1.0, 2.0)), r"ExactMean: weights have shape \(2,\), expected \(1,\)"),
     ],
 )
