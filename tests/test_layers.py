@@ -14,8 +14,10 @@ PACKAGE = Path(lwcallbacks.__file__).parent
 ROOMS = {
     "capture": set(),
     "lightning": set(),
-    "reductions": {"reductions"},
-    "media": {"media"},
+    "rates": set(),
+    "reductions": {"reductions", "rates"},
+    "media": {"media", "rates"},
+    "readers": {"readers"},
     "state": {"state", "reductions"},
     "writers": {"writers", "media"},
     "callbacks": {"callbacks", "capture", "lightning", "reductions", "state", "media", "writers"},
@@ -27,7 +29,7 @@ ROOMS = {
 HEAVY = {
     "matplotlib": {"media/"},
     "PIL": {"media/", "writers/"},
-    "wandb": {"writers/wandb.py", "writers/wandb_file.py"},
+    "wandb": {"writers/wandb.py", "readers/wandb_file.py"},
     "hypothesis": {"testing/"},
     "tensorboard": {"writers/tensorboard.py"},
     "mlflow": {"writers/mlflow.py"},

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 
 import lwcallbacks as lw
-from lwcallbacks.writers.wandb_file import read_run
+from lwcallbacks.readers import read_run
 
 CALLBACKS = {
     lw.ScalarMetrics: lambda: lw.ScalarMetrics({"acc": MulticlassAccuracy(CLASSES)}),
