@@ -174,7 +174,7 @@ def draw_histogram(histogram: Histogram, title: str | None = None) -> Image:
     scale = (right - left) / (high - low or 1.0)
     for count, start, end in zip(histogram.counts.tolist(), edges[:-1], edges[1:], strict=True):
         if count:
-            height = max(1, round((bottom - top) * count / most))  # a bin with anything in it is seen
+            height = max(1, round((bottom - top) * count / most))  # a bin that is not empty is always seen
             x = left + int((start - low) * scale)
             draw.rectangle((x, bottom - height, max(x, left + int((end - low) * scale) - 1), bottom - 1), fill=BAR)
     draw.line((left, bottom, right, bottom), fill="black")
