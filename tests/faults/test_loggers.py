@@ -18,7 +18,7 @@ PICTURES = ("val/confusion_matrix", "val/confusion_matrix_chart", "val/mosaic", 
 
 
 def test_loggers_that_raise_on_every_call_cost_no_training(tmp_path: Path) -> None:
-    """Two of them, each wrong in all that is asked of it: the same weights, one warning for each of these, all on the page."""
+    """Two loggers that raise: the same weights, one warning for each reason, and all media on the page."""
     programs = [Program("fit", str(tmp_path / str(ours)), ours=ours, logger="hostile") for ours in (False, True)]
     alone, ours = (program.wait() for program in programs)
     assert ours.code == alone.code == 0
