@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import PIL.Image
 import PIL.ImageChops
 
-from lwcallbacks.writers.wandb_file import read_run
+from lwcallbacks.readers import read_run
 
 IMAGES = Path(__file__).parent / "images"
 SWITCHES = (

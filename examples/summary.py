@@ -5,7 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from lwcallbacks.writers.wandb_file import read_run
+from lwcallbacks.readers import read_run
 
 BOOKKEEPING = {"_step", "_runtime", "_timestamp", "epoch", "trainer/global_step"}
 

@@ -52,7 +52,9 @@ def classification(
     inputs: Extract | None = None,
     preds: Extract | None = None,
     targets: Extract | None = None,
+    ids: Extract | None = None,
     forward: str | None = None,
+    prefix: str = "",
 ) -> list[LoggingCallback]:
     """Images of one class each: float scores [N, C] or labels [N], against labels [N]; of two, one score will do.
 
@@ -70,17 +72,19 @@ def classification(
         every_n_train_steps: as for ``GradientHistogram``.
         checkpoints: whether checkpoints become artifacts.
         inputs, preds, targets: where to find them, if not in the usual places.
+        ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, if not the module itself.
+        prefix: what comes before each name of a number, as "lw_" for ``val/lw_acc``.
 
     Raises:
         ValueError: an argument is not as said here.
     """
     counts = ConfusionCounts(num_classes, ignore_index, task, threshold, logits)
     scores = {"acc": Derived(counts, accuracy), "f1": Derived(counts, macro_f1)}
-    found: dict[str, Any] = {"preds": preds, "targets": targets, "forward": forward}
+    found: dict[str, Any] = {"preds": preds, "targets": targets, "ids": ids, "forward": forward}
     drawn = {**found, "task": task, "threshold": threshold, "logits": logits, "every_n_epochs": every_n_epochs}
     return [
-        ScalarMetrics(scores, **found),
+        ScalarMetrics(scores, prefix=prefix, **found),
         ConfusionMatrix(num_classes, class_names, ignore_index=ignore_index, normalize="true", **drawn),
         PredictionGrid(num_samples, class_names, mean=mean, std=std, inputs=inputs, **drawn),
         *_always(every_n_train_steps, checkpoints),
@@ -103,7 +107,9 @@ def multilabel(
     inputs: Extract | None = None,
     preds: Extract | None = None,
     targets: Extract | None = None,
+    ids: Extract | None = None,
     forward: str | None = None,
+    prefix: str = "",
 ) -> list[LoggingCallback]:
     """Images of any number of labels each: float scores or 0 and 1 [N, L], against 0 and 1 [N, L].
 
@@ -115,17 +121,17 @@ def multilabel(
     Args:
         num_labels, class_names, threshold, logits, ignore_index: as for ``MultilabelConfusionMatrix``.
         num_samples, mean, std: as for ``PredictionGrid``.
-        every_n_epochs, every_n_train_steps, checkpoints, inputs, preds, targets, forward: as for ``classification``.
+        every_n_epochs, every_n_train_steps, checkpoints, inputs, preds, targets, ids, forward, prefix: as for ``classification``.
 
     Raises:
         ValueError: an argument is not as said here.
     """
     counts = ConfusionCounts(num_labels, ignore_index, "multilabel", threshold, logits)
     scores = {"f1": Derived(counts, macro_f1), "f1_micro": Derived(counts, micro_f1), "acc": Derived(counts, accuracy)}
-    found: dict[str, Any] = {"preds": preds, "targets": targets, "forward": forward}
+    found: dict[str, Any] = {"preds": preds, "targets": targets, "ids": ids, "forward": forward}
     drawn = {**found, "threshold": threshold, "logits": logits, "every_n_epochs": every_n_epochs}
     return [
-        ScalarMetrics(scores, **found),
+        ScalarMetrics(scores, prefix=prefix, **found),
         MultilabelConfusionMatrix(num_labels, class_names, ignore_index=ignore_index, **drawn),
         PredictionGrid(num_samples, class_names, task="multilabel", mean=mean, std=std, inputs=inputs, **drawn),
         *_always(every_n_train_steps, checkpoints),
@@ -150,7 +156,9 @@ def segmentation(
     inputs: Extract | None = None,
     preds: Extract | None = None,
     targets: Extract | None = None,
+    ids: Extract | None = None,
     forward: str | None = None,
+    prefix: str = "",
 ) -> list[LoggingCallback]:
     """A class for each pixel: float scores [N, C, H, W] or labels [N, H, W], against labels [N, H, W].
 
@@ -169,18 +177,18 @@ def segmentation(
         background: the class that ``MaskGrid`` does not colour. It counts like any other.
         ignore_index: a target that does not count, such as 255.
         num_samples, mean, std: as for ``MaskGrid``.
-        every_n_epochs, every_n_train_steps, checkpoints, inputs, preds, targets, forward: as for ``classification``.
+        every_n_epochs, every_n_train_steps, checkpoints, inputs, preds, targets, ids, forward, prefix: as for ``classification``.
 
     Raises:
         ValueError: an argument is not as said here.
     """
     counts = ConfusionCounts(num_classes, ignore_index, task, threshold, logits)
     scores = {"iou": Derived(counts, mean_iou), "dice": Derived(counts, macro_f1), "acc": Derived(counts, accuracy)}
-    found: dict[str, Any] = {"preds": preds, "targets": targets, "forward": forward}
+    found: dict[str, Any] = {"preds": preds, "targets": targets, "ids": ids, "forward": forward}
     read = {"task": task, "threshold": threshold, "logits": logits, "ignore_index": ignore_index}
     drawn = {**found, **read, "every_n_epochs": every_n_epochs}
     return [
-        ScalarMetrics(scores, **found),
+        ScalarMetrics(scores, prefix=prefix, **found),
         ConfusionMatrix(num_classes, class_names, normalize="true", **drawn),
         MaskGrid(num_samples, class_names, background=background, mean=mean, std=std, inputs=inputs, **drawn),
         *_always(every_n_train_steps, checkpoints),
@@ -198,7 +206,9 @@ def reconstruction(
     checkpoints: bool = True,
     inputs: Extract | None = None,
     preds: Extract | None = None,
+    ids: Extract | None = None,
     forward: str | None = None,
+    prefix: str = "",
 ) -> list[LoggingCallback]:
     """Images that should come out as they went in: float [N, 1 or 3, H, W] against inputs of that shape.
 
@@ -209,7 +219,7 @@ def reconstruction(
     Args:
         data_range: the distance from black to white in the inputs: 1 for [0, 1], 2 for [-1, 1].
         num_samples, mean, std: as for ``ImageMosaic``.
-        every_n_epochs, every_n_train_steps, checkpoints, inputs, preds, forward: as for ``classification``. Where a
+        every_n_epochs, every_n_train_steps, checkpoints, inputs, preds, ids, forward, prefix: as for ``classification``. Where a
             network shall give something else than it was given, as in denoising, let ``inputs`` be that.
 
     Raises:
@@ -217,9 +227,9 @@ def reconstruction(
     """
     decibels = partial(psnr, data_range=data_range)
     scores: dict[str, Metric | Derived] = {"mse": MeanSquaredError(), "psnr": Derived(MeanSquaredError(), decibels)}
-    found: dict[str, Any] = {"inputs": inputs, "preds": preds, "forward": forward}
+    found: dict[str, Any] = {"inputs": inputs, "preds": preds, "ids": ids, "forward": forward}
     return [
-        ScalarMetrics(scores, fields=("preds", "inputs"), **found),
+        ScalarMetrics(scores, fields=("preds", "inputs"), prefix=prefix, **found),
         ImageMosaic(num_samples, mean=mean, std=std, every_n_epochs=every_n_epochs, **found),
         *_always(every_n_train_steps, checkpoints),
     ]

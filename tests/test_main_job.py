@@ -19,7 +19,7 @@ import PIL.Image
 import pytest
 import torch
 
-from lwcallbacks.writers.wandb_file import OfflineRun, read_run
+from lwcallbacks.readers import OfflineRun, read_run
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from math import lcm
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
@@ -27,11 +28,15 @@ from lwcallbacks.callbacks.trainer import logging_step
 from lwcallbacks.capture import Source
 from lwcallbacks.lightning import Callback, LightningModule, Trainer
 from lwcallbacks.media import Entry
+from lwcallbacks.writers import Publisher
 
 Entries = Mapping[str, Entry | float]
 """Media and numbers to publish, by key."""
 
 MAX_STATE_KEY = 99
+
+_PUBLISHERS: WeakKeyDictionary[Callback, Publisher] = WeakKeyDictionary()
+"""Who writes for a callback; not on the callback, which is pickled and copied."""
 
 
 def plain(value: Any) -> Any:
@@ -83,8 +88,14 @@ class LoggingCallback(Callback):
         return {}
 
     def label(self, stage: str, name: str) -> str:
-        """What stands for one of its needs in messages; equal on every process, and different for each need."""
+        """How one of its needs is called in a message; equal on every process."""
         return self.describe(stage)
+
+    def note(self, text: str) -> None:
+        """Say something about what is drawn, once; it may be called in the background."""
+        publisher = _PUBLISHERS.get(self)
+        if publisher is not None:
+            publisher.say(self.describe("val"), text)
 
     def take_resumed(self, stage: str) -> list[tuple[str, Any]]:
         """What a checkpoint held of a stage that was under way, by the name of the need; given once."""
@@ -109,6 +120,7 @@ class LoggingCallback(Callback):
         """Draw and write in the background, then call `after`; nothing happens on other processes than 0."""
         publisher = Hub.of(trainer).publisher
         if publisher is not None:
+            _PUBLISHERS[self] = publisher
             publisher.publish(render, step, after, owner=self.describe(stage))
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -201,9 +213,6 @@ class StateCallback(LoggingCallback):
 
     def needs(self, stage: str) -> Mapping[str, Need]:
         return self.remembered(stage) if stage in self.stages else {}
-
-    def label(self, stage: str, name: str) -> str:
-        return f"{self.describe(stage)} ({name})"
 
     def describe(self, stage: str) -> str:
         return f"{type(self).__name__}('{stage}/{self.name}')"

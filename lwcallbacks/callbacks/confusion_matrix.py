@@ -37,6 +37,7 @@ class ConfusionMatrix(StateCallback):
         preds: where to find the predictions, if not in the usual places: integer labels [N, ...], or float scores
             (logits or probabilities) [N, C, ...]; binary [N, ...] or [N, 1, ...].
         targets: where to find the true labels [N, ...], of any dtype: floats are whole numbers.
+        ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
         name: the last part of the keys.
@@ -71,6 +72,7 @@ class ConfusionMatrix(StateCallback):
         normalize: Literal["true", "pred", "all"] | None = None,
         preds: Extract | None = None,
         targets: Extract | None = None,
+        ids: Extract | None = None,
         forward: str | None = None,
         name: str = "confusion_matrix",
         stages: Sequence[str] = ("val", "test"),
@@ -95,6 +97,7 @@ class ConfusionMatrix(StateCallback):
         self.normalize = normalize
         self.preds = preds
         self.targets = targets
+        self.ids = ids
         self.forward = forward
 
     def remembered(self, stage: str) -> Mapping[str, Need]:

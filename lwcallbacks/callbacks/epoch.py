@@ -44,6 +44,7 @@ class Ended:
         names: what is appended to the keys of a place.
         faults: what failed or could not be counted, in words.
         notes: what else there is to know about the numbers.
+        decisions: how scores were read where nobody said, by the callback that is named.
     """
 
     values: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -51,6 +52,7 @@ class Ended:
     names: dict[int, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    decisions: list[tuple[str, Any]] = field(default_factory=list)
 
 
 class Epoch:
@@ -276,6 +278,11 @@ class Epoch:
                 label: label + CONTENT if self._by_content(place, label, unlike) else label for label in self.needs
             }
             ended.values[place] = {label: found[name] for label, name in by_label.items() if name in found}
+        ended.decisions = [
+            (self.owners[str(name).removesuffix(CONTENT)], decision)
+            for of_place in collected.decisions.values()
+            for name, decision in of_place.items()
+        ]
         ended.faults = faults(self.stage, self.places, collected, self.owners)
         ended.notes = [
             note

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
+from lwcallbacks.callbacks.decisions import Decisions
 from lwcallbacks.callbacks.epoch import Ended, Epoch
 from lwcallbacks.callbacks.keys import LoggedKeys
 from lwcallbacks.callbacks.listening import Listening, StopsListening
@@ -50,8 +51,8 @@ from lwcallbacks.writers import Publisher, writers_for
 class Member(Protocol):
     """What a hub asks of a callback."""
 
-    on_error: str
-
+    @property
+    def on_error(self) -> str: ...
     def needs(self, stage: str) -> Mapping[str, Need]: ...
     def label(self, stage: str, name: str) -> str: ...
     def describe(self, stage: str) -> str: ...
@@ -110,6 +111,7 @@ class Hub:
         self._warned: set[str] = set()
         self.step_values = StepValues({})
         self.keys = LoggedKeys()
+        self._decisions = Decisions()
         self.publisher: Publisher | None = None
 
     # -- a run of the Trainer ------------------------------------------------------------------------------------
@@ -131,6 +133,7 @@ class Hub:
             self._run, self._is_complete = Hub._num_runs, False
             self._num_batches = 0
             self.keys = LoggedKeys()
+            self._decisions = Decisions()
             mark(f"lwcallbacks/{self._run}/here")
             put_first(trainer, self._guard)
         _refuse_same_keys(callback, [other for other in self._callbacks if other is not callback])
@@ -257,6 +260,7 @@ class Hub:
         asked = _Asked()
         needs: dict[Any, Need] = {}
         owners: dict[Any, list[str]] = {}
+        names: dict[Any, list[str]] = {}
         named: dict[int, dict[str, Any]] = {}
         for callback in self._callbacks:
             try:
@@ -264,6 +268,7 @@ class Hub:
                 for name, need in own.items():
                     needs[need.key] = need
                     owners.setdefault(need.key, []).append(callback.label(stage, name))
+                    names.setdefault(need.key, []).append(f"{callback.label(stage, name)} ({name})")
                 named[id(callback)] = {name: need.key for name, need in own.items()}
             except Exception as error:
                 if self._is_strict():
@@ -271,9 +276,9 @@ class Hub:
                 asked.broken.add(callback.describe(stage))
                 told = f"{callback.describe(stage)} could not say what it needs of {stage}"
                 self.say(f"{told}: {type(error).__name__}: {error}", everywhere=True)
-        texts = {key: need.text or min(owners[key]) for key, need in needs.items()}
+        texts = {key: need.text or min(names[key]) for key, need in needs.items()}
         common = Counter(texts.values())
-        labels = {key: text if common[text] == 1 else f"{text} of {min(owners[key])}" for key, text in texts.items()}
+        labels = {key: text if common[text] == 1 else f"{text} of {min(names[key])}" for key, text in texts.items()}
         asked.needs = {labels[key]: need for key, need in needs.items()}
         asked.owners = {labels[key]: min(owners[key]) for key in needs}
         asked.labels = {i: {name: labels[key] for name, key in own.items()} for i, own in named.items()}
@@ -368,6 +373,8 @@ class Hub:
                 raise ValueError(found.ended.faults[0])
             for message in [*found.ended.faults, *found.ended.notes]:
                 self.say(message)
+            for owner, decision in found.ended.decisions if self.publisher is not None else ():
+                self._decisions.hear(owner, decision)
         return found.ended or Ended()
 
     def _is_strict(self) -> bool:

@@ -35,6 +35,7 @@ class ImageMosaic(StateCallback):
         inputs: where to find the input images, float or uint8 [N, 1 or 3, H, W]. Floats in [0, 1] are shown as they
             are; if any lies outside, the picture's range is stretched to black and white.
         preds: where to find the output images.
+        ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
         name: the last part of the key.
@@ -63,6 +64,7 @@ class ImageMosaic(StateCallback):
         std: Sequence[float] | float | None = None,
         inputs: Extract | None = None,
         preds: Extract | None = None,
+        ids: Extract | None = None,
         forward: str | None = None,
         name: str = "mosaic",
         stages: Sequence[str] = ("val", "test"),
@@ -83,6 +85,7 @@ class ImageMosaic(StateCallback):
         self.std = plain(std)
         self.inputs = inputs
         self.preds = preds
+        self.ids = ids
         self.forward = forward
 
     def remembered(self, stage: str) -> Mapping[str, Need]:
@@ -95,9 +98,12 @@ class ImageMosaic(StateCallback):
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         inputs, *rest = values["sample"].payload
-        tiles, caption = to_pixels(inputs, self.mean, self.std), "Input"
+        tiles, caption = to_pixels(inputs, self.mean, self.std, self.note), "Input"
         for preds in rest:
-            tiles, caption = stack(to_pixels(preds, self.mean, self.std), tiles), "Top: Output, Bottom: Input"
+            tiles, caption = (
+                stack(to_pixels(preds, self.mean, self.std, self.note), tiles),
+                "Top: Output, Bottom: Input",
+            )
         if self.nrow is None:
             return {key: [Image(tile, caption) for tile in tiles]}
         return {key: mosaic(tiles, nrow=self.nrow, padding=self.padding, caption=caption)}

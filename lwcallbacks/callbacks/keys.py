@@ -2,7 +2,7 @@
 
     keys = LoggedKeys()
     keys.log(module, "val/acc", value, on_step=False, prog_bar=False)
-    for told in keys.check(trainer): ...                # keys that somebody else has logged, after us
+    for told in keys.check(trainer, "val"): ...                # keys that somebody else has logged, after us
 
 The Trainer keeps what is logged by hook and name, and where a name comes twice the later one is what is monitored. So
 ours are kept under a hook of their own. Where somebody else's entry has the same name, ours is renamed for the rest of
@@ -60,12 +60,13 @@ class LoggedKeys:
         results.log(HOOK, name, value, batch_size=1, add_dataloader_idx=False, **how)
         return told
 
-    def check(self, trainer: Trainer) -> list[Renamed]:
-        """Which keys somebody else has logged since; they keep them."""
+    def check(self, trainer: Trainer, stage: str) -> list[Renamed]:
+        """Which keys of a stage somebody else has logged since; they keep them."""
         results = trainer._results
-        if results is None or not self._last:
+        last = {key: value for key, value in self._last.items() if key.startswith(f"{stage}/")}
+        if results is None or not last:
             return []
-        last, self._last = self._last, {}
+        self._last = {key: value for key, value in self._last.items() if key not in last}
         theirs = set(_names_of_others(results)) - self._renamed.keys()
         return [self._rename(key, value) for key, value in last.items() if key in theirs]
 

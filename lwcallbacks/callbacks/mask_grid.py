@@ -49,6 +49,7 @@ class MaskGrid(StateCallback):
             or integer labels [N, H, W] or [N, 1, H, W].
         targets: where to find the true labels [N, H, W] or [N, 1, H, W], of any dtype: floats are whole numbers. While
             predicting they may be missing.
+        ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
         name: the last part of the key.
@@ -85,6 +86,7 @@ class MaskGrid(StateCallback):
         inputs: Extract | None = None,
         preds: Extract | None = None,
         targets: Extract | None = None,
+        ids: Extract | None = None,
         forward: str | None = None,
         name: str = "masks",
         stages: Sequence[str] = ("val", "test"),
@@ -110,6 +112,7 @@ class MaskGrid(StateCallback):
         self.inputs = inputs
         self.preds = preds
         self.targets = targets
+        self.ids = ids
         self.forward = forward
         self._said: set[str] = set()
 
@@ -132,7 +135,7 @@ class MaskGrid(StateCallback):
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         inputs, *kept = self.result(values).payload
-        pixels, (guess, *truths) = to_pixels(inputs, self.mean, self.std), (masks.numpy() for masks in kept)
+        pixels, (guess, *truths) = to_pixels(inputs, self.mean, self.std, self.note), (masks.numpy() for masks in kept)
         for truth in truths if self.ignore_index is not None else ():
             guess = np.where(truth == self.ignore_index, truth, guess)
         masks = [*truths, guess]

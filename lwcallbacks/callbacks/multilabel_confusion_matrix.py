@@ -33,6 +33,7 @@ class MultilabelConfusionMatrix(StateCallback):
         ignore_index: a target that does not count.
         preds: where to find the predictions, if not in the usual places: 0 or 1, or float scores, [N, L, ...].
         targets: where to find the true labels, 0 or 1 of any dtype, [N, L, ...].
+        ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
         name: the last part of the keys.
@@ -62,6 +63,7 @@ class MultilabelConfusionMatrix(StateCallback):
         ignore_index: int | None = None,
         preds: Extract | None = None,
         targets: Extract | None = None,
+        ids: Extract | None = None,
         forward: str | None = None,
         name: str = "confusion_matrix",
         stages: Sequence[str] = ("val", "test"),
@@ -80,6 +82,7 @@ class MultilabelConfusionMatrix(StateCallback):
         self.ignore_index = ignore_index
         self.preds = preds
         self.targets = targets
+        self.ids = ids
         self.forward = forward
 
     def remembered(self, stage: str) -> Mapping[str, Need]:

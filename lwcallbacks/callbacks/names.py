@@ -1,29 +1,90 @@
-"""Names of classes, as they are given, by index."""
+"""Names of classes as an argument: a list by index, or a dict in either direction.
+
+class_names_of("ConfusionMatrix", ["cat", "dog"], num_classes=2)          # ("cat", "dog")
+class_names_of("ConfusionMatrix", {"dog": 1, "cat": 0})                   # ("cat", "dog"), as in ImageFolder
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from numbers import Integral
 from typing import Any
 
+from lwcallbacks.media import distinct
 
-def class_names_of(owner: str, class_names: Any, num_classes: int | None = None) -> tuple[str, ...] | None:
-    """Names by class index; None stays None.
+EXPECTED = "expected a list of names by class index, a dict {index: name} or a dict {name: index}"
+
+
+def class_names_of(
+    owner: str, class_names: Iterable[Any] | Mapping[Any, Any] | None, num_classes: int | None = None
+) -> tuple[str, ...] | None:
+    """The names by class index, no two of them equal; None if there are none.
+
+    Args:
+        owner: whose argument it is, in messages.
+        class_names: any sequence or generator of names in the order of the classes; a dict {index: name}, whose
+            indices may be text as in JSON; or a dict {name: index}. The order of a dict does not matter.
+        num_classes: how many names there have to be.
+
+    >>> class_names_of("ConfusionMatrix", {2: "owl", 0: "cat", 1: "dog"}, num_classes=3)
+    ('cat', 'dog', 'owl')
+    >>> class_names_of("ConfusionMatrix", "cat")
+    Traceback (most recent call last):
+    TypeError: ConfusionMatrix: class_names='cat' is one text, expected a list of names by class index, a dict \
+{index: name} or a dict {name: index}; write class_names=['cat']
 
     Raises:
-        ValueError: a str, a dict whose indices are not 0, 1, 2, ..., or another number than `num_classes`.
+        TypeError: one text, a set, or nothing that can be iterated.
+        ValueError: another number of names than of classes; a dict without an index, with one twice, or below 0.
     """
     if class_names is None:
         return None
-    if isinstance(class_names, str) or not isinstance(class_names, Iterable):
-        raise ValueError(f"{owner}: class_names={class_names!r}, expected names by class, as in ['cat', 'dog']")
-    if isinstance(class_names, Mapping):
-        by_index = dict(class_names)
-        if all(isinstance(index, int) for index in by_index.values()):
-            by_index = {index: name for name, index in by_index.items()}
-        if set(by_index) != set(range(len(by_index))):
-            raise ValueError(f"{owner}: class_names={class_names!r}, expected a name for each of 0, 1, 2, ...")
-        class_names = [by_index[i] for i in range(len(by_index))]
-    names = tuple(map(str, class_names))
+    if isinstance(class_names, str | bytes):
+        text = class_names if isinstance(class_names, str) else class_names.decode(errors="replace")
+        cure = f"write class_names={[part.strip() for part in text.split(',')]!r}"
+        raise TypeError(f"{owner}: class_names={class_names!r} is one text, {EXPECTED}; {cure}")
+    if isinstance(class_names, Set) or not isinstance(class_names, Iterable):
+        found = "has no order" if isinstance(class_names, Set) else f"is a {type(class_names).__name__}"
+        raise TypeError(f"{owner}: class_names={class_names!r} {found}, {EXPECTED}; write class_names=['cat', 'dog']")
+    names = _by_index(owner, class_names) if isinstance(class_names, Mapping) else list(class_names)
     if num_classes is not None and len(names) != num_classes:
-        raise ValueError(f"{owner}: class_names has {len(names)} names, expected num_classes={num_classes}")
-    return names
+        raise ValueError(f"{owner}: class_names has {len(names)} names, expected {num_classes}: one for each class")
+    return distinct(names)
+
+
+def _by_index(owner: str, class_names: Mapping[Any, Any]) -> list[Any]:
+    """The names of a dict in the order of their indices, of which none may be missing."""
+    names: dict[int, Any] = {}
+    for index, name in _pairs(owner, class_names):
+        if index < 0 or index in names:
+            found = f"the index {index}" if index < 0 else f"two names for the index {index}"
+            raise ValueError(f"{owner}: class_names has {found}, expected one name for each index from 0 on")
+        names[index] = name
+    missing = [index for index in range(max(names, default=-1)) if index not in names]
+    if missing:
+        cure = "one name for each index from 0 on: add those of classes that never occur, too"
+        raise ValueError(f"{owner}: class_names has no name for {_first(missing)}, expected {cure}")
+    return [names[index] for index in range(len(names))]
+
+
+def _pairs(owner: str, class_names: Mapping[Any, Any]) -> list[tuple[int, Any]]:
+    """Index and name. Integers go before integers that are written as text, which may be names: {"7": 0, "3": 1}."""
+    for is_index in (_is_integer, _is_text_of_integer):
+        if all(map(is_index, class_names)):
+            return [(int(index), name) for index, name in class_names.items()]
+        if all(map(is_index, class_names.values())):
+            return [(int(index), name) for name, index in class_names.items()]
+    raise ValueError(f"{owner}: class_names={dict(class_names)!r} has no indices, {EXPECTED}")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_text_of_integer(value: Any) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isdecimal()  # a key of JSON
+
+
+def _first(indices: list[int], most: int = 5) -> str:
+    first = ", ".join(map(str, indices[:most]))
+    return f"{first} and {len(indices) - most} more" if len(indices) > most else first

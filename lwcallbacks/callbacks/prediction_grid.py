@@ -50,6 +50,7 @@ class PredictionGrid(StateCallback):
             multilabel 0 or 1, or float scores, [N, L].
         targets: where to find the true labels [N] or [N, 1]; multilabel 0 or 1 [N, L]; of any dtype. While predicting
             they may be missing.
+        ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
         name: the last part of the keys.
@@ -84,6 +85,7 @@ class PredictionGrid(StateCallback):
         inputs: Extract | None = None,
         preds: Extract | None = None,
         targets: Extract | None = None,
+        ids: Extract | None = None,
         forward: str | None = None,
         name: str = "predictions",
         stages: Sequence[str] = ("val", "test"),
@@ -105,6 +107,7 @@ class PredictionGrid(StateCallback):
         self.inputs = inputs
         self.preds = preds
         self.targets = targets
+        self.ids = ids
         self.forward = forward
         self._said: set[str] = set()
 
@@ -166,7 +169,7 @@ class PredictionGrid(StateCallback):
         images: list[Image] = []
         rows: list[list[Cell]] = []
         for pixels, pred, target, share in zip(
-            to_pixels(inputs, self.mean, self.std), guesses, truths, sure, strict=True
+            to_pixels(inputs, self.mean, self.std, self.note), guesses, truths, sure, strict=True
         ):
             caption = f"Pred:{pred}" if target is None else f"Pred:{pred}, Label:{target}"
             shown = framed(pixels, RIGHT if target in (None, pred) else WRONG) if self.frame else pixels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -15,7 +16,11 @@ from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.trainer import logging_step, monitored_keys
 from lwcallbacks.capture import Extract, Source
 from lwcallbacks.lightning import LightningModule, Trainer
-from lwcallbacks.reductions import Derived, Reduction
+from lwcallbacks.reductions import Derived, Reduction, ScoreRange
+from lwcallbacks.reductions.score_range import check_scores
+
+LOGITS, RANGE = " (logits)", "(range)"
+"""What is kept beside a metric where nobody says whether scores are logits."""
 
 
 class ScalarMetrics(StateCallback):
@@ -46,6 +51,12 @@ class ScalarMetrics(StateCallback):
             step's output or the batch, as ``metric(preds, targets)`` if left out. Or a mapping of such names to where
             each is found (as for ``preds``; None: in the usual places), as in ``{"preds": None, "targets": None,
             "indexes": "query"}``. A loss that is one number for the batch counts once for each of its samples.
+        task: what float preds are, for metrics that are not to guess it: "binary" for one score for each target,
+            "multilabel" for one for each label, "multiclass" for [N, C, ...]. A metric is then given probabilities,
+            whatever the scores are. None: it is given the scores as they are. A reduction is always.
+        logits: with ``task``, whether scores are logits. None decides by all scores of the epoch together: in [0, 1]
+            they are probabilities, any below -0.5 or above 1.5 makes them logits, and between the two a warning asks for
+            this argument. A metric is then kept twice. A step's number goes by the scores of the epoch so far.
         prefix: what comes before each name in the keys, as "lw_" for ``val/lw_acc``.
         prog_bar: show the epoch's values, and the training steps', in the progress bar.
         inputs: where to find the inputs, if not in the usual places.
@@ -73,11 +84,15 @@ class ScalarMetrics(StateCallback):
     ``{name}_0``, ``{name}_1``, ...; other shapes are in ``results`` only.
     """
 
+    takes_parts = True
+
     def __init__(
         self,
         metrics: Mapping[str, Metric | MetricCollection | Reduction | Derived] | MetricCollection,
         *,
         fields: Sequence[str] | Mapping[str, Extract | None] = ("preds", "targets"),
+        task: Literal["multiclass", "binary", "multilabel"] | None = None,
+        logits: bool | None = None,
         prefix: str = "",
         prog_bar: bool = False,
         inputs: Extract | None = None,
@@ -101,7 +116,11 @@ class ScalarMetrics(StateCallback):
         if isinstance(fields, str) or not fields or not all(isinstance(name, str) for name in fields):
             expected = "expected names, as in ('preds', 'targets'), or a mapping of names to where they are found"
             raise ValueError(f"ScalarMetrics: fields={fields!r}, {expected}")
+        if task is not None:
+            check_scores("ScalarMetrics", task, 0.5, logits)
         self.fields = plain(fields)
+        self.task = task
+        self.logits = logits
         self.prefix = prefix
         self.prog_bar = prog_bar
         self.inputs = inputs
@@ -125,16 +144,36 @@ class ScalarMetrics(StateCallback):
         self._had = set()
 
     def remembered(self, stage: str) -> Mapping[str, Need]:
-        return {name: self._need(name, metric) for name, metric in self._metrics.items()}
+        needs: dict[str, Need] = {}
+        for name, metric in self._metrics.items():
+            entry = metric.entry if isinstance(metric, Derived) else metric
+            if isinstance(entry, Reduction):  # reads scores itself; equal ones are the same
+                needs[name] = Need(entry, tuple(self.fields), self.source)
+            elif self.task is None or "preds" not in self.fields:
+                needs[name] = self._need(name, entry, None)
+            elif self.logits is not None:
+                needs[name] = self._need(name, entry, self.logits)
+            else:  # whether scores are logits is known at the end: both ways are kept until then
+                needs |= {name + way: self._need(name + way, entry, bool(way)) for way in ("", LOGITS)}
+                needs[RANGE] = Need(ScoreRange(), ("preds",), self.source)
+        return needs
 
-    def _need(self, name: str, metric: Metric | Reduction | Derived) -> Need:
-        entry = metric.entry if isinstance(metric, Derived) else metric
-        # Equal reductions are the same; of metrics that cannot be known.
-        owner = None if isinstance(entry, Reduction) else (id(self), name)
-        return Need(entry, tuple(self.fields), self.source, owner=owner)
+    def _need(self, name: str, entry: Metric, logits: bool | None) -> Need:
+        prepare = None
+        if logits is not None:
+            place = list(self.fields).index("preds")
+            prepare = _Probabilities(place, self.task == "multiclass") if logits else None
+        # Whether two metrics are equal cannot be known.
+        return Need(entry, tuple(self.fields), self.source, prepare=prepare, owner=(id(self), name))
+
+    def _read(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """By the metrics' names, of what was kept both ways the one that the scores were."""
+        way = LOGITS if values.get(RANGE) == "logits" else ""
+        read = {name: name + way if name + way in values else name for name in self._metrics}
+        return {name: values[kept] for name, kept in read.items() if kept in values}
 
     def result(self, values: Mapping[str, Any]) -> dict[str, Tensor]:
-        scalars = {name: self._scalars(name, value) for name, value in values.items()}
+        scalars = {name: self._scalars(name, value) for name, value in self._read(values).items()}
         self._keys = {name: [key for key, _ in found] for name, found in scalars.items()}
         return {key: scalar.cpu() for found in scalars.values() for key, scalar in found}
 
@@ -162,7 +201,7 @@ class ScalarMetrics(StateCallback):
         return f"ScalarMetrics({', '.join(self._metrics)})"
 
     def label(self, stage: str, name: str) -> str:
-        return f"ScalarMetrics('{stage}/{self.prefix}{name}')"
+        return f"ScalarMetrics('{stage}/{self.prefix}{name.removesuffix(LOGITS)}')"
 
     def log_result(self, pl_module: LightningModule, stage: str, suffix: str, read: set[str]) -> None:
         ending = ("_epoch" if stage == "train" else "") + suffix
@@ -206,7 +245,7 @@ class ScalarMetrics(StateCallback):
             return
         hub = Hub.of(trainer)
         lost = {}
-        for renamed in hub.keys.check(trainer):
+        for renamed in hub.keys.check(trainer, stage):
             hub.say(str(renamed))
             lost |= {renamed.new: float(renamed.value)} if renamed.value is not None else {}
         if lost:
@@ -217,10 +256,13 @@ class ScalarMetrics(StateCallback):
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         hub = Hub.of(trainer)
+        values = {}
         for name, label in hub.labels("train", self).items():
-            if label in hub.step_values:
-                for key, value in self._scalars(name, hub.step_values[label]):
-                    self._log(pl_module, f"train/{self.prefix}{key}_step", value, on_step=True)
+            with hub.attempt(self.label("train", name), "could not work out a step's number"):
+                values |= {name: hub.step_values[label]} if label in hub.step_values else {}
+        for name, value in self._read(values).items():
+            for key, scalar in self._scalars(name, value):
+                self._log(pl_module, f"train/{self.prefix}{key}_step", scalar, on_step=True)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._check_keys(trainer, "train")
@@ -234,6 +276,21 @@ class ScalarMetrics(StateCallback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._check_keys(trainer, "test")
+
+
+@dataclass(frozen=True)
+class _Probabilities:
+    """Makes probabilities of the logits among a metric's arguments; labels stay as they are."""
+
+    place: int
+    is_multiclass: bool
+
+    def __call__(self, *args: Tensor) -> tuple[Tensor, ...]:
+        scores = args[self.place]
+        if scores.is_floating_point():
+            scores = scores.to(torch.float32)
+            scores = scores.softmax(dim=1) if self.is_multiclass else scores.sigmoid()
+        return (*args[: self.place], scores, *args[self.place + 1 :])
 
 
 def _flatten(metrics: Any, prefix: str = "") -> Iterator[tuple[str, Metric | Reduction | Derived]]:

@@ -1,8 +1,9 @@
-"""Pictures that carry text: labelled counts, a histogram and a grid of captioned tiles.
+"""Pictures that carry text: labelled counts, a histogram, a table and a grid of captioned tiles.
 
     draw_matrix(Matrix(counts, ("cat", "dog")), normalize="true")      # -> Image
     draw_labels(counts, ("cat", "dog"))                                # -> Image, from counts [L, 2, 2]
     draw_histogram(Histogram(counts, edges, nan=3))                    # -> Image
+    draw_table(Table(("class", "recall"), rows))                       # -> Image
     captioned_grid([Image(pixels, "true 3, pred 5"), ...], nrow=8)     # -> Image
 
 matplotlib and PIL are imported when one of these runs, not before. Figures are made by matplotlib's objects alone:
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from lwcallbacks.media.names import labels_of, shorten
 from lwcallbacks.media.render import as_rgb, enlarge
-from lwcallbacks.media.values import Histogram, Image, Matrix
+from lwcallbacks.media.values import Cell, Histogram, Image, Matrix, Table
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -29,6 +31,7 @@ Normalize = Literal["true", "pred", "all"]
 MAX_CELLS_WITH_TEXT = 25
 MAX_TICKS = 40
 MAX_NAME = 24
+MAX_ROWS, MAX_CELL = 60, 40
 BAR = (66, 113, 174)
 PLAIN: dict[str, Any] = {"parse_math": False, "usetex": False}  # a class may be called "$5"
 
@@ -48,7 +51,7 @@ def draw_matrix(matrix: Matrix, title: str | None = None, normalize: Normalize |
     share = _shares(matrix.counts, normalize)
     shade = _shares(matrix.counts, "pred" if normalize == "pred" else "true")
     size = len(matrix.class_names)
-    names = [_shorten(str(name), MAX_NAME) for name in matrix.class_names]
+    names = labels_of(matrix.class_names, MAX_NAME)
     longest = max((len(name) for name in names), default=0)
 
     side = min(max(0.5 * size, 3.2), 11.0)  # inches of the square that holds the cells
@@ -94,9 +97,10 @@ _OF = {"true": "true class", "pred": "predicted class", "all": "total"}
 def draw_labels(counts: np.ndarray, class_names: Sequence[str], title: str | None = None) -> Image:
     """A heatmap of counts int64 [L, 2, 2], the truth as rows, with a row for each of L labels, as an RGB Image.
 
-    A row's cells are what was there and found, there and missed, absent and wrongly predicted, absent and left out.
-    Up to 25 labels they hold their counts. Colour is the share of the samples where the label is there, or absent, so
-    that the pale second and third column are what one hopes for. Above 40 labels only some names are written.
+    A row's cells count the samples where the label is there and predicted, there and missed, absent and wrongly
+    predicted, absent and not predicted. Up to 25 labels they hold their counts. Colour is the share of the samples
+    where the label is there, or absent: a good model has a pale second and third column. Above 40 labels only some
+    names are written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -104,7 +108,7 @@ def draw_labels(counts: np.ndarray, class_names: Sequence[str], title: str | Non
     cells = counts[:, [1, 1, 0, 0], [1, 0, 1, 0]]
     shade = (counts / np.maximum(counts.sum(axis=2, keepdims=True), 1))[:, [1, 1, 0, 0], [1, 0, 1, 0]]
     size = len(class_names)
-    names = [_shorten(str(name), MAX_NAME) for name in class_names]
+    names = labels_of(class_names, MAX_NAME)
     longest = max((len(name) for name in names), default=0)
 
     height = min(max(0.35 * size, 1.6), 11.0)  # inches of the cells
@@ -147,12 +151,8 @@ def _compact(count: int) -> str:
     return str(count)
 
 
-def _shorten(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
 def draw_histogram(histogram: Histogram, title: str | None = None) -> Image:
-    """The counts as bars over the edges, an RGB Image of 360 x 220; what is not finite is told in red above them.
+    """The counts as bars over the edges, an RGB Image of 360 x 220; what is not finite is written in red above them.
 
     Below stand the first and the last edge, and 0 where it lies between them; on the left the largest count. Drawn
     without matplotlib in a few milliseconds, since there may be one for each of hundreds of parameters.
@@ -174,7 +174,7 @@ def draw_histogram(histogram: Histogram, title: str | None = None) -> Image:
     scale = (right - left) / (high - low or 1.0)
     for count, start, end in zip(histogram.counts.tolist(), edges[:-1], edges[1:], strict=True):
         if count:
-            height = max(1, round((bottom - top) * count / most))  # a bin with anything in it is seen
+            height = max(1, round((bottom - top) * count / most))  # a bin that is not empty is always seen
             x = left + int((start - low) * scale)
             draw.rectangle((x, bottom - height, max(x, left + int((end - low) * scale) - 1), bottom - 1), fill=BAR)
     draw.line((left, bottom, right, bottom), fill="black")
@@ -192,10 +192,43 @@ def draw_histogram(histogram: Histogram, title: str | None = None) -> Image:
     return Image(np.asarray(page), title)
 
 
+def draw_table(table: Table, title: str | None = None) -> Image:
+    """The cells as text in columns, an RGB Image; an image cell is left empty.
+
+    A cell has at most 40 characters. After 60 rows the number of those that are left out is written.
+    """
+    import PIL.Image
+    from PIL import ImageDraw, ImageFont
+
+    font, pitch, gap = ImageFont.load_default(size=12), 18, 14
+    shown = [[_cell_text(cell) for cell in row] for row in (table.columns, *table.rows[:MAX_ROWS])]
+    ruler = ImageDraw.Draw(PIL.Image.new("RGB", (1, 1)))
+    widths = [max(round(ruler.textlength(text, font=font)) for text in column) for column in zip(*shown, strict=True)]
+    header = [shorten(title, MAX_CELL)] if title else []
+    rest = [f"and {len(table.rows) - MAX_ROWS} rows more"] if len(table.rows) > MAX_ROWS else []
+    width = max(sum(widths) + gap * (len(widths) + 1), *(2 * gap + 8 * len(text) for text in (*header, *rest, "")))
+    page = PIL.Image.new("RGB", (width, pitch * (len(shown) + len(header) + len(rest)) + gap), "white")
+    draw = ImageDraw.Draw(page)
+    for i, line in enumerate([header, *shown, rest] if header else [*shown, rest]):
+        x = gap
+        for text, column in zip(line, widths, strict=False):
+            draw.text((x, gap // 2 + i * pitch), text, fill="black", font=font)
+            x += column + gap
+    below = gap // 2 + pitch * (len(header) + 1) - 1
+    draw.line((gap, below, width - gap, below), fill="grey")
+    return Image(np.asarray(page), title)
+
+
+def _cell_text(cell: Cell) -> str:
+    if cell is None or isinstance(cell, Image):
+        return ""
+    return shorten(" ".join((f"{cell:.6g}" if isinstance(cell, float) else str(cell)).split()), MAX_CELL)
+
+
 def with_caption(image: Image, unless: str | None = None) -> Image:
     """The image with its caption drawn below it, for a place that keeps pixels only.
 
-    Untouched where there is no caption, or one that says no more than `unless`.
+    Untouched where there is no caption, or where it equals `unless`.
     """
     return image if image.caption in (None, "", unless) else captioned_grid([image])
 

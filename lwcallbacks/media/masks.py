@@ -54,14 +54,14 @@ def overlay(
 ) -> np.ndarray:
     """The images in grey, each pixel mixed with the colour of its class, uint8 [N, H, W, 3].
 
-    In grey, so that all colour there is tells a class.
+    The image is grey, so that every colour stands for a class.
 
     Args:
         pixels: uint8 [N, H, W] or [N, H, W, 3].
         labels: integers [N, H, W].
         alpha: how much of the mixture is colour, 0 to 1.
         background: a class that stays grey.
-        ignore_index: a label that is no class and stays grey, too. So does a negative label.
+        ignore_index: a label that is no class, and stays grey. So does a negative label.
 
     Raises ValueError when there is not one label for each pixel.
     """

@@ -1,79 +1,19 @@
-"""From tensors to pixels, on the CPU and without a plotting library.
+"""Stacks of pixels, put together on the CPU and without a plotting library.
 
-    pixels = to_pixels(images)                     # [N, C, H, W] in [0, 1] -> uint8 [N, H, W] or [N, H, W, 3]
     pixels = stack(top=outputs, bottom=inputs)     # two such stacks, one above the other
     mosaic(enlarge(pixels), nrow=8)                # one Image of all N, row by row
 
-Pixels are uint8 with 0 as black. A stack of grey images is [N, H, W], of RGB images [N, H, W, 3].
+Pixels are uint8 with 0 as black, as `to_pixels` makes them. A stack of grey images is [N, H, W], of RGB images
+[N, H, W, 3].
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-import torch
 
 from lwcallbacks.media.values import Image
 
 BACKGROUND = 128  # what a mosaic shows where there is no tile: neither the black nor the white of most images
-
-
-def to_pixels(
-    images: torch.Tensor, mean: Sequence[float] | float | None = None, std: Sequence[float] | float | None = None
-) -> np.ndarray:
-    """Pixels of a stack of images, uint8 [N, H, W] when they are grey and [N, H, W, 3] when they are RGB.
-
-    `images` is [N, C, H, W] with C = 1 (grey), 3 (RGB) or 4 (RGBA, whose alpha is dropped), or [N, H, W] (grey), on any
-    device and of any real dtype:
-
-    - floats: `x * std + mean` first, if given (one number, or one per channel; a missing mean is 0, a missing std 1).
-      Then [0, 1] is written as `round(255 * x)`, what lies outside is clamped and NaN is black.
-      Without `mean` and `std`, a stack with finite values outside [-0.01, 1.01] is plainly not meant as [0, 1]: its
-      finite minimum becomes 0 and its finite maximum 255, one scale for the whole stack. Give `mean` and `std` (0 and 1
-      will do) where brightness has to be comparable from one call to the next.
-    - uint8: untouched. bool: 0 or 255. Other integers: clamped to 0..255. `mean` and `std` do not apply to these.
-
-    Raises ValueError for any other shape, for complex numbers, and for a mean or std of the wrong length.
-    """
-    x = images.detach().cpu()
-    if x.ndim == 3:
-        x = x[:, None]
-    if x.ndim != 4 or x.shape[1] not in (1, 3, 4) or x.is_complex():
-        raise ValueError(
-            f"images are {images.dtype} {tuple(images.shape)}, "
-            "expected real [N, H, W] or [N, C, H, W] with C = 1, 3 or 4"
-        )
-    x = x[:, :3]
-    if x.is_floating_point():
-        x = _to_bytes(x.double(), mean, std)
-    elif x.dtype == torch.bool:
-        x = x.to(torch.uint8) * 255
-    elif x.dtype != torch.uint8:
-        x = x.clamp(0, 255).to(torch.uint8)
-    pixels = x.numpy()
-    return np.ascontiguousarray(pixels[:, 0] if x.shape[1] == 1 else pixels.transpose(0, 2, 3, 1))
-
-
-def _to_bytes(
-    x: torch.Tensor, mean: Sequence[float] | float | None, std: Sequence[float] | float | None
-) -> torch.Tensor:
-    # In float64 the product 255 * x of a float32 is exact, so that ties are rounded alike everywhere.
-    if mean is None and std is None:
-        finite = x[x.isfinite()]
-        if finite.numel() and (finite.min() < -0.01 or finite.max() > 1.01):
-            low, high = finite.min(), finite.max()
-            x = (x - low) / (high - low if high > low else 1.0)
-    else:
-        x = x * _per_channel("std", std, 1.0, x) + _per_channel("mean", mean, 0.0, x)
-    return (x.nan_to_num(nan=0.0).clamp(0, 1) * 255).round().to(torch.uint8)
-
-
-def _per_channel(name: str, value: Sequence[float] | float | None, default: float, x: torch.Tensor) -> torch.Tensor:
-    values = torch.as_tensor(default if value is None else value, dtype=x.dtype, device="cpu").reshape(-1, 1, 1)
-    if len(values) not in (1, x.shape[1]):
-        raise ValueError(f"{name} has {len(values)} values, expected 1 or one for each of {x.shape[1]} channels")
-    return values
 
 
 def mosaic(pixels: np.ndarray, nrow: int = 8, padding: int = 2, caption: str | None = None) -> Image:

@@ -1,4 +1,4 @@
-"""Tables that are worked out from counts, on the CPU.
+"""Tables that are computed from counts, on the CPU.
 
     confusion_report(Matrix(counts, names))        # precision, recall, F1 and support of each class
     label_report(counts, names)                    # the same of each label, from counts [L, 2, 2]
@@ -8,40 +8,43 @@ An undefined ratio stays undefined: it is None, not 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from lwcallbacks.media.names import distinct
 from lwcallbacks.media.values import Matrix, Table
+from lwcallbacks.rates import mean, per_class, ratio
 
 
 def confusion_report(matrix: Matrix) -> Table:
     """One row per class and one of macro averages; columns class, precision, recall, f1, support.
 
     A ratio 0 / 0 (a class that was never predicted, or never there) is None, and left out of the averages.
+
+    >>> report = confusion_report(Matrix(np.array([[3, 1], [0, 4]]), ("cat", "dog")))
+    >>> report.rows[0]
+    ['cat', 1.0, 0.75, 0.8571428571428571, 4]
     """
-    counts = matrix.counts
-    return _report("class", matrix.class_names, counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1))
+    return _report("class", matrix.class_names, matrix.counts)
 
 
 def label_report(counts: np.ndarray, class_names: Sequence[str]) -> Table:
     """The same of L labels, from counts int64 [L, 2, 2] with the truth as rows; the first column is label."""
-    return _report("label", class_names, counts[:, 1, 1], counts[:, :, 1].sum(axis=1), counts[:, 1].sum(axis=1))
+    return _report("label", distinct(class_names), counts)
 
 
-def _report(kind: str, names: Sequence[str], hits: np.ndarray, predicted: np.ndarray, there: np.ndarray) -> Table:
-    columns = (_ratio(hits, predicted), _ratio(hits, there), _ratio(2 * hits, predicted + there))
+def _report(kind: str, names: Sequence[str], counts: np.ndarray) -> Table:
+    hits, predicted, there = per_class(torch.as_tensor(counts))
+    columns = (ratio(hits, predicted), ratio(hits, there), ratio(2 * hits, predicted + there))
     rows = [[name, *(_cell(column[c]) for column in columns), int(there[c])] for c, name in enumerate(names)]
-    averages = [_cell(column[~np.isnan(column)].mean()) if not np.isnan(column).all() else None for column in columns]
-    return Table(
-        (kind, "precision", "recall", "f1", "support"), [*rows, ["macro average", *averages, int(there.sum())]]
-    )
+    averages = ["macro average", *(_cell(mean(column)) for column in columns), int(there.sum())]
+    return Table((kind, "precision", "recall", "f1", "support"), [*rows, averages])
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    ratio: np.ndarray = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
-    return ratio
-
-
-def _cell(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+def _cell(value: Tensor | float) -> float | None:
+    number = float(value)
+    return None if math.isnan(number) else number

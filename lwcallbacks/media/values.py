@@ -1,4 +1,4 @@
-"""What a callback wants a person to see, as plain values that no logger is needed for.
+"""What a callback publishes, as plain values that need no logger.
 
     Image(pixels, caption="Top: output, Bottom: input")
     Table(("image", "pred"), [[image, "3"]])
@@ -6,7 +6,8 @@
     Histogram(counts, edges)
     File(path, name="model-x", type="model", aliases=("latest",))
 
-A writer receives `Entry` values: one of these, or a list of images. It dispatches on the type.
+A writer receives `Entry` values: one of these, or a list of images. It dispatches on the type. `Picture` and `Text` are
+what `nearest` makes of them for a writer that takes less.
 Everything here lives on the CPU, is immutable by convention and safe to hand to another thread.
 """
 
@@ -19,10 +20,21 @@ from typing import Any
 
 import numpy as np
 
+from lwcallbacks.media.names import distinct
+
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """Pixels as they will be seen: uint8, [H, W] (grey) or [H, W, 3] (RGB), 0 is black."""
+    """Pixels as they are shown: uint8, [H, W] (grey) or [H, W, 3] (RGB), 0 is black.
+
+    >>> Image(np.zeros((28, 28), np.uint8), caption="a black square").pixels.shape
+    (28, 28)
+    >>> Image(np.zeros((28, 28)))
+    Traceback (most recent call last):
+    ValueError: Image: pixels are float64 (28, 28), expected uint8 (H, W) or (H, W, 3); make them by to_pixels(images)
+
+    Raises ValueError for any other dtype or shape.
+    """
 
     pixels: np.ndarray
     caption: str | None = None
@@ -30,7 +42,19 @@ class Image:
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
         if dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
-            raise ValueError(f"Image: pixels are {dtype} {shape}, expected uint8 (H, W) or (H, W, 3)")
+            expected = "expected uint8 (H, W) or (H, W, 3); make them by to_pixels(images)"
+            raise ValueError(f"Image: pixels are {dtype} {shape}, {expected}")
+
+
+class Picture(Image):
+    """An image that says all in its pixels, for a place that keeps no caption."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """Markdown, for a place that takes text and no table."""
+
+    markdown: str
 
 
 Cell = str | int | float | bool | None | Image
@@ -38,7 +62,14 @@ Cell = str | int | float | bool | None | Image
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Named columns and rows of cells; every row has `len(columns)` cells, a cell may be an Image."""
+    """Named columns and rows of cells; every row has `len(columns)` cells, a cell may be an Image.
+
+    >>> table = Table(("class", "recall"), [["cat", 0.5], ["dog", None]])
+    >>> [row[0] for row in table.rows]
+    ['cat', 'dog']
+
+    Raises ValueError for a row of another length.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
@@ -51,7 +82,17 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """Counts of a confusion matrix, int64 [C, C]: rows are the truth, columns the prediction."""
+    """Counts of a confusion matrix, int64 [C, C]: rows are the truth, columns the prediction.
+
+    Two equal names are told apart by the index of the second.
+
+    >>> int(Matrix(np.array([[5, 1], [0, 7]]), ("cat", "dog")).counts[0, 1])    # cats that were predicted as dogs
+    1
+    >>> Matrix(np.eye(3, dtype=np.int64), ["cat", "dog", "cat"]).class_names
+    ('cat', 'dog', 'cat (2)')
+
+    Raises ValueError unless there is one name for each class.
+    """
 
     counts: np.ndarray
     class_names: Sequence[str]
@@ -60,11 +101,19 @@ class Matrix:
         size = len(self.class_names)
         if self.counts.shape != (size, size):
             raise ValueError(f"Matrix: counts have shape {self.counts.shape}, expected {(size, size)} for the names")
+        object.__setattr__(self, "class_names", distinct(self.class_names))
 
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """Counts int64 [B] between edges float64 [B + 1], ascending; what is not finite is counted beside it."""
+    """Counts int64 [B] between edges float64 [B + 1], ascending; what is not finite is counted beside it.
+
+    >>> histogram = Histogram(np.array([3, 1]), np.array([0.0, 0.5, 1.0]), nan=2)
+    >>> int(histogram.counts.sum()), histogram.nan
+    (4, 2)
+
+    Raises ValueError unless there is one edge more than counts.
+    """
 
     counts: np.ndarray
     edges: np.ndarray
@@ -82,6 +131,9 @@ class File:
     """A file or folder to keep under a name, as a version that carries aliases.
 
     `path` is where it lies. A writer reads it from `content`, if that is given: a copy that nobody deletes meanwhile.
+
+    >>> File(Path("epoch=3.ckpt"), "model-digits", aliases=("best",), metadata={"val_loss": 0.5}).type
+    'model'
     """
 
     path: Path

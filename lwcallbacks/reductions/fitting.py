@@ -43,7 +43,7 @@ def fitted(preds: Tensor, targets: Tensor, num_classes: int, task: str) -> tuple
     """
     if _fit(preds, targets, num_classes, task):
         if _may_be_one_hot(preds, targets, num_classes, task):
-            raise ValueError(_complaint(preds, targets, num_classes, task))
+            raise FieldError(_complaint(preds, targets, num_classes, task))
         return preds, targets
     if task == "multilabel" and num_classes == 1:
         preds, targets = (t if t.ndim > 1 and t.shape[1] == 1 else t.unsqueeze(1) for t in (preds, targets))

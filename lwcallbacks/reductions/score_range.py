@@ -193,6 +193,10 @@ class ScoreRange(Scattered):
     def value(self, state: State) -> Kind:
         return kind_of(state["range"])
 
+    def step_value(self, lifted: State, seen: State) -> Kind:
+        """What one batch's scores are taken for: what all scores so far are, `seen`, which the batch is part of."""
+        return self.value(seen)
+
     def problems(self, state: State) -> str | None:
         return question(state["range"]) if self.asks else None
 

@@ -1,4 +1,4 @@
-"""Numbers that are worked out from what a reduction or a metric gives.
+"""Numbers that are computed from what a reduction or a metric gives.
 
     counts = ConfusionCounts(10)
     Derived(counts, accuracy), Derived(counts, macro_f1)      # two numbers, one state
@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lwcallbacks.rates import mean, per_class, ratio
+
 
 @dataclass(frozen=True)
 class Derived:
@@ -33,44 +35,27 @@ class Derived:
 
 def accuracy(counts: Tensor) -> float:
     """The share of samples that were predicted right; of all labels of all samples for counts [L, 2, 2]."""
-    return _ratio(counts.diagonal(dim1=-2, dim2=-1).sum(), counts.sum())
+    return float(ratio(counts.diagonal(dim1=-2, dim2=-1).sum(), counts.sum()))
 
 
 def micro_f1(counts: Tensor) -> float:
     """F1 of the hits, false positives and false negatives of all classes together; for counts [C, C] the accuracy."""
-    hits, extra, missed = (n.sum() for n in _against_the_rest(counts))
-    return _ratio(2 * hits, 2 * hits + extra + missed)
+    hits, predicted, there = (n.sum() for n in per_class(counts))
+    return float(ratio(2 * hits, predicted + there))
 
 
 def macro_f1(counts: Tensor) -> float:
     """The mean of the classes' F1, in segmentation also called Dice: 2 hits / (2 hits + extra + missed)."""
-    hits, extra, missed = _against_the_rest(counts)
-    return _mean(2 * hits, 2 * hits + extra + missed)
+    hits, predicted, there = per_class(counts)
+    return mean(ratio(2 * hits, predicted + there))
 
 
 def mean_iou(counts: Tensor) -> float:
     """The mean of the classes' intersection over union: hits / (hits + extra + missed)."""
-    hits, extra, missed = _against_the_rest(counts)
-    return _mean(hits, hits + extra + missed)
+    hits, predicted, there = per_class(counts)
+    return mean(ratio(hits, predicted + there - hits))
 
 
 def psnr(mse: Tensor, data_range: float = 1.0) -> Tensor:
     """The peak signal-to-noise ratio in decibels of a mean squared error; infinite without an error."""
     return 10 * torch.log10(data_range**2 / mse)
-
-
-def _against_the_rest(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Hits, false positives and false negatives of each class, int64 [C]."""
-    if counts.ndim == 3:
-        return counts[:, 1, 1], counts[:, 0, 1], counts[:, 1, 0]
-    hits = counts.diagonal()
-    return hits, counts.sum(dim=0) - hits, counts.sum(dim=1) - hits
-
-
-def _mean(above: Tensor, below: Tensor) -> float:
-    there = below > 0
-    return float((above[there].double() / below[there]).mean())
-
-
-def _ratio(above: Tensor, below: Tensor) -> float:
-    return float(above.double() / below)

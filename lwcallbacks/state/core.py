@@ -31,7 +31,7 @@ from lwcallbacks.state.ending import (
     words,
 )
 from lwcallbacks.state.link import Link
-from lwcallbacks.state.members import Remembered, Member, member_of
+from lwcallbacks.state.members import Member, Remembered, member_of
 from lwcallbacks.state.replica import refuse_in_replica
 from lwcallbacks.state.sync import UpdateError
 

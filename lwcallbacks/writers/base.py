@@ -1,42 +1,93 @@
 """What a writer is: the one thing that knows a logger's way to keep media.
 
-    writer.write({"val/confusion": Matrix(...), "val/worst": [Image(...), ...]}, step=120)
-    writer.close()
+    class Notes(Writer):
+        takes = (Image, Text)                       # the rest arrives as the nearest of these
 
-A writer dispatches on the type of the value, so that a new kind of media is one more case in it and nothing else.
+        def write(self, entries, step):
+            for key, entry in entries.items():
+                ...
+
+    writer.write({"val/confusion": Matrix(...), "val/worst": [Image(...), ...]}, step=120)
+
+A writer dispatches on the type of the value and handles what its logger has a way of its own for. What a kind becomes
+otherwise stands in `lwcallbacks.media.nearest`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
-from lwcallbacks.media import Entry
+from lwcallbacks.media import EVERY_KIND
 
 
 class Writer(ABC):
-    """Writes entries somewhere. Made on the main thread, then used from one thread at a time, maybe another."""
+    """Writes entries somewhere. Made on the main thread, then used from one thread at a time, maybe another.
+
+    `write` is all that has to be there. A class without it cannot be made.
+
+    >>> from lwcallbacks.media import Table, Text, fitted
+    >>> class Notes(Writer):
+    ...     takes = (Text,)
+    ...     def write(self, entries, step):
+    ...         for key, entry in entries.items():
+    ...             print(step, key, entry.markdown.splitlines()[-1])
+    >>> table = Table(("class", "recall"), [["cat", 0.5]])
+    >>> Notes().write(fitted({"val/report": table}, Notes.takes), step=120)    # as the publisher calls it
+    120 val/report | cat | 0.5 |
+    """
+
+    takes: ClassVar[tuple[type, ...]] = EVERY_KIND
+    """The kinds that `write` gets as they are: of Image, list (of Image), Table, Matrix, Histogram, File, and Picture
+    and Text, which others become. The rest arrives as the nearest of these; what is near none of them is left out."""
+
+    name: str = ""
+    """What messages call it; left empty, its logger's class, or else its own."""
 
     @abstractmethod
-    def write(self, entries: Mapping[str, Entry], step: int) -> None:
+    def write(self, entries: Mapping[str, Any], step: int) -> None:
         """Keep all entries under their keys as what was seen at `step`.
 
-        Raises whatever goes wrong (the publisher decides what to make of it); TypeError for a value that is no Entry.
+        Args:
+            entries: values of the kinds in `takes`, by key.
+            step: the Trainer's global step, as `self.log` uses it.
+
+        Raises whatever goes wrong: the publisher reports it, and training goes on.
         """
 
     def write_scalars(self, scalars: Mapping[str, float], step: int) -> None:  # noqa: B027 - for most there is no more
         """Keep numbers. Nothing is done here for a logger: it gets them from the publisher, on the main thread."""
 
-    @abstractmethod
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - for most there is no more
         """Hand over what is still held back. The logger is the user's and stays open: `write` may be called again."""
 
-    def unsupported(self, key: str, entry: object) -> TypeError:
-        return TypeError(
-            f"{type(self).__name__}: {key!r} is a {type(entry).__name__}, "
-            "expected Image, a list of Image, Table, Matrix, Histogram or File"
-        )
+
+class NotWritten(Exception):
+    """Some entries could not be written, the others were. `errors` are theirs, by key."""
+
+    def __init__(self, errors: Mapping[str, Exception]) -> None:
+        super().__init__("; ".join(f"{key}: {type(error).__name__}: {error}" for key, error in errors.items()))
+        self.errors = dict(errors)
+
+
+def each(entries: Mapping[str, Any], write: Callable[[str, Any], object]) -> dict[str, Exception]:
+    """Call `write(key, entry)` for all entries; one that fails costs itself. The errors by key."""
+    errors: dict[str, Exception] = {}
+    for key, entry in entries.items():
+        try:
+            write(key, entry)
+        except Exception as error:
+            errors[key] = error
+    return errors
+
+
+def raise_errors(entries: Mapping[str, Any], errors: Mapping[str, Exception]) -> None:
+    """Raise the errors, if there are any: that of a single entry as it is, else NotWritten."""
+    if errors and len(entries) == 1:
+        raise next(iter(errors.values()))
+    if errors:
+        raise NotWritten(errors)
 
 
 def prefixed(logger: Any, key: str) -> str:

@@ -1,4 +1,4 @@
-"""Media beside a CSVLogger: a table of where they are, since a CSV file holds no pictures.
+"""Media beside a CSVLogger: a table of where they are, since a CSV file cannot hold a picture.
 
     writer = CSVWriter(CSVLogger("logs"), FolderWriter(Path("media")))
     writer.write({"val/confusion": Matrix(...)}, step=120)
@@ -50,9 +50,6 @@ class CSVWriter(Writer):
         lines = io.StringIO()
         csv.writer(lines, lineterminator="\n").writerows(rows if started else [COLUMNS, *rows])
         append_lines(self.path, lines.getvalue().removesuffix("\n"))
-
-    def close(self) -> None:
-        pass  # every write is complete when it returns
 
     def _relative(self, file: Path) -> str:
         return Path(os.path.relpath(file, self.path.parent)).as_posix()

@@ -25,6 +25,7 @@ such numbers are written as "nan", "inf" and "-inf".
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 import os
@@ -37,8 +38,10 @@ from typing import Any
 
 import numpy as np
 
-from lwcallbacks.media import Entry, File, Histogram, Image, Matrix, Table, captioned_grid, to_pil
-from lwcallbacks.writers.base import Writer
+from lwcallbacks.media import Entry, File, Histogram, Image, Matrix, Table, kind_of, nearest, to_pil
+from lwcallbacks.writers.base import Writer, each, raise_errors
+
+_KINDS = {Table: "table", Matrix: "matrix", Histogram: "histogram", File: "file"}
 
 
 class FolderWriter(Writer):
@@ -46,52 +49,47 @@ class FolderWriter(Writer):
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory)
+        self.name = f"The folder {self.directory}"
 
     def write(self, entries: Mapping[str, Entry], step: int) -> None:
-        for key, entry in entries.items():
-            kind, path = self.place_of(key, entry, step)
-            match entry:
-                case Image():
-                    self._write_image(key, step, path, entry)
-                case list() | tuple():
-                    if entry:
-                        self._write_image(key, step, path, captioned_grid(entry))
-                case Table():
-                    self._write_data(key, step, kind, path, self._table(path, entry))
-                case Matrix():
-                    value = {"counts": entry.counts, "class_names": [str(name) for name in entry.class_names]}
-                    self._write_data(key, step, kind, path, value)
-                case Histogram():
-                    self._write_data(key, step, kind, path, vars(entry))
-                case File():
-                    described = {name: value for name, value in vars(entry).items() if name != "content"}
-                    self._write_data(key, step, kind, path, described)
+        raise_errors(entries, each(entries, lambda key, entry: self._write_one(key, entry, step)))
+
+    def _write_one(self, key: str, entry: Entry, step: int) -> None:
+        kind, path = self.place_of(key, entry, step)
+        match entry:
+            case Image():
+                self._write_image(key, step, path, entry)
+            case Table():
+                self._write_data(key, step, kind, path, self._table(path, entry))
+            case Matrix() | Histogram():
+                self._write_data(key, step, kind, path, vars(entry))
+            case File():
+                described = {name: value for name, value in vars(entry).items() if name != "content"}
+                self._write_data(key, step, kind, path, described)
+            case _:
+                for grid in nearest(entry, key, (Image,)).values():
+                    if isinstance(grid, Image):
+                        self._write_image(key, step, path, grid)
 
     def place_of(self, key: str, entry: Entry, step: int) -> tuple[str, Path]:
         """The kind of an entry and the file that `write` makes of it.
 
         Raises TypeError for a value that is no Entry.
         """
-        kinds = {Table: "table", Matrix: "matrix", Histogram: "histogram", File: "file"}
-        kind = next((name for cls, name in kinds.items() if isinstance(entry, cls)), "image")
-        if kind == "image" and not isinstance(entry, Image | list | tuple):
-            raise self.unsupported(key, entry)
+        kind = _KINDS.get(kind_of(key, entry), "image")
         suffix = "png" if kind == "image" else "json"
         return kind, self.directory / folder_of(key) / f"{step:08d}.{suffix}"
 
     def write_scalars(self, scalars: Mapping[str, float], step: int) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        append_lines(self.directory / "scalars.jsonl", json.dumps(plain({"step": step, **scalars})))
-
-    def close(self) -> None:
-        pass  # every write is complete when it returns
+        append_lines(self.directory / "scalars.jsonl", json.dumps(jsonable({"step": step, **scalars})))
 
     def _write_image(self, key: str, step: int, path: Path, image: Image) -> None:
         _save_png(path, image)
         self._list(key, step, "image", path, caption=image.caption)
 
     def _write_data(self, key: str, step: int, kind: str, path: Path, value: Any) -> None:
-        text = json.dumps(plain(value), separators=(",", ":"))
+        text = json.dumps(jsonable(value), separators=(",", ":"))
         _replace(path, text.encode())
         append_lines(path.with_name("data.js"), f"LW.data({json.dumps(key)}, {step}, {text});")
         self._list(key, step, kind, path)
@@ -120,11 +118,30 @@ class FolderWriter(Writer):
             _replace(target, page)
 
 
+def reserve(parent: str | os.PathLike[str], pattern: str = "version_{}") -> Path:
+    """Make the first folder `parent / pattern.format(n)` that is not there. Runs that ask at once get one each.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     [reserve(parent).name, reserve(parent).name]
+    ['version_0', 'version_1']
+    """
+    Path(parent).mkdir(parents=True, exist_ok=True)
+    for n in itertools.count():
+        path = Path(parent, pattern.format(n))
+        try:
+            path.mkdir()  # one call that looks and makes: what another process makes meanwhile is seen
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError  # never: there is a number that is free
+
+
 def folder_of(key: str, allowed: str = r"\w .+=@,()-") -> str:
     """The folder of a key below the directory: "/" nests, no key can leave the directory or take another's place.
 
-    In each part, what is no letter, digit, space or one of `_.+=@,()-` becomes `_`, a checksum keeps "a:b" and "a?b"
-    apart. `allowed` are other characters, as between the brackets of a regular expression.
+    In each part, all but letters, digits, spaces and `_.+=@,()-` becomes `_`; a checksum keeps "a:b" and "a?b" apart.
+    `allowed` are other characters, as between the brackets of a regular expression.
     """
     parts = []
     for part in key.split("/"):
@@ -133,14 +150,14 @@ def folder_of(key: str, allowed: str = r"\w .+=@,()-") -> str:
     return "/".join(parts)
 
 
-def plain(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
     """What JSON can hold of a value: arrays as lists, numbers that are not finite and anything unknown as text."""
     if isinstance(value, Mapping):
-        return {str(name): plain(item) for name, item in value.items()}
+        return {str(name): jsonable(item) for name, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
+        return jsonable(value.tolist())
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [jsonable(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
@@ -153,7 +170,7 @@ def _save_png(path: Path, image: Image) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """The whole content or what was there before; nothing half written stays, on a full disk least of all."""
+    """Replace the file in one step: it holds the whole content or what it held before, on a full disk too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     try:

@@ -25,22 +25,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lwcallbacks.media import (
-    Entry,
-    File,
-    Histogram,
-    Image,
-    Matrix,
-    Table,
-    captioned_grid,
-    draw_histogram,
-    draw_matrix,
-    to_pil,
-    with_caption,
-)
-from lwcallbacks.writers.base import Writer, prefixed
-from lwcallbacks.writers.folder import folder_of, plain
+from lwcallbacks.media import Entry, File, Histogram, Image, Picture, Table, nearest, to_pil
+from lwcallbacks.writers.base import Writer, each, prefixed, raise_errors
+from lwcallbacks.writers.folder import folder_of, jsonable
 
+NATIVE = (Picture, Table)  # an image and a table may have one key, so that both forms of a matrix have it
 ALLOWED = r"a-zA-Z0-9_. -"  # and "/", in names of images and metrics
 MAX_KEY = 120  # a key is part of a file's name, beside some 100 characters of MLflow's own
 TABLES_TAG, MAX_TAG = "mlflow.loggedArtifacts", 5000
@@ -56,53 +45,47 @@ class MLflowWriter(Writer):
         self._run_id = logger.run_id
 
     def write(self, entries: Mapping[str, Entry], step: int) -> None:
+        files = {key: entry for key, entry in entries.items() if isinstance(entry, File)}
         with tempfile.TemporaryDirectory() as folder:
             staged = _Staged(Path(folder), step)
-            for key, entry in entries.items():
-                name = key_of(prefixed(self._logger, key))
-                match entry:
-                    case Image():
-                        self._log_image(name, with_caption(entry, unless=key), step)
-                    case list() | tuple():
-                        if entry:
-                            self._log_image(name, captioned_grid(entry), step)
-                    case Table():
-                        staged.table(name, entry)
-                    case Matrix():
-                        self._log_image(name, draw_matrix(entry, title=key), step)
-                        staged.table(name, _counts(entry))
-                    case Histogram():
-                        self._log_image(name, draw_histogram(entry, title=key), step)
-                        staged.json(name, "histogram.json", vars(entry))
-                        self._log_odd(name, entry, step)
-                    case File():
-                        pass  # below: a missing file costs no picture
-                    case _:
-                        raise self.unsupported(key, entry)
-            if any(staged.folder.iterdir()):
-                self._client.log_artifacts(self._run_id, folder)
-            if staged.tables:
-                self._show_as_tables(staged.tables)
-        for entry in entries.values():
-            if isinstance(entry, File):
-                self._log_file(entry, step)
+            drawn = {key: entry for key, entry in entries.items() if key not in files}
+            errors = each(drawn, lambda key, entry: self._stage(staged, key, entry))
+            self._send(staged)
+        errors |= each(files, lambda key, file: self._log_file(file, step))  # last: a missing file costs no picture
+        raise_errors(entries, errors)
 
-    def close(self) -> None:
-        pass  # every write is complete when it returns; the run is the logger's to finish
+    def _stage(self, staged: _Staged, key: str, entry: Entry) -> None:
+        """Draw an entry and put its files where one call sends them from."""
+        name = key_of(prefixed(self._logger, key))
+        for form in nearest(entry, key, NATIVE).values():
+            match form:
+                case Table():
+                    staged.table(name, form)
+                case Image():
+                    staged.images.append((name, form))
+        if isinstance(entry, Histogram):
+            staged.json(name, "histogram.json", vars(entry))
+            odd = {f"{name}/{kind}": getattr(entry, kind) for kind in ("nan", "posinf", "neginf")}
+            staged.numbers |= {name: float(count) for name, count in odd.items() if count}
+
+    def _send(self, staged: _Staged) -> None:
+        for name, image in staged.images:
+            self._log_image(name, image, staged.step)
+        for name, number in staged.numbers.items():
+            self._client.log_metric(self._run_id, name, number, step=staged.step)
+        if any(staged.folder.iterdir()):
+            self._client.log_artifacts(self._run_id, str(staged.folder))
+        if staged.tables:
+            self._show_as_tables(staged.tables)
 
     def _log_image(self, name: str, image: Image, step: int) -> None:
         self._client.log_image(self._run_id, to_pil(image), key=name, step=step, synchronous=True)
 
-    def _log_odd(self, name: str, histogram: Histogram, step: int) -> None:
-        for odd in ("nan", "posinf", "neginf"):
-            if count := getattr(histogram, odd):
-                self._client.log_metric(self._run_id, f"{name}/{odd}", float(count), step=step)
-
     def _show_as_tables(self, paths: list[str]) -> None:
         """List the tables where MLflow's page looks for what is one. A tag is short: our oldest are left out again.
 
-        MLflow's `log_table` only appends; with one table an epoch it would cut the tag's JSON in two one day, and raise
-        from then on.
+        MLflow's `log_table` only appends: with one table an epoch, the tag's JSON grows beyond what a tag holds. It is
+        cut, and `log_table` raises from then on.
         """
         tags = self._client.get_run(self._run_id).data.tags
         listed = [item for item in json.loads(tags.get(TABLES_TAG, "[]")) if item["path"] not in paths]
@@ -120,7 +103,7 @@ class MLflowWriter(Writer):
         else:
             self._client.log_artifact(self._run_id, str(content), place)
         described = {"type": file.type, "aliases": file.aliases, "metadata": file.metadata}
-        self._client.log_dict(self._run_id, plain(described), f"{place}/{content.name}.json")
+        self._client.log_dict(self._run_id, jsonable(described), f"{place}/{content.name}.json")
         for alias in file.aliases:
             self._client.set_tag(self._run_id, f"{name}/{key_of(alias)}", f"{place}/{content.name}")
 
@@ -132,11 +115,13 @@ class _Staged:
         self.folder = folder
         self.step = step
         self.tables: list[str] = []
+        self.images: list[tuple[str, Image]] = []
+        self.numbers: dict[str, float] = {}
 
     def json(self, name: str, file: str, value: Any) -> str:
         path = f"{name}/{self.step:08d}/{file}"
         (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (self.folder / path).write_text(json.dumps(plain(value)), encoding="utf-8")
+        (self.folder / path).write_text(json.dumps(jsonable(value)), encoding="utf-8")
         return path
 
     def table(self, name: str, table: Table) -> None:
@@ -157,10 +142,3 @@ def key_of(key: str) -> str:
     """The key as MLflow allows it: letters, digits, `_`, `-`, `.`, blanks and "/", at most 120 characters."""
     safe = folder_of(key, ALLOWED)
     return safe if len(safe) <= MAX_KEY else f"{safe[: MAX_KEY - 9].rstrip('/ .')}-{zlib.crc32(key.encode()):08x}"
-
-
-def _counts(matrix: Matrix) -> Table:
-    """The counts with the true class in the first column."""
-    names = [str(name) for name in matrix.class_names]
-    rows = [[name, *row] for name, row in zip(names, matrix.counts.tolist(), strict=True)]
-    return Table(("true / predicted", *names), rows)

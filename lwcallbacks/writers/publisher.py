@@ -1,12 +1,13 @@
-"""Rendering and writing behind the back of the training loop, and what happens when that fails.
+"""Drawing and writing on a background thread, and what happens when that fails.
 
     publisher = Publisher(writers, loggers)
-    publisher.publish(lambda: {"val/worst": render(best), "val/accuracy": 0.9}, step=120)     # returns at once
+    publisher.publish(lambda: {"val/worst": draw(best), "val/accuracy": 0.9}, step=120, owner="Worst('val/worst')")
+    publisher.say("Worst('val/worst')", "images were stretched")      # a warning, once, from any thread
     with publisher.attempt("MyCallback", "could not read its file"):                          # on the main thread
         ...
     publisher.close()
 
-One worker thread renders and writes, first come first served. Media go to the writers from that thread. Scalars go to
+One worker thread draws and writes, first come first served. Media go to the writers from that thread. Scalars go to
 the writers and, since not every logger takes them from another thread, into a mailbox: the main thread empties it into
 the loggers at the next call.
 """
@@ -15,37 +16,45 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import queue
+import re
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from lwcallbacks.media import Entry
-from lwcallbacks.writers.base import Writer
+from lwcallbacks.media import Entry, fitted, kind_of
+from lwcallbacks.writers.base import NotWritten, Writer, each
 
 Render = Callable[[], Mapping[str, Entry | float]]
 After = Callable[[], object]
+_Job = tuple[Render, int, After | None, str]
+
+MAX_REASONS = 8
 
 
 class Publisher:
     """Runs `render` and the writers on one background thread, at most `max_pending` calls behind.
 
     Whatever fails, in the background, in a logger or inside `attempt`, is counted in `failures` and reported on the
-    main thread, at the next `publish`, `deliver`, `flush` or `close`. With `on_error="warn"` that is one warning per
-    culprit and exception type, with "raise" the first exception itself. Either way the other writers get their part.
+    main thread, at the next `publish`, `deliver`, `flush` or `close`. With `on_error="warn"` that is one warning for
+    each reason of each callback or writer, with "raise" the first exception itself. Either way the other entries and
+    the other writers get their part.
 
     What is queued when the interpreter exits is still written; only a wait that was interrupted is not taken up again.
+    A child by `os.fork` has no part in the queue of its parent: it begins with an empty one.
 
     Args:
         writers: what keeps media, in the order in which each entry is handed to them.
         loggers: what gets the scalars, by `log_metrics(scalars, step=step)` on the main thread.
         on_error: "warn" or "raise".
         max_pending: calls that may wait for the thread.
-        patience: seconds that `publish` waits for a place in the queue. A writer that hangs for longer costs pictures,
-            which are counted as failures, and not the training.
+        patience: seconds that `publish` waits for a place in the queue. Then what is published is dropped, counted
+            and reported: a writer that hangs does not stop the training.
     """
 
     def __init__(
@@ -66,40 +75,50 @@ class Publisher:
         self.on_error = on_error
         self.patience = patience
         self.failures = 0
-        self._slots = threading.BoundedSemaphore(max_pending)
+        self._max_pending = max_pending
+        self._told: dict[str, set[tuple[Any, ...]]] = {}
+        self._begin()
+        _all.add(self)
+
+    def _begin(self) -> None:
+        """An empty queue, with no thread. Of a parent by `os.fork`, the thread is gone and its locks may be held."""
+        self._slots = threading.BoundedSemaphore(self._max_pending)
         self._stuck = False
-        self._jobs: queue.Queue[tuple[Render, int, After | None] | None] = queue.Queue()
+        self._jobs: queue.Queue[_Job | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._scalars: list[tuple[dict[str, float], int]] = []
         self._errors: list[tuple[str, BaseException]] = []
-        self._seen: set[tuple[str, type]] = set()
+        self._said: list[str] = []
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Publisher:
         return self  # a copied callback writes to the same loggers, by the same thread
 
-    def publish(self, render: Render, step: int, after: After | None = None) -> None:
+    def publish(self, render: Render, step: int, after: After | None = None, owner: str = "A callback") -> None:
         """Queue `render()`, the writing of what it returns, and `after()`, which is called whatever became of them.
 
         Waits only while `max_pending` calls are queued. `render` runs on the worker: it must hold all it needs and
         touch no accelerator state that training changes.
+
+        Args:
+            owner: who publishes, in messages: a callback with its key, such as "ImageMosaic('val/mosaic')".
         """
         self.deliver()
         if not self._slots.acquire(timeout=0 if self._stuck else self.patience):
             self._stuck = True
             behind = TimeoutError(f"nothing was written for {self.patience:g} s, and no more can wait")
-            self._failed("The queue", f"skipped step {step}", behind)
-            return self._finish(after, step)
+            self._failed(owner, f"had to skip step {step}", behind)
+            return self._finish(after, step, owner)
         self._stuck = False
         try:
             self._start()
         except RuntimeError:  # the interpreter is shutting down and starts no more threads: do it here
-            self._work(render, step, after)
+            self._work(render, step, after, owner)
         except BaseException:
             self._slots.release()
             raise
         else:
-            self._jobs.put((render, step, after))
+            self._jobs.put((render, step, after, owner))
 
     def deliver(self) -> None:
         """Give the loggers the scalars rendered since the last call, oldest first, then report what failed."""
@@ -119,6 +138,12 @@ class Publisher:
         except Exception as error:
             self._failed(who, what, error)
 
+    def say(self, owner: str, text: str) -> None:
+        """Warn on the main thread at the next call there; once for each owner and text, whatever numbers are in it."""
+        with self._lock:
+            if self._is_new(owner, ("said", _masked(text))):
+                self._said.append(f"{owner}: {text}")
+
     def flush(self) -> None:
         """Wait until all that was queued is written, deliver the scalars and report what failed.
 
@@ -130,8 +155,8 @@ class Publisher:
     def close(self) -> None:
         """Flush, close the writers and end the thread. Closing twice does no more, publishing again starts anew.
 
-        A KeyboardInterrupt is taken at its word: what is still queued is dropped, with a warning that says how much,
-        and the thread ends with the write under way, for which nobody waits.
+        On Ctrl-C the queue is dropped, with a warning that says how much it held. The thread ends with the write that
+        is under way; nothing waits for it.
         """
         thread = self._thread
         if thread is not None:
@@ -144,24 +169,26 @@ class Publisher:
             self._end()
             thread.join()
             for writer in self.writers:
-                with self.attempt(type(writer).__name__, "could not be closed"):
+                with self.attempt(_name_of(writer), "could not be closed"):
                     writer.close()
         self.deliver()
 
     def drop(self) -> None:
-        """Give up what is queued, with a warning that says how much; nobody waits for the write under way."""
+        """Drop the queue, with a warning that says how much it held; nothing waits for the write that is under way."""
         if self._thread is None:
             return
         dropped = 0
         with contextlib.suppress(queue.Empty):
             while job := self._jobs.get_nowait():
-                self._finish(job[2], job[1])
+                _, step, after, owner = job
+                self._finish(after, step, owner)
                 self._slots.release()
                 self._jobs.task_done()
                 dropped += 1
         self._end()
         self.failures += dropped
-        warnings.warn(f"Interrupted: {dropped} queued calls were not written.", stacklevel=3)
+        found = f"{dropped} queued {'drawing was' if dropped == 1 else 'drawings were'} not written"
+        warnings.warn(f"On Ctrl-C the queue is dropped: {found}.", stacklevel=3)
 
     def _end(self) -> None:
         self._thread = None
@@ -185,54 +212,106 @@ class Publisher:
             self._jobs.task_done()
         self._jobs.task_done()
 
-    def _work(self, render: Render, step: int, after: After | None) -> None:
+    def _work(self, render: Render, step: int, after: After | None, owner: str) -> None:
         try:
-            self._write(render(), step)
+            self._write(owner, render(), step)
         except BaseException as error:  # a SystemExit, too: the thread is needed for what comes next
-            self._failed("render", f"failed for step {step}", error)
+            self._failed(owner, f"could not be drawn at step {step}", error)
         finally:
-            self._finish(after, step)
+            self._finish(after, step, owner)
             self._slots.release()
 
-    def _write(self, entries: Mapping[str, Entry | float], step: int) -> None:
+    def _write(self, owner: str, entries: Mapping[str, Entry | float], step: int) -> None:
         scalars: dict[str, float] = {}
         media: dict[str, Entry] = {}
         for key, value in entries.items():
-            if isinstance(value, float | int | np.number):
-                scalars[key] = float(value)
-            else:
-                media[key] = value
+            with self.attempt(owner, f"could not be drawn at step {step}"):
+                if isinstance(value, float | int | np.number):
+                    scalars[key] = float(value)
+                else:
+                    kind_of(key, value)
+                    media[key] = value
         for writer in self.writers:
-            with self.attempt(type(writer).__name__, f"could not write {_names(entries)} of step {step}"):
-                if scalars:
+            if scalars:
+                with self.attempt(_name_of(writer), f"could not write {_names(scalars)} of step {step}"):
                     writer.write_scalars(scalars, step)
-                if media:
-                    writer.write(media, step)
+            if media:
+                self._write_media(writer, media, step)
         if scalars:
             with self._lock:
                 self._scalars.append((scalars, step))
 
-    def _finish(self, after: After | None, step: int) -> None:
-        with self.attempt("render", f"could not clean up after step {step}"):
+    def _write_media(self, writer: Writer, media: Mapping[str, Entry], step: int) -> None:
+        """Hand a writer what it takes. An entry that fails costs itself."""
+        name, taken = _name_of(writer), dict[str, Any]()
+        errors = each(media, lambda key, entry: taken.update(fitted({key: entry}, writer.takes)))
+        with self.attempt(name, f"could not write {_names(taken)} of step {step}"):
+            try:
+                if taken:
+                    writer.write(taken, step)
+            except NotWritten as several:
+                errors |= several.errors
+        for key, error in errors.items():
+            self._failed(name, f"could not write {key} of step {step}", error)
+
+    def _finish(self, after: After | None, step: int, owner: str) -> None:
+        with self.attempt(owner, f"could not clean up after step {step}"):
             if after is not None:
                 after()
 
     def _failed(self, who: str, what: str, error: BaseException) -> None:
         with self._lock:
             self.failures += 1
-            if self.on_error == "raise" or (who, type(error)) not in self._seen:
-                self._seen.add((who, type(error)))
+            if self.on_error == "raise" or self._is_new(who, _reason(error)):
                 self._errors.append((f"{who} {what}", error))
+
+    def _is_new(self, who: str, reason: tuple[Any, ...]) -> bool:
+        """Whether this is to be reported. Some messages never repeat: of each, the first few are enough."""
+        told = self._told.setdefault(who, set())
+        if reason in told or len(told) >= MAX_REASONS:
+            return False
+        told.add(reason)
+        return True
 
     def _report(self) -> None:
         with self._lock:
             errors, self._errors = self._errors, []
+            said, self._said = self._said, []
+        for text in said:
+            warnings.warn(text, stacklevel=3)
         for message, error in errors:
             if self.on_error == "raise":
                 error.add_note(f"lwcallbacks: {message}")
                 raise error
-            told = f"{message}: {type(error).__name__}: {error}"
-            warnings.warn(f"{told}. Training goes on; further failures of this kind are only counted.", stacklevel=3)
+            found = f"{message}: {type(error).__name__}: {error}".rstrip(".")
+            warnings.warn(f"{found}. Training goes on; further failures of this kind are only counted.", stacklevel=3)
+
+
+_all: weakref.WeakSet[Publisher] = weakref.WeakSet()
+
+
+def _begin_in_child() -> None:
+    for publisher in _all:
+        publisher._begin()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_begin_in_child)
+
+
+def _name_of(writer: Writer) -> str:
+    return writer.name or type(writer).__name__
+
+
+def _reason(error: BaseException) -> tuple[Any, ...]:
+    """What failures have in common that are reported once: type and message, numbers aside."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return type(error), error.errno  # its message names the file, which is another one each time
+    return type(error), _masked(str(error))
+
+
+def _masked(text: str) -> str:
+    return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", text.partition("\n")[0])
 
 
 def _names(keys: Mapping[str, Any], most: int = 3) -> str:

@@ -14,25 +14,15 @@ File            a text: name, path, aliases and metadata
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from lwcallbacks.media import (
-    Cell,
-    Entry,
-    File,
-    Histogram,
-    Image,
-    Matrix,
-    Table,
-    captioned_grid,
-    draw_matrix,
-    with_caption,
-)
-from lwcallbacks.writers.base import Writer, prefixed
+from lwcallbacks.media import Entry, Histogram, Image, Picture, Text, nearest
+from lwcallbacks.writers.base import Writer, each, prefixed, raise_errors
+
+NATIVE = (Picture, Text, Histogram)  # a text and an image may have one key, so that both forms of a table have it
 
 
 class TensorBoardWriter(Writer):
@@ -43,28 +33,18 @@ class TensorBoardWriter(Writer):
         self._summary = logger.experiment  # made here, on the main thread
 
     def write(self, entries: Mapping[str, Entry], step: int) -> None:
-        for name, entry in entries.items():
-            key = prefixed(self._logger, name)
-            match entry:
-                case Image():
-                    self._add_image(key, with_caption(entry, unless=name), step)
-                case list() | tuple():
-                    if entry:
-                        self._add_image(key, captioned_grid(entry), step)
-                case Table():
-                    self._summary.add_text(key, markdown(entry), step)
-                    if tiles := numbered(entry):
-                        self._add_image(key, captioned_grid(tiles), step)
-                case Matrix():
-                    self._add_image(key, draw_matrix(entry, title=name), step)
+        raise_errors(entries, each(entries, lambda name, entry: self._write_one(name, entry, step)))
+
+    def _write_one(self, name: str, entry: Entry, step: int) -> None:
+        key = prefixed(self._logger, name)
+        for form in nearest(entry, name, NATIVE).values():
+            match form:
+                case Picture():
+                    self._add_image(key, form, step)
+                case Text():
+                    self._summary.add_text(key, form.markdown, step)
                 case Histogram():
-                    self._add_histogram(key, entry, step)
-                case File():
-                    details = {"path": str(entry.path), "aliases": ", ".join(entry.aliases), **entry.metadata}
-                    rows = [(str(name), str(value)) for name, value in details.items()]
-                    self._summary.add_text(key, markdown(Table((entry.type, entry.name), rows)), step)
-                case _:
-                    raise self.unsupported(name, entry)
+                    self._add_histogram(key, form, step)
 
     def close(self) -> None:
         self._summary.flush()
@@ -92,22 +72,3 @@ class TensorBoardWriter(Writer):
             bucket_counts=counts.tolist(),
             global_step=step,
         )
-
-
-def markdown(table: Table) -> str:
-    """The table in Markdown; what would break its lines and columns is escaped. Its images are counted row by row."""
-    number = itertools.count(1)
-
-    def text(cell: Cell) -> str:
-        if isinstance(cell, Image):
-            return f"(image {next(number)})"
-        return "" if cell is None else " ".join(str(cell).split()).replace("|", "\\|")
-
-    lines = [table.columns, ["---"] * len(table.columns), *table.rows]
-    return "\n".join("| " + " | ".join(text(cell) for cell in line) + " |" for line in lines)
-
-
-def numbered(table: Table) -> list[Image]:
-    """The images of a table, each with the number that `markdown` gives it before its caption."""
-    images = [cell for row in table.rows for cell in row if isinstance(cell, Image)]
-    return [Image(image.pixels, f"{n}. {image.caption or ''}".rstrip()) for n, image in enumerate(images, start=1)]

@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from lwcallbacks.media import Cell, Entry, File, Histogram, Image, Matrix, Table, to_pil
-from lwcallbacks.writers.base import Writer
+from lwcallbacks.media import Cell, Entry, File, Histogram, Image, Matrix, Table, kind_of, to_pil
+from lwcallbacks.writers.base import Writer, each, raise_errors
 
 MAX_IMAGES = 108
 MAX_ROWS = 200_000
@@ -43,31 +43,29 @@ class WandbWriter(Writer):
 
     def write(self, entries: Mapping[str, Entry], step: int) -> None:
         row: dict[str, Any] = {}
-        for key, entry in entries.items():
-            match entry:
-                case Image():
-                    row[key] = _image(entry)
-                case list() | tuple():
-                    if entry:  # W&B cannot keep an empty list
-                        row[key] = [_image(image) for image in self._at_most(MAX_IMAGES, key, entry)]
-                case Table():
-                    row[key] = _table(entry.columns, self._at_most(MAX_ROWS, key, entry.rows))
-                case Matrix():
-                    row[key] = self._matrix(key, entry)
-                case Histogram():
-                    row |= _histogram(key, entry)
-                case File():
-                    pass  # below, after the row: a missing file costs no picture
-                case _:
-                    raise self.unsupported(key, entry)
+        files = {key: entry for key, entry in entries.items() if isinstance(entry, File)}
+        shown = {key: entry for key, entry in entries.items() if key not in files}
+        errors = each(shown, lambda key, entry: row.update(self._converted(key, entry)))
         if row:
             self._logger.log_metrics(row, step=step)
-        for entry in entries.values():
-            if isinstance(entry, File):
-                self._log_artifact(entry)
+        errors |= each(files, lambda key, file: self._log_artifact(file))  # last: a missing file costs no picture
+        raise_errors(entries, errors)
 
-    def close(self) -> None:
-        pass  # the run is the logger's to finish
+    def _converted(self, key: str, entry: Entry) -> dict[str, Any]:
+        """What is logged of an entry: W&B's own objects, by key."""
+        match entry:
+            case Image():
+                return {key: _image(entry)}
+            case list() | tuple():  # W&B cannot keep an empty list
+                return {key: [_image(image) for image in self._at_most(MAX_IMAGES, key, entry)]} if entry else {}
+            case Table():
+                return {key: _table(entry.columns, self._at_most(MAX_ROWS, key, entry.rows))}
+            case Matrix():
+                return {key: self._matrix(key, entry)}
+            case Histogram():
+                return _histogram(key, entry)
+            case _:
+                raise NotImplementedError(f"a {kind_of(key, entry).__name__}")  # of what is no media, `kind_of` says so
 
     def _at_most(self, limit: int, key: str, items: Sequence[Any]) -> Sequence[Any]:
         if len(items) > limit and key not in self._cut:
@@ -80,7 +78,7 @@ class WandbWriter(Writer):
     def _matrix(self, key: str, matrix: Matrix) -> Any:
         import wandb
 
-        names, counts = [str(name) for name in matrix.class_names], matrix.counts
+        names, counts = matrix.class_names, matrix.counts
         columns = ("Actual", "Predicted", "nPredictions")
         if counts.size > MAX_ROWS:
             true, pred = np.nonzero(counts)

@@ -14,7 +14,7 @@ from support.modules import CLASSES, Classifier, loader, trainer
 from torchmetrics.classification import MulticlassAccuracy
 
 import lwcallbacks as lw
-from lwcallbacks.writers.wandb_file import OfflineArtifact, read_run
+from lwcallbacks.readers import OfflineArtifact, read_run
 
 
 class Scripted(Classifier):

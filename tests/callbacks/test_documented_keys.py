@@ -13,7 +13,7 @@ from support.everyone import examples, public_callbacks
 from support.modules import Classifier, loader, trainer
 
 import lwcallbacks as lw
-from lwcallbacks.writers.wandb_file import read_run
+from lwcallbacks.readers import read_run
 
 CALLBACKS = public_callbacks()
 

@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import WandbLogger
 from support.modules import Autoencoder, Classifier, images, trainer
 from torch.utils.data import DataLoader, TensorDataset
 
-from lwcallbacks.writers.wandb_file import read_run
+from lwcallbacks.readers import read_run
 
 PAGE = Path(__file__).parents[2] / "docs" / "from-hand-written.md"
 BATCH = 16

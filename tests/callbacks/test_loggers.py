@@ -16,7 +16,7 @@ from support.everyone import everyone
 from support.modules import Classifier, loader, trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lwcallbacks.writers.wandb_file import read_run
+from lwcallbacks.readers import read_run
 
 
 def fit(tmp_path: Path, logger: Any, checkpoints: bool = True, **kwargs: Any) -> Any:

@@ -15,7 +15,7 @@ from support.modules import CLASSES, Segmenter, images, label_maps, trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 import lwcallbacks as lw
-from lwcallbacks.writers.wandb_file import read_run
+from lwcallbacks.readers import read_run
 
 NAMES = ["sky", "road", "car", "tree", "person"]
 

@@ -39,9 +39,9 @@ from torchmetrics.image import PeakSignalNoiseRatio
 from torchmetrics.regression import MeanSquaredError
 
 import lwcallbacks as lw
+from lwcallbacks.readers import read_run
 from lwcallbacks.reductions import ConfusionCounts, RandomSample, ScoreRange
 from lwcallbacks.testing import forbid_host_sync
-from lwcallbacks.writers.wandb_file import read_run
 
 PAGE = Path(__file__).parents[2] / "docs" / "presets.md"
 Preset = tuple[Callable[..., list[Any]], type[Classifier], Callable[..., TensorDataset]]

@@ -28,7 +28,7 @@ from support.versions import OWN_SAMPLER
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
 import lwcallbacks as lw
-from lwcallbacks.writers.wandb_file import read_run
+from lwcallbacks.readers import read_run
 
 GRIDS = [
     (lw.ImageMosaic, Classifier, images),

@@ -20,7 +20,7 @@ from support.processes import run_processes
 
 from lwcallbacks import media
 from lwcallbacks.media import with_caption
-from lwcallbacks.writers.wandb_file import read_run
+from lwcallbacks.readers import read_run
 
 PRECISIONS = ("32-true", "bf16-mixed")
 

@@ -88,7 +88,7 @@ def test_a_second_ctrl_c_ends_the_last_flush(tmp_path: Path) -> None:
     ended = Program("interrupted_twice", str(tmp_path)).wait()
     assert ended.code == 1
     assert ended.out.count('"begun"') == 1
-    assert ended.warnings == ["Interrupted: 2 queued calls were not written."]
+    assert ended.warnings == ["On Ctrl-C the queue is dropped: 2 queued drawings were not written."]
     assert ended.facts["epochs"] == 1
     assert ended.left == []
 

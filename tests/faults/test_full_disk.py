@@ -44,7 +44,7 @@ def test_no_room_for_the_page(tmp_path: Path) -> None:
     """One warning; what was written stays whole, and writing goes on once there is room again."""
     _, ours = both(tmp_path, "media")
     [told] = ours.warnings
-    assert told.startswith("FolderWriter could not write")
+    assert told.startswith("The folder ")
     assert "No space left on device" in told
     page = on_page(tmp_path / "True" / "seen")
     for key in ("val/confusion_matrix", "val/mosaic", "val/predictions"):
@@ -57,7 +57,7 @@ def test_no_room_for_the_files_of_wandb(tmp_path: Path) -> None:
     W&B's own process does not take up its record of the run again, with our callbacks or without; it can be read.
     """
     _, ours = both(tmp_path, "wandb")
-    assert [told.split(" ")[0] for told in ours.warnings] == ["FolderWriter", "WandbWriter"]
+    assert [told.split(" ")[0] for told in ours.warnings] == ["The", "WandbLogger"]
     assert all("No space left on device" in told for told in ours.warnings)
     seen = tmp_path / "True" / "seen"
     for key in ("val/confusion_matrix", "val/mosaic", "val/predictions"):
@@ -88,5 +88,5 @@ def test_strict_callbacks_end_training_on_a_full_disk(tmp_path: Path) -> None:
         pytest.skip(ended.facts["skip"])
     assert ended.code == 1
     assert "OSError: [Errno 28] No space left on device" in ended.err
-    assert "lwcallbacks: FolderWriter could not write" in ended.err
+    assert "lwcallbacks: The folder " in ended.err
     assert ended.facts["epochs"] == 1

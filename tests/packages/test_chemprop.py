@@ -19,7 +19,7 @@ from support.documented import code
 from torchmetrics.classification import BinaryAccuracy
 
 import lwcallbacks as lw
-from lwcallbacks.writers.wandb_file import read_run
+from lwcallbacks.readers import read_run
 
 pytest.importorskip("chemprop", reason="chemprop is not installed here; `make test-packages` installs it")
 

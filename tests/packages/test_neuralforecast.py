@@ -20,7 +20,7 @@ from support.documented import code
 from torchmetrics import MeanAbsoluteError
 
 import lwcallbacks as lw
-from lwcallbacks.writers.wandb_file import read_run
+from lwcallbacks.readers import read_run
 
 pytest.importorskip("neuralforecast", reason="neuralforecast is not installed here; `make test-packages` installs it")
 

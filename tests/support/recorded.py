@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
-from lwcallbacks.writers.wandb_file import OfflineRun, read_run
+from lwcallbacks.readers import OfflineRun, find_folders, read_folder, read_run
 
 
 def on_page(root: Path) -> dict[str, list[int]]:
     """The steps at which the page below `root` has each key; every line is whole, and every file there."""
-    [manifest] = root.rglob("media/manifest.js")
-    steps: dict[str, list[int]] = {}
-    for line in manifest.read_text().splitlines():
-        entry = json.loads(line.removeprefix("LW.add(").removesuffix(");"))
-        assert (manifest.parent / entry["file"]).stat().st_size
-        steps.setdefault(entry["key"], []).append(entry["step"])
-    for script in manifest.parent.rglob("data.js"):
-        for line in script.read_text().splitlines():
-            json.loads(f"[{line.removeprefix('LW.data(').removesuffix(');')}]")
-    assert not list(manifest.parent.rglob("*.tmp"))
-    return steps
+    [directory] = find_folders(root)
+    folder = read_folder(directory)
+    for item in folder.items:
+        assert item.path.stat().st_size
+        if item.path.suffix == ".json":
+            assert item.step in folder.data(item.key)
+    for script in directory.rglob("*.js"):
+        assert script.read_bytes().endswith(b"\n")
+    assert not list(directory.rglob("*.tmp"))
+    return folder.steps()
 
 
-def scalars(root: Path) -> list[dict[str, Any]]:
+def scalars(root: Path) -> list[dict[str, float]]:
     """The numbers beside the page."""
-    [file] = root.rglob("media/scalars.jsonl")
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    [file] = root.rglob("scalars.jsonl")
+    return list(read_folder(file.parent).scalars)
 
 
 def offline_run(root: Path) -> OfflineRun:

@@ -17,8 +17,8 @@ from pytorch_lightning.loggers.logger import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lwcallbacks.media import File, Histogram, Image, Matrix, Table
+from lwcallbacks.readers import read_run
 from lwcallbacks.writers import writers_for
-from lwcallbacks.writers.wandb_file import read_run
 
 PAGE = Path(__file__).parents[2] / "docs" / "loggers.md"
 IMAGE = Image(np.arange(64, dtype=np.uint8).reshape(8, 8), "a ramp")

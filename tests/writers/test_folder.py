@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import PIL.Image
 import pytest
 
 from lwcallbacks.media import File, Histogram, Image, Matrix, Table
-from lwcallbacks.writers.folder import FolderWriter, folder_of
+from lwcallbacks.writers.folder import FolderWriter, folder_of, reserve
 
 RAMP = Image(np.arange(64, dtype=np.uint8).reshape(8, 8), "a ramp")
 COLOUR = Image(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
@@ -148,7 +149,7 @@ def test_keys_that_look_alike_keep_folders_of_their_own() -> None:
 
 def test_an_unknown_value_is_an_error_that_names_the_key(tmp_path: Path) -> None:
     """A tensor is no picture."""
-    with pytest.raises(TypeError, match="FolderWriter: 'x' is a dict, expected Image"):
+    with pytest.raises(TypeError, match="'x' is a dict, expected Image"):
         FolderWriter(tmp_path).write({"x": {}}, 1)  # type: ignore[dict-item]
 
 
@@ -184,3 +185,13 @@ def test_the_page_shows_every_kind_from_the_disk(tmp_path: Path) -> None:
     assert "<dd>model-a</dd>" in page
     assert "00000020-0-2.png" in page
     assert not re.search(r"<p[^>]*>No data of", page)
+
+
+def test_runs_that_reserve_a_folder_at_once_get_one_each(tmp_path: Path) -> None:
+    """Whatever is there already, and whichever comes first."""
+    (tmp_path / "logs" / "version_1").mkdir(parents=True)
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: reserve(tmp_path / "logs"), range(40)))
+    assert sorted(int(f.name.removeprefix("version_")) for f in folders) == [0, *range(2, 41)]
+    assert all(folder.is_dir() for folder in folders)
+    assert reserve(tmp_path / "new", "run-{}") == tmp_path / "new" / "run-0"

@@ -192,5 +192,5 @@ def test_a_prefix_stands_before_media_too(mlflow_uri: str) -> None:
 
 def test_an_unknown_value_is_an_error_that_names_the_key(session: Session) -> None:
     """A string is no media."""
-    with pytest.raises(TypeError, match="MLflowWriter: 'x' is a str, expected Image"):
+    with pytest.raises(TypeError, match="'x' is a str, expected Image"):
         session.writer.write({"x": "text"}, 1)  # type: ignore[dict-item]

@@ -5,18 +5,22 @@ from __future__ import annotations
 import copy
 import json
 import signal
+import string
 import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from lwcallbacks.media import Entry, Image
+from lwcallbacks.media import Entry, Image, Table
+from lwcallbacks.readers import read_folder
 from lwcallbacks.writers import FolderWriter, Publisher, Writer, writers_for
+from lwcallbacks.writers.publisher import MAX_REASONS, Render
 
 IMAGE = Image(np.zeros((2, 2), np.uint8))
 
@@ -152,7 +156,7 @@ def test_a_failing_render_warns_and_the_next_one_is_written() -> None:
         publisher.publish(lambda: {"image": IMAGE}, 2)
         publisher.close()
 
-    with pytest.warns(UserWarning, match="render failed for step 1: ZeroDivisionError"):
+    with pytest.warns(UserWarning, match=r"^A callback could not be drawn at step 1: ZeroDivisionError"):
         both()
     assert good.seen == [(["image"], 2)]
 
@@ -213,7 +217,7 @@ def test_a_writer_that_hangs_costs_pictures_and_not_the_training() -> None:
 
     for step in (0, 1):
         publisher.publish(wait, step, lambda step=step: cleaned.append(step))  # type: ignore[misc]
-    with pytest.warns(UserWarning, match=r"The queue skipped step 1: TimeoutError: nothing was written for 0.05 s"):
+    with pytest.warns(UserWarning, match=r"A callback had to skip step 1: TimeoutError: nothing was written for 0"):
         publisher.publish(wait, 2)
     gate.set()
     publisher.flush()
@@ -263,7 +267,10 @@ def test_an_interrupted_close_drops_the_queue_and_says_how_much() -> None:
     begun.wait()
     [thread] = [thread for thread in threading.enumerate() if thread.name == "lwcallbacks"]
     interrupt_soon()
-    with pytest.warns(UserWarning, match="2 queued calls were not written"), pytest.raises(KeyboardInterrupt):
+    with (
+        pytest.warns(UserWarning, match=r"On Ctrl-C the queue is dropped: 2 queued drawings were not written\."),
+        pytest.raises(KeyboardInterrupt),
+    ):
         publisher.close()
     gate.set()
     thread.join(10)
@@ -302,7 +309,7 @@ def test_a_render_that_asks_to_exit_does_not_end_the_thread() -> None:
         publisher.publish(lambda: {"image": IMAGE}, 2)
         publisher.close()
 
-    with pytest.warns(UserWarning, match="render failed for step 1: SystemExit"):
+    with pytest.warns(UserWarning, match=r"^A callback could not be drawn at step 1: SystemExit"):
         both()
     assert writer.seen == [(["image"], 2)]
 
@@ -371,9 +378,150 @@ def test_dropping_is_idempotent_and_leaves_nothing_for_the_interpreters_end() ->
     publisher.publish(lambda: (begun.set(), never.wait(), {})[2], 0)
     publisher.publish(dict, 1)
     assert begun.wait(10)
-    with pytest.warns(UserWarning, match=r"Interrupted: 1 queued calls were not written\."):
+    with pytest.warns(UserWarning, match=r"On Ctrl-C the queue is dropped: 1 queued drawing was not written\."):
         publisher.drop()
     publisher.drop()  # a second warning would be an error
     publisher.close()
     assert publisher.failures == 1
     never.set()
+
+
+def test_two_owners_that_fail_are_both_named_and_each_reason_is_said_once() -> None:
+    """Equal types of different owners or reasons are told apart; the numbers in a message are not."""
+    publisher = Publisher()
+
+    def fails(text: str) -> Render:
+        def render() -> dict[str, Entry | float]:
+            raise ValueError(text)
+
+        return render
+
+    def publish() -> None:
+        for step in (1, 2):
+            publisher.publish(fails(f"images are ({step}, 4)"), step, owner="ImageMosaic('val/mosaic')")
+            publisher.publish(fails("no names"), step, owner="PredictionGrid('val/predictions')")
+            publisher.publish(fails("no images"), step, owner="PredictionGrid('val/predictions')")
+        publisher.close()
+
+    with pytest.warns(UserWarning, match="Training goes on") as caught:
+        publish()
+    goes_on = ". Training goes on; further failures of this kind are only counted."
+    assert [str(warning.message) for warning in caught] == [
+        f"ImageMosaic('val/mosaic') could not be drawn at step 1: ValueError: images are (1, 4){goes_on}",
+        f"PredictionGrid('val/predictions') could not be drawn at step 1: ValueError: no names{goes_on}",
+        f"PredictionGrid('val/predictions') could not be drawn at step 1: ValueError: no images{goes_on}",
+    ]
+    assert publisher.failures == 6
+
+
+def test_reasons_that_never_repeat_are_not_said_for_ever() -> None:
+    """Every message is another one: the first few are enough."""
+    publisher = Publisher()
+
+    def publish() -> None:
+        for letter in string.ascii_letters:
+            with publisher.attempt("Mine", "could not look"):
+                raise ValueError(letter)
+        publisher.close()
+
+    with pytest.warns(UserWarning, match="Training goes on") as caught:
+        publish()
+    assert len(caught) == MAX_REASONS
+    assert publisher.failures == len(string.ascii_letters)
+
+
+def test_an_entry_that_fails_costs_itself(tmp_path: Path) -> None:
+    """One is no media, one cannot be drawn: the third is written, and so are the numbers."""
+    table = Table(("a",), [[1]])
+    empty = Image(np.zeros((0, 2), np.uint8))  # which no PNG can hold
+    publisher = Publisher([FolderWriter(tmp_path)])
+    entries: dict[str, Any] = {"no": "text", "empty": empty, "table": table, "n": 0.5}
+
+    def publish() -> None:
+        publisher.publish(lambda: entries, 1, owner="Mine('val')")
+        publisher.close()
+
+    with pytest.warns(UserWarning, match="Training goes on") as caught:
+        publish()
+    first, second = (str(warning.message) for warning in caught)
+    assert first.startswith("Mine('val') could not be drawn at step 1: TypeError: 'no' is a str, expected Image")
+    assert second.startswith(f"The folder {tmp_path} could not write empty of step 1: ")
+    folder = read_folder(tmp_path)
+    assert (folder.steps(), folder.scalars) == ({"table": [1]}, ({"step": 1, "n": 0.5},))
+    assert publisher.failures == 2
+
+
+def test_numbers_that_cannot_be_written_cost_no_media() -> None:
+    """They go to a writer apart."""
+
+    class Wordless(Recorder):
+        def write_scalars(self, scalars: Mapping[str, float], step: int) -> None:
+            raise OSError("no space left")
+
+    writer = Wordless()
+    publisher = Publisher([writer])
+    publisher.publish(lambda: {"image": IMAGE, "n": 0.5}, 1)
+    with pytest.warns(UserWarning, match="Wordless could not write n of step 1: OSError"):
+        publisher.close()
+    assert writer.seen == [(["image"], 1)]
+
+
+def test_what_is_said_is_a_warning_on_the_main_thread_once() -> None:
+    """Also when strict: it is no failure. Other numbers make it no other text."""
+    publisher = Publisher(on_error="raise")
+
+    def render(step: int) -> dict[str, Entry | float]:
+        publisher.say("Mine('val')", f"images are float32 from {-step} to {step}.5, expected 0 to 1")
+        return {}
+
+    def publish() -> None:
+        for step in (1, 2):
+            publisher.publish(lambda step=step: render(step), step)  # type: ignore[misc]
+        publisher.close()
+
+    with pytest.warns(UserWarning, match="Mine") as caught:
+        publish()
+    assert [str(w.message) for w in caught] == ["Mine('val'): images are float32 from -1 to 1.5, expected 0 to 1"]
+    assert publisher.failures == 0
+
+
+FORK = """
+import os, sys, threading, time
+from lwcallbacks.writers import Publisher, Writer
+
+class Slow(Writer):
+    def __init__(self): self.pids, self.closed = [], 0
+    def write(self, entries, step): pass
+    def write_scalars(self, scalars, step): self.pids.append(os.getpid())
+    def close(self): self.closed += 1
+
+writer, begun, gate = Slow(), threading.Event(), threading.Event()
+publisher = Publisher([writer], max_pending=2)
+publisher.publish(lambda: (begun.set(), gate.wait(), {"n": 1.0})[2], 1)
+publisher.publish(lambda: {"n": 1.0}, 2)
+begun.wait()
+with publisher._lock:  # as held by the thread, which the child has not
+    child = os.fork()
+if not child:
+    if "publishes" in sys.argv:
+        publisher.publish(lambda: {"n": 1.0}, 3)
+        publisher.close()
+        assert (writer.pids, writer.closed) == ([os.getpid()], 1), writer.pids
+    sys.exit(7)  # by the handlers that wait for the queue
+end = time.monotonic() + 30
+while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < end:
+    time.sleep(0.01)
+if not ended[0]:
+    os.kill(child, 9)
+gate.set()
+publisher.close()
+print(os.waitstatus_to_exitcode(ended[1]), writer.pids == [os.getpid()] * 2, writer.closed)
+"""
+
+
+@pytest.mark.parametrize("child", ["leaves", "publishes"])
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_ends_and_the_parents_queue_is_the_parents(child: str) -> None:
+    """The child has no thread to wait for: it ends, or begins with a queue of its own; the parent writes all."""
+    done = subprocess.run([sys.executable, "-c", FORK, child], capture_output=True, text=True, timeout=90)
+    assert done.stdout == "7 True 1\n", done.stderr

@@ -118,5 +118,5 @@ def test_tables_and_files_are_markdown_that_cells_cannot_break(tmp_path: Path) -
 
 def test_an_unknown_value_is_an_error_that_names_the_key(tmp_path: Path) -> None:
     """A string is no media."""
-    with pytest.raises(TypeError, match="TensorBoardWriter: 'x' is a str, expected Image"):
+    with pytest.raises(TypeError, match="'x' is a str, expected Image"):
         written(tmp_path, {"x": "text"}, 1)

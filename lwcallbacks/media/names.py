@@ -1,0 +1,45 @@
+"""Names of classes as they are shown: no two alike, and short enough for their place.
+
+distinct(["cat", "dog", "cat"])                # ("cat", "dog", "cat (2)")
+shorten("a very long name with an ending", 12) # "a very…nding"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def distinct(names: Iterable[object]) -> tuple[str, ...]:
+    """The names as text; one that stands before already has its index behind it, so that no two are equal.
+
+    >>> distinct(["cat", "dog", "cat"])
+    ('cat', 'dog', 'cat (2)')
+    >>> distinct(["cat", "cat", "cat (1)"])    # no other class's name is taken
+    ('cat', 'cat (1) (1)', 'cat (1)')
+    """
+    texts = [str(name) for name in names]
+    given, taken, told = set(texts), set[str](), []
+    for index, text in enumerate(texts):
+        name = text
+        while name in taken or (name != text and name in given):
+            name = f"{name} ({index})"
+        taken.add(name)
+        told.append(name)
+    return tuple(told)
+
+
+def shorten(text: str, limit: int) -> str:
+    """At most `limit` characters, of which the last is as telling as the first: both ends stay.
+
+    >>> shorten("n02085620-Chihuahua", 12)
+    'n02085…uahua'
+    """
+    if len(text) <= limit:
+        return text
+    end = (limit - 1) // 2
+    return f"{text[: limit - 1 - end]}…{text[len(text) - end :]}"
+
+
+def labels_of(names: Iterable[object], limit: int) -> tuple[str, ...]:
+    """`distinct` and `shorten` together: names that only differ in the middle stay distinct, too."""
+    return distinct(shorten(name, limit) for name in distinct(names))

@@ -1,0 +1,158 @@
+"""From tensors of any dtype to pixels, on the CPU.
+
+    to_pixels(images)                               # [N, C, H, W] in [0, 1] -> uint8 [N, H, W] or [N, H, W, 3]
+    to_pixels(images, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))      # what was normalised
+    to_pixels(scans, note=print)                    # says what was done to values that are no pixels
+
+Nothing is drawn all white or all black without a word: where values had to be stretched or cut, `note` is called with
+what was found, what was done and what to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+Statistic = Sequence[float] | float | None
+Note = Callable[[str], None]
+
+SLACK = 0.01  # an interpolation's rounding errors: outside [0, 1] by no more than this is inside
+MANY = 0.5  # the share of values that are cut off from which on it is said
+
+
+def to_pixels(
+    images: torch.Tensor, mean: Statistic = None, std: Statistic = None, note: Note | None = None
+) -> np.ndarray:
+    """Pixels of a stack of images, uint8 [N, H, W] when they are grey and [N, H, W, 3] when they are RGB.
+
+    `images` is [N, C, H, W] with C = 1 (grey), 3 (RGB) or 4 (RGBA, whose alpha is dropped), or [N, H, W] (grey), on any
+    device and of any real dtype:
+
+    - floats, those of 8 and 16 bits too: `x * std + mean` first, if given (one number, or one per channel; a missing
+      mean is 0, a missing std 1). Then [0, 1] is written as `round(255 * x)`, what lies outside is clamped and NaN is
+      black. A mean or std above 1.5 is one of images of 0 to 255, and the result is divided by 255.
+      Without `mean` and `std`, a stack with finite values outside [-0.01, 1.01] is no stack of [0, 1] and is stretched:
+      its finite minimum becomes 0 and its finite maximum 255, one scale for the whole stack. Give `mean` and `std` (0
+      and 1 will do) where brightness has to be comparable from one call to the next.
+    - uint8: untouched. bool: 0 or 255. Other integers: untouched from 0 to 255. Beyond, uint16 that uses its range is
+      divided by 257; all else is stretched as floats are. `mean` and `std` do not apply to integers.
+
+    Args:
+        note: called with a text for each thing that was done to the values and that one may not expect.
+
+    >>> to_pixels(torch.tensor([[[0.0, 0.5, 1.0]]])).tolist()
+    [[[0, 128, 255]]]
+    >>> to_pixels(torch.tensor([[[-5, 7, 300]]]), note=print).tolist()
+    images are int64 from -5 to 300, expected 0 to 255: they were stretched to black and white. Scale them yourself: \
+inputs=lambda outputs, batch: (batch[0].float() + 5) / 305
+    [[[0, 10, 255]]]
+
+    Raises ValueError for any other shape, for complex numbers, and for a mean or std of the wrong length.
+    """
+    say = note or (lambda text: None)
+    x = images.detach().cpu()
+    if x.ndim == 3:
+        x = x[:, None]
+    if x.ndim != 4 or x.shape[1] not in (1, 3, 4) or x.is_complex():
+        raise ValueError(_no_images(images))
+    x = x[:, :3]
+    if x.is_floating_point():
+        pixels = _of_floats(x, mean, std, say)
+    elif x.dtype == torch.bool:
+        pixels = x.numpy().astype(np.uint8) * 255
+    else:
+        pixels = _of_integers(x.numpy(), say)
+    return np.ascontiguousarray(pixels[:, 0] if x.shape[1] == 1 else pixels.transpose(0, 2, 3, 1))
+
+
+def _no_images(images: torch.Tensor) -> str:
+    """What is wrong with them, and what to write instead."""
+    shape = tuple(images.shape)
+    found = f"images are {images.dtype} {shape}, expected real [N, H, W] or [N, C, H, W] with C = 1, 3 or 4"
+    if images.is_complex():
+        return f"{found}. Draw their size: inputs=lambda outputs, batch: batch[0].abs()"
+    if len(shape) != 4:
+        return f"{found}. Say what the images are: inputs=lambda outputs, batch: ..."
+    if shape[3] in (1, 3, 4):
+        return f"{found}. Channels go first: inputs=lambda outputs, batch: batch[0].movedim(-1, 1)"
+    few = 3 if shape[1] > 3 else 1
+    return f"{found}. Choose the channels to draw: inputs=lambda outputs, batch: batch[0][:, :{few}]"
+
+
+def _of_integers(x: np.ndarray, say: Note) -> np.ndarray:
+    low, high = (int(x.min()), int(x.max())) if x.size else (0, 0)
+    if low >= 0 and high <= 255:
+        return x.astype(np.uint8)
+    if x.dtype == np.uint16 and high >= 2**12:  # below, they are 12 bits in 16, and would be as good as black
+        return (x.astype(np.float64) / 257).round().astype(np.uint8)
+    shift = f"(batch[0].float() {'-' if low > 0 else '+'} {abs(low)})" if low else "batch[0].float()"
+    cure = f"inputs=lambda outputs, batch: {shift} / {high - low or 1}"
+    found = f"images are {x.dtype} from {low} to {high}, expected 0 to 255"
+    say(f"{found}: they were stretched to black and white. Scale them yourself: {cure}")
+    # In float64, which holds an int64 or uint64 to 53 bits: far more than 8. What is subtracted cannot overflow there.
+    return _round((x.astype(np.float64) - low) / (float(high) - low or 1.0))
+
+
+def _of_floats(images: torch.Tensor, mean: Statistic, std: Statistic, say: Note) -> np.ndarray:
+    # In float64 the product 255 * x of a float32 is exact, so that ties are rounded alike everywhere. float8 goes by
+    # float32, since torch converts some kinds of it to nothing else.
+    x = images.float().numpy().astype(np.float64) if images.element_size() == 1 else images.double().numpy()
+    if mean is None and std is None:
+        return _round(_stretched(x, images.dtype, say))
+    if mean is None or std is None:
+        given, missing, value = ("std", "mean", 0) if mean is None else ("mean", "std", 1)
+        say(f"{given} is given without {missing}: {missing}={value} is used. Write {missing}={value} if that is meant")
+    scale, shift = _per_channel("std", std, 1.0, x), _per_channel("mean", mean, 0.0, x)
+    x = x * scale + shift
+    if max(np.abs(scale).max(), np.abs(shift).max()) > 1.5:
+        x /= 255
+        say(
+            "mean and std are those of images from 0 to 255: the images were divided by 255. To draw them as images "
+            f"from 0 to 1 write {_by_255('mean', shift)}, {_by_255('std', scale)}"
+        )
+    cut = _share_outside(x)
+    if cut > MANY:
+        say(
+            f"{cut:.0%} of the values of the images lie outside 0 to 1 after x * std + mean: they are black or white. "
+            "Give the mean and std that the images were normalised with, or neither to have them stretched"
+        )
+    return _round(x)
+
+
+def _stretched(x: np.ndarray, dtype: torch.dtype, say: Note) -> np.ndarray:
+    finite = x[np.isfinite(x)]
+    if not finite.size or (finite.min() >= -SLACK and finite.max() <= 1 + SLACK):
+        return x
+    low, high = finite.min(), finite.max()
+    say(
+        f"images are {str(dtype).removeprefix('torch.')} from {low:.4g} to {high:.4g}, expected 0 to 1: they were "
+        "stretched to black and white. Write mean= and std= of their normalisation, or mean=0, std=1 to cut them "
+        "off at 0 and 1"
+    )
+    with np.errstate(invalid="ignore"):  # infinity stays what it is
+        return np.asarray((x / 2 - low / 2) / (high / 2 - low / 2 or 1.0))  # halves: no overflow
+
+
+def _round(x: np.ndarray) -> np.ndarray:
+    return np.asarray((np.nan_to_num(x, nan=0.0).clip(0, 1) * 255).round().astype(np.uint8))
+
+
+def _share_outside(x: np.ndarray) -> float:
+    finite = x[np.isfinite(x)]
+    outside = (finite < -SLACK) | (finite > 1 + SLACK)
+    return float(outside.mean()) if finite.size else 0.0
+
+
+def _per_channel(name: str, value: Statistic, default: float, x: np.ndarray) -> np.ndarray:
+    values = np.asarray(torch.as_tensor(default if value is None else value, dtype=torch.float64, device="cpu"))
+    values = values.reshape(-1, 1, 1)
+    if len(values) not in (1, x.shape[1]):
+        raise ValueError(f"{name} has {len(values)} values, expected 1 or one for each of {x.shape[1]} channels")
+    return values
+
+
+def _by_255(name: str, values: np.ndarray) -> str:
+    texts = [f"{value / 255:.3g}" for value in values.ravel()]
+    return f"{name}={texts[0]}" if len(texts) == 1 else f"{name}=({', '.join(texts)})"

@@ -1,0 +1,112 @@
+"""Every kind of media arrives wherever something near it is taken."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lwcallbacks.media import (
+    EVERY_KIND,
+    File,
+    Histogram,
+    Image,
+    Matrix,
+    Picture,
+    Table,
+    Text,
+    captioned_grid,
+    draw_matrix,
+    fitted,
+    kind_of,
+    nearest,
+    with_caption,
+)
+
+GREY = Image(np.arange(64, dtype=np.uint8).reshape(8, 8), "a ramp")
+ENTRIES: dict[str, Any] = {
+    "image": GREY,
+    "images": [GREY, GREY],
+    "table": Table(("image", "pred"), [[GREY, "a|b"], [GREY, None]]),
+    "matrix": Matrix(np.array([[5, 1], [0, 7]]), ("cat", "dog")),
+    "histogram": Histogram(np.array([1, 0, 2]), np.array([0.0, 0.5, 1.0, 1.5]), nan=3),
+    "file": File(Path("a.ckpt"), "model-a", aliases=("best",), metadata={"loss": 0.5}),
+}
+KINDS = (*EVERY_KIND, Picture, Text)
+
+
+@pytest.mark.parametrize("takes", [*itertools.combinations(KINDS, 1), *itertools.combinations(KINDS, 2), EVERY_KIND])
+def test_only_what_is_taken_arrives(takes: tuple[type, ...]) -> None:
+    """Whatever a writer takes, alone or with another; a kind that is taken arrives as it is."""
+    for key, entry in ENTRIES.items():
+        forms = nearest(entry, key, takes)
+        assert all(isinstance(form, takes) for form in forms.values())
+        if isinstance(entry, takes):
+            assert forms == {"": entry}
+
+
+@pytest.mark.parametrize("kind", [Image, Picture, list, Table, Text])
+def test_one_kind_is_enough_for_nearly_all(kind: type) -> None:
+    """Pictures take everything; tables and texts all but images."""
+    left_out = {key for key, entry in ENTRIES.items() if "" not in nearest(entry, key, (kind,))}
+    assert left_out == ({"image", "images"} if kind in (Table, Text) else set())
+
+
+def test_a_picture_has_its_caption_in_its_pixels() -> None:
+    """Unless that is the key, which stands beside it anyway; a list is a captioned grid."""
+    assert (nearest(GREY, "k", (Picture,))[""].pixels == with_caption(GREY).pixels).all()  # type: ignore[union-attr]
+    assert nearest(GREY, "a ramp", (Picture,))[""].pixels is GREY.pixels  # type: ignore[union-attr]
+    grid = nearest([GREY, GREY], "k", (Picture,))[""]
+    assert (grid.pixels == captioned_grid([GREY, GREY]).pixels).all()  # type: ignore[union-attr]
+    assert nearest(GREY, "k", (list,)) == {"": [GREY]}
+
+
+def test_a_matrix_is_its_heatmap_and_its_counts() -> None:
+    """Beside each other where both are taken, under a key of their own."""
+    matrix = ENTRIES["matrix"]
+    forms: dict[str, Any] = fitted({"val/m": matrix}, (Image, Table))
+    assert list(forms) == ["val/m", "val/m_counts"]
+    assert (forms["val/m"].pixels == draw_matrix(matrix, title="val/m").pixels).all()
+    assert forms["val/m_counts"].rows == [["cat", 5, 1], ["dog", 0, 7]]
+
+
+def test_a_table_is_markdown_and_a_numbered_grid() -> None:
+    """A bar in a cell breaks no column, and an image is found by its number."""
+    forms: dict[str, Any] = nearest(ENTRIES["table"], "t", (Text, Picture))
+    assert forms[""].markdown.splitlines()[2:] == ["| (image 1) | a\\|b |", "| (image 2) |  |"]
+    tiles = [Image(GREY.pixels, "1. a ramp"), Image(GREY.pixels, "2. a ramp")]
+    assert (forms["images"].pixels == captioned_grid(tiles).pixels).all()
+    assert list(nearest(ENTRIES["table"], "t", (Text,))) == [""]
+
+
+def test_a_table_can_be_drawn_whatever_its_size() -> None:
+    """Of 1,000 rows the first are drawn, and a picture of no column is a picture."""
+    long = Table(("a", "b"), [[i, "x" * 500] for i in range(1000)])
+    [image] = nearest(long, "val/long", (Image,)).values()
+    assert image.pixels.shape[0] < 1300  # type: ignore[union-attr]
+    assert image.pixels.shape[1] < 700  # type: ignore[union-attr]
+    for odd in (Table((), []), Table(("a",), []), Table(("",), [[None]])):
+        assert nearest(odd, "", (Image,))
+
+
+def test_a_histogram_without_pictures_is_a_table_of_its_bins() -> None:
+    """Empty bins are left out, and what is not finite is named."""
+    [table] = nearest(ENTRIES["histogram"], "h", (Table,)).values()
+    assert table.rows == [[0.0, 0.5, 1], [1.0, 1.5, 2], ["NaN", None, 3]]  # type: ignore[union-attr]
+
+
+def test_an_empty_list_is_nothing() -> None:
+    """There is no picture of no image."""
+    assert nearest([], "k", EVERY_KIND) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [("text", "a str"), (None, "a NoneType"), ([GREY, "x"], "a list with a str in it")]
+)
+def test_what_is_no_media_is_an_error_that_says_what_is(value: Any, found: str) -> None:
+    """The message names the key, the type found and those that are media."""
+    with pytest.raises(TypeError, match=f"'k' is {found}, expected Image, a list of Image, Table"):
+        kind_of("k", value)
