@@ -121,7 +121,8 @@ def multilabel(
     Args:
         num_labels, class_names, threshold, logits, ignore_index: as for ``MultilabelConfusionMatrix``.
         num_samples, mean, std: as for ``PredictionGrid``.
-        every_n_epochs, every_n_train_steps, checkpoints, inputs, preds, targets, ids, forward, prefix: as for ``classification``.
+        every_n_epochs, every_n_train_steps, checkpoints: as for ``classification``.
+        inputs, preds, targets, ids, forward, prefix: as for ``classification``.
 
     Raises:
         ValueError: an argument is not as said here.
@@ -177,7 +178,8 @@ def segmentation(
         background: the class that ``MaskGrid`` does not colour. It counts like any other.
         ignore_index: a target that does not count, such as 255.
         num_samples, mean, std: as for ``MaskGrid``.
-        every_n_epochs, every_n_train_steps, checkpoints, inputs, preds, targets, ids, forward, prefix: as for ``classification``.
+        every_n_epochs, every_n_train_steps, checkpoints: as for ``classification``.
+        inputs, preds, targets, ids, forward, prefix: as for ``classification``.
 
     Raises:
         ValueError: an argument is not as said here.
@@ -219,8 +221,9 @@ def reconstruction(
     Args:
         data_range: the distance from black to white in the inputs: 1 for [0, 1], 2 for [-1, 1].
         num_samples, mean, std: as for ``ImageMosaic``.
-        every_n_epochs, every_n_train_steps, checkpoints, inputs, preds, ids, forward, prefix: as for ``classification``. Where a
-            network shall give something else than it was given, as in denoising, let ``inputs`` be that.
+        every_n_epochs, every_n_train_steps, checkpoints: as for ``classification``.
+        inputs, preds, ids, forward, prefix: as for ``classification``. Where a network is to give something else than
+            it was given, as in denoising, let ``inputs`` be that.
 
     Raises:
         ValueError: an argument is not as said here.

@@ -32,6 +32,6 @@ class Decisions:
         owner = re.sub(r"\b(train|val|test|predict)/", "", who)
         before, self._kinds[owner] = self._kinds.get(owner), decision.kind
         if before is None:
-            rank_zero_info(f"{who}: {decision.text}")
+            rank_zero_info(f"lwcallbacks: {who}: {decision.text}")
         elif before != decision.kind:
-            warnings.warn(f"{who}: {decision.text}. Before, they were taken for {before}", stacklevel=2)
+            warnings.warn(f"lwcallbacks: {who}: {decision.text}. Before, they were taken for {before}", stacklevel=2)

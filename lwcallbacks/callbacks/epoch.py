@@ -344,8 +344,8 @@ class Epoch:
                 if rank != having[0]:
                     self._cores[place].forget(label)
                 continue
-            distinct = torch.cat([ids.unique() for ids in of_each])
-            overlap[place, label] = len(distinct) - len(distinct.unique())
+            distinct = torch.cat([torch.unique(ids) for ids in of_each])
+            overlap[place, label] = len(distinct) - len(torch.unique(distinct))
         return overlap
 
     def _settle(self, flagged: Mapping[Any, set[Any]]) -> None:
@@ -367,7 +367,9 @@ class Epoch:
         The states of the first place, which is the only one while training.
         """
         flagged: dict[Any, set[Any]] = {}
-        saved = snapshot(self._cores, link, settle=flagged.update, contributes=self.contributes)
+        saved: dict[Any, dict[Any, dict[str, Any]]] = snapshot(
+            self._cores, link, settle=flagged.update, contributes=self.contributes
+        )
         place = next(iter(self._cores))
         for label in flagged.get(place, ()):
             saved[place].setdefault(label, {})["flagged"] = True
@@ -390,8 +392,10 @@ class Epoch:
         """Forget all samples."""
         for core in self._cores.values():
             core.reset()
-        for held in (*self._aside.values(), *self._given.values(), self._ends):
-            held.clear()
+        self._ends.clear()
+        self._aside.clear()
+        for ids in self._given.values():
+            ids.clear()
 
     def miss(self, owners: set[str]) -> None:
         """Callbacks that could not say on this process what they need: theirs have no value, on any process."""

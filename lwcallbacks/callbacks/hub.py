@@ -217,6 +217,7 @@ class Hub:
 
     def say(self, message: str, *, everywhere: bool = False) -> None:
         """Warn, unless the same was said before with other numbers: on process 0, or on whichever it happened."""
+        message = message if message.startswith("lwcallbacks") else f"lwcallbacks: {message}"
         words = re.sub(r"\d+", "#", message)
         if words not in self._warned and (everywhere or self.publisher is not None):
             self._warned.add(words)

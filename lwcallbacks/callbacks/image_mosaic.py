@@ -100,10 +100,8 @@ class ImageMosaic(StateCallback):
         inputs, *rest = values["sample"].payload
         tiles, caption = to_pixels(inputs, self.mean, self.std, self.note), "Input"
         for preds in rest:
-            tiles, caption = (
-                stack(to_pixels(preds, self.mean, self.std, self.note), tiles),
-                "Top: Output, Bottom: Input",
-            )
+            outputs = to_pixels(preds, self.mean, self.std, self.note)
+            tiles, caption = stack(outputs, tiles), "Top: Output, Bottom: Input"
         if self.nrow is None:
             return {key: [Image(tile, caption) for tile in tiles]}
         return {key: mosaic(tiles, nrow=self.nrow, padding=self.padding, caption=caption)}

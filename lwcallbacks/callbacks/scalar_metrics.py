@@ -55,8 +55,8 @@ class ScalarMetrics(StateCallback):
             "multilabel" for one for each label, "multiclass" for [N, C, ...]. A metric is then given probabilities,
             whatever the scores are. None: it is given the scores as they are. A reduction is always.
         logits: with ``task``, whether scores are logits. None decides by all scores of the epoch together: in [0, 1]
-            they are probabilities, any below -0.5 or above 1.5 makes them logits, and between the two a warning asks for
-            this argument. A metric is then kept twice. A step's number goes by the scores of the epoch so far.
+            they are probabilities, any below -0.5 or above 1.5 makes them logits, and between the two a warning asks
+            for this argument. A metric is then kept twice. A step's number goes by the scores of the epoch so far.
         prefix: what comes before each name in the keys, as "lw_" for ``val/lw_acc``.
         prog_bar: show the epoch's values, and the training steps', in the progress bar.
         inputs: where to find the inputs, if not in the usual places.
@@ -205,9 +205,9 @@ class ScalarMetrics(StateCallback):
 
     def log_result(self, pl_module: LightningModule, stage: str, suffix: str, read: set[str]) -> None:
         ending = ("_epoch" if stage == "train" else "") + suffix
-        values = self._results.get(stage + suffix)
+        values: dict[str, Tensor] = self._results.get(stage + suffix, {})
         for name in self._metrics:
-            found = self._keys.get(name, []) if values is not None and name in read else []
+            found = self._keys.get(name, []) if values and read & {name, name + LOGITS} else []
             for key in found:
                 self._log(pl_module, f"{stage}/{self.prefix}{key}{ending}", values[key], on_step=False)
             self._had.update(f"{stage}/{self.prefix}{key}{ending}" for key in found)
@@ -244,7 +244,7 @@ class ScalarMetrics(StateCallback):
         if stage not in self.stages or trainer.sanity_checking:
             return
         hub = Hub.of(trainer)
-        lost = {}
+        lost: dict[str, float] = {}
         for renamed in hub.keys.check(trainer, stage):
             hub.say(str(renamed))
             lost |= {renamed.new: float(renamed.value)} if renamed.value is not None else {}
@@ -256,7 +256,7 @@ class ScalarMetrics(StateCallback):
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         hub = Hub.of(trainer)
-        values = {}
+        values: dict[str, Any] = {}
         for name, label in hub.labels("train", self).items():
             with hub.attempt(self.label("train", name), "could not work out a step's number"):
                 values |= {name: hub.step_values[label]} if label in hub.step_values else {}

@@ -85,7 +85,7 @@ def layout_of(loader: Any) -> Layout | None:
     if not _is_known(sampler) or not hasattr(sampler, "__len__"):
         return None
     batch_size = None if batch_sampler is None else batch_sampler.batch_size
-    share = len(sampler)
+    share = len(sampler)  # type: ignore[arg-type]  # torch types samplers without their __len__
     if batch_sampler is not None and batch_sampler.drop_last:
         share -= share % batch_sampler.batch_size
     if isinstance(sampler, DistributedSampler):
@@ -95,7 +95,7 @@ def layout_of(loader: Any) -> Layout | None:
         return Layout(
             length, batch_size, share, sampler.rank, sampler.num_replicas, in_order, dropped, sampler.num_replicas > 1
         )
-    return Layout(len(sampler), batch_size, share, in_order=type(sampler) is SequentialSampler)
+    return Layout(share, batch_size, share, in_order=type(sampler) is SequentialSampler)
 
 
 _KNOWN = ("torch.utils.data.", "lightning_fabric.", "pytorch_lightning.", "lightning.")
