@@ -81,7 +81,6 @@ class LoggingCallback(Callback):
     def begin(self) -> None:
         """A new run: forget the last one's results. Called at `setup` of a fit, and of any first run of a Trainer."""
         self._results = {}
-        self._left.begin()
 
     def needs(self, stage: str) -> Mapping[str, Need]:
         """What is to be remembered of a stage, by a name of the callback's own."""
@@ -127,6 +126,7 @@ class LoggingCallback(Callback):
         hub = Hub.of(trainer)
         if stage == "fit" or not hub.knows(self):
             self.begin()
+            self._leave(trainer)
         hub.attach(self, trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -33,13 +33,8 @@ class LeftBehind:
         parent = multiprocessing.parent_process()
         return parent is not None and parent.pid == self._made_in
 
-    def begin(self) -> None:
-        """A run begins: what an earlier one left is no result of it."""
-        if self._is_elsewhere:
-            self._path.unlink(missing_ok=True)
-
     def leave(self, results: dict[str, Any]) -> None:
-        """Leave results for the other process, if there is one."""
+        """Leave results for the other process, if there is one: none when a run begins, as earlier ones are not its."""
         if self._is_elsewhere:
             part = self._path.with_suffix(".part")
             part.write_bytes(pickle.dumps(results))

@@ -173,17 +173,19 @@ class ScalarMetrics(StateCallback):
         return {name: values[kept] for name, kept in read.items() if kept in values}
 
     def result(self, values: Mapping[str, Any]) -> dict[str, Tensor]:
-        scalars = {name: self._scalars(name, value) for name, value in self._read(values).items()}
+        made = {name: self._scalars(name, value) for name, value in self._read(values).items()}
+        scalars = {name: found for name, found in made.items() if found is not None}
         self._keys = {name: [key for key, _ in found] for name, found in scalars.items()}
         return {key: scalar.cpu() for found in scalars.values() for key, scalar in found}
 
-    def _scalars(self, name: str, value: Any) -> list[tuple[str, Tensor]]:
+    def _scalars(self, name: str, value: Any) -> list[tuple[str, Tensor]] | None:
+        """By key; none for a value of another shape, and None where the number cannot be worked out."""
         metric, hub = self._metrics[name], Hub.holding(self)
         if hub is None:
             return list(_scalars(name, metric.of(value) if isinstance(metric, Derived) else value))
         with hub.attempt(f"ScalarMetrics({name!r})", "could not work out its number"):
             return list(_scalars(name, metric.of(value) if isinstance(metric, Derived) else value))
-        return []
+        return None
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         return {}
@@ -207,12 +209,13 @@ class ScalarMetrics(StateCallback):
         ending = ("_epoch" if stage == "train" else "") + suffix
         values: dict[str, Tensor] = self._results.get(stage + suffix, {})
         for name in self._metrics:
-            found = self._keys.get(name, []) if values and read & {name, name + LOGITS} else []
+            found = self._keys.get(name) if stage + suffix in self._results and read & {name, name + LOGITS} else None
+            if found is None:
+                self._log_nothing(pl_module, stage, name, ending)
+                continue
             for key in found:
                 self._log(pl_module, f"{stage}/{self.prefix}{key}{ending}", values[key], on_step=False)
             self._had.update(f"{stage}/{self.prefix}{key}{ending}" for key in found)
-            if not found:
-                self._log_nothing(pl_module, stage, name, ending)
 
     def _log_nothing(self, pl_module: LightningModule, stage: str, name: str, ending: str) -> None:
         """Keep the last value for whoever monitors it; without one, NaN, so that the key is there."""
@@ -261,7 +264,7 @@ class ScalarMetrics(StateCallback):
             with hub.attempt(self.label("train", name), "could not work out a step's number"):
                 values |= {name: hub.step_values[label]} if label in hub.step_values else {}
         for name, value in self._read(values).items():
-            for key, scalar in self._scalars(name, value):
+            for key, scalar in self._scalars(name, value) or ():
                 self._log(pl_module, f"train/{self.prefix}{key}_step", scalar, on_step=True)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
