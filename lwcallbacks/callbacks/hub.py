@@ -15,7 +15,7 @@ import signal
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,13 +33,13 @@ from lwcallbacks.callbacks.trainer import (
     data_parallel,
     is_debugging,
     logs_this_step,
+    media_directory,
+    new_directory,
     places_of,
     put_first,
     refuse_mixture,
-    run_directory,
     take_out,
     true_loss,
-    unused_directory,
 )
 from lwcallbacks.capture import Step
 from lwcallbacks.lightning import LightningModule, Trainer
@@ -107,7 +107,7 @@ class Hub:
         self._num_batches = 0
         self._saved: dict[str, Any] | None = None
         self._goes_on = False
-        self._directory: Path | None = None
+        self._directory: Callable[[], Path] | None = None
         self._warned: set[str] = set()
         self.step_values = StepValues({})
         self.keys = LoggedKeys()
@@ -195,9 +195,9 @@ class Hub:
             return publisher  # renders all the same, so that a fault is found, but leaves nothing behind
         if self._directory is None:  # settled once, so that fit and test of one Trainer share it
             with publisher.attempt("The logger", "does not tell its folder"):
-                self._directory = run_directory(trainer) / "media"
+                self._directory = media_directory(trainer)
         if self._directory is None:
-            self._directory = unused_directory(trainer) / "media"
+            self._directory = new_directory(trainer)
         publisher.writers += writers_for(trainer.loggers, self._directory, publisher.attempt)
         return publisher
 

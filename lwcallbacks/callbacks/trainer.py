@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from inspect import signature
 from os import PathLike
 from pathlib import Path
@@ -215,30 +215,31 @@ def run_name(trainer: Trainer) -> str:
     return "local" if version is None else str(version)
 
 
-def run_directory(trainer: Trainer) -> Path:
-    """The folder of this run, where Lightning puts its checkpoints; process 0 only.
+def media_directory(trainer: Trainer) -> Callable[[], Path]:
+    """Gives the folder `media` of this run, where Lightning puts its checkpoints; process 0 only.
 
-    Without a logger, or with one that has no version, it is an `unused_directory`. What is an address, as
-    "s3://bucket", and no folder gives way to `default_root_dir`. `trainer.log_dir` is not asked: it talks to the other
-    processes.
+    Without a logger, or with one that has no version, it is `new_directory`'s. What is an address, as "s3://bucket",
+    and no folder gives way to `default_root_dir`. `trainer.log_dir` is not asked: it talks to the other processes.
     """
     logger, root = trainer.logger, _local(trainer.default_root_dir) or Path.cwd()
     if logger is not None:
         log_dir = _local(getattr(logger, "log_dir", None))
-        if log_dir is not None:
-            return log_dir
-        if logger.version is not None:
+        if log_dir is None and logger.version is not None:
             version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
-            return Path(_local(getattr(logger, "save_dir", None)) or root, str(logger.name), version)
-    return unused_directory(trainer)
+            log_dir = Path(_local(getattr(logger, "save_dir", None)) or root, str(logger.name), version)
+        if log_dir is not None:
+            return partial(Path, log_dir, "media")
+    return new_directory(trainer)
 
 
-def unused_directory(trainer: Trainer) -> Path:
-    """A new `lwcallbacks_logs/version_N` below `default_root_dir`, or, if that is an address, below here.
+def new_directory(trainer: Trainer) -> Callable[[], Path]:
+    """Gives `lwcallbacks_logs/version_N/media` below `default_root_dir`, or, if that is an address, below here.
 
-    It is made at once, so that two runs that start at the same time have a folder each.
+    It is made when it is first asked for, and not before: `ModelCheckpoint` warns of a folder that is not empty. Two
+    runs that start at the same time have a folder each.
     """
-    return reserve((_local(trainer.default_root_dir) or Path.cwd()) / "lwcallbacks_logs")
+    parent = (_local(trainer.default_root_dir) or Path.cwd()) / "lwcallbacks_logs"
+    return cache(lambda: reserve(parent) / "media")
 
 
 def _local(path: Any) -> Path | None:

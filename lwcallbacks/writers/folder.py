@@ -31,7 +31,8 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,19 @@ _KINDS = {Table: "table", Matrix: "matrix", Histogram: "histogram", File: "file"
 
 
 class FolderWriter(Writer):
-    """Writes below `directory`, which is made if it is missing and continued if it is not."""
+    """Writes below `directory`, which is made if it is missing and continued if it is not. A function gives it when the
+    first entry is written, and not before."""
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.directory = Path(directory)
-        self.name = f"The folder {self.directory}"
+    def __init__(self, directory: str | os.PathLike[str] | Callable[[], Path]) -> None:
+        self._directory = directory
+
+    @cached_property
+    def directory(self) -> Path:
+        return self._directory() if callable(self._directory) else Path(self._directory)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # of other writers it is known from the start
+        return f"The folder {self.directory}"
 
     def write(self, entries: Mapping[str, Entry], step: int) -> None:
         raise_errors(entries, each(entries, lambda key, entry: self._write_one(key, entry, step)))

@@ -64,7 +64,9 @@ def register_writer(logger: type | str, factory: Factory) -> None:
     _registered[logger] = _checked(factory, name)
 
 
-def writers_for(loggers: Sequence[Any], media_dir: Path | None = None, attempt: Attempt | None = None) -> list[Writer]:
+def writers_for(
+    loggers: Sequence[Any], media_dir: Path | Callable[[], Path] | None = None, attempt: Attempt | None = None
+) -> list[Writer]:
     """A FolderWriter if `media_dir` is given, then one writer per logger that has one, in their order.
 
     The folder comes first, so that a logger that hangs delays no page. Each writer is made inside `attempt`, such as

@@ -30,7 +30,7 @@ def test_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
         for scores in ((-3.2, 4.1), (-5.0, 1.0), ()):
             decisions.hear(WHO, decision(*scores))
         decisions.hear(WHO, decision(9.0, counts=ConfusionCounts(2, task="binary", logits=True)))
-    expected = f"{WHO}: scores lie in [-3.2, 4.1] and are taken for logits; pass logits=True to say so"
+    expected = f"lwcallbacks: {WHO}: scores lie in [-3.2, 4.1] and are taken for logits; pass logits=True to say so"
     assert [record.getMessage() for record in caplog.records] == [expected]
 
 
@@ -44,7 +44,7 @@ def test_a_change_is_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         decisions.hear(WHO, decision(0.75))
-        decisions.hear("ConfusionMatrix('val/other')", decision(7.0))
+        decisions.hear("lwcallbacks: ConfusionMatrix('val/other')", decision(7.0))
 
 
 class Diverged(Multilabel):

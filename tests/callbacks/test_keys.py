@@ -188,6 +188,7 @@ def test_without_an_earlier_value_the_key_is_there_as_nan(first: bool, tmp_path:
     assert any("'val/m' has no value" in message and "stops on NaN" in message for message in said)
 
 
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
 def test_after_a_resume_the_key_is_there(tmp_path: Path) -> None:
     """The Trainer's last values are in no checkpoint."""
     checkpoint = ModelCheckpoint(tmp_path, save_last=True)

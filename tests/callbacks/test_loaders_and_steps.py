@@ -31,7 +31,7 @@ from lwcallbacks.callbacks.batch import Place
 from lwcallbacks.callbacks.epoch import Ended, Epoch
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.capture import Source, Step
-from lwcallbacks.reductions import ConfusionCounts, First, RandomSample
+from lwcallbacks.reductions import ConfusionCounts, ExactSum, First, RandomSample
 from lwcallbacks.state.padding import layout_of
 from lwcallbacks.testing import World
 
@@ -260,3 +260,21 @@ def test_the_first_samples_are_those_or_an_error_says_why_not(case: Case) -> Non
         assert not said
     else:
         assert said
+
+
+@settings(max_examples=EXAMPLES)
+@given(CASES)
+def test_a_number_of_a_batch_counts_for_the_samples_that_count(case: Case) -> None:
+    """One number for the whole batch, such as its loss: once for each index that is no padding, whatever its rows."""
+    case = case._replace(inner="sequential", dealt="plain", ids=False)
+    running = []
+    for rank in range(case.world):
+        loader = loader_of(case, rank)
+        needs = {"n": Need(ExactSum(), ("loss",))}
+        epoch = Epoch("val", needs, [Place([layout_of(loader)])], num_replicas=case.world)
+        for k, _ in enumerate(loader):
+            epoch.update(0, k, Step({"loss": torch.tensor(1.0)}, None))
+        running.append(epoch)
+    for ended in World(case.world).run(lambda rank: running[rank].ending(rank, case.world)):
+        assert ended.values[0]["n"] == case.n
+        assert not ended.notes

@@ -24,8 +24,7 @@ from support.modules import (
     loader,
     trainer,
 )  # fmt: skip
-from support.versions import OWN_SAMPLER
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 import lwcallbacks as lw
 from lwcallbacks.readers import read_run
@@ -65,16 +64,6 @@ def test_the_first_samples_of_the_data_set(make: Any, module: Any, data: Any, ba
     chosen = callback.results["val"]
     assert chosen.ids.tolist() == list(range(7))
     assert torch.equal(chosen.payload[0], images().tensors[0][:7])
-
-
-def test_the_first_samples_are_of_all_replicas() -> None:
-    """The second of two has samples 1, 3, 5, ... of 41; the repeat of sample 0 at its end is none of them."""
-    data = images(41)
-    sampler = DistributedSampler(data, 2, 1, shuffle=False)
-    mosaic = lw.ImageMosaic(40, seed=None)
-    t = trainer(callbacks=[mosaic], **OWN_SAMPLER)
-    t.validate(Classifier(), DataLoader(data, 8, sampler=sampler), verbose=False)
-    assert mosaic.results["val"].ids.tolist() == list(range(1, 41, 2))
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,8 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from support.modules import CLASSES, Autoencoder, Classifier, images, loader, trainer
-from support.versions import OWN_SAMPLER
 from torch import nn
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, IterableDataset
 from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 from torchmetrics.regression import MeanSquaredError
@@ -110,6 +109,11 @@ def test_what_is_no_metric_is_refused(wrong: Any) -> None:
         lw.ScalarMetrics(wrong)
 
 
+class Stream(IterableDataset):
+    def __iter__(self) -> Any:
+        return iter([{"graph": torch.ones(3)}] * 4)
+
+
 class TestFields:
     def test_a_metric_of_outputs_and_inputs(self) -> None:
         """The squared error of a reconstruction, over all pixels of batches of 9 and 4."""
@@ -134,29 +138,13 @@ class TestFields:
         assert logged["val/mean_loss"] == pytest.approx(float(losses.mean()), rel=1e-5)
         assert logged["val/mean_loss"] != pytest.approx(float(unweighted), rel=1e-5)
 
-    def test_padding_does_not_shift_a_loss(self) -> None:
-        """41 samples on the second of two replicas: 20 of them, and a repeat that weighs nothing."""
-        data = images(41)
-        sampler = DistributedSampler(data, 2, 1, shuffle=False)
-        counted: list[int] = []
-
-        class Counts(MeanMetric):
-            def update(self, value: Any) -> None:  # type: ignore[override]
-                counted.append(len(value))
-                super().update(value)
-
-        metrics = lw.ScalarMetrics({"mean_loss": Counts()}, fields=("loss",))
-        data_loader = DataLoader(data, 8, sampler=sampler)
-        trainer(callbacks=[metrics], **OWN_SAMPLER).validate(Classifier(), data_loader, verbose=False)
-        assert counted == [8, 8, 4]
-
     def test_a_batch_of_unknown_size_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A loss alone, of a batch that holds no tensor under a usual name."""
+        """A loss alone, of a stream whose batches hold no tensor under a usual name."""
         monkeypatch.setattr(Classifier, "validation_step", lambda self, batch, i: batch["graph"].mean())
         metrics = lw.ScalarMetrics({"mean_loss": ExactMean()}, fields=("loss",))
-        data = DataLoader([{"graph": torch.ones(3)}] * 4, 2)
+        data = DataLoader(Stream(), 2)
         with pytest.raises(
-            ValueError, match=r"ScalarMetrics\(mean_loss\): how many samples does a batch hold\?.*inputs="
+            ValueError, match=r"ScalarMetrics\('val/mean_loss'\): how many samples does a batch hold\?.*inputs="
         ):
             trainer(callbacks=[metrics]).validate(Classifier(), data, verbose=False)
         told = lw.ScalarMetrics({"mean_loss": ExactMean()}, fields=("loss",), inputs="graph")
@@ -221,10 +209,14 @@ class TestDerived:
             return lw.ScalarMetrics({"road": Derived(ConfusionCounts(CLASSES), fails), "acc": micro()}, **kwargs)
 
         t = trainer(callbacks=[metrics()], max_epochs=2, log_every_n_steps=2)
-        with pytest.warns(UserWarning, match="could not work out road: KeyError: 'road'") as told:
+        with pytest.warns(
+            UserWarning, match=r"ScalarMetrics\('road'\) could not work out its number: KeyError: 'road'"
+        ) as told:
             t.fit(Classifier(), loader(), loader())
-        assert len([w for w in told if "road" in str(w.message)]) == 1
-        assert {"train/acc_step", "train/acc_epoch", "val/acc"} == t.callback_metrics.keys()
+        assert len([w for w in told if "could not work out" in str(w.message)]) == 1
+        there = {"train/acc_step", "train/acc_epoch", "val/acc"}
+        assert there | {"train/road_epoch", "val/road"} == t.callback_metrics.keys()
+        assert t.callback_metrics["val/road"].isnan()  # there for whoever monitors it
         with pytest.raises(KeyError, match="road"):
             trainer(callbacks=[metrics(on_error="raise")]).validate(Classifier(), loader(), verbose=False)
 

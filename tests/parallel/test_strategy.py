@@ -121,7 +121,9 @@ def test_callbacks_have_the_bits_of_one_device(kind: str, parts: str, monkeypatc
 
     Batches of 7 in 3 replicas are 3 + 3 + 1, those of 2 leave replicas without work; the last batch is smaller.
     """
-    monkeypatch.setattr(Publisher, "publish", lambda *args: None)  # values only: drawing takes most of the time
+    monkeypatch.setattr(
+        Publisher, "publish", lambda *args, **kwargs: None
+    )  # values only: drawing takes most of the time
     module = ExactWithEnds if kind == "has step ends" else Exact
     ours = parts == "threads of ours"
     for batch_size in (2, 7, 16) if ours else (7,):
@@ -372,7 +374,8 @@ def test_forward_calls_that_differ_between_replicas_are_left_out_with_a_warning(
         run.validate(module, loader(3, 3), verbose=False)
     assert int(matrix.results["val"].sum()) == 3
     module.returns = False
-    with warning, pytest.raises(ValueError, match="no preds found"):
+    # A step that returns nothing may leave out its batch alone: it costs the callback its predictions, and no run.
+    with warning, pytest.warns(UserWarning, match=r"ConfusionMatrix\('val/confusion_matrix'\).*no preds found"):
         run.validate(module, loader(3, 3), verbose=False)
 
 

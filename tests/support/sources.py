@@ -41,3 +41,8 @@ def halves(outputs: Any, batch: Any) -> Tensor:
 def best(outputs: Any, batch: Any, returned: Any) -> Tensor:
     """The class with the highest score, of the scores that the forward call returned."""
     return returned.argmax(1)
+
+
+def numbers(outputs: Any, batch: Any) -> Tensor:
+    """What tells images apart, int64 [N]."""
+    return (batch[0].flatten(1).sum(dim=1) * 2**20).long()
