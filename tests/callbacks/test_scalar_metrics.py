@@ -209,11 +209,10 @@ class TestDerived:
             return lw.ScalarMetrics({"road": Derived(ConfusionCounts(CLASSES), fails), "acc": micro()}, **kwargs)
 
         t = trainer(callbacks=[metrics()], max_epochs=2, log_every_n_steps=2)
-        with pytest.warns(
-            UserWarning, match=r"ScalarMetrics\('road'\) could not work out its number: KeyError: 'road'"
-        ) as told:
+        with pytest.warns(UserWarning, match="road") as told:
             t.fit(Classifier(), loader(), loader())
-        assert len([w for w in told if "could not work out" in str(w.message)]) == 1
+        [failed] = [str(w.message) for w in told if "could not work out" in str(w.message)]
+        assert failed.startswith("ScalarMetrics('road') could not work out its number: KeyError: 'road'")
         there = {"train/acc_step", "train/acc_epoch", "val/acc"}
         assert there | {"train/road_epoch", "val/road"} == t.callback_metrics.keys()
         assert t.callback_metrics["val/road"].isnan()  # there for whoever monitors it

@@ -375,8 +375,9 @@ def test_forward_calls_that_differ_between_replicas_are_left_out_with_a_warning(
     assert int(matrix.results["val"].sum()) == 3
     module.returns = False
     # A step that returns nothing may leave out its batch alone: it costs the callback its predictions, and no run.
-    with warning, pytest.warns(UserWarning, match=r"ConfusionMatrix\('val/confusion_matrix'\).*no preds found"):
+    with warning, pytest.warns(UserWarning, match=r"ConfusionMatrix\('val/confusion_matrix'\)") as said:
         run.validate(module, loader(3, 3), verbose=False)
+    assert any("no preds found" in str(w.message) for w in said)
 
 
 def test_the_trainers_devices_are_replicas_where_none_are_given() -> None:
