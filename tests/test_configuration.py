@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import csv
+import inspect
 import json
 import os
 import re
