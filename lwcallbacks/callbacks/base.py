@@ -256,7 +256,7 @@ class StateCallback(LoggingCallback):
         if stage in self.stages:
             Hub.of(trainer).batch_end(stage, trainer, outputs, batch, batch_idx, loader)
 
-    def _epoch_end(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _epoch_end(self, stage: str, trainer: Trainer) -> None:
         if stage not in self.stages or trainer.sanity_checking:
             return
         hub = Hub.of(trainer)
@@ -275,7 +275,7 @@ class StateCallback(LoggingCallback):
                     self._results[stage + suffix] = self.result(values)
                     self._publish_epoch(stage, suffix, trainer, values)
             with hub.attempt(self.describe(stage), f"could not log its numbers of {stage}{suffix}"):
-                self.log_result(pl_module, stage, suffix, read)
+                self.log_result(trainer, stage, suffix, read)
 
     def _publish_epoch(self, stage: str, suffix: str, trainer: Trainer, values: Mapping[str, Any]) -> None:
         if trainer.state.fn == "fit" and (trainer.current_epoch + 1) % self.every_n_epochs:
@@ -286,7 +286,7 @@ class StateCallback(LoggingCallback):
     def _render(self, key: str, suffix: str, values: Mapping[str, Any]) -> Callable[[], Entries]:
         return lambda: {k + suffix: entry for k, entry in self.entries(key, values).items()}
 
-    def log_result(self, pl_module: LightningModule, stage: str, suffix: str, read: set[str]) -> None:
+    def log_result(self, trainer: Trainer, stage: str, suffix: str, read: set[str]) -> None:
         """Give `results` to the Trainer as scalars, where that is what the callback is for.
 
         `read` has the names of the needs that some batch of the epoch was read for.
@@ -320,7 +320,7 @@ class StateCallback(LoggingCallback):
         self._batch_end("train", trainer, outputs, batch, batch_idx, 0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._epoch_end("train", trainer, pl_module)
+        self._epoch_end("train", trainer)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_start("val", trainer)
@@ -342,7 +342,7 @@ class StateCallback(LoggingCallback):
         self._batch_end("val", trainer, outputs, batch, batch_idx, dataloader_idx)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._epoch_end("val", trainer, pl_module)
+        self._epoch_end("val", trainer)
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_start("test", trainer)
@@ -364,7 +364,7 @@ class StateCallback(LoggingCallback):
         self._batch_end("test", trainer, outputs, batch, batch_idx, dataloader_idx)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._epoch_end("test", trainer, pl_module)
+        self._epoch_end("test", trainer)
 
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_start("predict", trainer)
@@ -389,7 +389,7 @@ class StateCallback(LoggingCallback):
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule, *outputs: Any) -> None:
         # Lightning 1 gives all outputs, too.
-        self._epoch_end("predict", trainer, pl_module)
+        self._epoch_end("predict", trainer)
 
 
 def short_key(key: str) -> str:

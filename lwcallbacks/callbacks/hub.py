@@ -351,12 +351,17 @@ class Hub:
         seen = Step(true_loss(trainer, outputs) if stage == "train" else outputs, batch, calls)
         values = stage == "train" and logs_this_step(trainer)
         try:
-            # Once a fit has trained, an error of ours would cost more than what it reports.
-            strict = self._num_batches <= (stage == "train")
+            strict = self._is_before_training(stage, trainer)
             self.step_values = epoch.update(loader, batch_idx, seen, values=values, strict=strict)
         finally:
             if trainer.sanity_checking:
                 epoch.forget()
+
+    def _is_before_training(self, stage: str, trainer: Trainer) -> bool:
+        """Whether nothing is lost by an error: once a fit has trained, it would cost more than what it reports."""
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return True
+        return stage == "train" and self._num_batches <= 1
 
     def epoch_end(self, stage: str) -> Ended:
         """Values by place and label; the first callback that asks syncs for all.

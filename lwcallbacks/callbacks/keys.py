@@ -1,7 +1,7 @@
 """The keys that are logged through the Trainer: a key that somebody else logs is theirs.
 
     keys = LoggedKeys()
-    keys.log(module, "val/acc", value, on_step=False, prog_bar=False)
+    keys.log(trainer, "val/acc", value, on_step=False, prog_bar=False)
     for told in keys.check(trainer, "val"): ...                # keys that somebody else has logged, after us
 
 The Trainer keeps what is logged by hook and name, and where a name comes twice the later one is what is monitored. So
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from lwcallbacks.lightning import LightningModule, Trainer
+from lwcallbacks.lightning import Trainer
 
 HOOK = "lwcallbacks"
 LOADER = "/dataloader_idx_"
@@ -44,9 +44,8 @@ class LoggedKeys:
         self._renamed: dict[str, str] = {}
         self._last: dict[str, Tensor] = {}
 
-    def log(self, module: LightningModule, key: str, value: Tensor, *, on_step: bool, prog_bar: bool) -> Renamed | None:
+    def log(self, trainer: Trainer, key: str, value: Tensor, *, on_step: bool, prog_bar: bool) -> Renamed | None:
         """Log a value that is final: neither averaged over batches nor over processes. Tells of a key that is taken."""
-        trainer = module.trainer
         results = trainer._results
         if results is None:
             return None

@@ -205,40 +205,40 @@ class ScalarMetrics(StateCallback):
     def label(self, stage: str, name: str) -> str:
         return f"ScalarMetrics('{stage}/{self.prefix}{name.removesuffix(LOGITS)}')"
 
-    def log_result(self, pl_module: LightningModule, stage: str, suffix: str, read: set[str]) -> None:
+    def log_result(self, trainer: Trainer, stage: str, suffix: str, read: set[str]) -> None:
         ending = ("_epoch" if stage == "train" else "") + suffix
         values: dict[str, Tensor] = self._results.get(stage + suffix, {})
         for name in self._metrics:
             found = self._keys.get(name) if stage + suffix in self._results and read & {name, name + LOGITS} else None
             if found is None:
-                self._log_nothing(pl_module, stage, name, ending)
+                self._log_nothing(trainer, stage, name, ending)
                 continue
             for key in found:
-                self._log(pl_module, f"{stage}/{self.prefix}{key}{ending}", values[key], on_step=False)
+                self._log(trainer, f"{stage}/{self.prefix}{key}{ending}", values[key], on_step=False)
             self._had.update(f"{stage}/{self.prefix}{key}{ending}" for key in found)
 
-    def _log_nothing(self, pl_module: LightningModule, stage: str, name: str, ending: str) -> None:
+    def _log_nothing(self, trainer: Trainer, stage: str, name: str, ending: str) -> None:
         """Keep the last value for whoever monitors it; without one, NaN, so that the key is there."""
         begin = f"{stage}/{self.prefix}"
         asked = {
             key
-            for key in monitored_keys(pl_module.trainer)
+            for key in monitored_keys(trainer)
             if key.startswith(begin) and key.endswith(ending) and self._metric_of(key[len(begin) :]) == name
         }
-        for key in {f"{begin}{name}{ending}", *asked} - self._had - pl_module.trainer.callback_metrics.keys():
-            Hub.of(pl_module.trainer).say(
+        for key in {f"{begin}{name}{ending}", *asked} - self._had - trainer.callback_metrics.keys():
+            Hub.of(trainer).say(
                 f"ScalarMetrics: {key!r} has no value in this epoch and had none before, so NaN is logged. "
                 "EarlyStopping(check_finite=True), its default, stops on NaN"
             )
-            self._log(pl_module, key, torch.tensor(float("nan")), on_step=False)
+            self._log(trainer, key, torch.tensor(float("nan")), on_step=False)
 
     def _metric_of(self, key: str) -> str | None:
         """The metric that a key is of, without its stage: the longest name that the key begins with."""
         return max((n for n in self._metrics if key == n or key.startswith(f"{n}_")), key=len, default=None)
 
-    def _log(self, pl_module: LightningModule, key: str, value: Tensor, *, on_step: bool) -> None:
-        hub = Hub.of(pl_module.trainer)
-        renamed = hub.keys.log(pl_module, key, value.to(torch.float32), on_step=on_step, prog_bar=self.prog_bar)
+    def _log(self, trainer: Trainer, key: str, value: Tensor, *, on_step: bool) -> None:
+        hub = Hub.of(trainer)
+        renamed = hub.keys.log(trainer, key, value.to(torch.float32), on_step=on_step, prog_bar=self.prog_bar)
         if renamed is not None:
             hub.say(str(renamed))
 
@@ -265,7 +265,7 @@ class ScalarMetrics(StateCallback):
                 values |= {name: hub.step_values[label]} if label in hub.step_values else {}
         for name, value in self._read(values).items():
             for key, scalar in self._scalars(name, value) or ():
-                self._log(pl_module, f"train/{self.prefix}{key}_step", scalar, on_step=True)
+                self._log(trainer, f"train/{self.prefix}{key}_step", scalar, on_step=True)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._check_keys(trainer, "train")

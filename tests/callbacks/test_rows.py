@@ -59,8 +59,30 @@ def test_where_samples_are_padded_a_number_is_said_and_holds(kind: str, tmp_path
         assert torch.equal(first[stage], second[stage])
         more = first[stage] - plain_loop(kind, 11)
         assert (more >= 0).all()
-        # Pixels are rows of a sample's own: dimension 0 is the samples, and the repeat is cut off.
-        assert (int(more.sum()) == 0) == (kind in ("pixels",)) or twice(first["said"], stage) >= int(more.sum())
         assert twice(first["said"], stage) >= int(more.sum())
+        # Pixels are within samples: dimension 0 is the samples, and the repeat is cut off.
+        assert (int(more.sum()) == 0) == (kind == "pixels")
         assert bool(twice(first["said"], stage)) == (kind != "pixels")
     assert all("Pass ids=" in message for message in first["said"])
+
+
+@pytest.mark.parametrize("own_sampler", [False, True])
+def test_with_ids_every_row_counts_once_also_where_samples_are_padded_or_read_by_all(
+    own_sampler: bool, tmp_path: Path
+) -> None:
+    """11 sequences of tokens on 2 processes, each with the number of its sample; nothing is said."""
+    for found in run_processes(2, rows.counted, "tokens", 11, 4, False, str(tmp_path), own_sampler, True):
+        for stage in ("train", "val"):
+            assert torch.equal(found[stage], plain_loop("tokens", 11))
+        assert not found["said"]
+
+
+def test_where_every_process_reads_the_whole_data_set_a_number_is_said_and_holds(tmp_path: Path) -> None:
+    """Half of all rows, once for each loader, on process 0."""
+    first, second = run_processes(2, rows.counted, "tokens", 11, 4, False, str(tmp_path), True)
+    for stage in ("train", "val"):
+        assert torch.equal(first[stage], 2 * plain_loop("tokens", 11))
+        assert twice(first["said"], stage) == 77
+    assert len(first["said"]) == 2
+    assert all("each process reads the whole data set" in message for message in first["said"])
+    assert not second["said"]

@@ -16,6 +16,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 import lwcallbacks as lw
 
 from .modules import CLASSES, Classifier, trainer
+from .versions import OWN_SAMPLER
 
 KINDS = ("tokens", "nodes", "pixels", "crops", "ready-made batches", "masked")
 
@@ -84,15 +85,29 @@ class Predicts(Classifier):
         return self.rows(batch)
 
 
-def counted(kind: str, n: int, batch_size: int, shuffle: bool, root: str) -> dict[str, Any]:
-    """Fit for an epoch, training and validating; both matrices, a metric's, and what was said."""
+def token_ids(outputs: Any, batch: Any) -> Tensor:
+    """Which sample each token is of: the first token is its number, counted from 1."""
+    return (batch.x[:, :1].long() - 1).expand(batch.x.shape).flatten()
+
+
+def counted(
+    kind: str, n: int, batch_size: int, shuffle: bool, root: str, own_sampler: bool = False, ids: bool = False
+) -> dict[str, Any]:
+    """Fit for an epoch, training and validating; both matrices, and what was said.
+
+    With `own_sampler` every process reads the whole data set; with `ids` the callbacks know which sample a row is of.
+    """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    matrix = lw.ConfusionMatrix(CLASSES, stages=("train", "val"))
-    metric = lw.ScalarMetrics({"m": MulticlassConfusionMatrix(CLASSES)}, stages=("val",))
+    where = {"ids": token_ids} if ids else {}
+    matrix = lw.ConfusionMatrix(CLASSES, stages=("train", "val"), **where)
+    metric = lw.ScalarMetrics({"m": MulticlassConfusionMatrix(CLASSES)}, stages=("val",), **where)
     t = trainer(
-        callbacks=[matrix, metric], devices=world_size, strategy="ddp" if world_size > 1 else "auto",
+        callbacks=[matrix, metric],
+        devices=world_size,
+        strategy="ddp" if world_size > 1 else "auto",
         default_root_dir=root,
-    )  # fmt: skip
+        **(OWN_SAMPLER if own_sampler else {}),
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         t.fit(Predicts(kind), loader_of(kind, n, batch_size, shuffle=shuffle), loader_of(kind, n, batch_size))
