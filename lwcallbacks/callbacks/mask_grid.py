@@ -67,6 +67,12 @@ class MaskGrid(StateCallback):
     ``{stage}/{name}``               images, each with the caption
                                      "Input | Truth | Prediction; road: orange, car: blue"
     ================================ =======================================================
+
+    >>> MaskGrid(8, ["background", "road"], task="binary", logits=True, name="roads").prefixes("val")
+    {'val/roads'}
+    >>> MaskGrid(alpha=60)
+    Traceback (most recent call last):
+    ValueError: MaskGrid: alpha=60, expected a share of 0 to 1
     """
 
     def __init__(

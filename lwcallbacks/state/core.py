@@ -68,6 +68,15 @@ class StateCore:
     Attributes:
         broken: owners whose entries could not be registered on this process: their entries fail on every process, and
             no process waits for them.
+
+    >>> from lwcallbacks.reductions import ConfusionCounts, ExactMean
+    >>> core, labels = StateCore({"loss": ExactMean(), "confusion": ConfusionCounts(2)}), torch.tensor([0, 1])
+    >>> step = core.step_end(loss=(torch.tensor([1.0, 2.0]),), confusion=(labels, labels))
+    >>> step["loss"]
+    1.5
+    >>> _ = core.step_end(loss=(torch.tensor([6.0]),), confusion=(labels[:1], labels[1:]))
+    >>> core.epoch_end()["loss"]    # one sync for both
+    3.0
     """
 
     def __init__(
