@@ -79,7 +79,7 @@ class LoggingCallback(Callback):
     @property
     def results(self) -> dict[str, Any]:
         """The last epoch's value by stage ("train", "val", "test", "predict"), on every process; with several loaders
-        by "val/dataloader_idx_0" and so on. They begin anew with the next `fit` or the next Trainer. After a run in
+        by "val/dataloader_idx_0" and so on. They begin again with the next `fit` or the next Trainer. After a run in
         processes that the Trainer started (`ddp_spawn`, `ddp_notebook`) they are those of process 0."""
         left = self._left.take()
         if left is not None:

@@ -70,7 +70,7 @@ class Reduction(ABC):
 
     @abstractmethod
     def value(self, state: State) -> Any:
-        """Return what a person wants to see. May wait for the device; the last arithmetic runs on the CPU."""
+        """Return the result. May wait for the device; the last arithmetic runs on the CPU."""
 
     def accumulate(self, state: State, *fields: Any, valid: Tensor | None = None) -> State:
         """Merge a batch into `state`, which the caller gives up: it may be overwritten."""

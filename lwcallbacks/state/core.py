@@ -166,7 +166,7 @@ class StateCore:
         notes.failure = notes.failure or words(cause)
 
     def flag(self, name: Hashable) -> None:
-        """Mark this entry for the `settle` of the next sync: every process is told there if any has."""
+        """Mark this entry for the `settle` of the next sync: every process knows then whether any has."""
         self._notes(name).flagged = True
 
     def drop(self, name: Hashable) -> None:
