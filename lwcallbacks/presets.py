@@ -65,16 +65,16 @@ def classification(
     - ``PredictionGrid``: ``val/predictions`` and ``val/predictions_table``
 
     Args:
-        num_classes, class_names, ignore_index, task, threshold: as for ``ConfusionMatrix``.
-        logits: as for ``ConfusionMatrix`` and ``PredictionGrid``.
+        num_classes, class_names, task, threshold, logits, ignore_index: as for ``ConfusionMatrix``.
         num_samples, mean, std: as for ``PredictionGrid``.
-        every_n_epochs: draw at every n-th training epoch; numbers are logged at each.
+        every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
         every_n_train_steps: as for ``GradientHistogram``.
         checkpoints: whether checkpoints become artifacts.
         inputs, preds, targets: where to find them, if not in the usual places.
         ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
-        forward: the submodule whose calls return the predictions, if not the module itself.
-        prefix: what comes before each name of a number, as "lw_" for ``val/lw_acc``.
+        forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
+            module itself if left out, by `self(x)` or `self.forward(x)`.
+        prefix: what comes before each name in the keys, as ``"lw_"`` for ``val/lw_acc``.
 
     Raises:
         ValueError: an argument is not as said here.
@@ -179,10 +179,10 @@ def segmentation(
     - ``MaskGrid``: ``val/masks``
 
     Args:
-        num_classes, class_names: as for ``ConfusionMatrix``; the background is a class of them.
+        num_classes, class_names: as for ``ConfusionMatrix``; the background is a class that counts like any other.
         task, threshold, logits: as for ``ConfusionMatrix`` and ``MaskGrid``.
-        background: the class that ``MaskGrid`` does not colour. It counts like any other.
-        ignore_index: a target that does not count, such as 255.
+        background: a class that is not coloured; None colours every class.
+        ignore_index: a target that does not count.
         num_samples, mean, std: as for ``MaskGrid``.
         every_n_epochs, every_n_train_steps, checkpoints: as for ``classification``.
         inputs, preds, targets, ids, forward, prefix: as for ``classification``.

@@ -22,29 +22,17 @@ OWNERS: dict[str, Callable[..., Any]] = {
 }
 # Where an argument's words are those of its owner alone, and why; "*" for all its owners.
 DIFFERENT: dict[tuple[str, str], str] = {
-    ("inputs", "*"): "each says which shapes and ranges it takes",
+    ("inputs", "ScalarMetrics"): "of any shape",
+    ("inputs", "classification"): "one line for several callbacks",
     ("preds", "*"): "each says which shapes it takes",
     ("targets", "*"): "each says which shapes it takes",
-    ("class_names", "*"): "their number is C, L, or not known before the data",
-    ("background", "segmentation"): "says what it does to the counts, which a grid does not have",
-    ("every_n_epochs", "StateCallback"): "also says what it does to `results`, to whoever writes a callback",
-    ("every_n_epochs", "classification"): "its list has numbers too, which are logged at each epoch",
-    ("forward", "classification"): "one line of a longer list",
-    ("ignore_index", "MaskGrid"): "nothing is counted, so it is about colour",
-    ("ignore_index", "segmentation"): "gives the usual number",
     ("name", "CheckpointArtifact"): "of an artifact, which has no key",
     ("name", "GradientHistogram"): "its keys begin with it and do not end",
-    ("name", "ImageMosaic"): "it has one key",
-    ("name", "MaskGrid"): "it has one key",
-    ("name", "StateCallback"): "gives an example to whoever writes a callback",
     ("num_samples", "ImageMosaic"): "tiles of one image, without W&B's limit",
-    ("on_error", "LoggingCallback"): "says what both words do",
-    ("on_error", "CheckpointArtifact"): "nothing is drawn",
-    ("on_error", "GradientHistogram"): "nothing is drawn",
-    ("on_error", "ScalarMetrics"): "nothing is drawn or written; its updates run in user code",
     ("stages", "ScalarMetrics"): "no scalar can be logged while predicting",
-    ("logits", "PredictionGrid"): "it has several tasks",
-    ("threshold", "PredictionGrid"): "it has several tasks",
+    ("task", "PredictionGrid"): "it has three tasks",
+    ("task", "ScalarMetrics"): "says what a metric is given",
+    ("logits", "ScalarMetrics"): "it needs a task, and keeps a metric twice",
 }
 REFERENCE = re.compile(r"as for `+(\w+)`+")
 

@@ -57,8 +57,7 @@ class LoggingCallback(Callback):
     """A callback that publishes entries to every logger and to the run's folder, from process 0.
 
     Args:
-        on_error: what happens when something cannot be drawn or written while training runs: "warn" once and go on,
-            or "raise".
+        on_error: "warn" once and go on, or "raise", when something fails while training runs.
 
     >>> class Weights(LoggingCallback):
     ...     def on_train_end(self, trainer, pl_module):
@@ -167,9 +166,9 @@ class StateCallback(LoggingCallback):
     """A callback whose entries are made from all samples of an epoch.
 
     Args:
-        name: the last part of its keys, as in "val/name".
+        name: the last part of the keys.
         stages: out of "train", "val", "test" and "predict".
-        every_n_epochs: publish at every n-th training epoch; `results` are there after each.
+        every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
         on_error: as for `LoggingCallback`.
 
     >>> from lwcallbacks.reductions import ExactMean

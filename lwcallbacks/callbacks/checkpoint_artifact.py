@@ -41,7 +41,7 @@ class CheckpointArtifact(LoggingCallback):
             key, or else their place, is appended.
         metadata: more of your own to be stored with each version.
         missing_ok: do nothing where the Trainer has no ``ModelCheckpoint``.
-        on_error: "warn" or "raise" when writing fails.
+        on_error: "warn" once and go on, or "raise", when something fails while training runs.
 
     Raises:
         ValueError: the Trainer has no ``ModelCheckpoint`` (at ``setup`` of ``fit``, unless ``missing_ok``).

@@ -24,7 +24,7 @@ class ConfusionMatrix(StateCallback):
 
     Args:
         num_classes: number of classes C, at least 2.
-        class_names: C names; the class indices if left out.
+        class_names: names by class index, a list or a dict; the indices if left out.
         ignore_index: a target that does not count.
         task: "multiclass", or "binary" for one score for each label, which "multiclass" takes, too, where there are
             two classes.
@@ -42,8 +42,8 @@ class ConfusionMatrix(StateCallback):
             module itself if left out, by `self(x)` or `self.forward(x)`.
         name: the last part of the keys.
         stages: out of "train", "val", "test" and "predict".
-        every_n_epochs: publish at every n-th training epoch.
-        on_error: "warn" or "raise" when drawing or writing fails.
+        every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
+        on_error: "warn" once and go on, or "raise", when something fails while training runs.
 
     Raises:
         ValueError: an argument is not as said here; or, at the first batch, preds or targets were not found or do

@@ -33,7 +33,7 @@ class GradientHistogram(LoggingCallback):
             several optimizers each counts its own steps.
         bins: bins of equal width in a histogram, 1 to 512.
         name: what the keys begin with.
-        on_error: "warn" or "raise" when writing fails.
+        on_error: "warn" once and go on, or "raise", when something fails while training runs.
 
     Raises:
         ValueError: an argument is not as said here.

@@ -32,16 +32,15 @@ class ImageMosaic(StateCallback):
         padding: pixels between tiles.
         mean: the mean that the data was normalised with, one number or one per channel; undone for the picture.
         std: the standard deviation that goes with it.
-        inputs: where to find the input images, float or uint8 [N, 1 or 3, H, W]. Floats in [0, 1] are shown as they
-            are; if any lies outside, the picture's range is stretched to black and white.
+        inputs: where to find the images, float in [0, 1] or uint8 [N, 1 or 3, H, W].
         preds: where to find the output images.
         ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
-        name: the last part of the key.
+        name: the last part of the keys.
         stages: out of "train", "val", "test" and "predict".
-        every_n_epochs: publish at every n-th training epoch.
-        on_error: "warn" or "raise" when drawing or writing fails.
+        every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
+        on_error: "warn" once and go on, or "raise", when something fails while training runs.
 
     Raises:
         ValueError: an argument is not as said here; or, at the first batch, no inputs were found.

@@ -24,13 +24,14 @@ class MaskGrid(StateCallback):
     """Show a fixed choice of samples as input, true mask and predicted mask, side by side.
 
     The image is grey, its masks are coloured; the caption tells which class has which colour. A pixel whose score is
-    NaN, or no probability where it should be one, has no class and no colour. The choice depends on
-    ``seed`` and the samples, not on how they are batched or split over processes. ``results["val"]`` is the `Chosen`,
-    its payload images, predicted and true labels, int64 [N, H, W], -1 where there is none; on process 0 only.
+    NaN, or no probability where it should be one, has no class and no colour. Where a target does not count, neither
+    mask is coloured. The choice depends on ``seed`` and the samples, not on how they are batched or split over
+    processes. ``results["val"]`` is the `Chosen`, its payload images, predicted and true labels, int64 [N, H, W], -1
+    where there is none; on process 0 only.
 
     Args:
         num_samples: images in the grid; W&B takes at most 108 under one key.
-        class_names: names by class index; the indices if left out.
+        class_names: names by class index, a list or a dict; the indices if left out.
         background: a class that is not coloured; None colours every class.
         task: "multiclass", or "binary" for one score for each label, which "multiclass" takes, too, where there are
             two classes.
@@ -38,7 +39,7 @@ class MaskGrid(StateCallback):
         logits: whether such scores are logits, of which sigmoid(x) > threshold is a 1. None decides by all scores of
             the epoch together: in [0, 1] they are probabilities, any below -0.5 or above 1.5 makes them logits, and
             between the two a warning asks for this argument.
-        ignore_index: a target that is no class. Its pixels are not coloured, in neither mask.
+        ignore_index: a target that does not count.
         alpha: how much of a mask is colour, 0 to 1.
         seed: another seed, another choice. None takes the first samples of the data set instead, which a loader tells
             that does not shuffle; with another it is an error at the first batch.
@@ -52,10 +53,10 @@ class MaskGrid(StateCallback):
         ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
-        name: the last part of the key.
+        name: the last part of the keys.
         stages: out of "train", "val", "test" and "predict".
-        every_n_epochs: publish at every n-th training epoch.
-        on_error: "warn" or "raise" when drawing or writing fails.
+        every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
+        on_error: "warn" once and go on, or "raise", when something fails while training runs.
 
     Raises:
         ValueError: an argument is not as said here; or, at the first batch, a field was not found or does not have this

@@ -25,7 +25,7 @@ class MultilabelConfusionMatrix(StateCallback):
 
     Args:
         num_labels: number of labels L, at least 1.
-        class_names: L names; the indices if left out.
+        class_names: names by class index, a list or a dict; the indices if left out.
         threshold: where there is one score for each label: a probability above it is a 1.
         logits: whether such scores are logits, of which sigmoid(x) > threshold is a 1. None decides by all scores of
             the epoch together: in [0, 1] they are probabilities, any below -0.5 or above 1.5 makes them logits, and
@@ -38,8 +38,8 @@ class MultilabelConfusionMatrix(StateCallback):
             module itself if left out, by `self(x)` or `self.forward(x)`.
         name: the last part of the keys.
         stages: out of "train", "val", "test" and "predict".
-        every_n_epochs: publish at every n-th training epoch.
-        on_error: "warn" or "raise" when drawing or writing fails.
+        every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
+        on_error: "warn" once and go on, or "raise", when something fails while training runs.
 
     Raises:
         ValueError: an argument is not as said here; or, at the first batch, preds or targets were not found or do

@@ -33,7 +33,7 @@ class PredictionGrid(StateCallback):
 
     Args:
         num_samples: images in the grid; W&B takes at most 108 under one key.
-        class_names: names by class index; the indices if left out.
+        class_names: names by class index, a list or a dict; the indices if left out.
         seed: another seed, another choice. None takes the first samples of the data set instead, which a loader tells
             that does not shuffle; with another it is an error at the first batch.
         frame: whether images have their frame of two pixels.
@@ -55,8 +55,8 @@ class PredictionGrid(StateCallback):
             module itself if left out, by `self(x)` or `self.forward(x)`.
         name: the last part of the keys.
         stages: out of "train", "val", "test" and "predict".
-        every_n_epochs: publish at every n-th training epoch.
-        on_error: "warn" or "raise" when drawing or writing fails.
+        every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
+        on_error: "warn" once and go on, or "raise", when something fails while training runs.
 
     Raises:
         ValueError: an argument is not as said here; or, at the first batch, a field was not found or does not have this

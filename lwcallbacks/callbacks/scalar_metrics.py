@@ -57,7 +57,7 @@ class ScalarMetrics(StateCallback):
         logits: with ``task``, whether scores are logits. None decides by all scores of the epoch together: in [0, 1]
             they are probabilities, any below -0.5 or above 1.5 makes them logits, and between the two a warning asks
             for this argument. A metric is then kept twice. A step's number goes by the scores of the epoch so far.
-        prefix: what comes before each name in the keys, as "lw_" for ``val/lw_acc``.
+        prefix: what comes before each name in the keys, as ``"lw_"`` for ``val/lw_acc``.
         prog_bar: show the epoch's values, and the training steps', in the progress bar.
         inputs: where to find the inputs, if not in the usual places.
         preds: where to find the predictions.
@@ -66,7 +66,7 @@ class ScalarMetrics(StateCallback):
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
         stages: out of "train", "val" and "test".
-        on_error: "warn" or "raise" when an update fails.
+        on_error: "warn" once and go on, or "raise", when something fails while training runs.
 
     Raises:
         TypeError: something in ``metrics`` is no metric.
