@@ -167,7 +167,7 @@ SITUATIONS: dict[str, tuple[Step, str, Source, list[str], Source | Step]] = {
         Source(inputs=lambda outputs, batch: batch[0].to_dense()),
     ),
     "a nested tensor": (
-        Step(None, (torch.nested.nested_tensor([X[0], X[1, :2]], layout=torch.jagged), Y)), "inputs", Source(),
+        Step(None, (torch.nested.nested_tensor([X[0], X[1, :2]]), Y)), "inputs", Source(),
         ["it is a nested tensor", ".to_padded_tensor(0)"],
         Source(inputs=lambda outputs, batch: batch[0].to_padded_tensor(0)),
     ),
