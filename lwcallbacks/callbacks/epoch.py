@@ -22,7 +22,7 @@ from torchmetrics import Metric
 
 from lwcallbacks.callbacks.batch import Batch, Place, num_rows, numbered
 from lwcallbacks.callbacks.need import MADE, Need
-from lwcallbacks.callbacks.report import CONTENT, counted_twice, faults, told
+from lwcallbacks.callbacks.report import CONTENT, counted_twice, faults, told, without_value
 from lwcallbacks.capture import CaptureError, Step
 from lwcallbacks.reductions import FieldError, PayloadError, Reduction
 from lwcallbacks.state.core import StateCore, StepValues, collecting, snapshot
@@ -43,6 +43,7 @@ class Ended:
         rows: how many rows were read, by place and label.
         names: what is appended to the keys of a place.
         faults: what failed or could not be counted, in words.
+        here: those of them that other processes may not know of.
         notes: what else there is to know about the numbers.
         decisions: how scores were read where nobody said, by the callback that is named.
     """
@@ -51,6 +52,7 @@ class Ended:
     rows: dict[int, dict[str, int]] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    here: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     decisions: list[tuple[str, Any]] = field(default_factory=list)
 
@@ -65,7 +67,8 @@ class Epoch:
         num_replicas: how many processes have data of their own.
         contributes: whether this process's data count; False for one that holds the same data as another one.
         say: warns, once for each message.
-        owners: which callback is named in messages, by label; left out, the label itself.
+        owners: who is named in messages, by label; left out, the label itself.
+        callbacks: the callback that each need is of, by label, as in `miss`; left out, who is named.
         group: the torch process group to sync over; None is the default one.
     """
 
@@ -79,6 +82,7 @@ class Epoch:
         contributes: bool = True,
         say: Callable[[str], object] = lambda message: None,
         owners: Mapping[str, str] | None = None,
+        callbacks: Mapping[str, str] | None = None,
         group: Any = None,
     ) -> None:
         self.stage = stage
@@ -92,9 +96,10 @@ class Epoch:
         self._cores = {i: StateCore(group=group) for i in range(len(self.places))}
         for i, core in self._cores.items():
             for label, need in self.needs.items():
-                core.register(label, need.entry, owner=self.owners[label])
+                owner = (callbacks or self.owners)[label]
+                core.register(label, need.entry, owner=owner)
                 if self._is_doubled(i, need):
-                    core.register(label + CONTENT, need.entry, owner=self.owners[label])
+                    core.register(label + CONTENT, need.entry, owner=owner)
         self._aside: dict[_Key, list[tuple[Any, ...]]] = {}
         self._ends: list[tuple[int, str, tuple[Any, ...], Tensor, Drawn]] = []
         """Batches with padding whose rows have ids: which of them count is found out at the end, by waiting."""
@@ -284,6 +289,7 @@ class Epoch:
             for name, decision in of_place.items()
         ]
         ended.faults = faults(self.stage, self.places, collected, self.owners)
+        ended.here = without_value(self.stage, self.places, collected.here, self.owners)
         ended.notes = [
             note
             for place, tallies in collected.tallies.items()

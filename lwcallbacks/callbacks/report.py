@@ -21,20 +21,28 @@ def told(error: Exception) -> str:
 
 def faults(stage: str, places: Sequence[Place], collected: Collected, owners: Mapping[str, str]) -> list[str]:
     """What could not be counted, what has no value, and how many batches were left out."""
-
-    def who(name: Any) -> str:
-        return owners[str(name).removesuffix(CONTENT)]
-
-    said = [f"{who(n)}, {stage}{places[i].name} data: {problem}" for i, n, problem in collected.problems]
+    said = [f"{_who(n, owners)}, {stage}{places[i].name} data: {problem}" for i, n, problem in collected.problems]
+    said += without_value(stage, places, collected.failures, owners)
     for i, tallies in collected.tallies.items():
-        epoch = f"this {stage}{places[i].name} epoch"
-        for name, cause in collected.failures.get(i, {}).items():
-            said.append(f"{who(name)} has no value for {epoch}: {cause}")
-        for name, tally in tallies.items():
-            if tally["skipped"]:
-                batches = f"batches that could not be read and are left out of {epoch}"
-                said.append(f"{who(name)}: {batches}: {tally['skipped']}")
+        batches = f"batches that could not be read and are left out of this {stage}{places[i].name} epoch"
+        skipped = {name: tally["skipped"] for name, tally in tallies.items() if tally["skipped"]}
+        said += [f"{_who(name, owners)}: {batches}: {number}" for name, number in skipped.items()]
     return list(dict.fromkeys(said))
+
+
+def without_value(
+    stage: str, places: Sequence[Place], failures: Mapping[int, Mapping[Any, str]], owners: Mapping[str, str]
+) -> list[str]:
+    """What has no value, and why."""
+    return [
+        f"{_who(name, owners)} has no value for this {stage}{places[i].name} epoch: {cause}"
+        for i, causes in failures.items()
+        for name, cause in causes.items()
+    ]
+
+
+def _who(name: Any, owners: Mapping[str, str]) -> str:
+    return owners[str(name).removesuffix(CONTENT)]
 
 
 def counted_twice(stage: str, place: Place, owner: str, twice: int, rows: int) -> str:
