@@ -78,6 +78,9 @@ def classification(
 
     Raises:
         ValueError: an argument is not as said here.
+
+    >>> [type(callback).__name__ for callback in classification(10)]
+    ['ScalarMetrics', 'ConfusionMatrix', 'PredictionGrid', 'GradientHistogram', 'CheckpointArtifact']
     """
     counts = ConfusionCounts(num_classes, ignore_index, task, threshold, logits)
     scores = {"acc": Derived(counts, accuracy), "f1": Derived(counts, macro_f1)}
@@ -126,6 +129,9 @@ def multilabel(
 
     Raises:
         ValueError: an argument is not as said here.
+
+    >>> [type(callback).__name__ for callback in multilabel(5)]
+    ['ScalarMetrics', 'MultilabelConfusionMatrix', 'PredictionGrid', 'GradientHistogram', 'CheckpointArtifact']
     """
     counts = ConfusionCounts(num_labels, ignore_index, "multilabel", threshold, logits)
     scores = {"f1": Derived(counts, macro_f1), "f1_micro": Derived(counts, micro_f1), "acc": Derived(counts, accuracy)}
@@ -183,6 +189,9 @@ def segmentation(
 
     Raises:
         ValueError: an argument is not as said here.
+
+    >>> [type(callback).__name__ for callback in segmentation(21, checkpoints=False)]
+    ['ScalarMetrics', 'ConfusionMatrix', 'MaskGrid', 'GradientHistogram']
     """
     counts = ConfusionCounts(num_classes, ignore_index, task, threshold, logits)
     scores = {"iou": Derived(counts, mean_iou), "dice": Derived(counts, macro_f1), "acc": Derived(counts, accuracy)}
@@ -227,6 +236,9 @@ def reconstruction(
 
     Raises:
         ValueError: an argument is not as said here.
+
+    >>> [type(callback).__name__ for callback in reconstruction(data_range=2)]
+    ['ScalarMetrics', 'ImageMosaic', 'GradientHistogram', 'CheckpointArtifact']
     """
     decibels = partial(psnr, data_range=data_range)
     scores: dict[str, Metric | Derived] = {"mse": MeanSquaredError(), "psnr": Derived(MeanSquaredError(), decibels)}

@@ -59,6 +59,14 @@ class LoggingCallback(Callback):
     Args:
         on_error: what happens when something cannot be drawn or written while training runs: "warn" once and go on,
             or "raise".
+
+    >>> class Weights(LoggingCallback):
+    ...     def on_train_end(self, trainer, pl_module):
+    ...         total = sum(p.numel() for p in pl_module.parameters())
+    ...         self.publish(trainer, lambda: {"weights/total": float(total)}, trainer.global_step)
+    >>> Weights(on_error="ignore")
+    Traceback (most recent call last):
+    ValueError: Weights: on_error='ignore', expected 'warn' or 'raise'
     """
 
     def __init__(self, *, on_error: Literal["warn", "raise"] = "warn") -> None:
@@ -71,7 +79,7 @@ class LoggingCallback(Callback):
     @property
     def results(self) -> dict[str, Any]:
         """The last epoch's value by stage ("train", "val", "test", "predict"), on every process; with several loaders
-        by "val/dataloader_idx_0" and so on. They begin anew with the next `fit` or the next Trainer. After a run in
+        by "val/dataloader_idx_0" and so on. They begin again with the next `fit` or the next Trainer. After a run in
         processes that the Trainer started (`ddp_spawn`, `ddp_notebook`) they are those of process 0."""
         left = self._left.take()
         if left is not None:
@@ -163,6 +171,19 @@ class StateCallback(LoggingCallback):
         stages: out of "train", "val", "test" and "predict".
         every_n_epochs: publish at every n-th training epoch; `results` are there after each.
         on_error: as for `LoggingCallback`.
+
+    >>> from lwcallbacks.reductions import ExactMean
+    >>> class MeanLoss(StateCallback):
+    ...     def __init__(self):
+    ...         super().__init__(name="mean_loss", stages=("train", "val"))
+    ...     def remembered(self, stage):
+    ...         return {"loss": Need(ExactMean(), ("loss",), self.source)}
+    ...     def result(self, values):
+    ...         return values["loss"]
+    ...     def entries(self, key, values):
+    ...         return {key: values["loss"]}
+    >>> MeanLoss().describe("val"), MeanLoss().entries("val/mean_loss", {"loss": 0.5})
+    ("MeanLoss('val/mean_loss')", {'val/mean_loss': 0.5})
     """
 
     takes_parts = False

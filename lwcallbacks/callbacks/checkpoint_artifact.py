@@ -52,6 +52,9 @@ class CheckpointArtifact(LoggingCallback):
     ``model-{run id}``               artifact of type "model", aliases "latest" and "best",
                                      metadata: epoch, step, score, monitor, mode, metrics
     ================================ =======================================================
+
+    >>> CheckpointArtifact("digits", metadata={"data": "v2"}).metadata    # beside a ModelCheckpoint
+    {'data': 'v2'}
     """
 
     def __init__(

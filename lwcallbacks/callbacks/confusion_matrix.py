@@ -58,6 +58,13 @@ class ConfusionMatrix(StateCallback):
     ================================ =======================================================
 
     W&B keeps the rows of its chart under ``{stage}/{name}_chart_table``.
+
+    >>> import torch
+    >>> matrix = ConfusionMatrix(2, ["cat", "dog"], preds="scores", stages=("val",))    # in Trainer(callbacks=[matrix])
+    >>> matrix.prefixes("val")
+    {'val/confusion_matrix'}
+    >>> sorted(matrix.entries("val/confusion_matrix", {"counts": torch.tensor([[5, 1], [0, 7]])}))
+    ['val/confusion_matrix', 'val/confusion_matrix_chart', 'val/confusion_matrix_report']
     """
 
     def __init__(

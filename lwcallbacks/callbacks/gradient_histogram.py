@@ -45,6 +45,12 @@ class GradientHistogram(LoggingCallback):
     ``{name}_norm/{parameter}``      its 2-norm
     ``{name}_norm/total``            2-norm over all the optimizer's parameters
     ================================ =======================================================
+
+    >>> GradientHistogram(every_n_train_steps=100, bins=32).bins
+    32
+    >>> GradientHistogram(bins=1000)
+    Traceback (most recent call last):
+    ValueError: GradientHistogram: bins=1000, expected an int of 1 to 512
     """
 
     def __init__(

@@ -51,6 +51,12 @@ class ImageMosaic(StateCallback):
     ================================ =======================================================
     ``{stage}/{name}``               the mosaic, an image with a caption (``nrow=None``: images)
     ================================ =======================================================
+
+    >>> ImageMosaic(32, nrow=8, mean=0.5, std=0.5, stages=("val",)).prefixes("val")
+    {'val/mosaic'}
+    >>> ImageMosaic(nrow=0)
+    Traceback (most recent call last):
+    ValueError: ImageMosaic: nrow=0, expected an int of at least 1, or None for single images
     """
 
     def __init__(

@@ -45,7 +45,7 @@ class LoggedKeys:
         self._last: dict[str, Tensor] = {}
 
     def log(self, trainer: Trainer, key: str, value: Tensor, *, on_step: bool, prog_bar: bool) -> Renamed | None:
-        """Log a value that is final: neither averaged over batches nor over processes. Tells of a key that is taken."""
+        """Log a value that is final: neither averaged over batches nor over processes. Returns a key that is taken."""
         results = trainer._results
         if results is None:
             return None

@@ -23,7 +23,7 @@ from lwcallbacks.reductions.score_range import check_scores
 class MaskGrid(StateCallback):
     """Show a fixed choice of samples as input, true mask and predicted mask, side by side.
 
-    Masks lie in colour over the image in grey; the caption tells which class has which colour. A pixel whose score is
+    The image is grey, its masks are coloured; the caption tells which class has which colour. A pixel whose score is
     NaN, or no probability where it should be one, has no class and no colour. The choice depends on
     ``seed`` and the samples, not on how they are batched or split over processes. ``results["val"]`` is the `Chosen`,
     its payload images, predicted and true labels, int64 [N, H, W], -1 where there is none; on process 0 only.
@@ -67,6 +67,12 @@ class MaskGrid(StateCallback):
     ``{stage}/{name}``               images, each with the caption
                                      "Input | Truth | Prediction; road: orange, car: blue"
     ================================ =======================================================
+
+    >>> MaskGrid(8, ["background", "road"], task="binary", logits=True, name="roads").prefixes("val")
+    {'val/roads'}
+    >>> MaskGrid(alpha=60)
+    Traceback (most recent call last):
+    ValueError: MaskGrid: alpha=60, expected a share of 0 to 1
     """
 
     def __init__(

@@ -51,6 +51,12 @@ class MultilabelConfusionMatrix(StateCallback):
     ``{stage}/{name}``               heatmap, an image: a row of four counts for each label
     ``{stage}/{name}_report``        table: label, precision, recall, f1, support
     ================================ =======================================================
+
+    >>> MultilabelConfusionMatrix(3, ["car", "dog", "tree"], logits=True, name="labels").prefixes("test")
+    {'test/labels'}
+    >>> MultilabelConfusionMatrix(3, threshold=2)
+    Traceback (most recent call last):
+    ValueError: MultilabelConfusionMatrix: threshold=2, ...
     """
 
     def __init__(

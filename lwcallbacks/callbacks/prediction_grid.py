@@ -68,6 +68,12 @@ class PredictionGrid(StateCallback):
     ``{stage}/{name}``               images, each with the caption "Pred:3, Label:5" (multilabel: "Pred:1,3, Label:3")
     ``{stage}/{name}_table``         table: image, pred, target, confidence
     ================================ =======================================================
+
+    >>> PredictionGrid(32, ["cat", "dog"], seed=1).prefixes("val")
+    {'val/predictions'}
+    >>> PredictionGrid(0)
+    Traceback (most recent call last):
+    ValueError: PredictionGrid: num_samples=0, expected an int of at least 1
     """
 
     def __init__(

@@ -82,6 +82,12 @@ class ScalarMetrics(StateCallback):
 
     A metric that gives a dict, or a vector such as one value per class, is logged under ``{name}_{key}`` and
     ``{name}_0``, ``{name}_1``, ...; other shapes are in ``results`` only.
+
+    >>> from torchmetrics.classification import MulticlassAccuracy
+    >>> from lwcallbacks.reductions import ConfusionCounts, macro_f1
+    >>> metrics = {"acc": MulticlassAccuracy(10), "f1": Derived(ConfusionCounts(10), macro_f1)}
+    >>> sorted(ScalarMetrics(metrics, prefix="lw_").prefixes("val"))
+    ['val/lw_acc', 'val/lw_f1']
     """
 
     takes_parts = True

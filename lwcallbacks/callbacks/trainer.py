@@ -49,7 +49,7 @@ def refuse_mixture(trainer: Trainer) -> None:
     """Raise where parts of `lightning.pytorch` and of `pytorch_lightning` are put together that do not fit.
 
     Lightning takes a checkpoint callback of the other package for any callback: what it saves is no
-    `trainer.checkpoint_callback`, it runs before others have logged, and loggers never hear of it. `trainer.log_dir`
+    `trainer.checkpoint_callback`, it runs before others have logged, and loggers never get it. `trainer.log_dir`
     knows no logger of the other package. Other callbacks fit either Trainer.
 
     Raises:

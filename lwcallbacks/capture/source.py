@@ -40,6 +40,10 @@ class Source:
         ids: where the id of each row is, integers [N]; there is no usual place for it.
         forward: the name of the submodule whose calls return the predictions; None is the module itself.
         more: any further fields by name; one without a place is looked for under its own name.
+
+    >>> source = Source(targets=1, more={"score": "my_score"})
+    >>> source.extract("targets"), source.extract("score"), source.extract("preds")
+    (1, 'my_score', None)
     """
 
     inputs: Extract | None = None

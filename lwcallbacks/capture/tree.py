@@ -4,7 +4,7 @@
     container.parts                               # {"a": x, "b": y}
     container.build([x + 1, y + 1])               # {"a": x + 1, "b": y + 1}
 
-Containers are mappings, lists, tuples, named tuples and dataclasses, frozen ones too. A copy is filled anew instead of
+Containers are mappings, lists, tuples, named tuples and dataclasses, frozen ones too. A copy is filled instead of
 calling the class, whose constructor nobody knows: `lightning_utilities.apply_to_collection` calls it, deep-copies the
 rest of a dataclass, and leaves a frozen one as it is.
 """

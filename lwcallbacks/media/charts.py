@@ -83,7 +83,7 @@ def draw_matrix(matrix: Matrix, title: str | None = None, normalize: Normalize |
             for j, text in enumerate(row):
                 colour = "white" if shade[i, j] > 0.5 else "black"
                 cell = axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=fontsize, **PLAIN)
-                cell.set_in_layout(False)  # it lies inside the axes: measuring it would only take time
+                cell.set_in_layout(False)  # it is inside the axes: measuring it would only take time
     if normalize is not None and size <= MAX_CELLS_WITH_TEXT:
         axes.set_xlabel(f"Predicted\n(cells: percent of the {_OF[normalize]})")
 

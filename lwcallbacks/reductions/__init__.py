@@ -3,7 +3,9 @@
 from lwcallbacks.reductions.base import FieldError as FieldError
 from lwcallbacks.reductions.base import Reduction as Reduction
 from lwcallbacks.reductions.base import Scattered as Scattered
+from lwcallbacks.reductions.base import Slots as Slots
 from lwcallbacks.reductions.base import State as State
+from lwcallbacks.reductions.base import amounts as amounts
 from lwcallbacks.reductions.choice import Choice as Choice
 from lwcallbacks.reductions.choice import Chosen as Chosen
 from lwcallbacks.reductions.choice import First as First

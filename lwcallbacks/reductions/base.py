@@ -28,13 +28,25 @@ INT64_MAX = 2**63 - 1
 
 
 class FieldError(ValueError):
-    """Fields do not have the shape or dtype that is expected. The message says what was found and what to write."""
+    """Fields do not have the shape or dtype that is expected. The message says what was found and what to write.
+
+    >>> from lwcallbacks.reductions import ExactMean
+    >>> ExactMean().lift(torch.tensor([1.0, 2.0]), torch.tensor([0.5]))
+    Traceback (most recent call last):
+    lwcallbacks.reductions.base.FieldError: ExactMean: weights have shape (1,), expected (2,) as the values
+    """
 
 
 class Reduction(ABC):
     """What is remembered of the samples seen so far.
 
     Implementations are frozen dataclasses: equal reductions are the same reduction, and share one state.
+
+    >>> from lwcallbacks.reductions import ExactMean
+    >>> mean = ExactMean()
+    >>> state: State = mean.merge(mean.lift(torch.tensor([1.0, 2.0])), mean.lift(torch.tensor([4.5])))
+    >>> mean.value(state), mean == ExactMean()
+    (2.5, True)
     """
 
     @abstractmethod
@@ -58,7 +70,7 @@ class Reduction(ABC):
 
     @abstractmethod
     def value(self, state: State) -> Any:
-        """Return what a person wants to see. May wait for the device; the last arithmetic runs on the CPU."""
+        """Return the result. May wait for the device; the last arithmetic runs on the CPU."""
 
     def accumulate(self, state: State, *fields: Any, valid: Tensor | None = None) -> State:
         """Merge a batch into `state`, which the caller gives up: it may be overwritten."""
@@ -71,7 +83,13 @@ class Reduction(ABC):
 
 @dataclass(frozen=True)
 class Slots:
-    """A table of `size` int64 slots that grow by "sum" or by "max"."""
+    """A table of `size` int64 slots that grow by "sum" or by "max".
+
+    >>> Slots(2).merge(torch.tensor([1, 2]), torch.tensor([3, 4]))
+    tensor([4, 6])
+    >>> Slots(2, "max").merge(torch.tensor([1, 5]), torch.tensor([3, 4]))
+    tensor([3, 5])
+    """
 
     size: int
     op: Op = "sum"
@@ -118,6 +136,17 @@ class Scattered(Reduction):
 
     A subclass says how large the tables are (`slots`) and what a batch does to them (`scatter`); identity, merging,
     packing for other processes and `PerClass` follow from that.
+
+    >>> @dataclass(frozen=True)
+    ... class Parity(Scattered):
+    ...     slots = {"counts": Slots(2)}
+    ...     def scatter(self, x, *, valid=None):
+    ...         return {"counts": (x % 2, amounts(valid, x))}
+    ...     def value(self, state):
+    ...         return state["counts"].tolist()
+    >>> parity = Parity()
+    >>> parity.value(parity.lift(torch.tensor([3, 4, 5]), valid=torch.tensor([True, True, False])))    # even, odd
+    [1, 1]
     """
 
     @property
@@ -150,7 +179,12 @@ class Scattered(Reduction):
 
 
 def amounts(valid: Tensor | None, like: Tensor) -> Tensor:
-    """One for each valid element: int64 with the shape of `like` [N, ...]; `valid` is bool [N]."""
+    """One for each valid element: int64 with the shape of `like` [N, ...]; `valid` is bool [N].
+
+    >>> amounts(torch.tensor([True, False]), torch.zeros(2, 3))
+    tensor([[1, 1, 1],
+            [0, 0, 0]])
+    """
     if valid is None:
         return torch.ones_like(like, dtype=torch.int64)
     return valid.to(torch.int64).reshape(-1, *[1] * (like.ndim - 1)).expand(like.shape)

@@ -30,7 +30,14 @@ PAYLOAD = "payload"
 
 
 class PayloadError(FieldError):
-    """What is to be shown has unlike shapes or dtypes: no sample could be left out without changing the choice."""
+    """What is to be shown has unlike shapes or dtypes: no sample could be left out without changing the choice.
+
+    >>> first = First(2)
+    >>> small, large = (first.lift(torch.tensor([i]), torch.zeros(1, 8 + i)) for i in (0, 1))
+    >>> first.merge(small, large)
+    Traceback (most recent call last):
+    lwcallbacks.reductions.choice.PayloadError: samples have shapes (8,) and (9,), expected one shape ...
+    """
 
 
 class Chosen:
@@ -40,6 +47,11 @@ class Chosen:
         ids: int64 [m], m <= k.
         scores: float32 [m], or None where the choice was random.
         payload: the tensors [m, ...] that were given to `lift`; empty on a process that is not to have them.
+
+    >>> worst = TopK(1)
+    >>> chosen = worst.value(worst.lift(torch.tensor([0.5, 2.0]), torch.tensor([7, 8]), torch.tensor([70, 80])))
+    >>> chosen.ids, chosen.scores, chosen.payload
+    (tensor([8]), tensor([2.]), (tensor([80]),))
     """
 
     # No dataclass and no tuple: torchmetrics reaches into those and drops the dimension of a single winner.
@@ -79,6 +91,15 @@ class Choice(Reduction):
 
     Equal ids are the same sample, and must come with the same payload. `empty` has no payload tensors yet, since
     their shapes are not known; a missing one stands for zeros.
+
+    >>> @dataclass(frozen=True)
+    ... class Last(Choice):
+    ...     k: int
+    ...     def split(self, ids, *payload):
+    ...         return ids, ids, payload
+    >>> last = Last(2)
+    >>> last.value(last.lift(torch.tensor([5, 0, 3]), torch.tensor([50, 0, 30]))).payload[0]
+    tensor([50, 30])
     """
 
     k: int

@@ -25,6 +25,11 @@ class PerClass(Scattered):
 
     `lift(classes, *fields)`: int [N] and the fields of `reduction`, each [N, ...]. `value`: a list with one value of
     `reduction` per class. A class out of range is counted apart and told by `problems`.
+
+    >>> from lwcallbacks.reductions import ExactMean
+    >>> by_class = PerClass(ExactMean(), num_classes=2)
+    >>> by_class.value(by_class.lift(torch.tensor([0, 1, 1]), torch.tensor([5.0, 1.0, 2.0])))
+    [5.0, 1.5]
     """
 
     reduction: Scattered
@@ -75,6 +80,13 @@ class Product(Reduction):
 
     `lift(name=(fields...), ...)`: a tuple of fields for each name, a dict of such for a `Product`. `value`: a dict by
     name.
+
+    >>> from lwcallbacks.reductions import ConfusionCounts, ExactMean
+    >>> both = Product(loss=ExactMean(), seen=ConfusionCounts(2))
+    >>> labels = torch.tensor([0, 1])
+    >>> both.value(both.lift(loss=(torch.tensor([1.0, 2.0]),), seen=(labels, labels)))
+    {'loss': 1.5, 'seen': tensor([[1, 0],
+            [0, 1]])}
     """
 
     def __init__(self, **reductions: Reduction) -> None:

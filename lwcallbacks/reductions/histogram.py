@@ -25,6 +25,14 @@ class LogBins:
 
     `counts` runs from the most negative to the most positive bin. Zeros lie between the edges -s and s of the
     smallest bins and are counted in `num_zero`; NaN and infinities are in `num_nan`, `num_posinf`, `num_neginf`.
+
+    >>> histogram = LogHistogram()
+    >>> seen = histogram.value(histogram.lift(torch.tensor([0.0, 1.0, 2.0, 3.0, float("inf")])))
+    >>> seen
+    LogBins(num_finite=4, num_nan=0, num_posinf=1, num_neginf=0)
+    >>> counts, edges = seen.linear(bins=3)
+    >>> int(counts.sum()), float(edges[0])
+    (4, 0.0)
     """
 
     # No dataclass: torchmetrics reaches into those.
@@ -99,6 +107,11 @@ class LogHistogram(Scattered):
 
     `lift(values)`: float [N, ...], read as float32. `value`: `LogBins`. NaN, +inf, -inf and zero (of either sign) have
     counters of their own. State: int64 [2**(9 + mantissa_bits) + 4]; O(N) to lift, no look at the data's range.
+
+    >>> histogram = LogHistogram()
+    >>> state = histogram.merge(histogram.lift(torch.tensor([0.001, 1.0])), histogram.lift(torch.tensor([1000.0])))
+    >>> histogram.value(state).num_finite
+    3
     """
 
     mantissa_bits: int = 3

@@ -161,7 +161,7 @@ def decision(table: Tensor) -> Decision | None:
 
 def _lie(table: Tensor) -> str:
     low, high = extent(table) or (math.nan, math.nan)
-    return f"scores lie in [{low:.3g}, {high:.3g}]"
+    return f"scores are in [{low:.3g}, {high:.3g}]"
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class ScoreRange(Scattered):
         asks: whether `problems` asks the user where it is not decided.
 
     `lift(scores)`: float [N, ...] of any dtype, read as float32; labels and NaN take no part. `value`: "probabilities"
-    where all lie in [0, 1]; "logits" where any is below -0.5 or above 1.5, infinities included; "undecided" between the
+    where all are in [0, 1]; "logits" where any is below -0.5 or above 1.5, infinities included; "undecided" between the
     two, as probabilities are that were upsampled; "none seen". State: int64 [2].
 
         >>> seen = ScoreRange()

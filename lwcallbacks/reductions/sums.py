@@ -45,6 +45,10 @@ class ExactSum(Scattered):
     the float32 values; NaN and infinities behave as in IEEE addition; 0.0 of nothing. Exact below 2**39 elements of
     one exponent. State: int64 [259]; O(N) to lift, O(1) to merge. The superaccumulator of Kulisch, one word per
     exponent (as in Neal, "Fast exact summation using small and large superaccumulators", 2015).
+
+    >>> total = ExactSum()
+    >>> total.value(total.lift(torch.tensor([1e20, 1.0, -1e20])))    # torch.sum gives 0
+    1.0
     """
 
     @property
@@ -67,6 +71,12 @@ class ExactMean(Scattered):
     `lift(values, weights=None)`: float [N, ...] and, if given, float weights of the same shape; the products are
     float32. `value`: a Python float, the float64 nearest to sum(w x) / sum(w); NaN of nothing or of zero weight, and
     where a NaN was seen. State: int64 [518]. Bounds as for `ExactSum`.
+
+    >>> mean = ExactMean()
+    >>> mean.value(mean.merge(mean.lift(torch.tensor([1.0, 2.0])), mean.lift(torch.tensor([4.5]))))
+    2.5
+    >>> mean.value(mean.lift(torch.tensor([1.0, 5.0]), torch.tensor([3.0, 1.0])))    # with weights
+    2.0
     """
 
     @property
@@ -102,7 +112,11 @@ class ExactMean(Scattered):
 
 
 class MinMax(NamedTuple):
-    """Smallest and largest value that was seen, NaN where none was, and how many were NaN."""
+    """Smallest and largest value that was seen, NaN where none was, and how many were NaN.
+
+    >>> MinMax(min=-1.0, max=3.0, num_nan=0).max
+    3.0
+    """
 
     min: float
     max: float
@@ -115,6 +129,10 @@ class Extrema(Scattered):
 
     `lift(values)`: float [N, ...], read as float32. NaNs are counted and left out; infinities take part;
     -0.0 is smaller than 0.0. State: int64 [2] and int64 [1].
+
+    >>> extrema = Extrema()
+    >>> extrema.value(extrema.lift(torch.tensor([3.0, -1.0, float("nan")])))
+    MinMax(min=-1.0, max=3.0, num_nan=1)
     """
 
     @property

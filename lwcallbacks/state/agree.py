@@ -9,7 +9,7 @@
 What is exchanged, in this order:
 1. one `AllReduce` of three numbers: a hash of everything told, its complement (so that the maxima tell whether all
    hashes are equal), and whether any process has marked an entry as failed or flagged;
-2. only where the hashes are unlike: two `AllGather` of what was told. From it every process draws the same conclusion:
+2. only where the hashes are unlike: two `AllGather` of descriptions, of which every process draws the same conclusion:
    go on with states that are made alike, leave out what a process could not set up, or raise `UnlikeError`;
 3. only where anything is marked: one `AllReduce` with two numbers for each entry, and, where any has failed, one
    `AllGather` of the causes.

@@ -71,6 +71,15 @@ class StateCore:
     Attributes:
         broken: owners whose entries could not be registered on this process: their entries fail on every process, and
             no process waits for them.
+
+    >>> from lwcallbacks.reductions import ConfusionCounts, ExactMean
+    >>> core, labels = StateCore({"loss": ExactMean(), "confusion": ConfusionCounts(2)}), torch.tensor([0, 1])
+    >>> step = core.step_end(loss=(torch.tensor([1.0, 2.0]),), confusion=(labels, labels))
+    >>> step["loss"]
+    1.5
+    >>> _ = core.step_end(loss=(torch.tensor([6.0]),), confusion=(labels[:1], labels[1:]))
+    >>> core.epoch_end()["loss"]    # one sync for both
+    3.0
     """
 
     def __init__(
@@ -160,7 +169,7 @@ class StateCore:
         notes.failure = notes.failure or words(cause)
 
     def flag(self, name: Hashable) -> None:
-        """Mark this entry for the `settle` of the next sync: every process is told there if any has."""
+        """Mark this entry for the `settle` of the next sync: every process knows then whether any has."""
         self._notes(name).flagged = True
 
     def drop(self, name: Hashable) -> None:

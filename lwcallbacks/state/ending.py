@@ -184,7 +184,7 @@ def snapshotting(
         for item in everyone.going:
             try:
                 state = item.member.saved(everyone.state(item), everyone.updates[item.label], world_size)
-            except Exception:  # at the end of the epoch it is told why
+            except Exception:  # the end of the epoch reports why
                 continue
             if state is not None:
                 saved[item.key][item.name] = {**state, "tallies": everyone.tallies[item.key][item.name]}
@@ -310,7 +310,7 @@ def _settle(settle: Settle, items: list[_Item], agreement: Agreement, cores: Map
             flagged[item.key].add(item.name)
     try:
         settle(flagged)
-    except Exception as error:  # raised here alone, it would make the others wait for ever
+    except Exception as error:  # raised here alone, it would make the others wait forever
         for item in items:
             item.notes.failure = item.notes.failure or words(error)
 

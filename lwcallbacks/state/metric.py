@@ -35,6 +35,13 @@ class ReductionMetric(Metric):
 
     `update(*fields, valid=None)` takes what `reduction.lift` takes; `compute` gives `reduction.value`. The step value
     that `forward` returns comes from the same single lift that is merged into the state.
+
+    >>> from lwcallbacks.reductions import ConfusionCounts
+    >>> metric = ReductionMetric(ConfusionCounts(2))
+    >>> metric.update(torch.tensor([0, 1, 1]), torch.tensor([0, 1, 0]))
+    >>> metric.compute()
+    tensor([[1, 1],
+            [0, 1]])
     """
 
     full_state_update = False

@@ -45,7 +45,7 @@ class Bundle:
     tensors: list[tuple[Tensor, ReduceOp]] = field(default_factory=list)
     """States of ordinary metrics, each reduced elementwise; of one shape and dtype on every process."""
     lists: list[list[Tensor]] = field(default_factory=list)
-    """States of ordinary metrics that everyone shall have from everyone: any number of tensors each, of any shape."""
+    """States of ordinary metrics that everyone gets from everyone: any number of tensors each, of any shape."""
 
 
 @dataclass
@@ -265,7 +265,7 @@ def _choose(choices: list[tuple[Choice, State]], rank: int) -> Generator[Request
 
 @dataclass(frozen=True)
 class _Parcel:
-    """The rows of one choice's winners in one field that a process sends: where they lie in its bytes."""
+    """The rows of one choice's winners in one field that a process sends: where they are in its bytes."""
 
     choice: int
     field: int

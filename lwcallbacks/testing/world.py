@@ -57,6 +57,10 @@ class World:
     Attributes:
         size: how many.
         log: the `Exchange`s so far.
+
+    >>> from torchmetrics import MeanMetric
+    >>> World(3).compute(MeanMetric, [[(1.0,), (2.0,)], [(6.0,)], []])    # the third process has no data
+    [tensor(3.), tensor(3.), tensor(3.)]
     """
 
     def __init__(self, size: int) -> None:

@@ -153,7 +153,7 @@ class Publisher:
         self.deliver()
 
     def close(self) -> None:
-        """Flush, close the writers and end the thread. Closing twice does no more, publishing again starts anew.
+        """Flush, close the writers and end the thread. Closing twice does no more, publishing again starts them again.
 
         On Ctrl-C the queue is dropped, with a warning that says how much it held. The thread ends with the write that
         is under way; nothing waits for it.

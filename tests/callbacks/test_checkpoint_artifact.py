@@ -18,7 +18,7 @@ from lwcallbacks.readers import OfflineArtifact, read_run
 
 
 class Scripted(Classifier):
-    """Validates to a score that is told per epoch."""
+    """Validates to a given score per epoch."""
 
     def __init__(self, scores: list[float]) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ def test_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
         for scores in ((-3.2, 4.1), (-5.0, 1.0), ()):
             decisions.hear(WHO, decision(*scores))
         decisions.hear(WHO, decision(9.0, counts=ConfusionCounts(2, task="binary", logits=True)))
-    expected = f"lwcallbacks: {WHO}: scores lie in [-3.2, 4.1] and are taken for logits; pass logits=True to say so"
+    expected = f"lwcallbacks: {WHO}: scores are in [-3.2, 4.1] and are taken for logits; pass logits=True to say so"
     assert [record.getMessage() for record in caplog.records] == [expected]
 
 
@@ -38,7 +38,7 @@ def test_a_change_is_a_warning() -> None:
     """Between epochs, and between stages."""
     decisions = Decisions()
     decisions.hear(WHO, decision(-3.0))
-    told = r"test/confusion_matrix'\): scores lie in \[0.5, 0.5\] and are taken for probabilities; pass logits=False to"
+    told = r"test/confusion_matrix'\): scores are in \[0.5, 0.5\] and are taken for probabilities; pass logits=False to"
     with pytest.warns(UserWarning, match=told + " say so. Before, they were taken for logits"):
         decisions.hear(WHO.replace("val", "test"), decision(0.5))
     with warnings.catch_warnings():

@@ -117,7 +117,7 @@ def test_masks_of_another_size_are_an_error_at_the_first_batch(monkeypatch: pyte
 
 
 class OneScore(Segmenter):
-    """What it is told to predict: one score a pixel."""
+    """Predicts given scores: one a pixel."""
 
     def __init__(self, scores: torch.Tensor) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ def test_the_user_is_asked_where_one_score_may_be_either() -> None:
     """Between the two, as upsampled probabilities are."""
     scores = torch.linspace(-0.25, 1.25, 128).reshape(2, 8, 8)
     grid = lw.MaskGrid(2, seed=None)
-    with pytest.warns(UserWarning, match=r"scores lie in \[-0.25, 1.25\], .*; pass logits=True, or clamp"):
+    with pytest.warns(UserWarning, match=r"scores are in \[-0.25, 1.25\], .*; pass logits=True, or clamp"):
         trainer(callbacks=[grid]).validate(OneScore(scores), DataLoader(numbered(2), 2), verbose=False)
     preds = grid.results["val"].payload[1]
     assert torch.equal(preds >= 0, (scores >= 0) & (scores <= 1))

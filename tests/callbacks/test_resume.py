@@ -79,7 +79,7 @@ def test_a_loader_without_a_state_loses_nothing_that_was_counted(tmp_path: Path)
 
 
 def test_a_process_that_saves_alone_does_not_hang() -> None:
-    """It waits for a limited time and goes on without; whoever comes later hears the same answer."""
+    """It waits for a limited time and goes on without; whoever comes later gets the same answer."""
     (took, first), (_, second) = run_processes(2, scenarios.saves_alone)
     assert first == {"alone": False, "together": True, "late": False}
     assert second == {"together": True, "late": False}

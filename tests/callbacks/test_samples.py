@@ -58,7 +58,7 @@ def pictures(root: Path, module: Any, data: DataLoader, callback: Any) -> list[t
 @pytest.mark.parametrize(("make", "module", "data"), GRIDS, ids=lambda part: getattr(part, "__name__", ""))
 @pytest.mark.parametrize("batch_size", [3, 40])
 def test_the_first_samples_of_the_data_set(make: Any, module: Any, data: Any, batch_size: int) -> None:
-    """Seven of them, in their order, from as many batches as they lie in."""
+    """Seven of them, in their order, from as many batches as they fill."""
     callback = make(7, seed=None)
     trainer(callbacks=[callback]).validate(module(), DataLoader(data(), batch_size), verbose=False)
     chosen = callback.results["val"]
@@ -100,7 +100,7 @@ def test_a_frame_can_be_left_out(frame: bool, side: int, tmp_path: Path) -> None
 
 
 class Fixed(Multilabel):
-    """Predicts what it is told: label 0 always, label 1 where it is there, label 2 never."""
+    """Predicts given logits: label 0 always, label 1 where it is there, label 2 never."""
 
     def __init__(self, logits: bool) -> None:
         super().__init__()

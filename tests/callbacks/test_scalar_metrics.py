@@ -221,6 +221,6 @@ class TestDerived:
 
     @pytest.mark.parametrize("entry", [MetricCollection([micro()]), "accuracy"], ids=["a collection", "a string"])
     def test_what_cannot_be_derived_from_is_refused(self, entry: Any) -> None:
-        """Its name is told."""
+        """The message has its name."""
         with pytest.raises(TypeError, match="acc is a Derived, expected a Metric by name"):
             lw.ScalarMetrics({"acc": Derived(entry, float)})

@@ -51,7 +51,7 @@ def test_what_is_no_class_stays_grey() -> None:
 
 
 def test_labels_that_do_not_cover_the_image_are_an_error() -> None:
-    """Both shapes are told."""
+    """The message has both shapes."""
     with pytest.raises(ValueError, match=r"labels have shape \(1, 2, 2\), expected \(1, 4, 4\) as the images"):
         overlay(np.zeros((1, 4, 4), np.uint8), np.zeros((1, 2, 2), int))
 

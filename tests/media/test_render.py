@@ -89,7 +89,7 @@ def test_the_input_is_not_changed() -> None:
 
 
 def test_a_mosaic_goes_row_by_row_and_fills_up_with_grey() -> None:
-    """Tile i lies in row i // nrow and column i % nrow, unchanged."""
+    """Tile i is in row i // nrow and column i % nrow, unchanged."""
     tiles = np.arange(5, dtype=np.uint8)[:, None, None].repeat(2, 1).repeat(3, 2) + 1
     image = mosaic(tiles, nrow=3, padding=1, caption="five")
     assert image.pixels.shape == (1 + 2 * 3, 1 + 3 * 4)

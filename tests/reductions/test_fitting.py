@@ -25,7 +25,7 @@ def counted(counts: ConfusionCounts, preds: Tensor, targets: Tensor) -> list[lis
 
 @pytest.mark.parametrize("dtype", [*INTEGERS, *FLOATS])
 def test_labels_of_every_dtype(dtype: torch.dtype) -> None:
-    """Targets, and integer predictions; a label 3 of three classes is told."""
+    """Targets, and integer predictions; a label 3 of three classes is reported."""
     targets, preds = torch.tensor([0, 1, 2, 1]).to(dtype), torch.tensor([0, 2, 2, 1])
     counts = ConfusionCounts(3)
     assert counted(counts, preds, targets) == [[1, 0, 0], [0, 1, 1], [0, 0, 1]]

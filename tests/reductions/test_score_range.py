@@ -165,7 +165,7 @@ def test_the_user_is_asked_where_it_is_not_decided() -> None:
     state = counts.lift(torch.tensor([-0.25, 0.75, 0.25]), torch.tensor([0, 1, 0]))
     assert counts.value(state).tolist() == [[1, 0], [0, 1]]
     asked = (
-        "scores lie in [-0.25, 0.75], which may be logits or probabilities; pass logits=True, or clamp probabilities"
+        "scores are in [-0.25, 0.75], which may be logits or probabilities; pass logits=True, or clamp probabilities"
     )
     assert counts.problems(state) == (
         f"{asked} to [0, 1]; 1 scores are no probabilities in [0, 1]; they were left out of the counts"
@@ -174,7 +174,7 @@ def test_the_user_is_asked_where_it_is_not_decided() -> None:
     assert ScoreRange(asks=False).problems(ScoreRange().lift(torch.tensor([-0.25, 0.75]))) is None
     told = counts.decided(counts.merge(state, counts.lift(torch.tensor([3.0]), torch.tensor([1]))))
     assert told is not None
-    assert told.text == "scores lie in [-0.25, 3] and are taken for logits; pass logits=True to say so"
+    assert told.text == "scores are in [-0.25, 3] and are taken for logits; pass logits=True to say so"
 
 
 def test_a_steps_value_goes_by_what_was_seen_so_far() -> None:

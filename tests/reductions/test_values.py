@@ -246,7 +246,7 @@ LABELS = tensors((8, 2), torch.int64, min_value=-2, max_value=4)
 @many
 @given(LABELS, st.sampled_from([None, 1, -2]))
 def test_labels_are_counted_by_truth_and_prediction(pairs: Tensor, ignore_index: int | None) -> None:
-    """Rows are the truth; what is out of range is in no cell but is told, what is ignored is not."""
+    """Rows are the truth; what is out of range is in no cell but is reported, what is ignored is not."""
     preds, targets = pairs.unbind(1)
     reduction = ConfusionCounts(3, ignore_index=ignore_index)
     state = reduction.lift(preds, targets)
@@ -447,7 +447,7 @@ def test_fields_of_a_choice_have_one_length() -> None:
 
 
 def test_each_class_has_a_value_of_its_own() -> None:
-    """As if its samples were alone; a class out of range is told, and in no value."""
+    """As if its samples were alone; a class out of range is reported, and in no value."""
     classes, losses = ids(0, 2, 0, 5, -1), t(1.0, 7.0, 2.0, 100.0, 100.0)
     reduction = PerClass(ExactMean(), 3)
     state = reduction.lift(classes, losses)
@@ -486,7 +486,7 @@ def test_per_class_says_what_it_cannot_take() -> None:
 
 
 def test_a_product_has_the_values_of_its_members() -> None:
-    """By name; members' problems are told with their name."""
+    """By name; members' problems are reported with their name."""
     reduction = Product(loss=ExactMean(), seen=ConfusionCounts(2))
     state = reduction.lift(loss=(t(1.0, 2.0),), seen=(ids(0, 3), ids(0, 1)))
     assert reduction.value(state)["loss"] == 1.5
@@ -534,7 +534,7 @@ def test_a_bin_that_crosses_edges_is_split_evenly() -> None:
 
 
 def test_linear_bins_around_zero() -> None:
-    """Zeros are counted in the bin that they begin or lie in, between what is negative and what is positive."""
+    """Zeros are counted in the bin that they begin or are in, between what is negative and what is positive."""
     seen = LogHistogram().value(LogHistogram().lift(t(-1.9, -1.9, 0.0, -0.0, 0.0, 1.9)))
     counts, edges = seen.linear(4)
     assert edges.tolist() == [-2.0, -1.0, 0.0, 1.0, 2.0]

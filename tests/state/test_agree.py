@@ -1,4 +1,4 @@
-"""Before the pack: what must be equal on all processes, what is made alike, and what each process is told."""
+"""Before the pack: what must be equal on all processes, what is made alike, and what each process learns."""
 
 from __future__ import annotations
 
@@ -320,7 +320,7 @@ def saved(cores: list[lw.StateCore], **kwargs: Any) -> list[dict[Any, Any]]:
 
 
 def test_a_snapshot_leaves_out_what_failed() -> None:
-    """And tells of it only at the end of the epoch."""
+    """And reports it only at the end of the epoch."""
     cores = [lw.StateCore({"a": ExactMean(), "b": ExactMean()}) for _ in range(2)]
     cores[1].fail("a", "no a")
     assert [of_rank.keys() for of_rank in saved(cores)] == [{"b"}] * 2

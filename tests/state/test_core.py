@@ -157,7 +157,7 @@ def ended(cores: list[lw.StateCore]) -> list[Collected]:
 
 
 def test_an_entry_that_failed_anywhere_has_no_value_anywhere() -> None:
-    """Each of three simulated processes is told the same cause; the other entry has its value."""
+    """Each of three simulated processes reports the same cause; the other entry has its value."""
     cores = [lw.StateCore({"mean": ExactMean(), "other": ExactMean()}) for _ in range(3)]
     for core in cores:
         core.update({name: (torch.ones(2),) for name in core.names})
@@ -172,7 +172,7 @@ def test_every_failure_is_told_and_a_long_one_is_cut() -> None:
     """Two of three fail, one with a text that is too long for the message and not ASCII."""
     cores = [lw.StateCore({"mean": ExactMean()}) for _ in range(3)]
     cores[0].fail("mean", ValueError("é" * 2000))
-    cores[0].fail("mean", ValueError("only the first failure is told"))
+    cores[0].fail("mean", ValueError("only the first failure is reported"))
     cores[2].fail("mean", KeyError("x"))
     text = ended(cores)[1].failures[0]["mean"]
     # 1,024 bytes: "ValueError: " and then two bytes for each letter.

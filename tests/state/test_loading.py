@@ -34,7 +34,7 @@ LOADED: dict[str, tuple[Any, Any, str]] = {
 
 @pytest.mark.parametrize("case", LOADED)
 def test_a_state_of_something_else_is_left_out_and_named(case: str) -> None:
-    """Nothing of it is loaded; the entry beside it is. Both found and expected are told."""
+    """Nothing of it is loaded; the entry beside it is. The message has both found and expected."""
     old, new, words = LOADED[case]
     saving = lw.StateCore({"m": old, "mean": ExactMean()})
     saving.step_end(mean=(torch.tensor([2.0]),))

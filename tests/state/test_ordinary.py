@@ -167,7 +167,7 @@ def test_the_number_of_exchanges_does_not_grow_with_the_metrics() -> None:
 
 
 def test_what_is_no_tensor_fails_alone() -> None:
-    """Strings in a state of one process: every process is told, nobody waits, and the other metric has its value."""
+    """Strings in a state of one process: every process knows, nobody waits, and the other metric has its value."""
     shards = [[], [(torch.ones(2),)], []]
     cores = cores_of(3, lambda: {"words": Words(), "mean": MeanMetric()}, shards)
     for of_all in ended(cores, World(3)):
@@ -213,7 +213,7 @@ def test_a_saved_epoch_goes_on(make: Callable[[], Metric]) -> None:
 
 
 def test_what_cannot_go_on_is_left_out_of_a_checkpoint() -> None:
-    """Wrappers, and on several processes a tensor of each: better anew than wrong."""
+    """Wrappers, and on several processes a tensor of each: better empty than wrong."""
     from lwcallbacks.state import ordinary
 
     assert ordinary.saved(RunningMean(3), {}, 1) is None

@@ -51,7 +51,7 @@ def settling(core: lw.StateCore, seen: list[Any]) -> Callable[[dict[Any, set[Any
 
 @pytest.mark.parametrize("flagging", [[], [1], [0, 1, 2]])
 def test_what_any_process_flags_every_process_settles(flagging: list[int]) -> None:
-    """Each is told the same flags; what it adds then is in the sums, and what it drops has no value."""
+    """Each gets the same flags; what it adds then is in the sums, and what it drops has no value."""
     cores, seen = padded(3), list[Any]()
     for rank in flagging:
         cores[rank].flag("rows")
@@ -76,7 +76,7 @@ def test_a_shape_that_is_learnt_while_settling_is_agreed_on() -> None:
 
 
 def test_a_settle_that_raises_on_one_process_hangs_nobody() -> None:
-    """Every process is told."""
+    """Every process reports it."""
 
     def settle(flagged: Any) -> None:
         raise KeyError("x")

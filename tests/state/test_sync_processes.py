@@ -115,7 +115,7 @@ def test_processes_that_are_not_alike_end_their_epoch(case: str) -> None:
 
 
 def test_payloads_of_unlike_shapes_cost_one_entry() -> None:
-    """Every process is told both shapes."""
+    """Every process reports both shapes."""
     first, second = run_processes(2, syncs.ending_of, "unlike payload", timeout=60)
     assert first == second
     values, failures = first[1]

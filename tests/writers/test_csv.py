@@ -1,4 +1,4 @@
-"""What a CSVLogger is told of media."""
+"""What a CSVLogger records of media."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def test_a_failing_render_warns_and_the_next_one_is_written() -> None:
 
 
 def test_warnings_come_on_the_main_thread() -> None:
-    """Where warnings are errors, training hears of it and no thread dies silently."""
+    """Where warnings are errors, training gets them and no thread dies silently."""
     publisher = Publisher([Broken()])
     publisher.publish(lambda: {"image": IMAGE}, 1)
     with warnings.catch_warnings():
