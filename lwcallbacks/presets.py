@@ -79,7 +79,7 @@ def classification(
     Raises:
         ValueError: an argument is not as said here.
     """
-    counts = ConfusionCounts(num_classes, ignore_index, task, threshold, logits)
+    counts = _counts("classification", num_classes, ignore_index, task, threshold, logits)
     scores = {"acc": Derived(counts, accuracy), "f1": Derived(counts, macro_f1)}
     found: dict[str, Any] = {"preds": preds, "targets": targets, "ids": ids, "forward": forward}
     drawn = {**found, "task": task, "threshold": threshold, "logits": logits, "every_n_epochs": every_n_epochs}
@@ -127,7 +127,7 @@ def multilabel(
     Raises:
         ValueError: an argument is not as said here.
     """
-    counts = ConfusionCounts(num_labels, ignore_index, "multilabel", threshold, logits)
+    counts = _counts("multilabel", num_labels, ignore_index, "multilabel", threshold, logits)
     scores = {"f1": Derived(counts, macro_f1), "f1_micro": Derived(counts, micro_f1), "acc": Derived(counts, accuracy)}
     found: dict[str, Any] = {"preds": preds, "targets": targets, "ids": ids, "forward": forward}
     drawn = {**found, "threshold": threshold, "logits": logits, "every_n_epochs": every_n_epochs}
@@ -184,7 +184,7 @@ def segmentation(
     Raises:
         ValueError: an argument is not as said here.
     """
-    counts = ConfusionCounts(num_classes, ignore_index, task, threshold, logits)
+    counts = _counts("segmentation", num_classes, ignore_index, task, threshold, logits)
     scores = {"iou": Derived(counts, mean_iou), "dice": Derived(counts, macro_f1), "acc": Derived(counts, accuracy)}
     found: dict[str, Any] = {"preds": preds, "targets": targets, "ids": ids, "forward": forward}
     read = {"task": task, "threshold": threshold, "logits": logits, "ignore_index": ignore_index}
@@ -236,6 +236,15 @@ def reconstruction(
         ImageMosaic(num_samples, mean=mean, std=std, every_n_epochs=every_n_epochs, **found),
         *_always(every_n_train_steps, checkpoints),
     ]
+
+
+def _counts(preset: str, *args: Any) -> ConfusionCounts:
+    try:
+        return ConfusionCounts(*args)
+    except ValueError as error:
+        told = str(error).removeprefix("ConfusionCounts: ")
+        told = told.replace("num_classes", "num_labels") if preset == "multilabel" else told
+        raise ValueError(f"presets.{preset}: {told}") from error
 
 
 def _always(every_n_train_steps: int, checkpoints: bool) -> list[LoggingCallback]:
