@@ -363,7 +363,7 @@ class Hub:
         epoch = self._stages[stage].epoch if stage in self._stages else None
         if epoch is None:
             return
-        seen = Step(true_loss(trainer, outputs) if stage == "train" else outputs, batch, calls)
+        seen = Step(true_loss(trainer, outputs) if stage == "train" else outputs, batch, calls, self._listening.unknown)
         values = stage == "train" and logs_this_step(trainer)
         try:
             strict = self._is_before_training(stage, trainer)
