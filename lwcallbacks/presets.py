@@ -82,7 +82,7 @@ def classification(
     >>> [type(callback).__name__ for callback in classification(10)]
     ['ScalarMetrics', 'ConfusionMatrix', 'PredictionGrid', 'GradientHistogram', 'CheckpointArtifact']
     """
-    counts = ConfusionCounts(num_classes, ignore_index, task, threshold, logits)
+    counts = _counts("classification", num_classes, ignore_index, task, threshold, logits)
     scores = {"acc": Derived(counts, accuracy), "f1": Derived(counts, macro_f1)}
     found: dict[str, Any] = {"preds": preds, "targets": targets, "ids": ids, "forward": forward}
     drawn = {**found, "task": task, "threshold": threshold, "logits": logits, "every_n_epochs": every_n_epochs}
@@ -133,7 +133,7 @@ def multilabel(
     >>> [type(callback).__name__ for callback in multilabel(5)]
     ['ScalarMetrics', 'MultilabelConfusionMatrix', 'PredictionGrid', 'GradientHistogram', 'CheckpointArtifact']
     """
-    counts = ConfusionCounts(num_labels, ignore_index, "multilabel", threshold, logits)
+    counts = _counts("multilabel", num_labels, ignore_index, "multilabel", threshold, logits)
     scores = {"f1": Derived(counts, macro_f1), "f1_micro": Derived(counts, micro_f1), "acc": Derived(counts, accuracy)}
     found: dict[str, Any] = {"preds": preds, "targets": targets, "ids": ids, "forward": forward}
     drawn = {**found, "threshold": threshold, "logits": logits, "every_n_epochs": every_n_epochs}
@@ -193,7 +193,7 @@ def segmentation(
     >>> [type(callback).__name__ for callback in segmentation(21, checkpoints=False)]
     ['ScalarMetrics', 'ConfusionMatrix', 'MaskGrid', 'GradientHistogram']
     """
-    counts = ConfusionCounts(num_classes, ignore_index, task, threshold, logits)
+    counts = _counts("segmentation", num_classes, ignore_index, task, threshold, logits)
     scores = {"iou": Derived(counts, mean_iou), "dice": Derived(counts, macro_f1), "acc": Derived(counts, accuracy)}
     found: dict[str, Any] = {"preds": preds, "targets": targets, "ids": ids, "forward": forward}
     read = {"task": task, "threshold": threshold, "logits": logits, "ignore_index": ignore_index}
@@ -248,6 +248,15 @@ def reconstruction(
         ImageMosaic(num_samples, mean=mean, std=std, every_n_epochs=every_n_epochs, **found),
         *_always(every_n_train_steps, checkpoints),
     ]
+
+
+def _counts(preset: str, *args: Any) -> ConfusionCounts:
+    try:
+        return ConfusionCounts(*args)
+    except ValueError as error:
+        told = str(error).removeprefix("ConfusionCounts: ")
+        told = told.replace("num_classes", "num_labels") if preset == "multilabel" else told
+        raise ValueError(f"presets.{preset}: {told}") from error
 
 
 def _always(every_n_train_steps: int, checkpoints: bool) -> list[LoggingCallback]:

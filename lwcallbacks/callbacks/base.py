@@ -26,6 +26,7 @@ from lwcallbacks.callbacks.need import STAGES, Need
 from lwcallbacks.callbacks.report import CONTENT
 from lwcallbacks.callbacks.trainer import logging_step
 from lwcallbacks.capture import Source
+from lwcallbacks.capture.messages import filled
 from lwcallbacks.lightning import Callback, LightningModule, Trainer
 from lwcallbacks.media import Entry
 from lwcallbacks.writers import Publisher
@@ -34,6 +35,13 @@ Entries = Mapping[str, Entry | float]
 """Media and numbers to publish, by key."""
 
 MAX_STATE_KEY = 99
+
+_TO_WRITE = {
+    "remembered": "def remembered(self, stage)",
+    "result": "def result(self, values)",
+    "entries": "def entries(self, key, values)",
+}
+"""The methods that a subclass of `StateCallback` has to have."""
 
 _PUBLISHERS: WeakKeyDictionary[Callback, Publisher] = WeakKeyDictionary()
 """Who writes for a callback; not on the callback, which is pickled and copied."""
@@ -74,6 +82,8 @@ class LoggingCallback(Callback):
         self.on_error = on_error
         self._results: dict[str, Any] = {}
         self._left = LeftBehind()
+        self._codes: dict[str, str] = {}
+        """Where the fields of the last epoch were, as `batch[1]`, for what is said about what is drawn."""
 
     @property
     def results(self) -> dict[str, Any]:
@@ -101,7 +111,7 @@ class LoggingCallback(Callback):
         """Say something about what is drawn, once; it may be called in the background."""
         publisher = _PUBLISHERS.get(self)
         if publisher is not None:
-            publisher.say(self.describe("val"), text)
+            publisher.say(self.describe("val"), filled(text, self._codes))
 
     def take_resumed(self, stage: str) -> list[tuple[str, Any]]:
         """What a checkpoint held of a stage that was under way, by the name of the need; given once."""
@@ -197,14 +207,14 @@ class StateCallback(LoggingCallback):
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         super().__init__(on_error=on_error)
-        for method in ("remembered", "result", "entries"):
+        for method, signature in _TO_WRITE.items():
             if getattr(getattr(type(self), method), "__isabstractmethod__", False):
-                raise TypeError(
-                    f"{type(self).__name__} has no method {method}, expected one: see docs/write-your-own.md"
-                )
+                told = f"{type(self).__name__} has no method {method}, expected one"
+                raise TypeError(f"{told}: write {signature}, as in docs/write-your-own.md")
         unknown = [stage for stage in stages if stage not in STAGES]
         if unknown or isinstance(stages, str) or not stages:
-            raise ValueError(f"{type(self).__name__}: stages={stages!r}, expected some of {STAGES}, as in ('val',)")
+            expected = f"expected some of {STAGES}, as in stages=('val',)"
+            raise ValueError(f"{type(self).__name__}: stages={stages!r}, {expected}")
         if not isinstance(every_n_epochs, int) or every_n_epochs < 1:
             raise ValueError(f"{type(self).__name__}: every_n_epochs={every_n_epochs!r}, expected an int of at least 1")
         self.name = name
@@ -285,6 +295,7 @@ class StateCallback(LoggingCallback):
             # inside the question. Asked on every process first, the order of collectives is the same everywhere.
             _ = trainer.callback_metrics
         labels, ended = hub.labels(stage, self), hub.epoch_end(stage)
+        self._codes = {name: code for label in labels.values() for name, code in ended.codes.get(label, {}).items()}
         for place, suffix in ended.names.items():
             by_label, rows = ended.values.get(place, {}), ended.rows.get(place, {})
             values = {name: by_label[label] for name, label in labels.items() if label in by_label}
@@ -293,7 +304,8 @@ class StateCallback(LoggingCallback):
             if values and (self.takes_parts or len(values) == len(labels)):
                 with hub.attempt(self.describe(stage), f"could not work out its results of {stage}{suffix}"):
                     self._results[stage + suffix] = self.result(values)
-                    self._publish_epoch(stage, suffix, trainer, values)
+                    if values.keys() <= read:  # where no batch could be read, that is what was said
+                        self._publish_epoch(stage, suffix, trainer, values)
             with hub.attempt(self.describe(stage), f"could not log its numbers of {stage}{suffix}"):
                 self.log_result(trainer, stage, suffix, read)
 
@@ -304,7 +316,16 @@ class StateCallback(LoggingCallback):
         self.publish(trainer, self._render(f"{stage}/{self.name}", suffix, values), step, stage=stage)
 
     def _render(self, key: str, suffix: str, values: Mapping[str, Any]) -> Callable[[], Entries]:
-        return lambda: {k + suffix: entry for k, entry in self.entries(key, values).items()}
+        codes = self._codes
+
+        def render() -> Entries:
+            try:
+                return {k + suffix: entry for k, entry in self.entries(key, values).items()}
+            except ValueError as error:
+                error.args = tuple(filled(arg, codes) if isinstance(arg, str) else arg for arg in error.args)
+                raise
+
+        return render
 
     def log_result(self, trainer: Trainer, stage: str, suffix: str, read: set[str]) -> None:
         """Give `results` to the Trainer as scalars, where that is what the callback is for.

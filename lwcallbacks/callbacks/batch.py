@@ -40,8 +40,9 @@ class Place:
 class Batch:
     """What one batch holds, found once for all needs."""
 
-    def __init__(self, place: Place, batch_idx: int, step: Step, num_replicas: int) -> None:
+    def __init__(self, place: Place, batch_idx: int, step: Step, num_replicas: int, stage: str | None = None) -> None:
         self.step = step
+        self._stage = stage
         self._place = place
         self._idx = batch_idx - place.done
         self._num_replicas = num_replicas
@@ -68,12 +69,16 @@ class Batch:
             if tensor is not None:
                 fields[name] = tensor
             elif name not in need.optional:
-                raise self.step.missing(name, need.source)
+                raise self.step.missing(name, need.source, self._stage)
         sizes = {len(t): name for name, t in fields.items() if t.ndim}
         if len(sizes) > 1:
             told = " but ".join(f"{size} in {name}" for size, name in sizes.items())
             raise CaptureError(f"found {told} along dimension 0, expected one number of rows; {self.step.describe()}")
         return fields
+
+    def codes(self, need: Need) -> dict[str, str]:
+        """How a function would get each field of a need, as `batch[1]`; "" where only the user knows."""
+        return {name: self.step.code(name, need.source) for name in need.names if name not in MADE}
 
     def _layout(self, need: Need) -> Layout | None:
         """The layout of the one loader that all fields of a need come from."""

@@ -22,7 +22,8 @@ from torchmetrics import Metric
 
 from lwcallbacks.callbacks.batch import Batch, Place, num_rows, numbered
 from lwcallbacks.callbacks.need import MADE, Need
-from lwcallbacks.callbacks.report import CONTENT, counted_twice, faults, told
+from lwcallbacks.callbacks.refused import refused
+from lwcallbacks.callbacks.report import CONTENT, counted_twice, faults, told, unlike, without_value
 from lwcallbacks.capture import CaptureError, Step
 from lwcallbacks.reductions import FieldError, PayloadError, Reduction
 from lwcallbacks.state.core import StateCore, StepValues, collecting, snapshot
@@ -43,16 +44,20 @@ class Ended:
         rows: how many rows were read, by place and label.
         names: what is appended to the keys of a place.
         faults: what failed or could not be counted, in words.
+        here: those of them that other processes may not know of.
         notes: what else there is to know about the numbers.
         decisions: how scores were read where nobody said, by the callback that is named.
+        codes: how a function would get each field of this process's batches, as `batch[1]`, by label.
     """
 
     values: dict[int, dict[str, Any]] = field(default_factory=dict)
     rows: dict[int, dict[str, int]] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    here: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     decisions: list[tuple[str, Any]] = field(default_factory=list)
+    codes: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 class Epoch:
@@ -65,7 +70,8 @@ class Epoch:
         num_replicas: how many processes have data of their own.
         contributes: whether this process's data count; False for one that holds the same data as another one.
         say: warns, once for each message.
-        owners: which callback is named in messages, by label; left out, the label itself.
+        owners: who is named in messages, by label; left out, the label itself.
+        callbacks: the callback that each need is of, by label, as in `miss`; left out, who is named.
         group: the torch process group to sync over; None is the default one.
     """
 
@@ -79,6 +85,7 @@ class Epoch:
         contributes: bool = True,
         say: Callable[[str], object] = lambda message: None,
         owners: Mapping[str, str] | None = None,
+        callbacks: Mapping[str, str] | None = None,
         group: Any = None,
     ) -> None:
         self.stage = stage
@@ -92,13 +99,15 @@ class Epoch:
         self._cores = {i: StateCore(group=group) for i in range(len(self.places))}
         for i, core in self._cores.items():
             for label, need in self.needs.items():
-                core.register(label, need.entry, owner=self.owners[label])
+                owner = (callbacks or self.owners)[label]
+                core.register(label, need.entry, owner=owner)
                 if self._is_doubled(i, need):
-                    core.register(label + CONTENT, need.entry, owner=self.owners[label])
+                    core.register(label + CONTENT, need.entry, owner=owner)
         self._aside: dict[_Key, list[tuple[Any, ...]]] = {}
         self._ends: list[tuple[int, str, tuple[Any, ...], Tensor, Drawn]] = []
         """Batches with padding whose rows have ids: which of them count is found out at the end, by waiting."""
         self._given: dict[_Key, list[Tensor]] = {key: [] for key in self._of_unknown_overlap()}
+        self._codes: dict[str, dict[str, str]] = {}
         self._read: set[_Key] = set()
         self._skipped: set[_Key] = set()
 
@@ -130,17 +139,20 @@ class Epoch:
             ValueError: with `strict`, a need's first batch lacks a field, or a field has the wrong shape.
         """
         self.has_begun = True
-        core, batch = self._cores[place], Batch(self.places[place], batch_idx, step, self.num_replicas)
+        core, batch = self._cores[place], Batch(self.places[place], batch_idx, step, self.num_replicas, self.stage)
         step_values: dict[Any, Callable[[], Any]] = {}
         for label, need in self.needs.items():
             try:
                 seen = self._update(core, place, label, need, batch, values)
-            except Exception as error:
+            except Exception as raised:
+                error = refused(raised, need, batch)
                 if strict and (place, label) not in self._read and _is_set_up(error, need, step):
-                    raise _with_owner(error, self.owners[label]) from error
+                    raise _with_owner(error, self.owners[label]) from raised
                 self._skip(core, place, label, batch_idx, error)
                 continue
             self._read.add((place, label))
+            if label not in self._codes:
+                self._codes[label] = batch.codes(need)
             step_values |= {label: partial(seen.__getitem__, label)} if label in seen else {}
         return StepValues(step_values)
 
@@ -150,11 +162,13 @@ class Epoch:
         drawn = batch.drawn(need)
         if rows is None:  # nothing but numbers of the whole batch, which stand for all that it drew
             rows = batch.num_samples(need) if drawn is None else drawn.size
-        core.tally(label, "rows", rows)
         args = partial(self._arguments, need, fields, batch, rows)
-        if not need.chooses:
-            return self._count(core, place, label, rows, drawn, batch.ids(need, rows), args, values)
-        return self._choose(core, place, label, rows, drawn, batch, args, values)
+        if need.chooses:
+            seen = self._choose(core, place, label, rows, drawn, batch, args, values)
+        else:
+            seen = self._count(core, place, label, rows, drawn, batch.ids(need, rows), args, values)
+        core.tally(label, "rows", rows)
+        return seen
 
     def _count(
         self,
@@ -283,7 +297,9 @@ class Epoch:
             for of_place in collected.decisions.values()
             for name, decision in of_place.items()
         ]
-        ended.faults = faults(self.stage, self.places, collected, self.owners)
+        ended.codes = self._codes
+        ended.faults = faults(self.stage, self.places, collected, self.owners, self._codes)
+        ended.here = without_value(self.stage, self.places, collected.here, self.owners)
         ended.notes = [
             note
             for place, tallies in collected.tallies.items()
@@ -382,7 +398,7 @@ class Epoch:
             states = {name: state for name, state in saved.items() if name in core.names}
             for message in core.load_state_dict(states, link, warn=False):
                 label = next((label for label in self.needs if message.startswith(f"StateCore: {label}: ")), "")
-                told.append(f"{self.owners.get(label, '')}{message.removeprefix(f'StateCore: {label}')}")
+                told.append(f"{self.owners.get(label, '')}{unlike(message.removeprefix(f'StateCore: {label}'))}")
             for name, state in states.items():
                 if state.get("flagged"):
                     core.flag(name)

@@ -115,7 +115,10 @@ class GradientHistogram(LoggingCallback):
         return render
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.results["train"] = {name: _BINS.value(state) for name, state in self._last.items()}
+        results = self.results
+        results.pop("train", None)
+        with Hub.of(trainer).attempt(self.describe("train"), "could not work out its results of train"):
+            results["train"] = {name: _BINS.value(state) for name, state in self._last.items()}
 
     @property
     def state_key(self) -> str:

@@ -76,6 +76,8 @@ class _Asked:
 
     needs: dict[str, Need] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
+    callbacks: dict[str, str] = field(default_factory=dict)
+    """What a need's callback is called, and would be if it could not say its needs."""
     labels: dict[int, dict[str, str]] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     """Callbacks that could not say."""
@@ -247,6 +249,7 @@ class Hub:
             contributes=contributes,
             say=self._say_here,
             owners=asked.owners,
+            callbacks=asked.callbacks,
         )
         epoch.miss(asked.broken)
         self._stages[stage] = _Stage(asked.labels, epoch)
@@ -260,28 +263,40 @@ class Hub:
         """What all callbacks want remembered of a stage. Equal needs have one label, whatever the callbacks' order."""
         asked = _Asked()
         needs: dict[Any, Need] = {}
+        texts: dict[Any, str | None] = {}
         owners: dict[Any, list[str]] = {}
+        callbacks: dict[Any, list[str]] = {}
         names: dict[Any, list[str]] = {}
         named: dict[int, dict[str, Any]] = {}
         for callback in self._callbacks:
+            who = callback.describe(stage)
             try:
                 own = dict(callback.needs(stage))
-                for name, need in own.items():
-                    needs[need.key] = need
-                    owners.setdefault(need.key, []).append(callback.label(stage, name))
-                    names.setdefault(need.key, []).append(f"{callback.label(stage, name)} ({name})")
-                named[id(callback)] = {name: need.key for name, need in own.items()}
+                keys = {name: need.key for name, need in own.items()}
+                said = {need.key: need.text for need in own.values()}
             except Exception as error:
                 if self._is_strict():
                     raise
-                asked.broken.add(callback.describe(stage))
-                told = f"{callback.describe(stage)} could not say what it needs of {stage}"
+                asked.broken.add(who)
+                told = f"{who} could not say what it needs of {stage}"
                 self.say(f"{told}: {type(error).__name__}: {error}", everywhere=True)
-        texts = {key: need.text or min(names[key]) for key, need in needs.items()}
-        common = Counter(texts.values())
-        labels = {key: text if common[text] == 1 else f"{text} of {min(names[key])}" for key, text in texts.items()}
+                continue
+            named[id(callback)] = keys
+            texts |= said
+            for name, key in keys.items():
+                label = callback.label(stage, name)
+                needs[key] = own[name]
+                owners.setdefault(key, []).append(label)
+                callbacks.setdefault(key, []).append(who)
+                names.setdefault(key, []).append(f"{label} ({name})")
+        named_texts = {key: text or min(names[key]) for key, text in texts.items()}
+        common = Counter(named_texts.values())
+        labels = {
+            key: text if common[text] == 1 else f"{text} of {min(names[key])}" for key, text in named_texts.items()
+        }
         asked.needs = {labels[key]: need for key, need in needs.items()}
         asked.owners = {labels[key]: min(owners[key]) for key in needs}
+        asked.callbacks = {labels[key]: min(callbacks[key]) for key in needs}
         asked.labels = {i: {name: labels[key] for name, key in own.items()} for i, own in named.items()}
         return asked
 
@@ -348,7 +363,7 @@ class Hub:
         epoch = self._stages[stage].epoch if stage in self._stages else None
         if epoch is None:
             return
-        seen = Step(true_loss(trainer, outputs) if stage == "train" else outputs, batch, calls)
+        seen = Step(true_loss(trainer, outputs) if stage == "train" else outputs, batch, calls, self._listening.unknown)
         values = stage == "train" and logs_this_step(trainer)
         try:
             strict = self._is_before_training(stage, trainer)
@@ -377,6 +392,8 @@ class Hub:
             found.ended = epoch.end()
             if found.ended.faults and self._is_strict():
                 raise ValueError(found.ended.faults[0])
+            for message in found.ended.here:
+                self._say_here(message)
             for message in [*found.ended.faults, *found.ended.notes]:
                 self.say(message)
             for owner, decision in found.ended.decisions if self.publisher is not None else ():

@@ -105,7 +105,7 @@ class ImageMosaic(StateCallback):
         inputs, *rest = values["sample"].payload
         tiles, caption = to_pixels(inputs, self.mean, self.std, self.note), "Input"
         for preds in rest:
-            outputs = to_pixels(preds, self.mean, self.std, self.note)
+            outputs = to_pixels(preds, self.mean, self.std, self.note, field="preds")
             tiles, caption = stack(outputs, tiles), "Top: Output, Bottom: Input"
         if self.nrow is None:
             return {key: [Image(tile, caption) for tile in tiles]}

@@ -32,8 +32,9 @@ class Renamed(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.key!r} is logged by somebody else, too: the module or another callback. It keeps the key, and ours "
-            f"is logged as {self.new!r} from now on. Give it a name of its own, as in ScalarMetrics(..., prefix='lw_')"
+            f"ScalarMetrics: {self.key!r} is logged by somebody else, too: the module or another callback. It keeps "
+            f"the key, and ours is logged as {self.new!r} from now on. Expected a key of its own: write "
+            "ScalarMetrics(..., prefix='lw_')"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from typing import Any
 
 from lwcallbacks.callbacks.need import Need
@@ -18,6 +17,8 @@ class Listening:
         self.is_open = False
         self._calls: dict[str | None, ForwardCalls] = {}
         self._names: dict[str, set[str | None]] = {}
+        self.unknown: dict[str, list[str]] = {}
+        """Names that are those of no submodule, with the names that there are."""
 
     def choose(self, stage: str, needs: Iterable[Need]) -> None:
         """In this stage, listen to what these needs ask for."""
@@ -28,10 +29,12 @@ class Listening:
             return
         self.is_open = True
         for name in self._names.get(stage, ()):
-            # That there is no such submodule is reported at the end of the batch, with what was there.
-            with suppress(AttributeError):
+            try:
                 listened = module if name is None else module.get_submodule(name)
-                self._calls.setdefault(name, ForwardCalls()).start(listened, direct=name is None)
+            except AttributeError:  # reported at the end of the batch, with what was there
+                self.unknown[str(name)] = [there for there, _ in module.named_modules() if there]
+                continue
+            self._calls.setdefault(name, ForwardCalls()).start(listened, direct=name is None)
 
     def stop(self) -> Mapping[str | None, list[Any]]:
         """Stop, and return the calls since `start` by the submodule's name."""

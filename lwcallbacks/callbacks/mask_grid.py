@@ -179,7 +179,7 @@ class _Masks:
         if inputs.ndim != 4 or not fits or any(t.shape not in (size, channel) for t in truths):
             fields = {"inputs": inputs, "preds": preds, "targets": targets}
             shapes = ", ".join(f"{name} {tuple(t.shape)}" for name, t in fields.items() if t is not None)
-            raise FieldError(f"MaskGrid: found {shapes}, expected {_EXPECTED}{self._advice(preds, targets)}")
+            raise FieldError(f"found {shapes}, expected {_EXPECTED}{self._advice(preds, targets)}")
         return ids, inputs, mask_of(preds, self.threshold, self.logits), *map(truth_of, truths)
 
     def _advice(self, preds: Tensor, targets: Tensor | None) -> str:
@@ -187,6 +187,8 @@ class _Masks:
             return "; for one-hot masks write targets=lambda outputs, batch: batch[1].argmax(1)"
         if self.is_binary and preds.ndim == 4 and preds.shape[1] > 1:
             return "; for several scores a pixel write task='multiclass'"
+        if preds.ndim < 3 and targets is not None and targets.ndim < 3:
+            return "; for a label a sample write PredictionGrid()"
         return ""
 
 

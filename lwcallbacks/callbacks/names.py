@@ -6,11 +6,13 @@ class_names_of("ConfusionMatrix", {"dog": 1, "cat": 0})                   # ("ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Integral
 from typing import Any
 
 from lwcallbacks.media import distinct
+
+_FEW = 20
 
 EXPECTED = "expected a list of names by class index, a dict {index: name} or a dict {name: index}"
 
@@ -48,8 +50,16 @@ def class_names_of(
         raise TypeError(f"{owner}: class_names={class_names!r} {found}, {EXPECTED}; write class_names=['cat', 'dog']")
     names = _by_index(owner, class_names) if isinstance(class_names, Mapping) else list(class_names)
     if num_classes is not None and len(names) != num_classes:
-        raise ValueError(f"{owner}: class_names has {len(names)} names, expected {num_classes}: one for each class")
+        told = f"{owner}: class_names has {len(names)} names, expected {num_classes}: one for each class"
+        raise ValueError(f"{told}{named_in_full(names, num_classes)}")
     return distinct(names)
+
+
+def named_in_full(names: Sequence[Any], num_classes: int) -> str:
+    """How to write a list with a name for each class, where some are missing; "" where it would be too long."""
+    if not len(names) < num_classes <= _FEW:
+        return ""
+    return f"; write class_names={[*map(str, names), *map(str, range(len(names), num_classes))]!r}"
 
 
 def _by_index(owner: str, class_names: Mapping[Any, Any]) -> list[Any]:
@@ -62,8 +72,10 @@ def _by_index(owner: str, class_names: Mapping[Any, Any]) -> list[Any]:
         names[index] = name
     missing = [index for index in range(max(names, default=-1)) if index not in names]
     if missing:
-        cure = "one name for each index from 0 on: add those of classes that never occur, too"
-        raise ValueError(f"{owner}: class_names has no name for {_first(missing)}, expected {cure}")
+        expected = "one name for each index from 0 on, those of classes that never occur, too"
+        pair = f"{str(missing[0])!r}: {missing[0]}" if next(iter(names.values())) in class_names else ""
+        cure = f"add {pair or f'{missing[0]}: {str(missing[0])!r}'} to it"
+        raise ValueError(f"{owner}: class_names has no name for {_first(missing)}, expected {expected}; {cure}")
     return [names[index] for index in range(len(names))]
 
 

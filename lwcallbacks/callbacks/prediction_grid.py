@@ -221,4 +221,7 @@ def _for_sets(preds: Tensor, targets: Tensor | None) -> str:
     if preds.ndim == 4:
         return "; for a label a pixel write MaskGrid()"
     same = targets is not None and targets.shape == preds.shape and preds.ndim == 2
-    return "; for a set of labels a sample write task='multilabel', for one-hot targets .argmax(1)" if same else ""
+    if not same:
+        return ""
+    one_hot = "for one-hot targets write targets=lambda outputs, batch: batch[1].argmax(1)"
+    return f"; {one_hot}, for a set of labels a sample task='multilabel'"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lwcallbacks.callbacks.batch import Place
 from lwcallbacks.capture import CaptureError
+from lwcallbacks.capture.messages import filled
 from lwcallbacks.reductions import FieldError
 from lwcallbacks.state.core import Collected
 
@@ -19,22 +21,60 @@ def told(error: Exception) -> str:
     return str(error) if isinstance(error, (CaptureError, FieldError)) else f"{type(error).__name__}: {error}"
 
 
-def faults(stage: str, places: Sequence[Place], collected: Collected, owners: Mapping[str, str]) -> list[str]:
+def faults(
+    stage: str,
+    places: Sequence[Place],
+    collected: Collected,
+    owners: Mapping[str, str],
+    codes: Mapping[str, Mapping[str, str]],
+) -> list[str]:
     """What could not be counted, what has no value, and how many batches were left out."""
 
-    def who(name: Any) -> str:
-        return owners[str(name).removesuffix(CONTENT)]
+    def filled_in(name: Any, problem: str) -> str:
+        return filled(problem, codes.get(str(name).removesuffix(CONTENT), {}))
 
-    said = [f"{who(n)}, {stage}{places[i].name} data: {problem}" for i, n, problem in collected.problems]
+    said = [
+        f"{_who(n, owners)}, {stage}{places[i].name} data: {filled_in(n, problem)}"
+        for i, n, problem in collected.problems
+    ]
+    said += without_value(stage, places, collected.failures, owners)
     for i, tallies in collected.tallies.items():
-        epoch = f"this {stage}{places[i].name} epoch"
-        for name, cause in collected.failures.get(i, {}).items():
-            said.append(f"{who(name)} has no value for {epoch}: {cause}")
-        for name, tally in tallies.items():
-            if tally["skipped"]:
-                batches = f"batches that could not be read and are left out of {epoch}"
-                said.append(f"{who(name)}: {batches}: {tally['skipped']}")
+        batches = f"batches that could not be read and are left out of this {stage}{places[i].name} epoch"
+        skipped = {name: tally["skipped"] for name, tally in tallies.items() if tally["skipped"]}
+        said += [f"{_who(name, owners)}: {batches}: {number}" for name, number in skipped.items()]
     return list(dict.fromkeys(said))
+
+
+def without_value(
+    stage: str, places: Sequence[Place], failures: Mapping[int, Mapping[Any, str]], owners: Mapping[str, str]
+) -> list[str]:
+    """What has no value, and why."""
+    return [
+        f"{_who(name, owners)} has no value for this {stage}{places[i].name} epoch: {cause}"
+        for i, causes in failures.items()
+        for name, cause in causes.items()
+    ]
+
+
+def _who(name: Any, owners: Mapping[str, str]) -> str:
+    return owners[str(name).removesuffix(CONTENT)]
+
+
+def unlike(message: str) -> str:
+    """What is said of a state that was saved for something else, in terms of the callback's arguments."""
+    found = re.search(r"it was saved for (.*), and (.*) is registered$", message)
+    if found is None:
+        return message
+    before, now = (dict(re.findall(r"(\w+)=([^,()]+)", words)) for words in found.groups())
+    differing = [name for name in before if name in now and before[name] != now[name]]
+    saved, here = (", ".join(f"{_ARGUMENTS.get(n, n)}={of[n]}" for n in differing) for of in (before, now))
+    told = f"it was saved with {saved}, expected {here} as here; to go on from it write {saved}"
+    other = "it was saved with other arguments, expected those of here; to go on from it write what was written then"
+    return message[: found.start()] + (told if differing else other)
+
+
+_ARGUMENTS = {"k": "num_samples"}
+"""How the argument of a callback is called, where a reduction's has another name."""
 
 
 def counted_twice(stage: str, place: Place, owner: str, twice: int, rows: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
+from lwcallbacks.callbacks.names import named_in_full
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.capture import Source
 from lwcallbacks.reductions import First, RandomSample
@@ -40,4 +41,5 @@ def warn_unnamed(owner: str, names: tuple[str, ...] | None, labels: Iterable[int
     if names is not None and unnamed and "unnamed" not in said:
         said.add("unnamed")
         found = f"class_names has {len(names)} names, but there is a label {unnamed[-1]}"
-        warnings.warn(f"{owner}: {found}; its index is shown. Give {unnamed[-1] + 1} names", stacklevel=2)
+        cure = f"Give {unnamed[-1] + 1} names{named_in_full(names, unnamed[-1] + 1)}"
+        warnings.warn(f"lwcallbacks: {owner}: {found}; its index is shown. {cure}", stacklevel=2)

@@ -304,8 +304,12 @@ class _Probabilities:
 
 def _flatten(metrics: Any, prefix: str = "") -> Iterator[tuple[str, Metric | Reduction | Derived]]:
     if not isinstance(metrics, (Mapping, MetricCollection)):
-        found = f"{prefix.rstrip('_') or 'metrics'} is a {type(metrics).__name__}"
-        raise TypeError(f'ScalarMetrics: {found}, expected a Metric by name, as in {{"acc": MulticlassAccuracy(10)}}')
+        name = prefix.rstrip("_") or "metrics"
+        kind = "the class" if isinstance(metrics, type) else "a"
+        found = f"{name} is {kind} {metrics.__name__ if isinstance(metrics, type) else type(metrics).__name__}"
+        example = metrics.__name__ if isinstance(metrics, type) else "MulticlassAccuracy"
+        cure = f'{{"{name if prefix else "acc"}": {example}(...)}}'
+        raise TypeError(f"ScalarMetrics: {found}, expected a Metric by name: write {cure}")
     for name, metric in metrics.items():
         entry = metric.entry if isinstance(metric, Derived) else metric
         if isinstance(entry, (Metric, Reduction)) and not isinstance(entry, MetricCollection):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -73,6 +74,13 @@ def no_key(field: str, key: str, there: Sequence[Any]) -> str:
     return f"{told}{_did_you_mean(key, there)}"
 
 
+def no_submodule(forward: str | None, unknown: Mapping[str, Sequence[str]]) -> str:
+    """That `forward` names no submodule, and which one it may mean."""
+    if forward is None or forward not in unknown:
+        return ""
+    return f"forward={forward!r} is no submodule of the module{_did_you_mean(forward, unknown[forward])}; "
+
+
 def no_function(field: str, name: str) -> str:
     """A name with a dot that is neither a key nor a function."""
     return f"{field}={name!r} is no key of the step's output or of the batch, and no function to import"
@@ -102,6 +110,27 @@ def raised(field: str, extract: Extract, error: Exception, there: Sequence[Any])
 def _is_of_the_call(error: Exception) -> bool:
     """Whether no line of the function's own was run."""
     return error.__traceback__ is not None and error.__traceback__.tb_next is None
+
+
+_FUNCTION = re.compile(r"(\w+)=lambda outputs, batch: ([\w.(]*?)(\.\.\.|batch\[[01]\])")
+
+
+def filled(text: str, codes: Mapping[str, str]) -> str:
+    """An advice with a function of a field, which says where that field is; "..." where only the user knows it.
+
+    >>> filled("write targets=lambda outputs, batch: batch[1].argmax(1)", {"targets": "batch['label']"})
+    "write targets=lambda outputs, batch: batch['label'].argmax(1)"
+    >>> filled("write preds=lambda outputs, batch: ....squeeze(-1)", {"preds": "returned"})
+    'write preds=lambda outputs, batch, returned: returned.squeeze(-1)'
+    """
+
+    def fill(found: re.Match[str]) -> str:
+        field, begin, _ = found.groups()
+        code = codes.get(field) or "..."
+        returned = ", returned" if code.startswith("returned") else ""
+        return f"{field}=lambda outputs, batch{returned}: {begin}{code}"
+
+    return _FUNCTION.sub(fill, text)
 
 
 def function_of_three(field: str, outputs: Any, returned: Any) -> str:

@@ -38,9 +38,17 @@ class Step:
         outputs: what the step returned.
         batch: the batch that it was given.
         calls: the forward calls during the step, by the submodule's name as in `Source.forward`.
+        unknown: names in `Source.forward` that are those of no submodule, with the names that there are.
     """
 
-    def __init__(self, outputs: Any, batch: Any, calls: Mapping[str | None, Sequence[Call]] | None = None) -> None:
+    def __init__(
+        self,
+        outputs: Any,
+        batch: Any,
+        calls: Mapping[str | None, Sequence[Call]] | None = None,
+        unknown: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self.unknown = unknown or {}
         self.outputs = outputs
         self.batch = batch
         self.calls = calls or {}
@@ -88,6 +96,18 @@ class Step:
             return None
         return parts_with(found.value, parts) or parts_with(found.first, parts) or None
 
+    def code(self, field: str, source: Source) -> str:
+        """How a function would get a field, as `batch[1]`; "" where a function makes it, or it is not there."""
+        if callable(source.extract(field)):
+            return ""
+        try:
+            found = self._found(field, source)
+        except CaptureError:
+            return ""
+        if found is None:
+            return ""
+        return found.code or next((p.code for p in self._parts(source.forward) if p.value is found.value), "")
+
     def describe(self) -> str:
         """What was there, in words."""
         told = [messages.calls(name, [output for _, output in calls]) for name, calls in self.calls.items()]
@@ -98,7 +118,8 @@ class Step:
         """The error for a field that is needed and not there: what was looked for, what was there, what to write."""
         there = {"outputs": self.outputs, "returned": self._returned(source.forward), "batch": self.batch}
         advice = messages.advice(field, source, there, stage)
-        return CaptureError(f"no {field} found: {self.describe()}. {advice}")
+        forward = "" if field != "preds" else messages.no_submodule(source.forward, self.unknown)
+        return CaptureError(f"no {field} found: {forward}{self.describe()}. {advice}")
 
     # -- where a field is ----------------------------------------------------------------------------------------------
 
@@ -159,6 +180,16 @@ class Step:
     def _places(self, forward: str | None) -> list[_Found]:
         returned = [_Found(output, first, "returned") for first, output in self._calls(forward)]
         return [_Found(self.outputs, code="outputs"), *returned, _Found(self.batch, code="batch")]
+
+    def _parts(self, forward: str | None) -> Iterator[_Found]:
+        """The places, and what is in them under a name or an index."""
+        for place in self._places(forward):
+            yield place
+            parts = names_of(place.value)
+            if not parts and isinstance(place.value, (tuple, list)):
+                parts = dict(enumerate(place.value))
+            for name, value in parts.items():
+                yield _Found(value, code=messages.part_code(place.code, place.value, name))
 
     def _by_key(self, key: str, forward: str | None) -> _Found | None:
         """Of the places that have that key, the first with samples, else the first with a number, else the first."""

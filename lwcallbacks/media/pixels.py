@@ -10,6 +10,7 @@ what was found, what was done and what to write.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -23,7 +24,11 @@ MANY = 0.5  # the share of values that are cut off from which on it is said
 
 
 def to_pixels(
-    images: torch.Tensor, mean: Statistic = None, std: Statistic = None, note: Note | None = None
+    images: torch.Tensor,
+    mean: Statistic = None,
+    std: Statistic = None,
+    note: Note | None = None,
+    field: str = "inputs",
 ) -> np.ndarray:
     """Pixels of a stack of images, uint8 [N, H, W] when they are grey and [N, H, W, 3] when they are RGB.
 
@@ -41,6 +46,7 @@ def to_pixels(
 
     Args:
         note: called with a text for each thing that was done to the values and that one may not expect.
+        field: the callback's argument that says where the images are, in messages.
 
     >>> to_pixels(torch.tensor([[[0.0, 0.5, 1.0]]])).tolist()
     [[[0, 128, 255]]]
@@ -51,12 +57,12 @@ inputs=lambda outputs, batch: (batch[0].float() + 5) / 305
 
     Raises ValueError for any other shape, for complex numbers, and for a mean or std of the wrong length.
     """
-    say = note or (lambda text: None)
+    say = (lambda text: note(_of_field(field, text))) if note else (lambda text: None)
     x = images.detach().cpu()
     if x.ndim == 3:
         x = x[:, None]
     if x.ndim != 4 or x.shape[1] not in (1, 3, 4) or x.is_complex():
-        raise ValueError(_no_images(images))
+        raise ValueError(_of_field(field, _no_images(images)))
     x = x[:, :3]
     if x.is_floating_point():
         pixels = _of_floats(x, mean, std, say)
@@ -65,6 +71,14 @@ inputs=lambda outputs, batch: (batch[0].float() + 5) / 305
     else:
         pixels = _of_integers(x.numpy(), say)
     return np.ascontiguousarray(pixels[:, 0] if x.shape[1] == 1 else pixels.transpose(0, 2, 3, 1))
+
+
+def _of_field(field: str, text: str) -> str:
+    """A text about inputs, said of another field."""
+    if field == "inputs":
+        return text
+    cure = re.sub(r"inputs=(lambda [^:]*: .*?)batch\[0\]", rf"{field}=\1...", text)
+    return re.sub(r"^images\b", f"{field} that are images", cure)
 
 
 def _no_images(images: torch.Tensor) -> str:
@@ -103,7 +117,8 @@ def _of_floats(images: torch.Tensor, mean: Statistic, std: Statistic, say: Note)
         return _round(_stretched(x, images.dtype, say))
     if mean is None or std is None:
         given, missing, value = ("std", "mean", 0) if mean is None else ("mean", "std", 1)
-        say(f"{given} is given without {missing}: {missing}={value} is used. Write {missing}={value} if that is meant")
+        used = f"{given} is given without {missing}, expected both: {missing}={value} is used"
+        say(f"{used}. Write {missing}={value} if that is meant")
     scale, shift = _per_channel("std", std, 1.0, x), _per_channel("mean", mean, 0.0, x)
     x = x * scale + shift
     if max(np.abs(scale).max(), np.abs(shift).max()) > 1.5:

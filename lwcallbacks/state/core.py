@@ -45,6 +45,9 @@ class StepValues(Mapping[Hashable, Any]):
     def __getitem__(self, name: Hashable) -> Any:
         return self._values[name]()
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._values  # a Mapping's own would compute the value
+
     def __iter__(self) -> Iterator[Hashable]:
         return iter(self._values)
 

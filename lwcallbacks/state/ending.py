@@ -68,6 +68,7 @@ class Collected:
         tallies: sums over all processes of what was tallied: "skipped" batches, "rows", "doubtful" rows.
         skipped: what the first batch that this process skipped was skipped for.
         decisions: what a reduction that has `decided` says of a merged state: how it read its data.
+        here: those of the failures that happened in computing a value here, and perhaps nowhere else.
     """
 
     values: dict[Any, dict[Hashable, Any]]
@@ -76,6 +77,7 @@ class Collected:
     tallies: dict[Any, dict[Hashable, dict[str, int]]]
     skipped: dict[Any, dict[Hashable, str]]
     decisions: dict[Any, dict[Hashable, Any]] = field(default_factory=dict)
+    here: dict[Any, dict[Hashable, str]] = field(default_factory=dict)
 
     def messages(self) -> list[tuple[Any, str]]:
         """Everything that a user should know, by core."""
@@ -144,6 +146,7 @@ def _end(item: _Item, everyone: _Everyone, collected: Collected) -> None:
         decision = item.member.decided(state)
     except Exception as error:
         collected.failures[item.key][item.name] = words(error)
+        collected.here.setdefault(item.key, {})[item.name] = words(error)
         return
     collected.values[item.key][item.name] = value
     if decision is not None:

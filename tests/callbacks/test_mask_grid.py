@@ -111,7 +111,7 @@ def test_masks_of_another_size_are_an_error_at_the_first_batch(monkeypatch: pyte
     """A network that halves its input: shapes that were found and that were expected."""
     monkeypatch.setattr(Segmenter, "forward", lambda self, x: self.net(x)[..., ::2, ::2])
     monkeypatch.setattr(Segmenter, "validation_step", lambda self, batch, i: self(batch[0]).sum())
-    told = "MaskGrid: found inputs (8, 1, 8, 8), preds (8, 5, 4, 4), targets (8, 8, 8), expected inputs (N, 1 or 3, H"
+    told = "MaskGrid('val/masks'): found inputs (8, 1, 8, 8), preds (8, 5, 4, 4), targets (8, 8, 8), expected inputs"
     with pytest.raises(ValueError, match=re.escape(told)):
         trainer(callbacks=[lw.MaskGrid(2)]).validate(Segmenter(), DataLoader(label_maps(), 8), verbose=False)
 
@@ -179,7 +179,12 @@ def test_a_class_without_a_name_is_said_once() -> None:
 @pytest.mark.parametrize(
     ("task", "preds", "targets", "advice"),
     [
-        ("multiclass", (8, 5, 8, 8), (8, 5, 8, 8), "for one-hot masks write targets=lambda outputs, batch: batch[1]"),
+        (
+            "multiclass",
+            (8, 5, 8, 8),
+            (8, 5, 8, 8),
+            "one-hot masks write targets=lambda outputs, batch: outputs['targets'].argmax(1)",
+        ),
         ("binary", (8, 5, 8, 8), (8, 8, 8), "for several scores a pixel write task='multiclass'"),
     ],
 )

@@ -96,8 +96,10 @@ def test_a_mean_without_a_std_is_said() -> None:
     images = torch.tensor([[[-0.5, 0.0, 0.5]]])
     pixels, [said] = shown(images, mean=0.5)
     assert pixels.tolist() == [[[0, 128, 255]]] == shown(images, 0.5, 1)[0].tolist()
-    assert said == "mean is given without std: std=1 is used. Write std=1 if that is meant"
-    assert shown(images, std=1.0)[1] == ["std is given without mean: mean=0 is used. Write mean=0 if that is meant"]
+    assert said == "mean is given without std, expected both: std=1 is used. Write std=1 if that is meant"
+    assert shown(images, std=1.0)[1] == [
+        "std is given without mean, expected both: mean=0 is used. Write mean=0 if that is meant"
+    ]
 
 
 def test_a_normalisation_of_other_images_is_said() -> None:

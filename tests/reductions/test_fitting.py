@@ -32,7 +32,9 @@ def test_labels_of_every_dtype(dtype: torch.dtype) -> None:
     if not dtype.is_floating_point:
         assert counted(counts, targets, preds) == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
     told = counts.problems(counts.lift(preds, torch.tensor([0, 1, 3, 1]).to(dtype)))
-    assert told == "1 labels are out of range (for example 3), expected 0 to 2; they were left out of the counts"
+    left_out = "1 labels are out of range (for example 3), expected 0 to 2; they were left out of the counts"
+    cure = "Write ignore_index=3 if that is a target that does not count, or num_classes=4 if it is a class"
+    assert told == f"{left_out}. {cure}"
 
 
 def test_labels_that_are_bool() -> None:
@@ -50,7 +52,8 @@ def test_scores_of_every_dtype(dtype: torch.dtype) -> None:
     counts = ConfusionCounts(3)
     state = counts.lift(scores, torch.tensor([1, 0, 2]))
     assert counts.value(state).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
-    assert counts.problems(state) == "1 predictions are NaN; they were left out of the counts"
+    told = "1 predictions are NaN; they were left out of the counts. Expected numbers: Trainer(detect_anomaly=True)"
+    assert counts.problems(state) == f"{told} tells where NaN comes up in training"
     assert counted(ConfusionCounts(2), torch.tensor([-3.0, 3.0]).to(dtype), torch.tensor([0, 0])) == [[1, 1], [0, 0]]
 
 
@@ -64,6 +67,7 @@ def test_numbers_that_are_no_label() -> None:
     told = counts.problems(counts.lift(torch.tensor([0, 1]), torch.tensor([0.5, 1.0])))
     assert told is not None
     assert told.startswith("1 labels are out of range (for example one that is no whole number), expected 0 to 1")
+    assert told.endswith("Make them whole, as in targets=lambda outputs, batch: batch[1].round()")
     assert counts.problems(counts.lift(torch.tensor([0, 1]), huge)) is not None
 
 

@@ -281,6 +281,9 @@ def test_every_pixel_counts() -> None:
     assert value.tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 1]]
 
 
+TO_FIND_NAN = "Expected numbers: Trainer(detect_anomaly=True) tells where NaN comes up in training"
+
+
 @pytest.mark.parametrize("logits", [False, True])
 def test_a_score_above_the_threshold_is_a_one(logits: bool) -> None:
     """The threshold itself is a zero; what is no probability is counted apart."""
@@ -291,7 +294,7 @@ def test_a_score_above_the_threshold_is_a_one(logits: bool) -> None:
     told = reduction.problems(state)
     assert reduction.value(state).tolist() == [[1, 1], [1, 1]]
     unfit = "2 scores are no probabilities in [0, 1] (pass logits=True for logits); they were left out; "
-    missing = f"{3 if logits else 1} predictions are NaN; they were left out of the counts"
+    missing = f"{3 if logits else 1} predictions are NaN; they were left out of the counts. {TO_FIND_NAN}"
     assert told == (missing if logits else unfit + missing)
 
 
@@ -308,7 +311,7 @@ def test_problems_show_a_label_rather_than_a_score() -> None:
     told = reduction.problems(reduction.lift(t(NAN, 0.5), ids(0, 7)))
     assert told is not None
     assert told.startswith("1 labels are out of range (for example 7), expected 0 to 1")
-    assert told.endswith("1 predictions are NaN; they were left out of the counts")
+    assert told.endswith(f"1 predictions are NaN; they were left out of the counts. {TO_FIND_NAN}")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,11 @@ from lwcallbacks.capture import CaptureError, Source, Step
 def distributed_fields() -> dict[str, Any]:
     """What is found of a DTensor by its placement, or what is said of it."""
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
+
+    try:
+        from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
+    except ImportError:  # torch 2.4
+        from torch.distributed._tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 
     dist.init_process_group("gloo")
     try:
