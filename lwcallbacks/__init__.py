@@ -2,7 +2,6 @@
 
 from lwcallbacks import presets as presets
 from lwcallbacks.callbacks.base import LoggingCallback as LoggingCallback
-from lwcallbacks.callbacks.base import StateCallback as StateCallback
 from lwcallbacks.callbacks.checkpoint_artifact import CheckpointArtifact as CheckpointArtifact
 from lwcallbacks.callbacks.confusion_matrix import ConfusionMatrix as ConfusionMatrix
 from lwcallbacks.callbacks.gradient_histogram import GradientHistogram as GradientHistogram
@@ -12,6 +11,7 @@ from lwcallbacks.callbacks.multilabel_confusion_matrix import MultilabelConfusio
 from lwcallbacks.callbacks.need import Need as Need
 from lwcallbacks.callbacks.prediction_grid import PredictionGrid as PredictionGrid
 from lwcallbacks.callbacks.scalar_metrics import ScalarMetrics as ScalarMetrics
+from lwcallbacks.callbacks.stateful import StateCallback as StateCallback
 from lwcallbacks.capture import Source as Source
 from lwcallbacks.media import File as File
 from lwcallbacks.media import Histogram as Histogram

@@ -12,7 +12,8 @@ import pytest
 from support.everyone import public_callbacks
 
 import lwcallbacks as lw
-from lwcallbacks.callbacks.base import LoggingCallback, StateCallback
+from lwcallbacks.callbacks.base import LoggingCallback
+from lwcallbacks.callbacks.stateful import StateCallback
 
 OWNERS: dict[str, Callable[..., Any]] = {
     **public_callbacks(),

@@ -136,24 +136,5 @@ class Batch:
         raise CaptureError(f"how many samples does a batch hold? {self.step.missing('inputs', need.source)}")
 
 
-def numbered(ids: Tensor) -> Tensor:
-    """Number different ids in the order in which they first appear: int64 [N]. It waits for no device.
-
-    >>> numbered(torch.tensor([7, 7, 3, 7, 9]))
-    tensor([0, 0, 1, 0, 2])
-    """
-    order = ids.argsort(stable=True)
-    ordered = ids[order]
-    starts = torch.ones_like(ids, dtype=torch.bool)
-    starts[1:] = ordered[1:] != ordered[:-1]
-    group = starts.cumsum(0) - 1
-    # Where each group of equal ids first appears; of a stable sort that is its first entry.
-    first = torch.full_like(ids, len(ids)).scatter_reduce_(0, group, order, "amin")
-    appears = torch.zeros_like(ids).scatter_add_(0, first.clamp(max=len(ids) - 1), (first < len(ids)).to(torch.int64))
-    number = torch.empty_like(ids)
-    number[order] = (appears.cumsum(0) - 1)[first[group]]
-    return number
-
-
 def num_rows(fields: Mapping[str, Tensor]) -> int | None:
     return next((len(t) for t in fields.values() if t.ndim), None)

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from lwcallbacks.callbacks.base import Entries, StateCallback
+from lwcallbacks.callbacks.base import Entries
 from lwcallbacks.callbacks.names import class_names_of
 from lwcallbacks.callbacks.need import Need
+from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import Extract
 from lwcallbacks.media import Matrix, confusion_report, draw_matrix
 from lwcallbacks.reductions import ConfusionCounts

@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
-import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from lwcallbacks.callbacks.batch import Batch, Place, num_rows, numbered
+from lwcallbacks.callbacks.batch import Batch, Place, num_rows
+from lwcallbacks.callbacks.given import GivenIds, Key, numbered
 from lwcallbacks.callbacks.need import MADE, Need
 from lwcallbacks.callbacks.refused import refused
 from lwcallbacks.callbacks.report import CONTENT, counted_twice, faults, told, unlike, without_value
@@ -29,10 +29,6 @@ from lwcallbacks.reductions import FieldError, PayloadError, Reduction
 from lwcallbacks.state.core import StateCore, StepValues, collecting, snapshot
 from lwcallbacks.state.link import Link, current_link, run
 from lwcallbacks.state.padding import Drawn
-from lwcallbacks.state.ragged import gathered
-
-_Key: TypeAlias = tuple[int, str]
-"""A place, and the label of a need."""
 
 
 @dataclass
@@ -103,20 +99,20 @@ class Epoch:
                 core.register(label, need.entry, owner=owner)
                 if self._is_doubled(i, need):
                     core.register(label + CONTENT, need.entry, owner=owner)
-        self._aside: dict[_Key, list[tuple[Any, ...]]] = {}
+        self._aside: dict[Key, list[tuple[Any, ...]]] = {}
         self._ends: list[tuple[int, str, tuple[Any, ...], Tensor, Drawn]] = []
         """Batches with padding whose rows have ids: which of them count is found out at the end, by waiting."""
-        self._given: dict[_Key, list[Tensor]] = {key: [] for key in self._of_unknown_overlap()}
+        self._given = GivenIds(self._of_unknown_overlap())
         self._codes: dict[str, dict[str, str]] = {}
-        self._read: set[_Key] = set()
-        self._skipped: set[_Key] = set()
+        self._read: set[Key] = set()
+        self._skipped: set[Key] = set()
 
     def _is_doubled(self, place: int, need: Need) -> bool:
         """Whether a need chooses both by position, which may turn out to be wrong, and by content."""
         by_position = any(layout is not None and layout.in_order for layout in self.places[place].layouts)
         return "ids" in need.names and need.source.ids is None and by_position
 
-    def _of_unknown_overlap(self) -> list[_Key]:
+    def _of_unknown_overlap(self) -> list[Key]:
         """What is told apart by given ids, where processes may have read the same samples."""
         keys = [(place, label) for place in self._cores for label, need in self.needs.items() if _counts_by_id(need)]
         return [(place, label) for place, label in keys if self.num_replicas > 1 and not self.places[place].is_dealt]
@@ -183,8 +179,8 @@ class Epoch:
     ) -> StepValues:
         if not rows:
             return StepValues({})
-        if ids is not None and (place, label) in self._given:
-            self._given[place, label].append(ids)
+        if ids is not None:
+            self._given.add((place, label), ids)
         if drawn is None:
             return core.update({label: args(0, rows)}, values=values)
         padded = drawn.counted < drawn.size
@@ -280,7 +276,11 @@ class Epoch:
             self._settle(told)
 
         self._count_ends()
-        overlap = (yield from self._overlap(rank)) if self._given and world_size > 1 else {}
+        overlap: dict[Key, int] = {}
+        if self._given and world_size > 1:
+            overlap, leaves = yield from self._given.overlap(rank, self.contributes)
+            for place, label in leaves:
+                self._cores[place].forget(label)
         collected = yield from collecting(self._cores, rank, world_size, settle, self.contributes)
         self._aside.clear()
         ended = Ended(names={i: place.name for i, place in enumerate(self.places)})
@@ -308,7 +308,7 @@ class Epoch:
         return ended
 
     def _told_twice(
-        self, place: int, tallies: Mapping[Any, Mapping[str, int]], flagged: set[Any], overlap: Mapping[_Key, int]
+        self, place: int, tallies: Mapping[Any, Mapping[str, int]], flagged: set[Any], overlap: Mapping[Key, int]
     ) -> str | None:
         """How many rows may count more than once, at most, of the need where it is most."""
         most = [
@@ -319,9 +319,7 @@ class Epoch:
         twice, rows, label = max(most, default=(0, 0, ""))
         return counted_twice(self.stage, self.places[place], self.owners[label], twice, rows) if twice else None
 
-    def _twice(
-        self, place: int, label: str, tally: Mapping[str, int], unlike: bool, overlap: Mapping[_Key, int]
-    ) -> int:
+    def _twice(self, place: int, label: str, tally: Mapping[str, int], unlike: bool, overlap: Mapping[Key, int]) -> int:
         if self.num_replicas == 1:
             return 0
         if self.places[place].is_dealt:
@@ -344,25 +342,6 @@ class Epoch:
 
     def _by_content(self, place: int, label: str, flagged: set[Any]) -> bool:
         return self._is_doubled(place, self.needs[label]) and label in flagged
-
-    def _overlap(self, rank: int) -> Generator[Any, Any, dict[_Key, int]]:
-        """How many rows several processes have read, by their given ids. Where all have read the same, one counts."""
-        mine = [
-            torch.cat(ids) if ids and self.contributes else torch.zeros(0, dtype=torch.int64)
-            for ids in self._given.values()
-        ]
-        everyone = yield from gathered([[ids] for ids in mine])
-        overlap = {}
-        for i, (place, label) in enumerate(self._given):
-            of_each = [process[i][0].sort().values for process in everyone]
-            having = [r for r, ids in enumerate(of_each) if len(ids)]
-            if len(having) > 1 and all(torch.equal(of_each[r], of_each[having[0]]) for r in having):
-                if rank != having[0]:
-                    self._cores[place].forget(label)
-                continue
-            distinct = torch.cat([torch.unique(ids) for ids in of_each])
-            overlap[place, label] = len(distinct) - len(torch.unique(distinct))
-        return overlap
 
     def _settle(self, flagged: Mapping[Any, set[Any]]) -> None:
         """Everyone knows now whose rows are indices: add what was held aside, and keep one of two choices."""
@@ -410,8 +389,7 @@ class Epoch:
             core.reset()
         self._ends.clear()
         self._aside.clear()
-        for ids in self._given.values():
-            ids.clear()
+        self._given.clear()
 
     def miss(self, owners: set[str]) -> None:
         """Callbacks that could not say on this process what they need: theirs have no value, on any process."""

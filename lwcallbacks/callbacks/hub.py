@@ -14,19 +14,19 @@ import re
 import signal
 import threading
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary, WeakSet
 
+from lwcallbacks.callbacks.asked import Member, ask
 from lwcallbacks.callbacks.decisions import Decisions
 from lwcallbacks.callbacks.epoch import Ended, Epoch
 from lwcallbacks.callbacks.keys import LoggedKeys
 from lwcallbacks.callbacks.listening import Listening, StopsListening
-from lwcallbacks.callbacks.need import STAGES, Need
+from lwcallbacks.callbacks.need import STAGES
 from lwcallbacks.callbacks.report import CONTENT
 from lwcallbacks.callbacks.trainer import (
     batches_done,
@@ -48,18 +48,6 @@ from lwcallbacks.state.link import absent, everyone_comes, mark
 from lwcallbacks.writers import Publisher, writers_for
 
 
-class Member(Protocol):
-    """What a hub asks of a callback."""
-
-    @property
-    def on_error(self) -> str: ...
-    def needs(self, stage: str) -> Mapping[str, Need]: ...
-    def label(self, stage: str, name: str) -> str: ...
-    def describe(self, stage: str) -> str: ...
-    def prefixes(self, stage: str) -> set[str]: ...
-    def take_resumed(self, stage: str) -> list[tuple[str, Any]]: ...
-
-
 @dataclass
 class _Stage:
     """One stage's epoch under way, and the last one's values."""
@@ -68,19 +56,6 @@ class _Stage:
     """By callback and the callback's own name of a need."""
     epoch: Epoch | None = None
     ended: Ended | None = None
-
-
-@dataclass
-class _Asked:
-    """What all callbacks want remembered of a stage."""
-
-    needs: dict[str, Need] = field(default_factory=dict)
-    owners: dict[str, str] = field(default_factory=dict)
-    callbacks: dict[str, str] = field(default_factory=dict)
-    """What a need's callback is called, and would be if it could not say its needs."""
-    labels: dict[int, dict[str, str]] = field(default_factory=dict)
-    broken: set[str] = field(default_factory=set)
-    """Callbacks that could not say."""
 
 
 class Hub:
@@ -238,7 +213,7 @@ class Hub:
         if under_way is not None and under_way.epoch is not None and not under_way.epoch.has_begun:
             return  # another callback has begun it
         self._saved = None
-        asked = self._ask(stage)
+        asked = ask(self._callbacks, stage, self._could_not_ask)
         num_replicas, contributes = data_parallel(trainer)
         places = places_of(trainer, stage)
         epoch = Epoch(
@@ -259,46 +234,10 @@ class Hub:
                 told = f"{layout.num_dropped} of {layout.num_samples} samples (drop_last=True)"
                 self.say(f"lwcallbacks: the {stage} sampler leaves out {told}, and so do the values of an epoch")
 
-    def _ask(self, stage: str) -> _Asked:
-        """What all callbacks want remembered of a stage. Equal needs have one label, whatever the callbacks' order."""
-        asked = _Asked()
-        needs: dict[Any, Need] = {}
-        texts: dict[Any, str | None] = {}
-        owners: dict[Any, list[str]] = {}
-        callbacks: dict[Any, list[str]] = {}
-        names: dict[Any, list[str]] = {}
-        named: dict[int, dict[str, Any]] = {}
-        for callback in self._callbacks:
-            who = callback.describe(stage)
-            try:
-                own = dict(callback.needs(stage))
-                keys = {name: need.key for name, need in own.items()}
-                said = {need.key: need.text for need in own.values()}
-            except Exception as error:
-                if self._is_strict():
-                    raise
-                asked.broken.add(who)
-                told = f"{who} could not say what it needs of {stage}"
-                self.say(f"{told}: {type(error).__name__}: {error}", everywhere=True)
-                continue
-            named[id(callback)] = keys
-            texts |= said
-            for name, key in keys.items():
-                label = callback.label(stage, name)
-                needs[key] = own[name]
-                owners.setdefault(key, []).append(label)
-                callbacks.setdefault(key, []).append(who)
-                names.setdefault(key, []).append(f"{label} ({name})")
-        named_texts = {key: text or min(names[key]) for key, text in texts.items()}
-        common = Counter(named_texts.values())
-        labels = {
-            key: text if common[text] == 1 else f"{text} of {min(names[key])}" for key, text in named_texts.items()
-        }
-        asked.needs = {labels[key]: need for key, need in needs.items()}
-        asked.owners = {labels[key]: min(owners[key]) for key in needs}
-        asked.callbacks = {labels[key]: min(callbacks[key]) for key in needs}
-        asked.labels = {i: {name: labels[key] for name, key in own.items()} for i, own in named.items()}
-        return asked
+    def _could_not_ask(self, who: str, error: Exception) -> None:
+        if self._is_strict():
+            raise error
+        self.say(f"{who} could not say what it needs: {type(error).__name__}: {error}", everywhere=True)
 
     def labels(self, stage: str, callback: Member) -> Mapping[str, str]:
         """What stands for a callback's needs in this epoch, by its own names for them."""

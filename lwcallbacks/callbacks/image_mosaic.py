@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from lwcallbacks.callbacks.base import Entries, StateCallback, plain
+from lwcallbacks.callbacks.base import Entries, plain
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.sample import check_sample, sample_need
+from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import Extract
 from lwcallbacks.media import Image, mosaic, stack, to_pixels
 from lwcallbacks.reductions import Chosen

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from lwcallbacks.callbacks.base import Entries, StateCallback, plain
+from lwcallbacks.callbacks.base import Entries, plain
 from lwcallbacks.callbacks.names import class_names_of
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.sample import check_sample, sample_need, warn_unnamed
+from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import Extract
 from lwcallbacks.labels import given, mask_labels, mask_of, one_score, truth_of
 from lwcallbacks.media import Image, name_of, overlay, side_by_side, to_pixels

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from lwcallbacks.callbacks.base import Entries, StateCallback
+from lwcallbacks.callbacks.base import Entries
 from lwcallbacks.callbacks.names import class_names_of
 from lwcallbacks.callbacks.need import Need
+from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import Extract
 from lwcallbacks.media import draw_labels, label_report
 from lwcallbacks.reductions import ConfusionCounts

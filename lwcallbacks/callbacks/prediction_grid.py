@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from lwcallbacks.callbacks.base import Entries, StateCallback, plain
+from lwcallbacks.callbacks.base import Entries, plain
 from lwcallbacks.callbacks.names import class_names_of
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.sample import check_sample, sample_need, warn_unnamed
+from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import Extract
 from lwcallbacks.labels import NO_LABEL, classify, classify_labels, given, is_one_score, one_score, several_scores
 from lwcallbacks.media import Cell, Image, Table, framed, to_pixels

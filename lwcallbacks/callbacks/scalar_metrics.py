@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from lwcallbacks.callbacks.base import Entries, StateCallback, plain, short_key
+from lwcallbacks.callbacks.base import Entries, plain, short_key
 from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.need import Need
+from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.callbacks.trainer import logging_step, monitored_keys
 from lwcallbacks.capture import Extract, Source
 from lwcallbacks.lightning import LightningModule, Trainer

@@ -18,7 +18,8 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 import lwcallbacks as lw
-from lwcallbacks.callbacks.base import LoggingCallback, StateCallback, plain
+from lwcallbacks.callbacks.base import LoggingCallback, plain
+from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.testing.same import difference
 
 PUBLIC = list(public_callbacks().values())

@@ -25,8 +25,8 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torchmetrics import Metric
 
 from lwcallbacks.callbacks import gradient_histogram
-from lwcallbacks.callbacks.base import StateCallback
 from lwcallbacks.callbacks.hub import Hub
+from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import CaptureError
 from lwcallbacks.reductions import FieldError
 from lwcallbacks.writers import Writer
