@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lwcallbacks.callbacks.need import MADE, Need
-from lwcallbacks.capture import CaptureError, Step
+from lwcallbacks.capture import CaptureError, Source, Step
 from lwcallbacks.reductions.hashing import content_ids
 from lwcallbacks.state.padding import Drawn, Layout
 
@@ -100,6 +100,47 @@ class Batch:
             return None
         drawn = layout.drawn(self._idx)
         return drawn if self._num_replicas > 1 else Drawn(drawn.start, drawn.size, drawn.size)
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether some of what the loaders drew for this batch is padding."""
+        drawn = [layout.drawn(self._idx) for layout in self._place.layouts if layout is not None]
+        return self._num_replicas > 1 and any(d.counted < d.size for d in drawn)
+
+    def reordered(self, need: Need) -> list[Tensor]:
+        """For each field that the batch holds, too: whether the step gave its rows in another order, a bool tensor.
+
+        Rows that are equal as a set, and not as a sequence. A field that was changed in other ways is not judged.
+        """
+        own = Step(None, self.step.batch)
+        checks = []
+        for name in need.names:
+            field = None if name in MADE else self._get(name, need)
+            there = own.find(name, Source()) if field is not None and name in ("inputs", "targets") else None
+            if field is None or there is None or there.shape != field.shape or there.dtype != field.dtype:
+                continue
+            if field.ndim and there.device == field.device and there.data_ptr() != field.data_ptr():
+                given, drawn = content_ids(field), content_ids(there)
+                as_sets = (given.sort().values == drawn.sort().values).all()
+                checks.append(as_sets & (given != drawn).any())
+        return checks
+
+    def guesses(self, need: Need) -> list[str]:
+        """What was guessed of where the fields are, in words."""
+        found = [self.step.guess(name, need.source) for name in need.names if name not in MADE]
+        return [text for text in (*found, self._guessed_classes(need)) if text]
+
+    def _guessed_classes(self, need: Need) -> str | None:
+        """Where scores [N, C, L] could be [N, L, C] as well."""
+        if "preds" not in need.names or "targets" not in need.names:
+            return None
+        preds, targets = self._get("preds", need), self._get("targets", need)
+        if preds is None or targets is None or not preds.is_floating_point() or preds.ndim != targets.ndim + 1:
+            return None
+        if preds.ndim < 3 or not preds.shape[2:] == targets.shape[1:] == preds.shape[1:-1]:
+            return None
+        told = f"of preds {tuple(preds.shape)} dimension 1 is taken for the classes"
+        return f"{told}; if the last one is, pass preds= with movedim(-1, 1)"
 
     def positions(self, need: Need, drawn: Drawn) -> Tensor | None:
         layout = self._layout(need)

@@ -23,7 +23,7 @@ from lwcallbacks.callbacks.batch import Batch, Place, num_rows
 from lwcallbacks.callbacks.given import GivenIds, Key, numbered
 from lwcallbacks.callbacks.need import MADE, Need
 from lwcallbacks.callbacks.refused import refused
-from lwcallbacks.callbacks.report import CONTENT, counted_twice, faults, told, unlike, without_value
+from lwcallbacks.callbacks.report import CONTENT, counted_twice, faults, numbers_of_repeats, told, unlike, without_value
 from lwcallbacks.capture import CaptureError, Step
 from lwcallbacks.reductions import FieldError, PayloadError, Reduction
 from lwcallbacks.state.core import StateCore, StepValues, collecting, snapshot
@@ -38,6 +38,7 @@ class Ended:
     Attributes:
         values: by place and label; what could not be worked out is missing.
         rows: how many rows were read, by place and label.
+        skipped: how many batches could not be read, by place and label.
         names: what is appended to the keys of a place.
         faults: what failed or could not be counted, in words.
         here: those of them that other processes may not know of.
@@ -48,12 +49,47 @@ class Ended:
 
     values: dict[int, dict[str, Any]] = field(default_factory=dict)
     rows: dict[int, dict[str, int]] = field(default_factory=dict)
+    skipped: dict[int, dict[str, int]] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     here: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     decisions: list[tuple[str, Any]] = field(default_factory=list)
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+@dataclass
+class _Part:
+    """What one need takes of one batch."""
+
+    core: StateCore
+    place: int
+    label: str
+    need: Need
+    batch: Batch
+    fields: Mapping[str, Tensor]
+    rows: int
+    drawn: Drawn | None
+    has_rows: bool
+    """Whether a field has rows; else all are numbers of the whole batch."""
+
+    def args(self, start: int, stop: int, ids: Tensor | None = None) -> tuple[Any, ...]:
+        """Rows `start` to `stop` of the fields, in order; one number for the whole batch counts once for each row."""
+        made: list[Any] = []
+        for name in self.need.names:
+            if name in MADE:
+                made.append(None if ids is None else ids[: stop - start])
+            elif name in self.fields:
+                found = self.fields[name]
+                made.append(found[start:stop] if found.ndim else found.expand(stop - start))
+        return tuple(self.need.prepare(*made)) if self.need.prepare else tuple(made)
+
+    def update(
+        self, start: int, stop: int, *, ids: Tensor | None = None, name: str | None = None, values: bool = False
+    ) -> StepValues:
+        if start == stop:
+            return StepValues({})
+        return self.core.update({name or self.label: self.args(start, stop, ids)}, values=values)
 
 
 class Epoch:
@@ -102,6 +138,8 @@ class Epoch:
         self._aside: dict[Key, list[tuple[Any, ...]]] = {}
         self._ends: list[tuple[int, str, tuple[Any, ...], Tensor, Drawn]] = []
         """Batches with padding whose rows have ids: which of them count is found out at the end, by waiting."""
+        self._checks: list[tuple[int, str, Tensor]] = []
+        """Whether rows of a batch with padding are in another order than its samples; looked at in the end."""
         self._given = GivenIds(self._of_unknown_overlap())
         self._codes: dict[str, dict[str, str]] = {}
         self._read: set[Key] = set()
@@ -147,6 +185,8 @@ class Epoch:
                 self._skip(core, place, label, batch_idx, error)
                 continue
             self._read.add((place, label))
+            for text in batch.guesses(need) if label not in self._codes else ():
+                self._say(f"{self.owners[label]}: {text}")
             if label not in self._codes:
                 self._codes[label] = batch.codes(need)
             step_values |= {label: partial(seen.__getitem__, label)} if label in seen else {}
@@ -154,95 +194,59 @@ class Epoch:
 
     def _update(self, core: StateCore, place: int, label: str, need: Need, batch: Batch, values: bool) -> StepValues:
         fields = batch.find(need)
-        rows = num_rows(fields)
-        drawn = batch.drawn(need)
+        rows, drawn = num_rows(fields), batch.drawn(need)
+        has_rows = rows is not None
         if rows is None:  # nothing but numbers of the whole batch, which stand for all that it drew
             rows = batch.num_samples(need) if drawn is None else drawn.size
-        args = partial(self._arguments, need, fields, batch, rows)
-        if need.chooses:
-            seen = self._choose(core, place, label, rows, drawn, batch, args, values)
-        else:
-            seen = self._count(core, place, label, rows, drawn, batch.ids(need, rows), args, values)
+        part = _Part(core, place, label, need, batch, fields, rows, drawn, has_rows)
+        seen = self._choose(part, values) if need.chooses else self._count(part, values)
         core.tally(label, "rows", rows)
         return seen
 
-    def _count(
-        self,
-        core: StateCore,
-        place: int,
-        label: str,
-        rows: int,
-        drawn: Drawn | None,
-        ids: Tensor | None,
-        args: Callable[..., tuple[Any, ...]],
-        values: bool,
-    ) -> StepValues:
+    def _count(self, part: _Part, values: bool) -> StepValues:
+        core, label, rows, drawn = part.core, part.label, part.rows, part.drawn
+        ids = part.batch.ids(part.need, rows) if part.has_rows else None
         if not rows:
             return StepValues({})
         if ids is not None:
-            self._given.add((place, label), ids)
+            self._given.add((part.place, label), ids)
         if drawn is None:
-            return core.update({label: args(0, rows)}, values=values)
+            if part.batch.is_padded:  # in one of several loaders; whose rows these are is not known
+                core.tally(label, "doubtful", rows)
+                core.flag(label)
+            return part.update(0, rows, values=values)
         padded = drawn.counted < drawn.size
         if padded and ids is not None:
-            self._ends.append((place, label, args(0, rows), ids, drawn))
+            self._ends.append((part.place, label, part.args(0, rows), ids, drawn))
             return StepValues({})
-        if padded:
+        if padded and part.has_rows:
             core.tally(label, "doubtful", rows)
+        elif padded:
+            core.tally(label, "repeats", drawn.size - drawn.counted)
         if rows != drawn.size:
             core.flag(label)
-            return core.update({label: args(0, rows)}, values=values)
-        if padded:
-            self._aside.setdefault((place, label), []).append(args(drawn.counted, rows))
-        return core.update({label: args(0, drawn.counted)}, values=values) if drawn.counted else StepValues({})
+            return part.update(0, rows, values=values)
+        if padded and part.has_rows:
+            self._aside.setdefault((part.place, label), []).append(part.args(drawn.counted, rows))
+            self._checks += [(part.place, label, check) for check in part.batch.reordered(part.need)]
+        return part.update(0, drawn.counted, values=values)
 
-    def _choose(
-        self,
-        core: StateCore,
-        place: int,
-        label: str,
-        rows: int,
-        drawn: Drawn | None,
-        batch: Batch,
-        args: Callable[..., tuple[Any, ...]],
-        values: bool,
-    ) -> StepValues:
-        need, none = self.needs[label], StepValues({})
+    def _choose(self, part: _Part, values: bool) -> StepValues:
+        need, rows, drawn, batch = part.need, part.rows, part.drawn, part.batch
         given = batch.ids(need, rows)
         if given is not None:
-            return core.update({label: args(0, rows, ids=given)}, values=values) if rows else none
+            return part.update(0, rows, ids=given, values=values)
         positions = batch.positions(need, drawn) if drawn is not None and drawn.size == rows else None
         if "position" in need.names and positions is None:
             raise CaptureError(_NO_POSITION.format(self.stage))
-        if not self._is_doubled(place, need) and positions is None:
-            return core.update({label: args(0, rows, ids=batch.content(need, rows))}, values=values) if rows else none
+        if not self._is_doubled(part.place, need) and positions is None:
+            return part.update(0, rows, ids=batch.content(need, rows), values=values) if rows else StepValues({})
         if "ids" in need.names and rows:
-            core.update({label + CONTENT: args(0, rows, ids=batch.content(need, rows))}, values=False)
+            part.update(0, rows, ids=batch.content(need, rows), name=part.label + CONTENT)
         if positions is None:
-            core.flag(label)
-            return none
-        counted = len(positions)
-        return core.update({label: args(0, counted, ids=positions)}, values=values) if counted else none
-
-    @staticmethod
-    def _arguments(
-        need: Need,
-        fields: Mapping[str, Tensor],
-        batch: Batch,
-        rows: int,
-        start: int,
-        stop: int,
-        ids: Tensor | None = None,
-    ) -> tuple[Any, ...]:
-        """Rows `start` to `stop` of the fields, in order; one number for the whole batch counts once for each row."""
-        made: list[Any] = []
-        for name in need.names:
-            if name in MADE:
-                made.append(None if ids is None else ids[: stop - start])
-            elif name in fields:
-                found = fields[name]
-                made.append(found[start:stop] if found.ndim else found.expand(stop - start))
-        return tuple(need.prepare(*made)) if need.prepare else tuple(made)
+            part.core.flag(part.label)
+            return StepValues({})
+        return part.update(0, len(positions), ids=positions, values=values)
 
     def _skip(self, core: StateCore, place: int, label: str, batch_idx: int, error: Exception) -> None:
         if _spoils(error, self.needs[label]):
@@ -287,6 +291,7 @@ class Epoch:
         for place in self._cores:
             found, tallies = collected.values[place], collected.tallies[place]
             ended.rows[place] = {label: tallies[label]["rows"] for label in self.needs if label in tallies}
+            ended.skipped[place] = {label: tallies[label]["skipped"] for label in self.needs if label in tallies}
             unlike = flagged.get(place, set())
             by_label = {
                 label: label + CONTENT if self._by_content(place, label, unlike) else label for label in self.needs
@@ -317,7 +322,11 @@ class Epoch:
             if label in tallies and not need.chooses  # a choice takes a sample once, whoever brings it
         ]
         twice, rows, label = max(most, default=(0, 0, ""))
-        return counted_twice(self.stage, self.places[place], self.owners[label], twice, rows) if twice else None
+        if twice:
+            return counted_twice(self.stage, self.places[place], self.owners[label], twice, rows)
+        repeats = [(tallies[label]["repeats"], label) for label in self.needs if label in tallies]
+        number, label = max(repeats, default=(0, ""))
+        return numbers_of_repeats(self.stage, self.places[place], self.owners[label], number) if number else None
 
     def _twice(self, place: int, label: str, tally: Mapping[str, int], unlike: bool, overlap: Mapping[Key, int]) -> int:
         if self.num_replicas == 1:
@@ -339,6 +348,10 @@ class Epoch:
                 core.tally(label, "doubtful", len(ids))
                 core.flag(label)
         self._ends.clear()
+        for place, label, is_reordered in self._checks:
+            if bool(is_reordered):
+                self._cores[place].flag(label)
+        self._checks.clear()
 
     def _by_content(self, place: int, label: str, flagged: set[Any]) -> bool:
         return self._is_doubled(place, self.needs[label]) and label in flagged
@@ -388,6 +401,7 @@ class Epoch:
         for core in self._cores.values():
             core.reset()
         self._ends.clear()
+        self._checks.clear()
         self._aside.clear()
         self._given.clear()
 

@@ -23,9 +23,9 @@ _BINS = LogHistogram()
 class GradientHistogram(LoggingCallback):
     """Log a histogram and the norm of every parameter's gradient, every n optimizer steps.
 
-    Read just before the optimizer's step: after the reduction over processes, after accumulation, and unscaled under
-    mixed precision (except where a fused optimizer unscales inside its own step). Nothing is hooked onto the model,
-    and nothing is computed between logged steps. NaN and infinities are counted beside the bins.
+    Read just before the optimizer's step: after the reduction over processes and accumulation, before clipping, and
+    unscaled under mixed precision (except where a fused optimizer unscales inside its own step). Nothing is hooked onto
+    the model, and nothing is computed between logged steps. NaN and infinities are counted beside the bins.
     ``results["train"]`` holds a `LogBins` per parameter, of the epoch's last logged step.
 
     Args:

@@ -90,3 +90,12 @@ def counted_twice(stage: str, place: Place, owner: str, twice: int, rows: int) -
         f"({owner}): {why}. Pass ids= to the callback, what tells samples apart: a key of the step's output or of the "
         "batch, an index into the batch, or a function of outputs and batch"
     )
+
+
+def numbers_of_repeats(stage: str, place: Place, owner: str, repeats: int) -> str:
+    """That padding is part of numbers that are one for a whole batch, and what to write."""
+    return (
+        f"{owner}: {repeats} samples that the {stage}{place.name} sampler repeats are part of a number that is one for "
+        "the whole batch, such as a mean loss, and cannot be left out of it. Give one for each sample, as of a loss "
+        "with reduction='none', under the field's name in what the step returns"
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
@@ -18,6 +19,7 @@ from lwcallbacks.callbacks.trainer import logging_step, monitored_keys
 from lwcallbacks.capture import Extract, Source
 from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.reductions import Derived, Reduction, ScoreRange
+from lwcallbacks.reductions.fitting import fitted
 from lwcallbacks.reductions.score_range import check_scores
 
 LOGITS, RANGE = " (logits)", "(range)"
@@ -167,9 +169,8 @@ class ScalarMetrics(StateCallback):
 
     def _need(self, name: str, entry: Metric, logits: bool | None) -> Need:
         prepare = None
-        if logits is not None:
-            place = list(self.fields).index("preds")
-            prepare = _Probabilities(place, self.task == "multiclass") if logits else None
+        if logits is not None and self.task is not None:
+            prepare = _Probabilities(tuple(self.fields), self.task, logits)
         # Whether two metrics are equal cannot be known.
         return Need(entry, tuple(self.fields), self.source, prepare=prepare, owner=(id(self), name))
 
@@ -183,7 +184,11 @@ class ScalarMetrics(StateCallback):
         made = {name: self._scalars(name, value) for name, value in self._read(values).items()}
         scalars = {name: found for name, found in made.items() if found is not None}
         self._keys = {name: [key for key, _ in found] for name, found in scalars.items()}
-        return {key: scalar.cpu() for found in scalars.values() for key, scalar in found}
+        results = {key: scalar.cpu() for found in scalars.values() for key, scalar in found}
+        for name, value in self._read(values).items():
+            if scalars.get(name) == []:  # of another shape, which no logger takes
+                results[name] = apply_to_collection(value, Tensor, lambda t: t.detach().cpu())
+        return results
 
     def _scalars(self, name: str, value: Any) -> list[tuple[str, Tensor]] | None:
         """By key; none for a value of another shape, and None where the number cannot be worked out."""
@@ -210,6 +215,8 @@ class ScalarMetrics(StateCallback):
         return f"ScalarMetrics({', '.join(self._metrics)})"
 
     def label(self, stage: str, name: str) -> str:
+        if name == RANGE:
+            return self.describe(stage)
         return f"ScalarMetrics('{stage}/{self.prefix}{name.removesuffix(LOGITS)}')"
 
     def log_result(self, trainer: Trainer, stage: str, suffix: str, read: set[str]) -> None:
@@ -290,17 +297,22 @@ class ScalarMetrics(StateCallback):
 
 @dataclass(frozen=True)
 class _Probabilities:
-    """Makes probabilities of the logits among a metric's arguments; labels stay as they are."""
+    """Makes probabilities of the scores among a metric's arguments, in a shape that fits; labels stay as they are."""
 
-    place: int
-    is_multiclass: bool
+    names: tuple[str, ...]
+    task: str
+    logits: bool
 
     def __call__(self, *args: Tensor) -> tuple[Tensor, ...]:
-        scores = args[self.place]
-        if scores.is_floating_point():
+        fields = dict(zip(self.names, args, strict=True))
+        scores = fields["preds"]
+        if scores.is_floating_point() and self.logits:
             scores = scores.to(torch.float32)
-            scores = scores.softmax(dim=1) if self.is_multiclass else scores.sigmoid()
-        return (*args[: self.place], scores, *args[self.place + 1 :])
+            scores = scores.softmax(dim=1) if self.task == "multiclass" else scores.sigmoid()
+        fields["preds"] = scores
+        if self.task == "binary" and "targets" in fields:
+            fields["preds"], fields["targets"] = fitted(scores, fields["targets"], 2, "binary")
+        return tuple(fields.values())
 
 
 def _flatten(metrics: Any, prefix: str = "") -> Iterator[tuple[str, Metric | Reduction | Derived]]:
@@ -324,6 +336,8 @@ def _scalars(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
         for key, item in value.items():
             yield from _scalars(f"{name}_{key}", item)
         return
+    if isinstance(value, (tuple, list)) and any(isinstance(item, Tensor) and item.ndim for item in value):
+        return  # a curve, or the like
     tensor = torch.as_tensor(value).detach()
     if tensor.numel() == 1:
         yield name, tensor.reshape(())

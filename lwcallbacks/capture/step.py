@@ -55,8 +55,12 @@ class Step:
 
     @property
     def returned_nothing(self) -> bool:
-        """Whether the step returned None, as one does that skips its batch; in training that is an empty dict."""
-        return self.outputs is None or (isinstance(self.outputs, Mapping) and not self.outputs)
+        """Whether the step returned None and called nothing that was listened to, as one does that skips its batch.
+
+        In training None becomes an empty dict.
+        """
+        nothing = self.outputs is None or (isinstance(self.outputs, Mapping) and not self.outputs)
+        return nothing and not any(self.calls.values())
 
     def find(self, field: str, source: Source) -> Tensor | None:
         """Return `field` as a plain tensor without a graph, or None where it is nowhere to be found.
@@ -107,6 +111,29 @@ class Step:
         if found is None:
             return ""
         return found.code or next((p.code for p in self._parts(source.forward) if p.value is found.value), "")
+
+    def guess(self, field: str, source: Source) -> str | None:
+        """What was guessed of where a field is, and how to say it; None where it is plain.
+
+        Of a batch of more than two parts the second is taken for the targets. Another one may be meant.
+        """
+        batch, place = self.batch, BATCH_INDEX.get(field)
+        if field != "targets" or source.extract(field) is not None or place is None or names_of(batch):
+            return None
+        if not isinstance(batch, (tuple, list)) or next(_by_name(self.outputs, field, has_samples), None) is not None:
+            return None
+        parts = [as_tensor(p) if is_field(p) and not isinstance(p, Tensor) else p for p in batch]
+        taken = parts[place] if len(parts) > place else None
+        alike = [
+            i
+            for i, p in enumerate(parts)
+            if i > place and isinstance(p, Tensor) and isinstance(taken, Tensor) and p.shape == taken.shape
+        ]
+        if not alike:
+            return None
+        others = " or ".join(f"targets={i}" for i in alike)
+        told = f"batch[{place}] of {len(batch)} parts is taken for the targets"
+        return f"{told}; write targets={place} to say so, or {others}"
 
     def describe(self) -> str:
         """What was there, in words."""

@@ -176,7 +176,7 @@ class StateCore:
         """Leave this entry out of the next sync: for `settle`, which must do so on every process alike."""
         self._notes(name).dropped = True
 
-    def tally(self, name: Hashable, what: Literal["skipped", "rows", "doubtful"], amount: int) -> None:
+    def tally(self, name: Hashable, what: Literal["skipped", "rows", "doubtful", "repeats"], amount: int) -> None:
         """Add to a number that is summed over all processes at the next sync.
 
         Raises:

@@ -29,7 +29,7 @@ from lwcallbacks.state.sync import Bundle, Merged, UpdateError, synced
 Settle: TypeAlias = Callable[[dict[Any, set[Hashable]]], None]
 """Called on every process with the names, by core, that any process has flagged."""
 
-TALLIES = ("skipped", "rows", "doubtful")
+TALLIES = ("skipped", "rows", "doubtful", "repeats")
 
 
 @dataclass

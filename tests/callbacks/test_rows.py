@@ -11,6 +11,7 @@ import torch
 from support import rows
 from support.modules import CLASSES
 from support.processes import run_processes
+from support.versions import LIGHTNING_1
 
 
 def plain_loop(kind: str, n: int) -> torch.Tensor:
@@ -86,3 +87,24 @@ def test_where_every_process_reads_the_whole_data_set_a_number_is_said_and_holds
     assert len(first["said"]) == 2
     assert all("each process reads the whole data set" in message for message in first["said"])
     assert not second["said"]
+
+
+def test_rows_in_another_order_are_counted_or_a_number_is_said(tmp_path: Path) -> None:
+    """Which row is the repeated one is then not known: all count, and the warning says how many may count twice."""
+    found = run_processes(2, rows.in_another_order, 23, str(tmp_path))
+    expected, said = rows.in_another_order(23, str(tmp_path))
+    assert not said
+    for matrix, _ in found:
+        assert int(matrix.sum()) == 24
+        assert int((matrix - expected).clamp(min=0).sum()) == 1
+    assert twice(found[0][1], "val") >= 1
+
+
+@pytest.mark.parametrize("mode", ["min_size", "max_size_cycle"])
+@pytest.mark.skipif(LIGHTNING_1, reason="Lightning 1 has no CombinedLoader for users")
+def test_padding_in_loaders_that_give_one_batch_together_is_cut_or_said(mode: str, tmp_path: Path) -> None:
+    """Cut where all fields come from one part, told where the step returned them."""
+    for where, said in run_processes(2, rows.from_two_loaders, 23, mode, str(tmp_path)):
+        assert int(where["batch"].sum()) == 23
+        assert int(where["step"].sum()) == 24
+        assert said is None or twice(said, "val") >= 1

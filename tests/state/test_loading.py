@@ -99,4 +99,4 @@ def test_what_was_tallied_goes_on_after_a_resume() -> None:
     for rank, each in enumerate(cores):
         each.load_state_dict(torch.load("state.pt", weights_only=True), At(rank))
     for collected in ended(cores):
-        assert collected.tallies[0]["mean"] == {"skipped": 1, "rows": 5, "doubtful": 0}
+        assert collected.tallies[0]["mean"] == {"skipped": 1, "rows": 5, "doubtful": 0, "repeats": 0}

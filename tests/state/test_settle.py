@@ -114,10 +114,10 @@ def test_tallies_are_summed_and_skips_counted() -> None:
     cores[2].skip("rows", "elsewhere")
     collected: list[Collected] = run(cores, [settling(core, []) for core in cores])
     for c in collected:
-        assert c.tallies["k"]["rows"] == {"skipped": 3, "rows": 111, "doubtful": 3}
-        assert c.tallies["k"]["padding"] == {"skipped": 0, "rows": 3, "doubtful": 0}
+        assert c.tallies["k"]["rows"] == {"skipped": 3, "rows": 111, "doubtful": 3, "repeats": 0}
+        assert c.tallies["k"]["padding"] == {"skipped": 0, "rows": 3, "doubtful": 0, "repeats": 0}
     assert [c.skipped["k"] for c in collected] == [{}, {"rows": "ValueError: no preds"}, {"rows": "elsewhere"}]
-    assert run(cores)[0].tallies["k"]["rows"] == {"skipped": 0, "rows": 0, "doubtful": 0}
+    assert run(cores)[0].tallies["k"]["rows"] == {"skipped": 0, "rows": 0, "doubtful": 0, "repeats": 0}
 
 
 def test_skipped_batches_are_told_at_the_end() -> None:

@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 import lwcallbacks as lw
 
-from .modules import CLASSES, Classifier, trainer
+from .modules import CLASSES, Classifier, loader, trainer
 from .versions import OWN_SAMPLER
 
 KINDS = ("tokens", "nodes", "pixels", "crops", "ready-made batches", "masked")
@@ -113,3 +113,55 @@ def counted(
         t.fit(Predicts(kind), loader_of(kind, n, batch_size, shuffle=shuffle), loader_of(kind, n, batch_size))
     said = [str(w.message) for w in caught if "lwcallbacks" in str(w.message)]
     return {"train": matrix.results["train"], "val": matrix.results["val"], "said": said}
+
+
+class Sorted(Classifier):
+    """Returns the rows of a batch in the order of their lengths, or of anything else."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        order = batch[0].flatten(1)[:, 0].argsort()
+        return {"preds": self(batch[0][order]), "targets": batch[1][order]}
+
+
+def _caught(run: Any) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run()
+    return [str(w.message) for w in caught if "lwcallbacks" in str(w.message)]
+
+
+def in_another_order(n: int, root: str) -> tuple[Tensor, list[str]]:
+    """Validate `Sorted`: the matrix, and what was said."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    matrix = lw.ConfusionMatrix(CLASSES)
+    strategy = "ddp" if world_size > 1 else "auto"
+    t = trainer(callbacks=[matrix], devices=world_size, strategy=strategy, default_root_dir=root)
+    said = _caught(lambda: t.validate(Sorted.seeded(), loader(n, 12), verbose=False))
+    return matrix.results["val"], said
+
+
+class OfTwo(Classifier):
+    """Predicts for one part of a batch of two."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        return {"preds": self(batch["a"][0]), "targets": batch["a"][1]}
+
+
+def from_two_loaders(n: int, mode: str, root: str) -> tuple[dict[str, Tensor], list[str] | None]:
+    """Validate two loaders that give one batch: what is counted of fields of the batch, and of the step's."""
+    from pytorch_lightning.utilities import CombinedLoader
+
+    labels = lambda outputs, batch: batch["a"][1]  # noqa: E731
+    own = lw.ConfusionMatrix(CLASSES, name="batch", preds=labels, targets=labels)
+    step = lw.ConfusionMatrix(CLASSES, name="step")
+    found = {}
+    said = None
+    for callback in (own, step):
+        world_size = os.environ["WORLD_SIZE"]
+        t = trainer(callbacks=[callback], devices=int(world_size), strategy="ddp", default_root_dir=root)
+        loaders = CombinedLoader({"a": loader(n, 5), "b": loader(n, 5)}, mode)
+        said = _caught(lambda t=t, loaders=loaders: t.validate(OfTwo.seeded(), loaders, verbose=False))
+        os.environ["WORLD_SIZE"] = world_size  # Lightning takes it away after a run
+        found[callback.name] = callback.results["val"]
+        rank_zero = t.is_global_zero
+    return found, said if rank_zero else None
