@@ -10,11 +10,11 @@ It is found by the Trainer and held by nobody else, so callbacks stay plain valu
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import threading
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
+from lwcallbacks.callbacks.asked import ask
 from lwcallbacks.callbacks.decisions import Decisions
 from lwcallbacks.callbacks.epoch import Ended, Epoch
 from lwcallbacks.callbacks.keys import LoggedKeys
 from lwcallbacks.callbacks.listening import Listening, StopsListening
 from lwcallbacks.callbacks.need import STAGES, Need
-from lwcallbacks.callbacks.report import CONTENT
+from lwcallbacks.callbacks.report import CONTENT, unlike_stages
 from lwcallbacks.callbacks.trainer import (
     batches_done,
     data_parallel,
@@ -44,7 +45,7 @@ from lwcallbacks.callbacks.trainer import (
 from lwcallbacks.capture import Step
 from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.state.core import StepValues
-from lwcallbacks.state.link import absent, everyone_comes, mark
+from lwcallbacks.state.link import everyone_comes, roll_call
 from lwcallbacks.writers import Publisher, writers_for
 
 
@@ -70,24 +71,13 @@ class _Stage:
     ended: Ended | None = None
 
 
-@dataclass
-class _Asked:
-    """What all callbacks want remembered of a stage."""
-
-    needs: dict[str, Need] = field(default_factory=dict)
-    owners: dict[str, str] = field(default_factory=dict)
-    callbacks: dict[str, str] = field(default_factory=dict)
-    """What a need's callback is called, and would be if it could not say its needs."""
-    labels: dict[int, dict[str, str]] = field(default_factory=dict)
-    broken: set[str] = field(default_factory=set)
-    """Callbacks that could not say."""
-
-
 class Hub:
     """Shared by all callbacks of a Trainer; see the module's synopsis."""
 
     _hubs: ClassVar[WeakKeyDictionary[Trainer, Hub]] = WeakKeyDictionary()
     _num_runs: ClassVar[int] = 0
+    patience: ClassVar[float] = 60.0
+    """Seconds in which every process has to come to the start of a run."""
 
     @classmethod
     def of(cls, trainer: Trainer) -> Hub:
@@ -130,40 +120,51 @@ class Hub:
             ValueError: another callback has the same keys.
         """
         refuse_mixture(trainer)
+        if callback in self._callbacks:  # its last run never came to an end: another callback raised in `on_exception`
+            self._callbacks.clear()
+            take_out(trainer, self._guard)
+            self.close()
         if not self._callbacks:
             Hub._num_runs += 1
             self._run, self._is_complete = Hub._num_runs, False
             self._num_batches = 0
             self.keys = LoggedKeys()
             self._decisions = Decisions()
-            mark(f"lwcallbacks/{self._run}/here")
             put_first(trainer, self._guard)
-        _refuse_same_keys(callback, [other for other in self._callbacks if other is not callback])
-        if callback not in self._callbacks:
-            self._callbacks.append(callback)
-            self._known.add(callback)
+        _refuse_same_keys(callback, self._callbacks)
+        self._callbacks.append(callback)
+        self._known.add(callback)
         if self.publisher is None and trainer.is_global_zero:
             self.publisher = self._open(trainer)
         if self.publisher is not None and self._is_strict():
             self.publisher.on_error = "raise"
 
-    def expect_everyone(self, timeout: float = 60.0) -> None:
-        """Raise where a process has none of our callbacks: it would never come to a sync. Asked once a run.
+    def expect_everyone(self, *stages: str) -> None:
+        """Raise where a process has none of our callbacks, or none in one of the stages: it would never come to a sync.
+
+        Asked once a run; `stages` are those that the run has.
 
         Raises:
-            RuntimeError: on every process that has one.
+            RuntimeError: on every process that has a callback.
         """
         if self._is_complete:
             return
         self._is_complete = True
-        missing = absent(f"lwcallbacks/{self._run}/here", timeout)
+        named = {stage: self._synced(stage) for stage in stages}
+        missing, texts = roll_call(f"lwcallbacks/{self._run}/here", json.dumps(named), self.patience)
         if missing:
             ours = ", ".join(callback.describe("val") for callback in self._callbacks)
             raise RuntimeError(
                 f"{ours}: found on this process, and none of lwcallbacks on the processes {missing} within "
-                f"{timeout:g} s. Expected the same callbacks on every process, since they sync with each other: make "
-                "them outside of any `if rank == 0`"
+                f"{self.patience:g} s. Expected the same callbacks on every process, since they sync with each other: "
+                "make them outside of any `if rank == 0`"
             )
+        if told := unlike_stages([json.loads(text) for text in texts]):
+            raise RuntimeError(told)
+
+    def _synced(self, stage: str) -> list[str]:
+        """Whose values are synced at the end of a stage's epoch."""
+        return sorted(c.describe(stage) for c in self._callbacks if stage in getattr(c, "stages", ()))
 
     def detach(self, callback: Member, trainer: Trainer, exception: BaseException | None = None) -> None:
         """Leave at `teardown` or on an exception; the last one to leave waits until everything is written."""
@@ -238,7 +239,7 @@ class Hub:
         if under_way is not None and under_way.epoch is not None and not under_way.epoch.has_begun:
             return  # another callback has begun it
         self._saved = None
-        asked = self._ask(stage)
+        asked = ask(stage, self._callbacks, say=self._say_here, strict=self._is_strict())
         num_replicas, contributes = data_parallel(trainer)
         places = places_of(trainer, stage)
         epoch = Epoch(
@@ -258,47 +259,6 @@ class Hub:
             if layout.num_dropped and stage != "train":
                 told = f"{layout.num_dropped} of {layout.num_samples} samples (drop_last=True)"
                 self.say(f"lwcallbacks: the {stage} sampler leaves out {told}, and so do the values of an epoch")
-
-    def _ask(self, stage: str) -> _Asked:
-        """What all callbacks want remembered of a stage. Equal needs have one label, whatever the callbacks' order."""
-        asked = _Asked()
-        needs: dict[Any, Need] = {}
-        texts: dict[Any, str | None] = {}
-        owners: dict[Any, list[str]] = {}
-        callbacks: dict[Any, list[str]] = {}
-        names: dict[Any, list[str]] = {}
-        named: dict[int, dict[str, Any]] = {}
-        for callback in self._callbacks:
-            who = callback.describe(stage)
-            try:
-                own = dict(callback.needs(stage))
-                keys = {name: need.key for name, need in own.items()}
-                said = {need.key: need.text for need in own.values()}
-            except Exception as error:
-                if self._is_strict():
-                    raise
-                asked.broken.add(who)
-                told = f"{who} could not say what it needs of {stage}"
-                self.say(f"{told}: {type(error).__name__}: {error}", everywhere=True)
-                continue
-            named[id(callback)] = keys
-            texts |= said
-            for name, key in keys.items():
-                label = callback.label(stage, name)
-                needs[key] = own[name]
-                owners.setdefault(key, []).append(label)
-                callbacks.setdefault(key, []).append(who)
-                names.setdefault(key, []).append(f"{label} ({name})")
-        named_texts = {key: text or min(names[key]) for key, text in texts.items()}
-        common = Counter(named_texts.values())
-        labels = {
-            key: text if common[text] == 1 else f"{text} of {min(names[key])}" for key, text in named_texts.items()
-        }
-        asked.needs = {labels[key]: need for key, need in needs.items()}
-        asked.owners = {labels[key]: min(owners[key]) for key in needs}
-        asked.callbacks = {labels[key]: min(callbacks[key]) for key in needs}
-        asked.labels = {i: {name: labels[key] for name, key in own.items()} for i, own in named.items()}
-        return asked
 
     def labels(self, stage: str, callback: Member) -> Mapping[str, str]:
         """What stands for a callback's needs in this epoch, by its own names for them."""

@@ -9,6 +9,7 @@ from lwcallbacks.callbacks.batch import Place
 from lwcallbacks.capture import CaptureError
 from lwcallbacks.reductions import FieldError
 from lwcallbacks.state.core import Collected
+from lwcallbacks.state.sync import on_processes
 
 CONTENT = " by content"
 """Ends the name of the state that chooses by what samples hold, beside the one that chooses by position."""
@@ -58,3 +59,24 @@ def counted_twice(stage: str, place: Place, owner: str, twice: int, rows: int) -
         f"({owner}): {why}. Pass ids= to the callback, what tells samples apart: a key of the step's output or of the "
         "batch, an index into the batch, or a function of outputs and batch"
     )
+
+
+def unlike_stages(by_rank: Sequence[Mapping[str, Sequence[str]]]) -> str | None:
+    """What to say where callbacks of some processes sync at the end of a stage, and those of others never do.
+
+    Args:
+        by_rank: for each process, by stage, the callbacks that sync there.
+
+    >>> print(unlike_stages([{"train": ["ConfusionMatrix('train/mine')"]}, {"train": []}]))
+    ConfusionMatrix('train/mine') on process 0, and no callback that remembers train on process 1: processes would wait for each other for ever. Give every process the same callbacks, with the same stages
+    """  # noqa: E501
+    for stage in by_rank[0] if by_rank else ():
+        without = [rank for rank, of in enumerate(by_rank) if not of[stage]]
+        having = [rank for rank in range(len(by_rank)) if rank not in without]
+        if without and having:
+            found = f"{', '.join(by_rank[having[0]][stage])} on {on_processes(having)}"
+            return (
+                f"{found}, and no callback that remembers {stage} on {on_processes(without)}: processes would wait for "
+                "each other for ever. Give every process the same callbacks, with the same stages"
+            )
+    return None
