@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -32,8 +31,8 @@ from lwcallbacks.capture import CaptureError
 from lwcallbacks.reductions import FieldError
 from lwcallbacks.writers import Writer
 
-from .everyone import everyone, public_callbacks
-from .modules import Classifier, images, loader, trainer
+from .everyone import everyone
+from .modules import Classifier, loader, trainer
 
 BATCHES = 3
 ERRORS: tuple[type[Exception], ...] = (
