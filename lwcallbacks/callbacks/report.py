@@ -68,7 +68,7 @@ def unlike_stages(by_rank: Sequence[Mapping[str, Sequence[str]]]) -> str | None:
         by_rank: for each process, by stage, the callbacks that sync there.
 
     >>> print(unlike_stages([{"train": ["ConfusionMatrix('train/mine')"]}, {"train": []}]))
-    ConfusionMatrix('train/mine') on process 0, and no callback that remembers train on process 1: processes would wait for each other for ever. Give every process the same callbacks, with the same stages
+    ConfusionMatrix('train/mine') on process 0, and no callback that remembers train on process 1: processes would wait for each other forever. Give every process the same callbacks, with the same stages
     """  # noqa: E501
     for stage in by_rank[0] if by_rank else ():
         without = [rank for rank, of in enumerate(by_rank) if not of[stage]]
@@ -77,6 +77,6 @@ def unlike_stages(by_rank: Sequence[Mapping[str, Sequence[str]]]) -> str | None:
             found = f"{', '.join(by_rank[having[0]][stage])} on {on_processes(having)}"
             return (
                 f"{found}, and no callback that remembers {stage} on {on_processes(without)}: processes would wait for "
-                "each other for ever. Give every process the same callbacks, with the same stages"
+                "each other forever. Give every process the same callbacks, with the same stages"
             )
     return None
