@@ -42,8 +42,7 @@ def run(ids: str | None, of_process_0: int) -> list[Ended]:
     """Five samples on two processes, in batches of 3; process 0 has so many rows for its three samples."""
     data = TensorDataset(torch.arange(5.0))
     needs = {
-        name: Need(entry, ("loss",), Source(ids=ids), owner=name)
-        for name, entry in ((GOOD, ExactSum()), (BAD, Late()))
+        name: Need(entry, ("loss",), Source(ids=ids), owner=name) for name, entry in ((GOOD, ExactSum()), (BAD, Late()))
     }
     running = []
     for rank, rows in enumerate((of_process_0, 3)):
