@@ -153,13 +153,13 @@ class LoggingCallback(Callback):
                 self._left.leave(self._results)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        Hub.of(trainer).expect_everyone()
+        Hub.of(trainer).expect_everyone("train", "val")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        Hub.of(trainer).expect_everyone()
+        Hub.of(trainer).expect_everyone("val")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        Hub.of(trainer).expect_everyone()
+        Hub.of(trainer).expect_everyone("test")
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        Hub.of(trainer).expect_everyone()
+        Hub.of(trainer).expect_everyone("predict")

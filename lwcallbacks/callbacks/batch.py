@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -47,7 +48,10 @@ class Batch:
         self._idx = batch_idx - place.done
         self._num_replicas = num_replicas
         self._found: dict[Any, Tensor | None] = {}
-        self._parts = None if place.split is None else place.split(step.batch)
+
+    @cached_property
+    def _parts(self) -> Sequence[Any] | None:
+        return None if self._place.split is None else self._place.split(self.step.batch)
 
     def _get(self, name: str, need: Need) -> Tensor | None:
         key = (name, need.source)

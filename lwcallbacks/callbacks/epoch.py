@@ -342,9 +342,9 @@ class Epoch:
         for place, label, args, ids, drawn in self._ends:
             core, numbers = self._cores[place], numbered(ids)
             if int(numbers.max()) + 1 == drawn.size:
-                core.update({label: args}, valid=numbers < drawn.counted, values=False)
+                self._add(core, label, args, numbers < drawn.counted)
             else:
-                core.update({label: args}, values=False)
+                self._add(core, label, args)
                 core.tally(label, "doubtful", len(ids))
                 core.flag(label)
         self._ends.clear()
@@ -352,6 +352,14 @@ class Epoch:
             if bool(is_reordered):
                 self._cores[place].flag(label)
         self._checks.clear()
+
+    @staticmethod
+    def _add(core: StateCore, label: str, args: tuple[Any, ...], valid: Tensor | None = None) -> None:
+        """Add what was held aside. Raised here, on this process alone, an error would make the others wait."""
+        try:
+            core.update({label: args}, valid=valid, values=False)
+        except Exception as error:
+            core.skip(label, error)
 
     def _by_content(self, place: int, label: str, flagged: set[Any]) -> bool:
         return self._is_doubled(place, self.needs[label]) and label in flagged
@@ -365,7 +373,7 @@ class Epoch:
                     core.drop(label if unlike else label + CONTENT)
                 elif unlike:
                     for args in self._aside.get((place, label), ()):
-                        core.update({label: args}, values=False)
+                        self._add(core, label, args)
 
     # -- a checkpoint --------------------------------------------------------------------------------------------
 
@@ -385,16 +393,19 @@ class Epoch:
 
     def resume(self, saved: Mapping[str, Mapping[str, Any]], link: Link | None = None) -> list[str]:
         """Go on from a `snapshot`, on any number of processes. Returns a message for each state that does not fit."""
-        told = []
+        said = []
         for core in self._cores.values():
             states = {name: state for name, state in saved.items() if name in core.names}
-            for message in core.load_state_dict(states, link, warn=False):
-                label = next((label for label in self.needs if message.startswith(f"StateCore: {label}: ")), "")
-                told.append(f"{self.owners.get(label, '')}{unlike(message.removeprefix(f'StateCore: {label}'))}")
-            for name, state in states.items():
-                if state.get("flagged"):
+            messages = core.load_state_dict(states, link, warn=False)
+            left_out = {name: m for name in states for m in messages if m.startswith(f"StateCore: {name}: ")}
+            for name, message in left_out.items():
+                said.append(
+                    self.owners[name.removesuffix(CONTENT)] + unlike(message.removeprefix(f"StateCore: {name}"))
+                )
+            for name in states.keys() - left_out.keys():
+                if states[name].get("flagged"):
                     core.flag(name)
-        return told
+        return list(dict.fromkeys(said))
 
     def forget(self) -> None:
         """Forget all samples."""

@@ -10,6 +10,7 @@ It is found by the Trainer and held by nobody else, so callbacks stay plain valu
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import threading
@@ -27,7 +28,7 @@ from lwcallbacks.callbacks.epoch import Ended, Epoch
 from lwcallbacks.callbacks.keys import LoggedKeys
 from lwcallbacks.callbacks.listening import Listening, StopsListening
 from lwcallbacks.callbacks.need import STAGES
-from lwcallbacks.callbacks.report import CONTENT
+from lwcallbacks.callbacks.report import CONTENT, unlike_stages
 from lwcallbacks.callbacks.trainer import (
     batches_done,
     data_parallel,
@@ -44,7 +45,7 @@ from lwcallbacks.callbacks.trainer import (
 from lwcallbacks.capture import Step
 from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.state.core import StepValues
-from lwcallbacks.state.link import absent, everyone_comes, mark
+from lwcallbacks.state.link import everyone_comes, roll_call
 from lwcallbacks.writers import Publisher, writers_for
 
 
@@ -63,6 +64,8 @@ class Hub:
 
     _hubs: ClassVar[WeakKeyDictionary[Trainer, Hub]] = WeakKeyDictionary()
     _num_runs: ClassVar[int] = 0
+    patience: ClassVar[float] = 60.0
+    """Seconds in which every process has to come to the start of a run."""
 
     @classmethod
     def of(cls, trainer: Trainer) -> Hub:
@@ -105,40 +108,51 @@ class Hub:
             ValueError: another callback has the same keys.
         """
         refuse_mixture(trainer)
+        if callback in self._callbacks:  # its last run never came to an end: another callback raised in `on_exception`
+            self._callbacks.clear()
+            take_out(trainer, self._guard)
+            self.close()
         if not self._callbacks:
             Hub._num_runs += 1
             self._run, self._is_complete = Hub._num_runs, False
             self._num_batches = 0
             self.keys = LoggedKeys()
             self._decisions = Decisions()
-            mark(f"lwcallbacks/{self._run}/here")
             put_first(trainer, self._guard)
-        _refuse_same_keys(callback, [other for other in self._callbacks if other is not callback])
-        if callback not in self._callbacks:
-            self._callbacks.append(callback)
-            self._known.add(callback)
+        _refuse_same_keys(callback, self._callbacks)
+        self._callbacks.append(callback)
+        self._known.add(callback)
         if self.publisher is None and trainer.is_global_zero:
             self.publisher = self._open(trainer)
         if self.publisher is not None and self._is_strict():
             self.publisher.on_error = "raise"
 
-    def expect_everyone(self, timeout: float = 60.0) -> None:
-        """Raise where a process has none of our callbacks: it would never come to a sync. Asked once a run.
+    def expect_everyone(self, *stages: str) -> None:
+        """Raise where a process has none of our callbacks, or none in one of the stages: it would never come to a sync.
+
+        Asked once a run; `stages` are those that the run has.
 
         Raises:
-            RuntimeError: on every process that has one.
+            RuntimeError: on every process that has a callback.
         """
         if self._is_complete:
             return
         self._is_complete = True
-        missing = absent(f"lwcallbacks/{self._run}/here", timeout)
+        named = {stage: self._synced(stage) for stage in stages}
+        missing, texts = roll_call(f"lwcallbacks/{self._run}/here", json.dumps(named), self.patience)
         if missing:
             ours = ", ".join(callback.describe("val") for callback in self._callbacks)
             raise RuntimeError(
                 f"{ours}: found on this process, and none of lwcallbacks on the processes {missing} within "
-                f"{timeout:g} s. Expected the same callbacks on every process, since they sync with each other: make "
-                "them outside of any `if rank == 0`"
+                f"{self.patience:g} s. Expected the same callbacks on every process, since they sync with each other: "
+                "make them outside of any `if rank == 0`"
             )
+        if told := unlike_stages([json.loads(text) for text in texts]):
+            raise RuntimeError(told)
+
+    def _synced(self, stage: str) -> list[str]:
+        """Whose values are synced at the end of a stage's epoch."""
+        return sorted(c.describe(stage) for c in self._callbacks if stage in getattr(c, "stages", ()))
 
     def detach(self, callback: Member, trainer: Trainer, exception: BaseException | None = None) -> None:
         """Leave at `teardown` or on an exception; the last one to leave waits until everything is written."""

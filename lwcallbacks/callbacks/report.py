@@ -11,6 +11,7 @@ from lwcallbacks.capture import CaptureError
 from lwcallbacks.capture.messages import filled
 from lwcallbacks.reductions import FieldError
 from lwcallbacks.state.core import Collected
+from lwcallbacks.state.sync import on_processes
 
 CONTENT = " by content"
 """Ends the name of the state that chooses by what samples hold, beside the one that chooses by position."""
@@ -99,3 +100,24 @@ def numbers_of_repeats(stage: str, place: Place, owner: str, repeats: int) -> st
         "the whole batch, such as a mean loss, and cannot be left out of it. Give one for each sample, as of a loss "
         "with reduction='none', under the field's name in what the step returns"
     )
+
+
+def unlike_stages(by_rank: Sequence[Mapping[str, Sequence[str]]]) -> str | None:
+    """What to say where callbacks of some processes sync at the end of a stage, and those of others never do.
+
+    Args:
+        by_rank: for each process, by stage, the callbacks that sync there.
+
+    >>> print(unlike_stages([{"train": ["ConfusionMatrix('train/mine')"]}, {"train": []}]))
+    ConfusionMatrix('train/mine') on process 0, and no callback that remembers train on process 1: processes would wait for each other forever. Give every process the same callbacks, with the same stages
+    """  # noqa: E501
+    for stage in by_rank[0] if by_rank else ():
+        without = [rank for rank, of in enumerate(by_rank) if not of[stage]]
+        having = [rank for rank in range(len(by_rank)) if rank not in without]
+        if without and having:
+            found = f"{', '.join(by_rank[having[0]][stage])} on {on_processes(having)}"
+            return (
+                f"{found}, and no callback that remembers {stage} on {on_processes(without)}: processes would wait for "
+                "each other forever. Give every process the same callbacks, with the same stages"
+            )
+    return None

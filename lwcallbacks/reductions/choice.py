@@ -27,6 +27,7 @@ from lwcallbacks.reductions.hashing import as_integers, splitmix64
 
 NO_KEY, NO_ID = INT64_MIN, INT64_MAX
 PAYLOAD = "payload"
+RESIZE = "as in inputs=lambda outputs, batch: torch.nn.functional.interpolate(batch[0], size=(64, 64))"
 
 
 class PayloadError(FieldError):
@@ -180,8 +181,7 @@ def _expect_alike(left: Tensor, right: Tensor) -> None:
     shapes = f"{tuple(left.shape[1:])} and {tuple(right.shape[1:])}"
     if left.shape[1:] != right.shape[1:]:
         raise PayloadError(
-            f"samples have shapes {shapes}, expected one shape for all that are kept: resize them, as in "
-            "inputs=lambda outputs, batch: torch.nn.functional.interpolate(batch[0], size=(64, 64))"
+            f"samples have shapes {shapes}, expected one shape for all that are kept: resize them, {RESIZE}"
         )
     if left.dtype != right.dtype:
         found = f"samples are {left.dtype} in one batch and {right.dtype} in another"

@@ -179,6 +179,25 @@ def everyone_is_here(occasion: str, timeout: float = 60.0) -> list[int]:
     return absent(occasion, timeout)
 
 
+def roll_call(occasion: str, text: str, timeout: float = 60.0) -> tuple[list[int], list[str]]:
+    """`mark` the occasion with a text and wait for the others.
+
+    Returns the ranks of those that stay `absent`; and, where all have come and texts are unlike, every process's text
+    by rank. No collective, and but few questions to the store where all texts are equal.
+    """
+    store = _shared_store()
+    if store is None:
+        return [], []
+    texts, unlike = f"{occasion}/text", f"{occasion}/unlike"
+    store.set(_mark(texts, dist.get_rank()), text)
+    if store.compare_set(f"{occasion}/first", "", text) != text.encode():
+        store.set(unlike, "yes")
+    missing = everyone_is_here(occasion, timeout)
+    if missing or not store.check([unlike]):
+        return missing, []
+    return [], [store.get(_mark(texts, rank)).decode() for rank in range(dist.get_world_size())]
+
+
 def _mark(occasion: str, rank: int) -> str:
     return f"{occasion}/{rank}"
 

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from lwcallbacks.reductions.base import Reduction, Scattered, State
-from lwcallbacks.reductions.choice import NO_KEY, PAYLOAD, Choice, payload_names
+from lwcallbacks.reductions.choice import NO_KEY, PAYLOAD, RESIZE, Choice, payload_names
 from lwcallbacks.reductions.compose import Product
 from lwcallbacks.state.link import AllGather, AllReduce, ReduceOp, Request, ToRoot
 from lwcallbacks.state.ragged import DTYPES, as_bytes, gathered, off_wire, on_wire, wire_dtype
@@ -208,7 +208,7 @@ def _common(choice: Choice, keys: Tensor, headers: Tensor) -> Layout | str:
     held = [f"{_words(_fields(header))} on {on_processes(members)}" for header, members in ranks.items()]
     return (
         f"{type(choice).__name__}: processes hold payloads of unlike shapes: {', '.join(held)}; "
-        "bring the samples to one size and dtype before they are shown"
+        f"bring the samples to one size and dtype before they are shown, {RESIZE}"
     )
 
 
