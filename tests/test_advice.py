@@ -99,6 +99,30 @@ def test_a_warning_is_said_once_in_a_run(situation: Situation) -> None:
     assert len(plain) == len(set(plain)), plain
 
 
+def test_what_could_not_be_read_is_not_drawn() -> None:
+    """A grid without a sample would fail, and say so beside what matters."""
+    shuffled = next(s for s in SITUATIONS if s.title == "The first samples of a loader that shuffles")
+    assert not [message for message in heard(shuffled).messages if "could not be drawn" in message]
+
+
+def test_presets_name_themselves() -> None:
+    """And their own arguments."""
+    with pytest.raises(ValueError, match=r"^presets\.classification: num_classes=1, expected an int of at least 2"):
+        lwcallbacks.presets.classification(1)
+    with pytest.raises(ValueError, match=r"^presets\.multilabel: num_labels=0, expected an int of at least 1"):
+        lwcallbacks.presets.multilabel(0)
+
+
+def test_drawn_predictions_are_called_predictions() -> None:
+    """Of a mosaic that draws both, the message says which is meant."""
+    program = validate(forward=lambda scores: scores[:, :1, None, None].expand(-1, 3, 8, 8) * 100)
+    [message] = tried("lw.ImageMosaic(4)", program).messages
+    assert "preds that are images are float32 from" in message
+    cure = re.search(r"yourself: (preds=lambda .*?);", message)
+    assert cure
+    assert tried(f"lw.ImageMosaic(4, {cure[1]})", program) == Tried([], 4)
+
+
 def test_a_program_without_a_mistake_is_not_in_the_table() -> None:
     """Nothing is said of one, in validation and in a fit."""
     for program in (validate(), fit()):
