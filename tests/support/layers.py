@@ -55,7 +55,14 @@ HEAVY: Mapping[str, tuple[str, ...]] = {
     "mlflow": ("writers/mlflow.py",),
     "pytorch_lightning": ("lightning.py",),
     "lightning": ("lightning.py",),
-    "torchmetrics": ("state/", "callbacks/epoch.py", "callbacks/refused.py", "callbacks/scalar_metrics.py", "presets.py", "testing/"),
+    "torchmetrics": (
+        "state/",
+        "callbacks/epoch.py",
+        "callbacks/refused.py",
+        "callbacks/scalar_metrics.py",
+        "presets.py",
+        "testing/",
+    ),
     "torch.distributed": ("state/link.py",),
 }
 
