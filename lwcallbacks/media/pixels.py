@@ -101,12 +101,16 @@ def _of_integers(x: np.ndarray, say: Note) -> np.ndarray:
         return x.astype(np.uint8)
     if x.dtype == np.uint16 and high >= 2**12:  # below, they are 12 bits in 16, and would be as good as black
         return (x.astype(np.float64) / 257).round().astype(np.uint8)
-    shift = f"(batch[0].float() {'-' if low > 0 else '+'} {abs(low)})" if low else "batch[0].float()"
-    cure = f"inputs=lambda outputs, batch: {shift} / {high - low or 1}"
     found = f"images are {x.dtype} from {low} to {high}, expected 0 to 255"
-    say(f"{found}: they were stretched to black and white. Scale them yourself: {cure}")
+    say(f"{found}: they were stretched to black and white. Scale them yourself: {_scaled(low, high)}")
     # In float64, which holds an int64 or uint64 to 53 bits: far more than 8. What is subtracted cannot overflow there.
     return _round((x.astype(np.float64) - low) / (float(high) - low or 1.0))
+
+
+def _scaled(low: float, high: float) -> str:
+    """What to write for images that are stretched alike each time."""
+    shift = f"(batch[0].float() {'-' if low > 0 else '+'} {abs(low):.9g})" if low else "batch[0].float()"
+    return f"inputs=lambda outputs, batch: {shift} / {high - low or 1:.9g}"
 
 
 def _of_floats(images: torch.Tensor, mean: Statistic, std: Statistic, say: Note) -> np.ndarray:
@@ -143,8 +147,8 @@ def _stretched(x: np.ndarray, dtype: torch.dtype, say: Note) -> np.ndarray:
     low, high = finite.min(), finite.max()
     say(
         f"images are {str(dtype).removeprefix('torch.')} from {low:.4g} to {high:.4g}, expected 0 to 1: they were "
-        "stretched to black and white. Write mean= and std= of their normalisation, or mean=0, std=1 to cut them "
-        "off at 0 and 1"
+        "stretched to black and white. Write mean= and std= of their normalisation; or scale them yourself: "
+        f"{_scaled(float(low), float(high))}; or mean=0, std=1 to cut them off at 0 and 1"
     )
     with np.errstate(invalid="ignore"):  # infinity stays what it is
         return np.asarray((x / 2 - low / 2) / (high / 2 - low / 2 or 1.0))  # halves: no overflow
