@@ -38,7 +38,6 @@ class Ended:
     Attributes:
         values: by place and label; what could not be worked out is missing.
         rows: how many rows were read, by place and label.
-        skipped: how many batches could not be read, by place and label.
         names: what is appended to the keys of a place.
         faults: what failed or could not be counted, in words.
         here: those of them that other processes may not know of.
@@ -49,7 +48,6 @@ class Ended:
 
     values: dict[int, dict[str, Any]] = field(default_factory=dict)
     rows: dict[int, dict[str, int]] = field(default_factory=dict)
-    skipped: dict[int, dict[str, int]] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     here: list[str] = field(default_factory=list)
@@ -138,6 +136,7 @@ class Epoch:
         self._aside: dict[Key, list[tuple[Any, ...]]] = {}
         self._ends: list[tuple[int, str, tuple[Any, ...], Tensor, Drawn]] = []
         """Batches with padding whose rows have ids: which of them count is found out at the end, by waiting."""
+        self._guesses: list[str] = []
         self._checks: list[tuple[int, str, Tensor]] = []
         """Whether rows of a batch with padding are in another order than its samples; looked at in the end."""
         self._given = GivenIds(self._of_unknown_overlap())
@@ -185,10 +184,9 @@ class Epoch:
                 self._skip(core, place, label, batch_idx, error)
                 continue
             self._read.add((place, label))
-            for text in batch.guesses(need) if label not in self._codes else ():
-                self._say(f"{self.owners[label]}: {text}")
             if label not in self._codes:
                 self._codes[label] = batch.codes(need)
+                self._guesses += [f"{self.owners[label]}: {text}" for text in batch.guesses(need)]
             step_values |= {label: partial(seen.__getitem__, label)} if label in seen else {}
         return StepValues(step_values)
 
@@ -291,7 +289,6 @@ class Epoch:
         for place in self._cores:
             found, tallies = collected.values[place], collected.tallies[place]
             ended.rows[place] = {label: tallies[label]["rows"] for label in self.needs if label in tallies}
-            ended.skipped[place] = {label: tallies[label]["skipped"] for label in self.needs if label in tallies}
             unlike = flagged.get(place, set())
             by_label = {
                 label: label + CONTENT if self._by_content(place, label, unlike) else label for label in self.needs
@@ -305,7 +302,7 @@ class Epoch:
         ended.codes = self._codes
         ended.faults = faults(self.stage, self.places, collected, self.owners, self._codes)
         ended.here = without_value(self.stage, self.places, collected.here, self.owners)
-        ended.notes = [
+        ended.notes = self._guesses + [
             note
             for place, tallies in collected.tallies.items()
             if (note := self._told_twice(place, tallies, flagged.get(place, set()), overlap))

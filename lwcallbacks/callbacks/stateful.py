@@ -155,10 +155,10 @@ class StateCallback(LoggingCallback):
         labels, ended = hub.labels(stage, self), hub.epoch_end(stage)
         self._codes = {name: code for label in labels.values() for name, code in ended.codes.get(label, {}).items()}
         for place, suffix in ended.names.items():
-            by_label, rows, skipped = (of.get(place, {}) for of in (ended.values, ended.rows, ended.skipped))
-            # Of no rows a metric computes what it started with; and where all batches were left out, nothing is known.
-            missing = {label for label in by_label if not rows.get(label) and (self.takes_parts or skipped.get(label))}
-            values = {n: by_label[label] for n, label in labels.items() if label in by_label.keys() - missing}
+            by_label, rows = ended.values.get(place, {}), ended.rows.get(place, {})
+            # Of no rows a metric computes what it started with, which is no number of this epoch.
+            nothing = {label for label in by_label if self.takes_parts and not rows.get(label)}
+            values = {n: by_label[label] for n, label in labels.items() if label in by_label.keys() - nothing}
             read = {name for name, label in labels.items() if rows.get(label)}
             self._results.pop(stage + suffix, None)
             if values and (self.takes_parts or len(values) == len(labels)):

@@ -124,10 +124,17 @@ class Step:
             return None
         parts = [as_tensor(p) if is_field(p) and not isinstance(p, Tensor) else p for p in batch]
         taken = parts[place] if len(parts) > place else None
+        ids = self._found("ids", source) if source.ids is not None else None
+        said = [extract for name in ("inputs", "preds") if isinstance(extract := source.extract(name), int)]
         alike = [
             i
             for i, p in enumerate(parts)
-            if i > place and isinstance(p, Tensor) and isinstance(taken, Tensor) and p.shape == taken.shape
+            if i > place
+            and i not in said
+            and (ids is None or p is not ids.value)
+            and isinstance(p, Tensor)
+            and isinstance(taken, Tensor)
+            and p.shape == taken.shape
         ]
         if not alike:
             return None

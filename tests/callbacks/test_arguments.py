@@ -23,7 +23,10 @@ from lwcallbacks.reductions import ExactMean
         (lambda: lw.ConfusionMatrix(3, normalize="rows"), "ConfusionMatrix: normalize='rows', expected 'true'"),
         (lambda: lw.ConfusionMatrix(3, every_n_epochs=0), "ConfusionMatrix: every_n_epochs=0, expected an int"),
         (lambda: lw.ImageMosaic(0), "ImageMosaic: num_samples=0, expected an int of at least 1"),
-        (lambda: lw.ImageMosaic(4, stages="val"), r"ImageMosaic: stages='val', expected some of .* as in \('val',\)"),
+        (
+            lambda: lw.ImageMosaic(4, stages="val"),
+            r"ImageMosaic: stages='val', expected some of .* as in stages=\('val',\)",
+        ),
         (lambda: lw.PredictionGrid(-1), "PredictionGrid: num_samples=-1, expected an int of at least 1"),
         (lambda: lw.PredictionGrid(4, stages=("valid",)), r"PredictionGrid: stages=\('valid',\), expected some of"),
         (lambda: lw.ImageMosaic(4, nrow=0), "ImageMosaic: nrow=0, expected an int of at least 1, or None"),

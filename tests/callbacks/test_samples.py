@@ -204,7 +204,7 @@ def test_what_is_not_shown_is_not_kept() -> None:
 @pytest.mark.parametrize(
     ("task", "preds", "targets", "advice"),
     [
-        ("multiclass", (8, 5), (8, 5), "for a set of labels a sample write task='multilabel', for one-hot targets"),
+        ("multiclass", (8, 5), (8, 5), "for one-hot"),
         ("multiclass", (8, 5, 8, 8), (8, 8, 8), "for a label a pixel write MaskGrid()"),
         ("multilabel", (8, 5), (8,), "for one label a sample write task='multiclass'"),
     ],

@@ -287,9 +287,15 @@ SITUATIONS = [
         r"write (ignore_index=None)", r"lw.ConfusionMatrix(5, \1, stages=('train',))",
     ),
     Situation(
-        "Rows that count twice on two processes", "lw.ConfusionMatrix(5)", two_processes, CM,
+        "Rows that count twice on two processes", "lw.ConfusionMatrix(5, targets=1)", two_processes, CM,
         "rows count more than once", "the sampler repeats samples so that processes get equally many",
-        r"Pass (ids=) to the callback", r"lw.ConfusionMatrix(5, \g<1>2)", 18,
+        r"Pass (ids=) to the callback", r"lw.ConfusionMatrix(5, targets=1, \g<1>2)", 18,
+    ),
+    Situation(
+        "A batch of three parts", "lw.ConfusionMatrix(5)",
+        validate(DataLoader(TensorDataset(X, Y * 0 + 1, Y), 4)), CM,
+        "batch[1] of 3 parts is taken for the targets", "write targets=1 to say so", r"or (targets=2)",
+        r"lw.ConfusionMatrix(5, \1)",
     ),
     Situation(
         "A callback class without one of its methods",
