@@ -23,7 +23,7 @@ from lwcallbacks.reductions import ExactMean
         (lambda: lw.ConfusionMatrix(3, normalize="rows"), "ConfusionMatrix: normalize='rows', expected 'true'"),
         (lambda: lw.ConfusionMatrix(3, every_n_epochs=0), "ConfusionMatrix: every_n_epochs=0, expected an int"),
         (lambda: lw.ImageMosaic(0), "ImageMosaic: num_samples=0, expected an int of at least 1"),
-        (
+        (lambda: lw.ImageMosaic(4, stages="val"), r"ImageMosaic: stages='val', expected .* as in stages=\('val',\)"),
             lambda: lw.ImageMosaic(4, stages="val"),
             r"ImageMosaic: stages='val', expected some of .* as in stages=\('val',\)",
         ),
