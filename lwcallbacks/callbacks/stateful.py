@@ -161,7 +161,7 @@ class StateCallback(LoggingCallback):
             values = {n: by_label[label] for n, label in labels.items() if label in by_label.keys() - nothing}
             read = {name for name, label in labels.items() if rows.get(label)}
             self._results.pop(stage + suffix, None)
-            if values and (self.takes_parts or len(values) == len(labels)):
+            if labels and (self.takes_parts or len(values) == len(labels)):
                 with hub.attempt(self.describe(stage), f"could not work out its results of {stage}{suffix}"):
                     self._results[stage + suffix] = self.result(values)
                     if values.keys() <= read:  # where no batch could be read, that is what was said
