@@ -12,8 +12,11 @@ import pytest
 os.environ["WANDB_ERROR_REPORTING"] = "false"  # read when wandb is imported
 
 
-# A process that a shell has started in the background ignores Ctrl-C, and hands that on.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+@pytest.fixture(autouse=True)
+def _hears_ctrl_c() -> None:
+    """A process that a shell has started in the background ignores Ctrl-C, and hands that on. So does one in which
+    Lightning has seen a Ctrl-C and could not end the run, as where a callback raises in `on_exception`."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
