@@ -26,6 +26,7 @@ def counted(world_size: int, num_classes: int) -> dict[str, float]:
 
     import lwcallbacks as lw
     from lwcallbacks.reductions import ConfusionCounts, ExactMean, LogHistogram, RandomSample
+    from lwcallbacks.state.link import Alone
     from lwcallbacks.testing import World
 
     generator = torch.Generator().manual_seed(0)
@@ -55,7 +56,7 @@ def counted(world_size: int, num_classes: int) -> dict[str, float]:
         }
         core.update(fields, values=False)
         cores.append(core)
-    states = [tensor for state in cores[0]._states.values() for tensor in state.values()]
+    states = [tensor for saved in cores[0].state_dict(Alone()).values() for tensor in saved["state"].values()]
     world = World(world_size)
     values = world.collect(cores)
     assert int(values[0]["confusion"].sum()) == SAMPLES * world_size
