@@ -228,6 +228,11 @@ def test_a_writer_that_hangs_costs_pictures_and_not_the_training() -> None:
     assert publisher.failures == 2
 
 
+def threads() -> set[threading.Thread]:
+    """The background threads of all publishers, those that earlier tests have left included."""
+    return {thread for thread in threading.enumerate() if thread.name == "lwcallbacks"}
+
+
 def interrupt_soon() -> None:
     threading.Timer(0.2, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)).start()  # type: ignore[arg-type]
 
@@ -255,7 +260,7 @@ def test_an_interrupted_flush_loses_nothing() -> None:
 def test_an_interrupted_close_drops_the_queue_and_says_how_much() -> None:
     """The write under way is finished by itself, what is behind it is not begun, and everything is released."""
     writer, begun, gate, cleaned = Recorder(), threading.Event(), threading.Event(), []
-    publisher = Publisher([writer])
+    publisher, others = Publisher([writer]), threads()
 
     def wait() -> dict[str, Entry | float]:
         begun.set()
@@ -265,7 +270,7 @@ def test_an_interrupted_close_drops_the_queue_and_says_how_much() -> None:
     for step in range(3):
         publisher.publish(wait, step, lambda step=step: cleaned.append(step))  # type: ignore[misc]
     begun.wait()
-    [thread] = [thread for thread in threading.enumerate() if thread.name == "lwcallbacks"]
+    [thread] = threads() - others
     interrupt_soon()
     with (
         pytest.warns(UserWarning, match=r"On Ctrl-C the queue is dropped: 2 queued drawings were not written\."),
@@ -316,7 +321,7 @@ def test_a_render_that_asks_to_exit_does_not_end_the_thread() -> None:
 
 def test_close_is_idempotent_and_publishing_again_starts_anew() -> None:
     """A second fit uses the same publisher; no thread is left behind."""
-    writer = Recorder()
+    writer, others = Recorder(), threads()
     publisher = Publisher([writer])
     publisher.close()
     for fit in (1, 2):
@@ -324,7 +329,7 @@ def test_close_is_idempotent_and_publishing_again_starts_anew() -> None:
         publisher.close()
         publisher.close()
         assert writer.closed == fit
-        assert not [thread for thread in threading.enumerate() if thread.name.startswith("lwcallbacks")]
+        assert not threads() - others
     assert [step for _, step in writer.seen] == [1, 2]
 
 
