@@ -11,6 +11,7 @@ known, so both answers are kept: what padding brought is held aside, and choices
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -143,6 +144,7 @@ class Epoch:
         self._codes: dict[str, dict[str, str]] = {}
         self._read: set[Key] = set()
         self._skipped: set[Key] = set()
+        self._missed: Counter[Key] = Counter()
 
     def _is_doubled(self, place: int, need: Need) -> bool:
         """Whether a need chooses both by position, which may turn out to be wrong, and by content."""
@@ -179,7 +181,9 @@ class Epoch:
                 seen = self._update(core, place, label, need, batch, values)
             except Exception as raised:
                 error = refused(raised, need, batch)
-                if strict and (place, label) not in self._read and _is_set_up(error, need, step):
+                missed = self._missed[place, label]
+                self._missed[place, label] += 1
+                if strict and (place, label) not in self._read and _is_set_up(error, need, step, missed):
                     raise _with_owner(error, self.owners[label]) from raised
                 self._skip(core, place, label, batch_idx, error)
                 continue
@@ -435,13 +439,14 @@ def _counts_by_id(need: Need) -> bool:
     return not need.chooses and need.source.ids is not None
 
 
-def _is_set_up(error: Exception, need: Need, step: Step) -> bool:
-    """Whether an error of a first batch is a mistake in the set-up, and not an accident of the data.
+def _is_set_up(error: Exception, need: Need, step: Step, missed: int) -> bool:
+    """Whether an error before a need has read any batch is a mistake in the set-up, and not an accident of the data.
 
-    A step that returns nothing may leave out this batch alone.
+    A step that returns None may leave out this batch alone. One that has called the module, and does so for a second
+    batch, returns nothing ever, as many do in validation.
     """
     if isinstance(error, CaptureError) and step.returned_nothing:
-        return False
+        return missed > 0 and any(step.calls.values())
     return isinstance(error, (CaptureError, FieldError)) or isinstance(need.entry, Metric)
 
 

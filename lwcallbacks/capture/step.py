@@ -55,12 +55,8 @@ class Step:
 
     @property
     def returned_nothing(self) -> bool:
-        """Whether the step returned None and called nothing that was listened to, as one does that skips its batch.
-
-        In training None becomes an empty dict.
-        """
-        nothing = self.outputs is None or (isinstance(self.outputs, Mapping) and not self.outputs)
-        return nothing and not any(self.calls.values())
+        """Whether the step returned None, as one does that skips its batch; in training that is an empty dict."""
+        return self.outputs is None or (isinstance(self.outputs, Mapping) and not self.outputs)
 
     def find(self, field: str, source: Source) -> Tensor | None:
         """Return `field` as a plain tensor without a graph, or None where it is nowhere to be found.

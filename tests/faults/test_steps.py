@@ -15,6 +15,7 @@ from support.everyone import everyone
 from support.modules import CLASSES, Classifier, images, loader, trainer
 from support.processes import run_processes
 from support.together import Skips, sized, skipping
+from torch.utils.data import DataLoader
 
 import lwcallbacks as lw
 from lwcallbacks.callbacks.listening import StopsListening
@@ -201,3 +202,35 @@ def test_of_several_sizes_on_two_processes(tmp_path: Path) -> None:
     [told] = [message for message in first["said"] if "mosaic" in message]
     assert "ImageMosaic('val/mosaic') has no value" in told
     assert "interpolate" in told
+
+
+class Silent(Classifier):
+    """Returns nothing from validation, as many do, and has targets where nobody looks."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        self(batch["image"])
+
+
+def test_a_step_that_never_returns_anything_is_no_skipped_batch() -> None:
+    """What is not found is an error before training: in the sanity check, at its second batch."""
+    x, y = loader(16).dataset.tensors
+    data = DataLoader([{"image": a, "species": b} for a, b in zip(x, y, strict=True)], 4)
+    t = trainer(callbacks=[lw.ConfusionMatrix(CLASSES)], num_sanity_val_steps=2)
+    said = pytest.warns(UserWarning, match="batch 0 of val could not be read")
+    with said, pytest.raises(ValueError, match=r"ConfusionMatrix\('val/confusion_matrix'\): no targets found"):
+        t.fit(Silent(), loader(), data)
+    assert t.global_step == 0
+
+
+def test_a_first_batch_that_is_skipped_after_its_prediction_costs_itself() -> None:
+    """Also where the field has a key that only the step's output has."""
+
+    class Skips(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            scores = self(batch[0])
+            return {"scores": scores, "targets": batch[1]} if batch_idx else None
+
+    matrix = lw.ConfusionMatrix(CLASSES, preds="scores")
+    with pytest.warns(UserWarning, match="ConfusionMatrix"):
+        trainer(callbacks=[matrix], num_sanity_val_steps=2).fit(Skips(), loader(), loader(24))
+    assert int(matrix.results["val"].sum()) == 16
