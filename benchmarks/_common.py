@@ -9,6 +9,7 @@ slows one variant down should slow down its neighbours too. They do so
 """
 
 import argparse
+import contextlib
 import json
 import math
 import multiprocessing
@@ -48,6 +49,26 @@ def peak_memory_mib() -> float:
     """The most physical memory that this process has had so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB elsewhere
+
+
+def cpu_seconds() -> float:
+    """Processor time so far of this process's threads, of its ended children and of the processes that it started and
+    that still run (W&B's, say). On systems without `/proc` those that still run do not count."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime + _of_running_children(os.getpid())
+
+
+def _of_running_children(parent: int) -> float:
+    stats = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            stats[int(path.parent.name)] = (int(fields[1]), sum(map(int, fields[11:15])))
+    below, ticks = {parent}, 0
+    while grown := {process for process, (of, _) in stats.items() if of in below} - below:
+        below |= grown
+        ticks += sum(stats[process][1] for process in grown)
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def measure(script: str, variants: Sequence[str], repeats: int, *arguments: str) -> dict[str, list[dict[str, float]]]:
