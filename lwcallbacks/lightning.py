@@ -9,6 +9,7 @@ The two packages hold the same code twice: a class of one is no class of the oth
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -55,6 +56,11 @@ def either(module: str, name: str) -> tuple[type[Any], ...]:
     """The class of that name in every Lightning that is loaded, for `isinstance`."""
     modules = (sys.modules.get(f"{package}.{module}") for package in PACKAGES)
     return tuple(getattr(found, name) for found in modules if hasattr(found, name))
+
+
+def log_info(message: str) -> None:
+    """Say something as Lightning says it that GPUs are found: in its own log, which is shown by default."""
+    logging.getLogger(PACKAGE).info(message)
 
 
 def package_of(value: object) -> str | None:

@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from lwcallbacks.callbacks.cost import Cost
 from lwcallbacks.callbacks.need import Need
+from lwcallbacks.lightning import Trainer
 
 
 class Member(Protocol):
@@ -25,6 +27,7 @@ class Member(Protocol):
     def describe(self, stage: str) -> str: ...
     def prefixes(self, stage: str) -> set[str]: ...
     def take_resumed(self, stage: str) -> list[tuple[str, Any]]: ...
+    def booked(self, trainer: Trainer, cost: Cost) -> None: ...
 
 
 @dataclass

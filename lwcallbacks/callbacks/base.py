@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
+from lwcallbacks.callbacks.cost import Cost
 from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.left import LeftBehind
 from lwcallbacks.callbacks.need import Need
+from lwcallbacks.callbacks.size import size_of
 from lwcallbacks.capture.messages import filled
 from lwcallbacks.lightning import Callback, LightningModule, Trainer
 from lwcallbacks.media import Entry
@@ -74,6 +77,7 @@ class LoggingCallback(Callback):
             raise ValueError(f"{type(self).__name__}: on_error={on_error!r}, expected 'warn' or 'raise'")
         self.on_error = on_error
         self._results: dict[str, Any] = {}
+        self._cost = Cost()
         self._left = LeftBehind()
         self._codes: dict[str, str] = {}
         """Where the fields of the last epoch were, as `batch[1]`, for what is said about what is drawn."""
@@ -83,10 +87,20 @@ class LoggingCallback(Callback):
         """The last epoch's value by stage ("train", "val", "test", "predict"), on every process; with several loaders
         by "val/dataloader_idx_0" and so on. They begin again with the next `fit` or the next Trainer. After a run in
         processes that the Trainer started (`ddp_spawn`, `ddp_notebook`) they are those of process 0."""
+        self._take_left()
+        return self._results
+
+    @property
+    def cost(self) -> Cost:
+        """What the callback has cost in the run under way, or else in the last one, on this process; see `Cost`."""
+        self._take_left()
+        hub = Hub.holding(self)
+        return self._cost if hub is None else hub.meter.cost(self)
+
+    def _take_left(self) -> None:
         left = self._left.take()
         if left is not None:
-            self._results = left
-        return self._results
+            self._results, self._cost = left["results"], left["cost"]
 
     def begin(self) -> None:
         """A new run: forget the last one's results. Called at `setup` of a fit, and of any first run of a Trainer."""
@@ -125,12 +139,27 @@ class LoggingCallback(Callback):
         step: int,
         after: Callable[[], object] | None = None,
         stage: str = "train",
+        holds: Any = None,
     ) -> None:
-        """Draw and write in the background, then call `after`; nothing happens on other processes than 0."""
+        """Draw and write in the background, then call `after`; nothing happens on other processes than 0.
+
+        Args:
+            holds: the tensors and arrays that `render` holds, in any containers. What waits in the background may hold
+                256 MiB together; then this waits.
+        """
         publisher = Hub.of(trainer).publisher
         if publisher is not None:
             _PUBLISHERS[self] = publisher
-            publisher.publish(render, step, after, owner=self.describe(stage))
+            meter = Hub.of(trainer).meter
+            with meter.of(self):
+                publisher.publish(
+                    render,
+                    step,
+                    after,
+                    owner=self.describe(stage),
+                    size=size_of(holds),
+                    spent=partial(meter.in_background, self),
+                )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         hub = Hub.of(trainer)
@@ -147,10 +176,15 @@ class LoggingCallback(Callback):
         Hub.of(trainer).detach(self, trainer, exception)
         self._leave(trainer)
 
+    def booked(self, trainer: Trainer, cost: Cost) -> None:
+        """The run is over and everything is written: this is what it has cost."""
+        self._cost = cost
+        self._leave(trainer)
+
     def _leave(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:
             with Hub.of(trainer).attempt(self.describe("train"), "could not leave its results to the caller"):
-                self._left.leave(self._results)
+                self._left.leave({"results": self._results, "cost": self._cost})
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         Hub.of(trainer).expect_everyone("train", "val")

@@ -110,7 +110,8 @@ class CheckpointArtifact(LoggingCallback):
         if not trainer.is_global_zero:
             return
         found: list[File] = []
-        with Hub.of(trainer).attempt("CheckpointArtifact", "could not look at the checkpoints"):
+        hub = Hub.of(trainer)
+        with hub.meter.of(self), hub.attempt("CheckpointArtifact", "could not look at the checkpoints"):
             found.extend(self._new_files(trainer))  # those before an error are in it
         for file in found:
             self.publish(trainer, partial(dict, {file.name: file}), logging_step(trainer), partial(_release, file))

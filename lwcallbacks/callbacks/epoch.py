@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -104,6 +105,7 @@ class Epoch:
         owners: who is named in messages, by label; left out, the label itself.
         callbacks: the callback that each need is of, by label, as in `miss`; left out, who is named.
         group: the torch process group to sync over; None is the default one.
+        booked: the context in which a need is updated, by label, for who measures it.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class Epoch:
         owners: Mapping[str, str] | None = None,
         callbacks: Mapping[str, str] | None = None,
         group: Any = None,
+        booked: Mapping[str, AbstractContextManager[Any]] | None = None,
     ) -> None:
         self.stage = stage
         self.needs = dict(sorted(needs.items()))
@@ -127,6 +130,7 @@ class Epoch:
         self.has_begun = False
         self.owners = dict(owners or {label: label for label in needs})
         self._say = say
+        self._booked = booked or {}
         self._cores = {i: StateCore(group=group) for i in range(len(self.places))}
         for i, core in self._cores.items():
             for label, need in self.needs.items():
@@ -178,7 +182,8 @@ class Epoch:
         step_values: dict[Any, Callable[[], Any]] = {}
         for label, need in self.needs.items():
             try:
-                seen = self._update(core, place, label, need, batch, values)
+                with self._booked.get(label, _NOBODY):
+                    seen = self._update(core, place, label, need, batch, values)
             except Exception as raised:
                 error = refused(raised, need, batch)
                 missed = self._missed[place, label]
@@ -260,6 +265,11 @@ class Epoch:
             self._skipped.add((place, label))
             where = f"batch {batch_idx} of {self.stage}{self.places[place].name}"
             self._say(f"{self.owners[label]}: {where} could not be read and is left out: {told(error)}")
+
+    def device_bytes(self) -> int:
+        """The size of what is remembered on an accelerator, which the end moves to the host."""
+        members = (member for core in self._cores.values() for member in core.members.values())
+        return sum(t.nbytes for member in members for t in member.held() if t.device.type != "cpu")
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -428,6 +438,7 @@ class Epoch:
             place.done = done
 
 
+_NOBODY = nullcontext()
 _NO_POSITION = (
     "seed=None asks for the first samples of the data set, and the {} loader does not tell which they are. Give it "
     "shuffle=False and a data set with a length, or pass ids= (a key, an index into the batch, or a function of "

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary, WeakSet
 
-from lwcallbacks.callbacks.asked import Member, ask
+from lwcallbacks.callbacks.asked import Asked, Member, ask
+from lwcallbacks.callbacks.cost import Meter
 from lwcallbacks.callbacks.decisions import Decisions
 from lwcallbacks.callbacks.epoch import Ended, Epoch
 from lwcallbacks.callbacks.keys import LoggedKeys
@@ -33,6 +34,7 @@ from lwcallbacks.callbacks.trainer import (
     batches_done,
     data_parallel,
     is_debugging,
+    logging_step,
     logs_this_step,
     media_directory,
     new_directory,
@@ -43,10 +45,13 @@ from lwcallbacks.callbacks.trainer import (
     true_loss,
 )
 from lwcallbacks.capture import Step
-from lwcallbacks.lightning import LightningModule, Trainer
+from lwcallbacks.lightning import LightningModule, Trainer, log_info
 from lwcallbacks.state.core import StepValues
-from lwcallbacks.state.link import everyone_comes, roll_call
-from lwcallbacks.writers import Publisher, writers_for
+from lwcallbacks.state.link import Counted, current_link, everyone_comes, roll_call
+from lwcallbacks.writers import FolderWriter, Publisher, writers_for
+
+COST = "lwcallbacks/cost"
+"""The key of the table of costs."""
 
 
 @dataclass
@@ -78,6 +83,7 @@ class Hub:
 
     def __init__(self) -> None:
         self._callbacks: list[Member] = []
+        self._took_part: list[Member] = []
         self._known: WeakSet[Any] = WeakSet()
         self._listening = Listening()
         self._guard = StopsListening(self._listening)
@@ -93,6 +99,7 @@ class Hub:
         self.keys = LoggedKeys()
         self._decisions = Decisions()
         self.publisher: Publisher | None = None
+        self.meter = Meter()
 
     # -- a run of the Trainer ------------------------------------------------------------------------------------
 
@@ -118,9 +125,12 @@ class Hub:
             self._num_batches = 0
             self.keys = LoggedKeys()
             self._decisions = Decisions()
+            self._took_part = []
+            self.meter = Meter()
             put_first(trainer, self._guard)
         _refuse_same_keys(callback, self._callbacks)
         self._callbacks.append(callback)
+        self._took_part.append(callback)
         self._known.add(callback)
         if self.publisher is None and trainer.is_global_zero:
             self.publisher = self._open(trainer)
@@ -161,7 +171,31 @@ class Hub:
             self._callbacks.remove(callback)
             if not self._callbacks:
                 take_out(trainer, self._guard)
-                self.close(exception)
+                folder = self._publish_cost(trainer)
+                try:
+                    with self.meter.waiting():
+                        self.close(exception)
+                finally:
+                    for member in self._took_part:
+                        member.booked(trainer, self.meter.cost(member))
+                    self._took_part = []
+                if trainer.state.fn == "fit" and trainer.is_global_zero and not is_debugging(trainer):
+                    log_info(self.meter.line(folder.page if folder is not None and folder.bytes_written else None))
+
+    def _publish_cost(self, trainer: Trainer) -> FolderWriter | None:
+        """What the fit has cost, as a table on the page, where there is one."""
+        writers = self.publisher.writers if self.publisher is not None else ()
+        folder = next((writer for writer in writers if isinstance(writer, FolderWriter)), None)
+        if folder is None or self.publisher is None or trainer.state.fn != "fit":
+            return None
+        table = self.meter.table
+        self.publisher.publish(
+            lambda: {COST: table()} if folder.bytes_written else {},
+            logging_step(trainer),
+            owner="The table of costs",
+            writers=[folder],
+        )
+        return folder
 
     def close(self, exception: BaseException | None = None) -> None:
         """Leave nothing behind: no hook on the module, nothing unwritten. `exception` is what ended the run early."""
@@ -239,6 +273,7 @@ class Hub:
             say=self._say_here,
             owners=asked.owners,
             callbacks=asked.callbacks,
+            booked={label: self.meter.of(callback) for label, callback in self._first_of(asked).items()},
         )
         epoch.miss(asked.broken)
         self._stages[stage] = _Stage(asked.labels, epoch)
@@ -247,6 +282,14 @@ class Hub:
             if layout.num_dropped and stage != "train":
                 told = f"{layout.num_dropped} of {layout.num_samples} samples (drop_last=True)"
                 self.say(f"lwcallbacks: the {stage} sampler leaves out {told}, and so do the values of an epoch")
+
+    def _first_of(self, asked: Asked) -> dict[str, Member]:
+        """Who pays for a need: of callbacks that share one, the first."""
+        paying: dict[str, Member] = {}
+        for callback in self._callbacks:
+            for label in asked.labels.get(id(callback), {}).values():
+                paying.setdefault(label, callback)
+        return paying
 
     def _could_not_ask(self, who: str, error: Exception) -> None:
         if self._is_strict():
@@ -305,6 +348,10 @@ class Hub:
         """
         if not self._listening.is_open:
             return
+        with self.meter.of(None):
+            self._update(stage, trainer, outputs, batch, batch_idx, loader)
+
+    def _update(self, stage: str, trainer: Trainer, outputs: Any, batch: Any, batch_idx: int, loader: int) -> None:
         calls = self._listening.stop()
         # Validation may give processes unlike numbers of batches; training does not.
         self._num_batches += stage == "train"
@@ -342,7 +389,11 @@ class Hub:
         found = self._stages[stage]
         if found.epoch is not None:
             epoch, found.epoch = found.epoch, None
-            found.ended = epoch.end()
+            with self.meter.of(None):
+                link = Counted(current_link())
+                host_bytes = epoch.device_bytes()
+                found.ended = epoch.end(link)
+                self.meter.synced(link.num_calls, host_bytes)
             if found.ended.faults and self._is_strict():
                 raise ValueError(found.ended.faults[0])
             for message in found.ended.here:

@@ -273,6 +273,11 @@ class ScalarMetrics(StateCallback):
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         hub = Hub.of(trainer)
+        if hub.step_values:
+            with hub.meter.of(self):
+                self._log_step(hub, trainer)
+
+    def _log_step(self, hub: Hub, trainer: Trainer) -> None:
         values: dict[str, Any] = {}
         for name, label in hub.labels("train", self).items():
             with hub.attempt(self.label("train", name), "could not work out a step's number"):

@@ -134,7 +134,9 @@ class StateCallback(LoggingCallback):
 
     def _epoch_start(self, stage: str, trainer: Trainer) -> None:
         if stage in self.stages:
-            Hub.of(trainer).epoch_start(stage, trainer)
+            hub = Hub.of(trainer)
+            with hub.meter.of(None):
+                hub.epoch_start(stage, trainer)
 
     def _batch_start(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
         if stage in self.stages:
@@ -148,6 +150,10 @@ class StateCallback(LoggingCallback):
         if stage not in self.stages or trainer.sanity_checking:
             return
         hub = Hub.of(trainer)
+        with hub.meter.of(self):
+            self._end_epoch(hub, stage, trainer)
+
+    def _end_epoch(self, hub: Hub, stage: str, trainer: Trainer) -> None:
         if stage == "train":
             # A progress bar asks for these on process 0 alone, and what a user logs with sync_dist is then synced
             # inside the question. Asked on every process first, the order of collectives is the same everywhere.
@@ -173,7 +179,8 @@ class StateCallback(LoggingCallback):
         if trainer.state.fn == "fit" and (trainer.current_epoch + 1) % self.every_n_epochs:
             return
         step = logging_step(trainer, train_epoch_end=stage == "train")
-        self.publish(trainer, self._render(f"{stage}/{self.name}", suffix, values), step, stage=stage)
+        render = self._render(f"{stage}/{self.name}", suffix, values)
+        self.publish(trainer, render, step, stage=stage, holds=values)
 
     def _render(self, key: str, suffix: str, values: Mapping[str, Any]) -> Callable[[], Entries]:
         codes = self._codes

@@ -125,6 +125,19 @@ class ProcessLink:
         return rank if self.group is None else dist.get_global_rank(self.group, rank)
 
 
+class Counted:
+    """A link that counts the calls in which processes meet; of one process there are none."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.rank, self.world_size = link.rank, link.world_size
+        self.num_calls = 0
+
+    def perform(self, request: Request) -> Any:
+        self.num_calls += self.world_size > 1
+        return self._link.perform(request)
+
+
 def _accelerator() -> torch.device:
     # torch before 2.6 does not tell; a backend for its devices alone is nccl there.
     return torch.device((torch.accelerator.current_accelerator() or "cpu") if hasattr(torch, "accelerator") else "cuda")

@@ -51,6 +51,10 @@ class Member(ABC):
     def update(self, args: tuple[Any, ...], valid: Tensor | None, values: bool) -> StepValue:
         """Merge one batch, all of it or, if that raises, nothing; return how to get the batch's own value."""
 
+    @abstractmethod
+    def held(self) -> list[Tensor]:
+        """All tensors of its state, as they are now."""
+
     def learnt(self, contributes: bool) -> list[tuple[str, Tensor]]:
         """States whose shape or dtype may come from data."""
         return []
@@ -147,6 +151,9 @@ class ReductionMember(Member):
             return partial(step_value, lifted, self._state)
         return partial(self.reduction.value, lifted)
 
+    def held(self) -> list[Tensor]:
+        return list((self._state or {}).values())
+
     def decided(self, state: State) -> Any:
         decided = getattr(self.reduction, "decided", None)
         return None if decided is None else decided(state)
@@ -235,6 +242,10 @@ class MetricMember(Member):
             before.bring_back()
             self._counted(args)
             return partial(_raised, error)
+
+    def held(self) -> list[Tensor]:
+        states = [state for _, state in _states_of(self.metric)]
+        return [t for state in states for t in (state if isinstance(state, list) else [state]) if isinstance(t, Tensor)]
 
     def learnt(self, contributes: bool) -> list[tuple[str, Tensor]]:
         return ordinary.learnt(self.metric, contributes)

@@ -45,6 +45,9 @@ class Writer(ABC):
     name: str = ""
     """What messages call it; left empty, its logger's class, or else its own."""
 
+    bytes_written: int = 0
+    """What it has put on disk so far, in bytes, as far as it counts that: for `callback.cost`."""
+
     @abstractmethod
     def write(self, entries: Mapping[str, Any], step: int) -> None:
         """Keep all entries under their keys as what was seen at `step`.

@@ -60,6 +60,12 @@ class FolderWriter(Writer):
     def name(self) -> str:  # type: ignore[override]  # of other writers it is known from the start
         return f"The folder {self.directory}"
 
+    @property
+    def page(self) -> str:
+        """Where the page is, from here if it is below."""
+        page = (self.directory / "index.html").absolute()
+        return str(page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page)
+
     def write(self, entries: Mapping[str, Entry], step: int) -> None:
         raise_errors(entries, each(entries, lambda key, entry: self._write_one(key, entry, step)))
 

@@ -20,9 +20,11 @@ import os
 import queue
 import re
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -32,13 +34,27 @@ from lwcallbacks.writers.base import NotWritten, Writer, each
 
 Render = Callable[[], Mapping[str, Entry | float]]
 After = Callable[[], object]
-_Job = tuple[Render, int, After | None, str]
+Spent = Callable[[float, int], object]
 
 MAX_REASONS = 8
+MAX_PENDING_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What was published, and what its `render` holds in bytes until it is done."""
+
+    render: Render
+    step: int
+    after: After | None
+    owner: str
+    size: int
+    spent: Spent | None
+    writers: Sequence[Writer] | None
 
 
 class Publisher:
-    """Runs `render` and the writers on one background thread, at most `max_pending` calls behind.
+    """Runs `render` and the writers on one background thread, at most `max_pending` calls and `max_bytes` behind.
 
     Whatever fails, in the background, in a logger or inside `attempt`, is counted in `failures` and reported on the
     main thread, at the next `publish`, `deliver`, `flush` or `close`. With `on_error="warn"` that is one warning for
@@ -53,6 +69,7 @@ class Publisher:
         loggers: what gets the scalars, by `log_metrics(scalars, step=step)` on the main thread.
         on_error: "warn" or "raise".
         max_pending: calls that may wait for the thread.
+        max_bytes: what waiting calls may hold together, as `publish` is told. A call that holds more waits alone.
         patience: seconds that `publish` waits for a place in the queue. Then what is published is dropped, counted
             and reported: a writer that hangs does not stop the training.
     """
@@ -64,6 +81,7 @@ class Publisher:
         *,
         on_error: Literal["warn", "raise"] = "warn",
         max_pending: int = 16,
+        max_bytes: int = MAX_PENDING_BYTES,
         patience: float = 60.0,
     ) -> None:
         if on_error not in ("warn", "raise"):
@@ -76,13 +94,15 @@ class Publisher:
         self.patience = patience
         self.failures = 0
         self._max_pending = max_pending
+        self._max_bytes = max_bytes
         self._told: dict[str, set[tuple[Any, ...]]] = {}
         self._begin()
         _all.add(self)
 
     def _begin(self) -> None:
         """An empty queue, with no thread. Of a parent by `os.fork`, the thread is gone and its locks may be held."""
-        self._slots = threading.BoundedSemaphore(self._max_pending)
+        self._room = threading.Condition()
+        self._num_pending = self._num_bytes = 0
         self._stuck = False
         self._jobs: queue.Queue[_Job | None] = queue.Queue()
         self._thread: threading.Thread | None = None
@@ -94,31 +114,66 @@ class Publisher:
     def __deepcopy__(self, memo: dict[int, Any]) -> Publisher:
         return self  # a copied callback writes to the same loggers, by the same thread
 
-    def publish(self, render: Render, step: int, after: After | None = None, owner: str = "A callback") -> None:
+    def publish(
+        self,
+        render: Render,
+        step: int,
+        after: After | None = None,
+        owner: str = "A callback",
+        *,
+        size: int = 0,
+        spent: Spent | None = None,
+        writers: Sequence[Writer] | None = None,
+    ) -> None:
         """Queue `render()`, the writing of what it returns, and `after()`, which is called whatever became of them.
 
-        Waits only while `max_pending` calls are queued. `render` runs on the worker: it must hold all it needs and
-        touch no accelerator state that training changes.
+        Waits only while `max_pending` calls are queued, or `max_bytes`. `render` runs on the worker: it must hold all
+        it needs and touch no accelerator state that training changes.
 
         Args:
             owner: who publishes, in messages: a callback with its key, such as "ImageMosaic('val/mosaic')".
+            size: the bytes of memory that `render` holds.
+            spent: called on the worker with the seconds of processor time that this took there, and the bytes that
+                the writers put on disk.
+            writers: those that get it, instead of all.
         """
         self.deliver()
-        if not self._slots.acquire(timeout=0 if self._stuck else self.patience):
+        job = _Job(render, step, after, owner, size, spent, writers)
+        if not self._enter(job, timeout=0 if self._stuck else self.patience):
             self._stuck = True
             behind = TimeoutError(f"nothing was written for {self.patience:g} s, and no more can wait")
             self._failed(owner, f"had to skip step {step}", behind)
-            return self._finish(after, step, owner)
+            return self._finish(job)
         self._stuck = False
         try:
             self._start()
         except RuntimeError:  # the interpreter is shutting down and starts no more threads: do it here
-            self._work(render, step, after, owner)
+            self._work(job)
         except BaseException:
-            self._slots.release()
+            self._leave(job)
             raise
         else:
-            self._jobs.put((render, step, after, owner))
+            self._jobs.put(job)
+
+    def _enter(self, job: _Job, timeout: float) -> bool:
+        """Wait until there is room for one more call, and for what it holds."""
+
+        def has_room() -> bool:
+            fits = self._num_bytes + job.size <= self._max_bytes or not self._num_pending
+            return fits and self._num_pending < self._max_pending
+
+        with self._room:
+            if not self._room.wait_for(has_room, timeout):
+                return False
+            self._num_pending += 1
+            self._num_bytes += job.size
+        return True
+
+    def _leave(self, job: _Job) -> None:
+        with self._room:
+            self._num_pending -= 1
+            self._num_bytes -= job.size
+            self._room.notify_all()
 
     def deliver(self) -> None:
         """Give the loggers the scalars rendered since the last call, oldest first, then report what failed."""
@@ -180,9 +235,8 @@ class Publisher:
         dropped = 0
         with contextlib.suppress(queue.Empty):
             while job := self._jobs.get_nowait():
-                _, step, after, owner = job
-                self._finish(after, step, owner)
-                self._slots.release()
+                self._finish(job)
+                self._leave(job)
                 self._jobs.task_done()
                 dropped += 1
         self._end()
@@ -208,30 +262,37 @@ class Publisher:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            self._work(*job)
+            self._work(job)
             self._jobs.task_done()
         self._jobs.task_done()
 
-    def _work(self, render: Render, step: int, after: After | None, owner: str) -> None:
+    def _work(self, job: _Job) -> None:
+        began, on_disk = time.thread_time(), self._on_disk()
         try:
-            self._write(owner, render(), step)
+            self._write(job, job.render())
         except BaseException as error:  # a SystemExit, too: the thread is needed for what comes next
-            self._failed(owner, f"could not be drawn at step {step}", error)
+            self._failed(job.owner, f"could not be drawn at step {job.step}", error)
         finally:
-            self._finish(after, step, owner)
-            self._slots.release()
+            self._finish(job)
+            if job.spent is not None:
+                job.spent(time.thread_time() - began, self._on_disk() - on_disk)
+            self._leave(job)
 
-    def _write(self, owner: str, entries: Mapping[str, Entry | float], step: int) -> None:
+    def _on_disk(self) -> int:
+        return sum(writer.bytes_written for writer in self.writers)
+
+    def _write(self, job: _Job, entries: Mapping[str, Entry | float]) -> None:
+        step = job.step
         scalars: dict[str, float] = {}
         media: dict[str, Entry] = {}
         for key, value in entries.items():
-            with self.attempt(owner, f"could not be drawn at step {step}"):
+            with self.attempt(job.owner, f"could not be drawn at step {step}"):
                 if isinstance(value, float | int | np.number):
                     scalars[key] = float(value)
                 else:
                     kind_of(key, value)
                     media[key] = value
-        for writer in self.writers:
+        for writer in self.writers if job.writers is None else job.writers:
             if scalars:
                 with self.attempt(_name_of(writer), f"could not write {_names(scalars)} of step {step}"):
                     writer.write_scalars(scalars, step)
@@ -254,10 +315,10 @@ class Publisher:
         for key, error in errors.items():
             self._failed(name, f"could not write {key} of step {step}", error)
 
-    def _finish(self, after: After | None, step: int, owner: str) -> None:
-        with self.attempt(owner, f"could not clean up after step {step}"):
-            if after is not None:
-                after()
+    def _finish(self, job: _Job) -> None:
+        with self.attempt(job.owner, f"could not clean up after step {job.step}"):
+            if job.after is not None:
+                job.after()
 
     def _failed(self, who: str, what: str, error: BaseException) -> None:
         with self._lock:

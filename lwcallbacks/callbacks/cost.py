@@ -1,0 +1,169 @@
+"""What the callbacks of a run cost, measured by themselves.
+
+    meter = Meter()
+    with meter.of(callback):                # on the training thread; a block inside of another is not counted twice
+        ...
+    meter.in_background(callback, seconds=0.1, disk_bytes=4096)
+    meter.cost(callback).share              # of the run so far
+
+What all callbacks do together, such as the sync at the end of an epoch, is booked on nobody: `meter.of(None)`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from lwcallbacks.media import Table
+
+MIB = 2**20
+
+
+@dataclass
+class Cost:
+    """What a callback has cost in a run, on this process.
+
+    Attributes:
+        training_seconds: time that the training thread was in its hooks, waiting included.
+        background_seconds: processor time of the thread that draws and writes.
+        host_bytes: what was moved from an accelerator to the host; 0 where there is none.
+        collectives: calls in which processes meet; those of the shared sync are booked on nobody.
+        disk_bytes: what was written to the run's folder.
+        run_seconds: how long the run has taken so far.
+
+    >>> Cost(training_seconds=1.0, background_seconds=2.0, run_seconds=100.0).share
+    0.03
+    """
+
+    training_seconds: float = 0.0
+    background_seconds: float = 0.0
+    host_bytes: int = 0
+    collectives: int = 0
+    disk_bytes: int = 0
+    run_seconds: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """Time of both threads by the time of the run: what the run would save at most without the callback."""
+        return (self.training_seconds + self.background_seconds) / self.run_seconds if self.run_seconds else 0.0
+
+
+class Meter:
+    """See the module's synopsis. Blocks are those of one thread; `in_background` may be called from another."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._blocks: dict[int | None, _Block] = {None: _Block(self, "all together")}
+        self._inside: list[Cost] = []
+        self._mark = 0.0
+        self._lock = threading.Lock()
+        self.num_epochs = 0
+        """Epochs of any stage that have ended with a sync."""
+
+    def of(self, callback: object | None) -> _Block:
+        """A context in which time on the training thread is the callback's; None is all of them together."""
+        key = None if callback is None else id(callback)
+        found = self._blocks.get(key)
+        return found or self._blocks.setdefault(key, _Block(self, title(callback)))
+
+    def enter(self, cost: Cost) -> None:
+        now = time.perf_counter()
+        if self._inside:
+            self._inside[-1].training_seconds += now - self._mark
+        self._inside.append(cost)
+        self._mark = now
+
+    def leave(self) -> None:
+        now = time.perf_counter()
+        self._inside.pop().training_seconds += now - self._mark
+        self._mark = now
+
+    def in_background(self, callback: object | None, seconds: float, disk_bytes: int) -> None:
+        with self._lock:
+            cost = self.of(callback).cost
+            cost.background_seconds += seconds
+            cost.disk_bytes += disk_bytes
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """For the end of a run, when the training thread waits for the other one: what that works is not told twice."""
+        began, before = time.perf_counter(), self.total().background_seconds
+        try:
+            yield
+        finally:
+            worked = self.total().background_seconds - before
+            self.of(None).cost.training_seconds += max(0.0, time.perf_counter() - began - worked)
+
+    def synced(self, num_calls: int, host_bytes: int) -> None:
+        """An epoch has ended with a sync of so many calls, which moved so much to the host."""
+        self.num_epochs += 1
+        cost = self.of(None).cost
+        cost.collectives += num_calls
+        cost.host_bytes += host_bytes
+
+    def cost(self, callback: object | None) -> Cost:
+        """What the callback has cost so far."""
+        return replace(self.of(callback).cost, run_seconds=time.perf_counter() - self._began)
+
+    def total(self) -> Cost:
+        """What all callbacks have cost so far."""
+        costs = [block.cost for block in list(self._blocks.values())]
+        sums: dict[str, Any] = {field.name: sum(getattr(cost, field.name) for cost in costs) for field in fields(Cost)}
+        return Cost(**{**sums, "run_seconds": time.perf_counter() - self._began})
+
+    def table(self) -> Table:
+        """A row for each callback, in the order in which they first cost something."""
+        columns = ("callback", "share of the run", "training thread, s", "background, s", "to the host, MiB",
+                   "collectives", "on disk, MiB")  # fmt: skip
+        run_seconds = time.perf_counter() - self._began
+        by_name = {block.name: replace(block.cost, run_seconds=run_seconds) for block in list(self._blocks.values())}
+        return Table(columns, [_row(name, cost) for name, cost in {**by_name, "total": self.total()}.items()])
+
+    def line(self, page: str | None) -> str:
+        """What is said at the end of a fit."""
+        total = self.total()
+        told = [f"{100 * total.share:.2g} % of the run"]
+        if total.collectives:
+            told.append(f"{total.collectives / max(1, self.num_epochs):.3g} collectives an epoch")
+        if page is not None:
+            told.append(f"{total.disk_bytes / MIB:.1f} MiB in {page}")
+        return f"lwcallbacks: {', '.join(told)}"
+
+
+class _Block:
+    """Books the time inside on one cost. It may be entered again inside of itself."""
+
+    __slots__ = ("_meter", "cost", "name")
+
+    def __init__(self, meter: Meter, name: str) -> None:
+        self._meter = meter
+        self.name = name
+        self.cost = Cost()
+
+    def __enter__(self) -> None:
+        self._meter.enter(self.cost)
+
+    def __exit__(self, *exception: object) -> None:
+        self._meter.leave()
+
+
+def _row(name: str, cost: Cost) -> list[Any]:
+    times = (cost.training_seconds, cost.background_seconds)
+    return [
+        name,
+        f"{100 * cost.share:.2f} %",
+        *(round(seconds, 3) for seconds in times),
+        round(cost.host_bytes / MIB, 3),
+        cost.collectives,
+        round(cost.disk_bytes / MIB, 3),
+    ]
+
+
+def title(callback: Any) -> str:
+    """A callback as a row of a table is called, of any stage."""
+    kind, name = type(callback).__name__, getattr(callback, "name", None)
+    return f"{kind}({name!r})" if isinstance(name, str) else kind
