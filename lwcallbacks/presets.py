@@ -49,6 +49,7 @@ def classification(
     every_n_epochs: int = 1,
     every_n_train_steps: int = 50,
     checkpoints: bool = True,
+    max_overhead: float | None = None,
     inputs: Extract | None = None,
     preds: Extract | None = None,
     targets: Extract | None = None,
@@ -70,6 +71,7 @@ def classification(
         every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
         every_n_train_steps: as for ``GradientHistogram``.
         checkpoints: whether checkpoints become artifacts.
+        max_overhead: as for ``PredictionGrid`` and ``GradientHistogram``.
         inputs, preds, targets: where to find them, if not in the usual places.
         ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
@@ -89,8 +91,8 @@ def classification(
     return [
         ScalarMetrics(scores, prefix=prefix, **found),
         ConfusionMatrix(num_classes, class_names, ignore_index=ignore_index, normalize="true", **drawn),
-        PredictionGrid(num_samples, class_names, mean=mean, std=std, inputs=inputs, **drawn),
-        *_always(every_n_train_steps, checkpoints),
+        PredictionGrid(num_samples, class_names, mean=mean, std=std, inputs=inputs, max_overhead=max_overhead, **drawn),
+        *_always(every_n_train_steps, checkpoints, max_overhead),
     ]
 
 
@@ -107,6 +109,7 @@ def multilabel(
     every_n_epochs: int = 1,
     every_n_train_steps: int = 50,
     checkpoints: bool = True,
+    max_overhead: float | None = None,
     inputs: Extract | None = None,
     preds: Extract | None = None,
     targets: Extract | None = None,
@@ -124,7 +127,7 @@ def multilabel(
     Args:
         num_labels, class_names, threshold, logits, ignore_index: as for ``MultilabelConfusionMatrix``.
         num_samples, mean, std: as for ``PredictionGrid``.
-        every_n_epochs, every_n_train_steps, checkpoints: as for ``classification``.
+        every_n_epochs, every_n_train_steps, checkpoints, max_overhead: as for ``classification``.
         inputs, preds, targets, ids, forward, prefix: as for ``classification``.
 
     Raises:
@@ -140,8 +143,17 @@ def multilabel(
     return [
         ScalarMetrics(scores, prefix=prefix, **found),
         MultilabelConfusionMatrix(num_labels, class_names, ignore_index=ignore_index, **drawn),
-        PredictionGrid(num_samples, class_names, task="multilabel", mean=mean, std=std, inputs=inputs, **drawn),
-        *_always(every_n_train_steps, checkpoints),
+        PredictionGrid(
+            num_samples,
+            class_names,
+            task="multilabel",
+            mean=mean,
+            std=std,
+            inputs=inputs,
+            max_overhead=max_overhead,
+            **drawn,
+        ),
+        *_always(every_n_train_steps, checkpoints, max_overhead),
     ]
 
 
@@ -160,6 +172,7 @@ def segmentation(
     every_n_epochs: int = 1,
     every_n_train_steps: int = 50,
     checkpoints: bool = True,
+    max_overhead: float | None = None,
     inputs: Extract | None = None,
     preds: Extract | None = None,
     targets: Extract | None = None,
@@ -184,7 +197,7 @@ def segmentation(
         background: a class that is not coloured; None colours every class.
         ignore_index: a target that does not count.
         num_samples, mean, std: as for ``MaskGrid``.
-        every_n_epochs, every_n_train_steps, checkpoints: as for ``classification``.
+        every_n_epochs, every_n_train_steps, checkpoints, max_overhead: as for ``classification``.
         inputs, preds, targets, ids, forward, prefix: as for ``classification``.
 
     Raises:
@@ -201,8 +214,17 @@ def segmentation(
     return [
         ScalarMetrics(scores, prefix=prefix, **found),
         ConfusionMatrix(num_classes, class_names, normalize="true", **drawn),
-        MaskGrid(num_samples, class_names, background=background, mean=mean, std=std, inputs=inputs, **drawn),
-        *_always(every_n_train_steps, checkpoints),
+        MaskGrid(
+            num_samples,
+            class_names,
+            background=background,
+            mean=mean,
+            std=std,
+            inputs=inputs,
+            max_overhead=max_overhead,
+            **drawn,
+        ),
+        *_always(every_n_train_steps, checkpoints, max_overhead),
     ]
 
 
@@ -215,6 +237,7 @@ def reconstruction(
     every_n_epochs: int = 1,
     every_n_train_steps: int = 50,
     checkpoints: bool = True,
+    max_overhead: float | None = None,
     inputs: Extract | None = None,
     preds: Extract | None = None,
     ids: Extract | None = None,
@@ -230,7 +253,7 @@ def reconstruction(
     Args:
         data_range: the distance from black to white in the inputs: 1 for [0, 1], 2 for [-1, 1].
         num_samples, mean, std: as for ``ImageMosaic``.
-        every_n_epochs, every_n_train_steps, checkpoints: as for ``classification``.
+        every_n_epochs, every_n_train_steps, checkpoints, max_overhead: as for ``classification``.
         inputs, preds, ids, forward, prefix: as for ``classification``. Where a network is to give something else than
             it was given, as in denoising, let ``inputs`` be that.
 
@@ -245,8 +268,8 @@ def reconstruction(
     found: dict[str, Any] = {"inputs": inputs, "preds": preds, "ids": ids, "forward": forward}
     return [
         ScalarMetrics(scores, fields=("preds", "inputs"), prefix=prefix, **found),
-        ImageMosaic(num_samples, mean=mean, std=std, every_n_epochs=every_n_epochs, **found),
-        *_always(every_n_train_steps, checkpoints),
+        ImageMosaic(num_samples, mean=mean, std=std, every_n_epochs=every_n_epochs, max_overhead=max_overhead, **found),
+        *_always(every_n_train_steps, checkpoints, max_overhead),
     ]
 
 
@@ -259,6 +282,6 @@ def _counts(preset: str, *args: Any) -> ConfusionCounts:
         raise ValueError(f"presets.{preset}: {told}") from error
 
 
-def _always(every_n_train_steps: int, checkpoints: bool) -> list[LoggingCallback]:
+def _always(every_n_train_steps: int, checkpoints: bool, max_overhead: float | None) -> list[LoggingCallback]:
     artifact = [CheckpointArtifact(missing_ok=True)] if checkpoints else []
-    return [GradientHistogram(every_n_train_steps), *artifact]
+    return [GradientHistogram(every_n_train_steps, max_overhead=max_overhead), *artifact]

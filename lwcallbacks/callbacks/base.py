@@ -45,6 +45,20 @@ def plain(value: Any) -> Any:
     return value
 
 
+def check_overhead(owner: str, max_overhead: Any) -> float | None:
+    """The share as it is, if it is one.
+
+    Raises:
+        ValueError: neither None nor a number above 0 and below 1.
+    """
+    is_number = isinstance(max_overhead, int | float) and not isinstance(max_overhead, bool)
+    if max_overhead is not None and not (is_number and 0 < max_overhead < 1):
+        raise ValueError(
+            f"{owner}: max_overhead={max_overhead!r}, expected a share between 0 and 1, as 0.02 for 2 %, or None"
+        )
+    return None if max_overhead is None else float(max_overhead)
+
+
 def short_key(key: str) -> str:
     """A key of a callback's state below 100 characters, which some places that keep checkpoints want.
 
@@ -72,12 +86,16 @@ class LoggingCallback(Callback):
     ValueError: Weights: on_error='ignore', expected 'warn' or 'raise'
     """
 
+    max_overhead: float | None = None
+    """The share of the run from which on what can be left out waits: see `can_wait`."""
+
     def __init__(self, *, on_error: Literal["warn", "raise"] = "warn") -> None:
         if on_error not in ("warn", "raise"):
             raise ValueError(f"{type(self).__name__}: on_error={on_error!r}, expected 'warn' or 'raise'")
         self.on_error = on_error
         self._results: dict[str, Any] = {}
         self._cost = Cost()
+        self._has_drawn = False
         self._left = LeftBehind()
         self._codes: dict[str, str] = {}
         """Where the fields of the last epoch were, as `batch[1]`, for what is said about what is drawn."""
@@ -105,6 +123,7 @@ class LoggingCallback(Callback):
     def begin(self) -> None:
         """A new run: forget the last one's results. Called at `setup` of a fit, and of any first run of a Trainer."""
         self._results = {}
+        self._has_drawn = False
 
     def needs(self, stage: str) -> Mapping[str, Need]:
         """What is to be remembered of a stage, by a name of the callback's own."""
@@ -160,6 +179,21 @@ class LoggingCallback(Callback):
                     size=size_of(holds),
                     spent=partial(meter.in_background, self),
                 )
+
+    def can_wait(self, trainer: Trainer, stage: str, what: str) -> bool:
+        """Whether to leave out this time what the callback draws, and say so once.
+
+        The callbacks of the Trainer have cost more than `max_overhead` of the run so far, all of them together. Time
+        brings the share down again, so `what` comes less often. The first of a run is never left out.
+        """
+        hub = Hub.of(trainer)
+        share = hub.meter.total().share
+        is_first, self._has_drawn = not self._has_drawn, True
+        if is_first or self.max_overhead is None or share <= self.max_overhead:
+            return False
+        found = f"the callbacks cost {share:.1%} of the run so far, and max_overhead={self.max_overhead} is allowed"
+        hub.say(f"{self.describe(stage)}: {found}: {what} now come less often")
+        return True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         hub = Hub.of(trainer)

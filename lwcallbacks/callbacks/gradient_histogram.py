@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lwcallbacks.callbacks.base import Entries, LoggingCallback
+from lwcallbacks.callbacks.base import Entries, LoggingCallback, check_overhead
 from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.trainer import logging_step
 from lwcallbacks.lightning import LightningModule, Trainer
@@ -33,6 +33,8 @@ class GradientHistogram(LoggingCallback):
             several optimizers each counts its own steps.
         bins: bins of equal width in a histogram, 1 to 512.
         name: what the keys begin with.
+        max_overhead: the share of the run that all callbacks of the Trainer may cost together, as 0.02 for 2 %. Above
+            it, pictures and histograms come less often; `results` and metrics are never left out.
         on_error: "warn" once and go on, or "raise", when something fails while training runs.
 
     Raises:
@@ -59,6 +61,7 @@ class GradientHistogram(LoggingCallback):
         *,
         bins: int = 64,
         name: str = "gradients",
+        max_overhead: float | None = None,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         super().__init__(on_error=on_error)
@@ -70,6 +73,7 @@ class GradientHistogram(LoggingCallback):
         self.every_n_train_steps = every_n_train_steps
         self.bins = bins
         self.name = name
+        self.max_overhead = check_overhead("GradientHistogram", max_overhead)
         self._steps: dict[int, int] = {}
         self._last: dict[str, State] = {}
 
@@ -88,8 +92,10 @@ class GradientHistogram(LoggingCallback):
         self._steps[index] = self._steps.get(index, 0) + 1
         if self._steps[index] % self.every_n_train_steps:
             return
-        render = None
-        with Hub.of(trainer).attempt("GradientHistogram", "could not read the gradients"):
+        if self.max_overhead is not None and self.can_wait(trainer, "train", "histograms"):
+            return
+        render, hub = None, Hub.of(trainer)
+        with hub.meter.of(self), hub.attempt("GradientHistogram", "could not read the gradients"):
             render = self._read(pl_module, optimizer)
         if render is not None:
             self.publish(trainer, render, logging_step(trainer))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from lwcallbacks.callbacks.base import Entries, plain
+from lwcallbacks.callbacks.base import Entries, check_overhead, plain
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.sample import check_sample, sample_need
 from lwcallbacks.callbacks.stateful import StateCallback
@@ -41,6 +41,8 @@ class ImageMosaic(StateCallback):
         name: the last part of the keys.
         stages: out of "train", "val", "test" and "predict".
         every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
+        max_overhead: the share of the run that all callbacks of the Trainer may cost together, as 0.02 for 2 %. Above
+            it, pictures and histograms come less often; `results` and metrics are never left out.
         on_error: "warn" once and go on, or "raise", when something fails while training runs.
 
     Raises:
@@ -75,9 +77,11 @@ class ImageMosaic(StateCallback):
         name: str = "mosaic",
         stages: Sequence[str] = ("val", "test"),
         every_n_epochs: int = 1,
+        max_overhead: float | None = None,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         super().__init__(name=name, stages=stages, every_n_epochs=every_n_epochs, on_error=on_error)
+        self.max_overhead = check_overhead("ImageMosaic", max_overhead)
         check_sample("ImageMosaic", num_samples, seed)
         if nrow is not None and (not isinstance(nrow, int) or nrow < 1):
             raise ValueError(f"ImageMosaic: nrow={nrow!r}, expected an int of at least 1, or None for single images")

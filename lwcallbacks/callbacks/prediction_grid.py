@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from lwcallbacks.callbacks.base import Entries, plain
+from lwcallbacks.callbacks.base import Entries, check_overhead, plain
 from lwcallbacks.callbacks.names import class_names_of
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.sample import check_sample, sample_need, warn_unnamed
@@ -57,6 +57,8 @@ class PredictionGrid(StateCallback):
         name: the last part of the keys.
         stages: out of "train", "val", "test" and "predict".
         every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
+        max_overhead: the share of the run that all callbacks of the Trainer may cost together, as 0.02 for 2 %. Above
+            it, pictures and histograms come less often; `results` and metrics are never left out.
         on_error: "warn" once and go on, or "raise", when something fails while training runs.
 
     Raises:
@@ -97,9 +99,11 @@ class PredictionGrid(StateCallback):
         name: str = "predictions",
         stages: Sequence[str] = ("val", "test"),
         every_n_epochs: int = 1,
+        max_overhead: float | None = None,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         super().__init__(name=name, stages=stages, every_n_epochs=every_n_epochs, on_error=on_error)
+        self.max_overhead = check_overhead("PredictionGrid", max_overhead)
         check_sample("PredictionGrid", num_samples, seed)
         check_scores("PredictionGrid", task, threshold, logits)
         self.num_samples = num_samples

@@ -43,6 +43,7 @@ GIVEN: dict[str, Any] = {
     "ignore_index": 3,
     "inputs": 0,
     "logits": True,
+    "max_overhead": 0.5,
     "mean": [0.25],
     "metadata": {"data": {"name": "digits", "classes": [0, 1]}},
     "metrics": METRICS,

@@ -9,6 +9,7 @@ import string
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -188,7 +189,7 @@ def test_publish_waits_while_too_much_is_pending() -> None:
     publisher, gate, done = Publisher([], max_pending=2), threading.Event(), threading.Event()
 
     def wait() -> dict[str, Entry | float]:
-        gate.wait()
+        gate.wait(30)
         return {}
 
     def third() -> None:
@@ -206,13 +207,63 @@ def test_publish_waits_while_too_much_is_pending() -> None:
     publisher.close()
 
 
+def test_publish_waits_while_what_is_pending_holds_too_much() -> None:
+    """The queue is bounded in bytes: what does not fit beside the others waits, what fits nowhere waits alone."""
+    publisher, gates = Publisher([], max_bytes=100, patience=30), [threading.Event() for _ in range(3)]
+    sizes, order = (60, 30, 500), list[int]()
+
+    def published(i: int) -> None:
+        publisher.publish(lambda: {"opened": gates[i].wait(30)}, i, size=sizes[i])
+        order.append(i)
+
+    try:
+        published(0)
+        published(1)
+        thread = threading.Thread(target=published, args=(2,))
+        thread.start()
+        thread.join(0.2)
+        gates[0].set()
+        thread.join(0.2)
+        assert order == [0, 1], "500 bytes find no place beside 60, nor beside 30"
+        gates[1].set()
+        thread.join(30)
+        assert order == [0, 1, 2]
+    finally:
+        for gate in gates:
+            gate.set()
+        publisher.close()
+
+
+def test_what_was_spent_is_told_when_it_is_written() -> None:
+    """Processor time of the worker and bytes on disk, of each call by itself; also of one that fails."""
+
+    class Disk(Recorder):
+        def write(self, entries: Mapping[str, Entry], step: int) -> None:
+            self.bytes_written += 100 * step
+
+    def busy() -> dict[str, Entry | float]:
+        end = time.thread_time() + 0.05
+        while time.thread_time() < end:
+            pass
+        return {"image": IMAGE}
+
+    publisher, spent = Publisher([Disk()]), list[tuple[float, int]]()
+    publisher.publish(busy, 1, spent=lambda seconds, size: spent.append((seconds, size)))
+    publisher.publish(lambda: {"image": IMAGE}, 2, spent=lambda seconds, size: spent.append((seconds, size)))
+    publisher.publish(lambda: 1 // 0, 3, spent=lambda seconds, size: spent.append((seconds, size)))
+    with pytest.warns(UserWarning, match="ZeroDivisionError"):
+        publisher.close()
+    assert [size for _, size in spent] == [100, 200, 0]
+    assert spent[0][0] >= 0.05 > spent[1][0]
+
+
 def test_a_writer_that_hangs_costs_pictures_and_not_the_training() -> None:
     """With no place in the queue for as long as `patience`, a step is skipped and counted; later ones are written."""
     writer, gate, cleaned = Recorder(), threading.Event(), []
     publisher = Publisher([writer], max_pending=1, patience=0.05)
 
     def wait() -> dict[str, Entry | float]:
-        gate.wait()
+        gate.wait(30)
         return {"image": IMAGE}
 
     for step in (0, 1):
@@ -243,7 +294,7 @@ def test_an_interrupted_flush_loses_nothing() -> None:
     publisher = Publisher([writer])
 
     def wait() -> dict[str, Entry | float]:
-        gate.wait()
+        gate.wait(30)
         return {"image": IMAGE}
 
     for step in range(3):
@@ -264,7 +315,7 @@ def test_an_interrupted_close_drops_the_queue_and_says_how_much() -> None:
 
     def wait() -> dict[str, Entry | float]:
         begun.set()
-        gate.wait()
+        gate.wait(30)
         return {"image": IMAGE}
 
     for step in range(3):
@@ -502,7 +553,7 @@ class Slow(Writer):
 
 writer, begun, gate = Slow(), threading.Event(), threading.Event()
 publisher = Publisher([writer], max_pending=2)
-publisher.publish(lambda: (begun.set(), gate.wait(), {"n": 1.0})[2], 1)
+publisher.publish(lambda: (begun.set(), gate.wait(30), {"n": 1.0})[2], 1)
 publisher.publish(lambda: {"n": 1.0}, 2)
 begun.wait()
 with publisher._lock:  # as held by the thread, which the child has not

@@ -1,0 +1,180 @@
+"""What callbacks say of their own cost, and what `max_overhead` makes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.everyone import everyone
+from support.modules import Classifier, loader, trainer
+from support.processes import run_processes
+
+import lwcallbacks as lw
+from lwcallbacks.callbacks import cost as cost_module
+from lwcallbacks.callbacks.cost import Cost, Meter
+from lwcallbacks.presets import classification
+from lwcallbacks.readers import read_folder
+from lwcallbacks.state.link import Counted, ProcessLink
+
+
+class Clock:
+    """Time that goes on when it is told to."""
+
+    now = 100.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(cost_module, "time", clock)
+    return clock
+
+
+def fit(tmp_path: Path, callbacks: list[Any], **kwargs: Any) -> Any:
+    t = trainer(callbacks=callbacks, default_root_dir=tmp_path, enable_checkpointing=True, **kwargs)
+    t.fit(Classifier.seeded(), loader(), loader())
+    return t
+
+
+def test_a_block_inside_of_another_is_not_counted_twice(clock: Clock) -> None:
+    """Time belongs to the innermost block, also where that is left by an exception or entered inside of itself."""
+    meter, outer, inner = Meter(), object(), object()
+    with meter.of(outer):
+        clock.now += 1
+        with contextlib.suppress(ZeroDivisionError), meter.of(inner), meter.of(inner):
+            clock.now += 10
+            clock.now /= 0
+        clock.now += 2
+    clock.now += 87
+    assert (meter.cost(outer).training_seconds, meter.cost(inner).training_seconds) == (3, 10)
+    assert meter.cost(outer).share == 0.03
+    assert meter.total() == Cost(training_seconds=13, run_seconds=100)
+
+
+def test_waiting_for_the_background_is_not_counted_twice(clock: Clock) -> None:
+    """Of the wait at the end, what the other thread has worked in that time is booked on the callback alone."""
+    meter, callback = Meter(), object()
+    meter.in_background(callback, 5.0, 0)
+    with meter.waiting():
+        clock.now += 7
+        meter.in_background(callback, 4.0, 100)
+    assert meter.cost(callback) == Cost(background_seconds=9, disk_bytes=100, run_seconds=7)
+    assert meter.cost(None).training_seconds == 3
+
+
+def test_every_callback_knows_its_cost(tmp_path: Path) -> None:
+    """After a run, and while it goes on, by callback; the page has all of them in a table."""
+    fit(tmp_path, given := everyone())
+    callbacks = [callback for callback in given if isinstance(callback, lw.LoggingCallback)]
+    for callback in callbacks:
+        assert 0 < callback.cost.training_seconds < callback.cost.run_seconds, type(callback).__name__
+        assert callback.cost.host_bytes == 0, "all is on the CPU"
+    drawn = [c for c in callbacks if not isinstance(c, lw.ScalarMetrics)]
+    assert all(c.cost.background_seconds > 0 for c in drawn)
+    assert all(c.cost.disk_bytes > 0 for c in drawn)
+    [page] = tmp_path.rglob("media/index.html")
+    [table] = read_folder(page.parent).data("lwcallbacks/cost").values()
+    rows = {row[0]: row[1:] for row in table["rows"]}
+    assert {"all together", "total", "ConfusionMatrix('confusion_matrix')"} < rows.keys()
+    assert len(rows) == len(callbacks) + 2
+    assert all(len(row) == len(table["columns"]) - 1 for row in rows.values())
+
+
+def test_the_end_of_a_fit_says_what_it_has_cost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One line, with the page; none where there is no page to speak of, and none of a run for debugging."""
+    caplog.set_level(logging.INFO, logger="pytorch_lightning")
+    fit(tmp_path, everyone())
+    [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("lwcallbacks:")]
+    found = re.fullmatch(r"lwcallbacks: [\d.e+]+ % of the run, (\d+\.\d) MiB in (.*index\.html)", line)
+    assert found
+    assert Path(found[2]).exists()
+    caplog.clear()
+    fit(tmp_path / "scalars", [c for c in everyone() if isinstance(c, lw.ScalarMetrics)])
+    [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("lwcallbacks:")]
+    assert re.fullmatch(r"lwcallbacks: [\d.e+]+ % of the run", line)
+    assert not list((tmp_path / "scalars").rglob("media")), "nothing was drawn, and no folder was made for the costs"
+    caplog.clear()
+    fit(tmp_path / "debug", everyone(), fast_dev_run=True)
+    assert not [record for record in caplog.records if record.getMessage().startswith("lwcallbacks:")]
+
+
+def calls_of_two() -> tuple[int, int, int]:
+    """On each of two processes: collectives as booked, as counted by the link below, and epochs."""
+    counted = [0]
+    perform = ProcessLink.perform
+
+    def counting(self: ProcessLink, request: Any) -> Any:
+        counted[0] += 1
+        return perform(self, request)
+
+    ProcessLink.perform = counting  # type: ignore[method-assign]
+    matrix = lw.ConfusionMatrix(num_classes=5, stages=("train", "val"))
+    t = trainer(callbacks=[matrix], devices=2, strategy="ddp", use_distributed_sampler=True)
+    from lwcallbacks.callbacks.hub import Hub
+
+    t.fit(Classifier.seeded(), loader(), loader())
+    meter = Hub.of(t).meter
+    return meter.total().collectives, counted[0], meter.num_epochs
+
+
+def test_collectives_are_counted() -> None:
+    """As many as there are, on every process: two headers, what is added up and what is the largest."""
+    for booked, performed, epochs in run_processes(2, calls_of_two):
+        assert booked == performed == 4 * epochs > 0
+
+
+def test_a_link_of_one_process_has_no_collectives() -> None:
+    """Where nobody is met, nothing is counted."""
+    import torch
+
+    from lwcallbacks.state.link import AllReduce, Alone
+
+    link = Counted(Alone())
+    link.perform(AllReduce(torch.zeros(1), "sum"))
+    assert link.num_calls == 0
+
+
+@pytest.mark.parametrize(("allowed", "published"), [(1e-9, 1), (0.999999, 4), (None, 4)])
+def test_above_max_overhead_pictures_come_less_often(
+    allowed: float | None, published: int, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """The first is always drawn; later ones wait, with one message, and results and metrics are there in each epoch."""
+    mosaic = lw.ImageMosaic(4, max_overhead=allowed, stages=("val",), preds=lambda outputs, batch: batch[0])
+    histogram = lw.GradientHistogram(5, max_overhead=allowed)
+    matrix = lw.ConfusionMatrix(5, stages=("val",))
+    fit(tmp_path, [mosaic, histogram, matrix], max_epochs=4)
+    [page] = tmp_path.rglob("media/index.html")
+    steps = {key: len(of) for key, of in read_folder(page.parent).steps().items()}
+    assert (steps["val/mosaic"], steps["val/confusion_matrix_chart"]) == (published, 4)
+    assert steps["gradients/net.1.weight"] == published
+    assert len(mosaic.results["val"].ids) == 4
+    said = [str(w.message) for w in recwarn if "max_overhead" in str(w.message)]
+    assert len(said) == (2 if allowed == 1e-9 else 0), said
+    if said:
+        assert re.match(
+            r"lwcallbacks: GradientHistogram\('gradients'\): the callbacks cost \d+\.\d% of the run so far, and "
+            r"max_overhead=1e-09 is allowed: histograms now come less often",
+            said[0],
+        )
+
+
+@pytest.mark.parametrize("allowed", [0, 1, -0.5, "2 %", True])
+@pytest.mark.parametrize("callback", [lw.GradientHistogram, lw.ImageMosaic, lw.MaskGrid, lw.PredictionGrid])
+def test_a_share_is_between_0_and_1(callback: Any, allowed: Any) -> None:
+    """Anything else is an error that says what to write."""
+    with pytest.raises(ValueError, match=rf"{callback.__name__}: max_overhead=.*, expected a share .* as 0.02 for 2 %"):
+        callback(max_overhead=allowed)
+
+
+def test_presets_hand_the_share_on() -> None:
+    """To what can be left out: pictures and histograms."""
+    given = {type(c).__name__: c.max_overhead for c in classification(5, max_overhead=0.02)}
+    assert given["PredictionGrid"] == given["GradientHistogram"] == 0.02
+    assert given["ScalarMetrics"] is given["ConfusionMatrix"] is None
