@@ -24,6 +24,11 @@ _DEEP = 4
 
 def part(container: Any, name: Any) -> Any:
     """The part of that key, field or attribute; None where there is none."""
+    kind = type(container)
+    if kind is dict:
+        return container.get(name)
+    if kind is tuple or kind is list or kind is Tensor:  # with no names at all, as most batches
+        return None
     if isinstance(container, Mapping):
         found = _tried(lambda: container[name] if name in container else None)  # noqa: SIM401  # a defaultdict's get
         if found is not None:
