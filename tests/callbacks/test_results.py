@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -97,16 +97,18 @@ PROGRAM = """
 @pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork", "ddp_notebook"])
 def test_results_of_processes_that_the_trainer_starts_reach_the_caller(strategy: str, tmp_path: Path) -> None:
     """Those of process 0; never those of an earlier run; and no file is left."""
-    before = set(Path(tempfile.gettempdir()).glob("lwcallbacks-*"))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     program = tmp_path / "program.py"
     paths = [str(Path(__file__).parents[1])]
     program.write_text(dedent(PROGRAM).format(paths=paths, strategy=strategy, root=str(tmp_path)))
-    ran = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=240)
+    environ = {**os.environ, "TMPDIR": str(temporary)}
+    ran = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=240, env=environ)
     said = ran.stdout.splitlines()
     assert "first {'val': 11}" in said, ran.stderr[-2000:]
     assert "second {}" in said, ran.stdout
     assert "third {'val': 11}" in said
-    assert set(Path(tempfile.gettempdir()).glob("lwcallbacks-*")) <= before
+    assert not list(temporary.glob("lwcallbacks-*"))
 
 
 def test_state_keys_are_short() -> None:
