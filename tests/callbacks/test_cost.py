@@ -22,7 +22,7 @@ from lwcallbacks.state.link import Counted, ProcessLink
 
 
 class Clock:
-    """Time that goes on when it is told to."""
+    """Time that goes on when a test says so."""
 
     now = 100.0
 
