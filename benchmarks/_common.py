@@ -260,8 +260,12 @@ def report(result: Mapping[str, Any], as_json: bool) -> None:
         return
     columns = [column for column in ("none", "ours", "peer") if column in result]
     print(f"\n{result['name']}, medians of {result['repeats']} runs each\n")
-    print(f"  {'':<24}" + "".join(f"{column:>12}" for column in columns) + f"{'ours / peer':>14}")
+    beside = [name for name in ("ratio", "ratio_to_none") if name in result]
+    titles = {"ratio": "ours / peer", "ratio_to_none": "ours / none"}
+    print(f"  {'':<24}" + "".join(f"{name:>{12}}" for name in columns) + "".join(f"{titles[r]:>14}" for r in beside))
     for quantity, unit in result["units"].items():
         values = "".join(f"{result[column][quantity]:>12.2f}" for column in columns)
-        print(f"  {quantity + ' [' + unit + ']':<24}{values}{result['ratio'][quantity]:>14.2f}")
+        print(
+            f"  {quantity + ' [' + unit + ']':<24}{values}" + "".join(f"{result[r][quantity]:>14.2f}" for r in beside)
+        )
     print("\n  " + ", ".join(f"{name} {number}" for name, number in result["versions"].items()))

@@ -5,7 +5,8 @@
 
 All variants train the demo's network on the demo's digits from the same seed, with an offline W&B run and a checkpoint
 per epoch. Time per epoch is that of `Trainer.fit` from the first batch to its return, so that what is written in the
-background counts too, divided by the epochs; peak memory is that of the training process.
+background counts too, divided by the epochs; `cpu` is the processor time of all threads and of W&B's process, divided
+alike; peak memory is that of the training process.
 
     none    no callbacks
     ours    the six callbacks, as in examples/demo.py
@@ -23,10 +24,10 @@ import sys
 import time
 import warnings
 
-from _common import EXAMPLES, measure, medians, options, peak_memory_mib, report, versions
+from _common import EXAMPLES, cpu_seconds, measure, medians, options, peak_memory_mib, report, versions
 
 VARIANTS = ("none", "ours", "peer")
-UNITS = {"epoch": "s", "peak_memory": "MiB"}
+UNITS = {"epoch": "s", "cpu": "s", "peak_memory": "MiB"}
 
 
 def our_callbacks():
@@ -113,10 +114,10 @@ def run(variant: str, epochs: int) -> dict[str, float]:
     from pytorch_lightning.loggers import WandbLogger
 
     class Clock(pl.Callback):
-        start = 0.0
+        start = cpu = 0.0
 
         def on_train_start(self, trainer, pl_module):
-            self.start = time.perf_counter()
+            self.start, self.cpu = time.perf_counter(), cpu_seconds()
 
     pl.seed_everything(0)
     train_loader, val_loader = loaders()
@@ -134,7 +135,7 @@ def run(variant: str, epochs: int) -> dict[str, float]:
     trainer.fit(DigitClassifier(), train_loader, val_loader)
     took = time.perf_counter() - clock.start
     trainer.logger.experiment.finish()
-    return {"epoch": took / epochs, "peak_memory": peak_memory_mib()}
+    return {"epoch": took / epochs, "cpu": (cpu_seconds() - clock.cpu) / epochs, "peak_memory": peak_memory_mib()}
 
 
 def main() -> None:
@@ -152,8 +153,12 @@ def main() -> None:
     runs = measure(__file__, VARIANTS, args.repeats, "--epochs", str(args.epochs))
     result = {variant: medians(runs[variant]) for variant in VARIANTS}
     ratio = {quantity: round(result["ours"][quantity] / result["peer"][quantity], 3) for quantity in UNITS}
+    to_none = {quantity: round(result["ours"][quantity] / result["none"][quantity], 3) for quantity in UNITS}
     about = {"repeats": args.repeats, "epochs": args.epochs, "versions": versions()}
-    report({"name": "demo_overhead", **result, "ratio": ratio, "units": UNITS, **about}, args.json)
+    report(
+        {"name": "demo_overhead", **result, "ratio": ratio, "ratio_to_none": to_none, "units": UNITS, **about},
+        args.json,
+    )
 
 
 if __name__ == "__main__":
