@@ -69,7 +69,7 @@ class Publisher:
         loggers: what gets the scalars, by `log_metrics(scalars, step=step)` on the main thread.
         on_error: "warn" or "raise".
         max_pending: calls that may wait for the thread.
-        max_bytes: what waiting calls may hold together, by the `size` given to `publish`. A call that holds more waits alone.
+        max_bytes: what waiting calls may hold together, as their `size` says. One that holds more waits alone.
         patience: seconds that `publish` waits for a place in the queue. Then what is published is dropped, counted
             and reported: a writer that hangs does not stop the training.
     """
