@@ -1,0 +1,137 @@
+"""What all callbacks cost a run whose epochs last half a minute, beside the same run without callbacks.
+
+    python benchmarks/long_epochs.py            # a table; about ten minutes
+    python benchmarks/long_epochs.py --json     # one JSON object: name, ours, peer, ratio, units, versions
+
+A convolutional network is trained on 2,048 random images of 3x64x64, ten classes, and validated on 512, on one thread,
+with an offline W&B run and a checkpoint per epoch; each variant in a process of its own, in turns.
+
+    ours    `lw.presets.classification(10)` and `ImageMosaic`: numbers per step and epoch, confusion matrix with heatmap
+            and report, pictures and their table, gradient histograms, checkpoints as artifacts, and the local page
+    peer    no callbacks
+
+Per epoch, from the start of `Trainer.fit` until W&B has finished, so that what is written in the background counts, too:
+
+    wall    seconds by the clock
+    whole   seconds of processor time of all threads and of W&B's process
+
+With --quick the images are few and an epoch lasts a second or two: then the ratio says little.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import sys
+import time
+import warnings
+
+from _common import cpu_seconds, measure, median_ratio, medians, options, report, versions
+
+VARIANTS = ("peer", "ours")
+UNITS = {"whole": "s", "wall": "s"}
+
+
+def network():
+    """Four convolutions with normalisation: 0.2 GFLOP an image forward."""
+    from torch import nn
+
+    def block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+        return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+    layers = [*block(3, 32, 1), *block(32, 64, 2), *block(64, 64, 1), *block(64, 128, 2), *block(128, 128, 1)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10))
+
+
+def loaders(samples: int):
+    """Random images and labels, a fifth of them for validation."""
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(samples + samples // 4, 3, 64, 64, generator=generator)
+    data = TensorDataset(images, torch.randint(10, (len(images),), generator=generator))
+    train = torch.utils.data.Subset(data, range(samples))
+    val = torch.utils.data.Subset(data, range(samples, len(data)))
+    return DataLoader(train, 32, shuffle=True, generator=generator), DataLoader(val, 64)
+
+
+def run(variant: str, epochs: int, samples: int) -> dict[str, float]:
+    """Train once in this process and return what it took."""
+    os.environ["WANDB_MODE"] = "offline"
+    os.environ.setdefault("WANDB_SILENT", "true")
+    warnings.filterwarnings("ignore")
+    import pytorch_lightning as pl
+    import torch
+    from pytorch_lightning.callbacks import ModelCheckpoint
+    from pytorch_lightning.loggers import WandbLogger
+    from torch import nn
+
+    class Classifier(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = network()
+
+        def forward(self, x):
+            return self.net(x)
+
+        def training_step(self, batch, batch_idx):
+            x, y = batch
+            loss = nn.functional.cross_entropy(self(x), y)
+            self.log("train/loss", loss)
+            return loss
+
+        def validation_step(self, batch, batch_idx):
+            x, y = batch
+            self.log("val/loss", nn.functional.cross_entropy(self(x), y))
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9)
+
+    torch.set_num_threads(1)
+    pl.seed_everything(0)
+    callbacks = []
+    if variant == "ours":
+        import lwcallbacks as lw
+
+        callbacks = [*lw.presets.classification(10), lw.ImageMosaic(num_samples=32)]
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=epochs,
+        logger=WandbLogger(project="lwcallbacks-bench", save_dir="."),
+        callbacks=[*callbacks, ModelCheckpoint()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    model, data = Classifier(), loaders(samples)
+    start, used = time.perf_counter(), cpu_seconds()
+    trainer.fit(model, *data)
+    trainer.logger.experiment.finish()
+    return {"wall": (time.perf_counter() - start) / epochs, "whole": (cpu_seconds() - used) / epochs}
+
+
+def main() -> None:
+    parser = options(__doc__, repeats=3)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--samples", type=int, default=2048)
+    parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.quick:
+        args.repeats, args.epochs, args.samples = 1, 2, 64
+    if args.variant:
+        with contextlib.redirect_stdout(sys.stderr):
+            measured = run(args.variant, args.epochs, args.samples)
+        print(json.dumps(measured))
+        return
+    runs = measure(__file__, VARIANTS, args.repeats, "--epochs", str(args.epochs), "--samples", str(args.samples))
+    turns = {key: {variant: [run[key] for run in runs[variant]] for variant in VARIANTS} for key in UNITS}
+    ratio = {quantity: round(median_ratio(times, "ours", "peer"), 4) for quantity, times in turns.items()}
+    about = {"repeats": args.repeats, "epochs": args.epochs, "samples": args.samples, "versions": versions()}
+    result = {variant: medians(runs[variant]) for variant in VARIANTS}
+    report({"name": "long_epochs", **result, "ratio": ratio, "units": UNITS, **about}, args.json)
+
+
+if __name__ == "__main__":
+    main()
