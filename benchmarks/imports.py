@@ -6,8 +6,8 @@
 Each turn has a fresh interpreter. Milliseconds of processor time; `help_wall` by the clock.
 
     package   `import lwcallbacks`, and
-    names     every public name of it, each beside torch, torchmetrics and pytorch_lightning, imported just before in the
-              same interpreter
+    names     every public name of it, each beside torch, torchmetrics and pytorch_lightning, which were imported just
+              before in the same interpreter
     help      `python -m lwcallbacks --help`, from start to end, beside an interpreter that imports argparse
 
 Modules are compiled beforehand, as pip does when it installs them.
@@ -21,6 +21,7 @@ import resource
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 from _common import measure, medians, options, report, versions
 
@@ -44,7 +45,7 @@ def packages() -> dict[str, float]:
         getattr(lwcallbacks, name)
     clock.append(time.process_time())
     assert pytorch_lightning.Trainer
-    beside, package, names = (1000 * (stop - start) for start, stop in zip(clock, clock[1:], strict=False))
+    beside, package, names = (1000 * (stop - start) for start, stop in pairwise(clock))
     return {"beside": beside, "package": package, "names": package + names}
 
 

@@ -10,7 +10,7 @@ with an offline W&B run and a checkpoint per epoch; each variant in a process of
             and report, pictures and their table, gradient histograms, checkpoints as artifacts, and the local page
     peer    no callbacks
 
-Per epoch, from the start of `Trainer.fit` until W&B has finished, so that what is written in the background counts, too:
+Per epoch, from the start of `Trainer.fit` until W&B has finished, so that the background counts, too:
 
     wall    seconds by the clock
     whole   seconds of processor time of all threads and of W&B's process
@@ -22,7 +22,6 @@ import argparse
 import contextlib
 import json
 import os
-import statistics
 import sys
 import time
 import warnings
