@@ -16,6 +16,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from support.everyone import public_callbacks
+from support.versions import needs_simulated_device
 
 from lwcallbacks import reductions
 
@@ -32,21 +33,20 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return script
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The script with these arguments, where no more is installed than it says."""
-    code = f"""
-import runpy, sys
-sys.modules |= dict.fromkeys({NOT_NEEDED})
-sys.argv = {["gpu.py", *arguments]}
-sys.path.insert(0, {str(BENCHMARKS)!r})
-runpy.run_path({str(BENCHMARKS / "gpu.py")!r}, run_name="__main__")
-"""
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    """Code in a new process that finds the scripts."""
+    code = f"import sys\nsys.path.insert(0, {str(BENCHMARKS)!r})\n{code}"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=250)
 
 
 def test_the_small_form_passes_and_says_what_it_could_not_look_at() -> None:
     """One JSON object; without a device a check is either passed or not run, with the reason."""
-    done = run("--quick", "--json", "--repeats", "1")
+    done = run(f"""
+import runpy
+sys.modules |= dict.fromkeys({NOT_NEEDED})
+sys.argv = ["gpu.py", "--quick", "--json", "--repeats", "1"]
+runpy.run_path({str(BENCHMARKS / "gpu.py")!r}, run_name="__main__")
+""")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["units"].keys() == result["ours"].keys() == result["peer"].keys() == result["ratio"].keys()
@@ -58,6 +58,20 @@ def test_the_small_form_passes_and_says_what_it_could_not_look_at() -> None:
         assert result["device"] == "no CUDA device: the small form, on the CPU"
         not_run = {name for name, check in by_name.items() if check["passed"] is None}
         assert not_run == {f"{what}, {how}" for what in ("results", "waits") for how in ("in order", "shuffled")}
+
+
+@needs_simulated_device
+def test_the_laws_hold_between_the_cpu_and_a_simulated_device() -> None:
+    """So the script has been run with a device that is as strict as a real one."""
+    done = run("""
+import torch
+from lwcallbacks.testing import simulated_device
+simulated_device()
+from _gpu_laws import LAWFUL, broken_laws, broken_names
+devices = [torch.device("sim:0")]
+print([said for name in LAWFUL for said in broken_laws(name, devices, 1, 50)], list(broken_names(devices, 1, 50)))
+""")
+    assert done.stdout == "[] []\n", done.stdout + done.stderr
 
 
 def test_every_reduction_and_every_callback_is_in_it(gpu: ModuleType) -> None:
