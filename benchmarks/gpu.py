@@ -45,10 +45,10 @@ def check(name: str, look: Callable[[], list[str] | str]) -> Check:
     except Exception:
         found = [traceback.format_exc()]
     passed = None if isinstance(found, str) else not found
-    told = {"passed": passed, "found": found if isinstance(found, str) else "; ".join(found[:5]), "count": len(found)}
-    line = f"{'not run' if passed is None else 'passed' if passed else 'FAILED':<8}{name}"
-    print(f"{line}{': ' if told['found'] else ''}{told['found']}", file=sys.stderr, flush=True)
-    return {"name": name, **told, "seconds": round(time.perf_counter() - start, 1)}
+    text = found if isinstance(found, str) else "; ".join(found[:5]) + (f"; {len(found)} in all" if found[5:] else "")
+    word = "not run" if passed is None else "passed" if passed else "FAILED"
+    print(f"{word:<8}{name}{': ' if text else ''}{text}", file=sys.stderr, flush=True)
+    return {"name": name, "passed": passed, "found": text, "seconds": round(time.perf_counter() - start, 1)}
 
 
 def checks(device: torch.device, seeds: int, samples: int) -> Iterator[Check]:
