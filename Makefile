@@ -10,7 +10,9 @@
 #   make test-matrix        the tests against old and new Lightning, torch, torchmetrics and wandb: docs/versions.md
 #   make test-matrix MATRIX="oldest newest"
 #   make bench              what the callbacks and their parts cost, beside what one would use instead
+#   make bench BENCHMARKS="imports files"
 #   make bench BENCH_ARGS=--quick    a small part of each, to see that it runs
+#   make bench-gpu          the same bits, no waits and costs on a CUDA device; a small form on the CPU without one
 #   make report             hold every metric of torchmetrics to the laws of lwcallbacks.testing, about ten minutes
 #   make docs               the documentation, in docs/_build/html
 #   make lint / format      ruff and mypy / let ruff rewrite
@@ -35,7 +37,7 @@ SOURCES := $(shell find lwcallbacks -name __pycache__ -prune -o -print) pyprojec
 unexport PYTHONPATH PYTHONHOME
 export PIP_USER := 0
 
-.PHONY: demo test test-long test-engines test-packages test-matrix bench report docs lint format clean
+.PHONY: demo test test-long test-engines test-packages test-matrix bench bench-gpu report docs lint format clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # one environment, so one pip at a time
 
@@ -76,10 +78,15 @@ $(PACKAGES)/stamp: $(REQUIREMENTS) pyproject.toml constraints.txt | $(STAMPS)/wh
 test-matrix: $(STAMPS)/wheel
 	$(BIN)/python tests/matrix/run.py dist/*.whl $(MATRIX)
 
-BENCHMARKS := demo_overhead confusion_update sync_metrics payload exact_mean world_scaling
+# The quick ones first; `make bench BENCHMARKS="gradients files"` runs these two.
+BENCHMARKS ?= imports exact_mean confusion_update confusion_chart naming choosing pictures files background \
+  many_parameters world_scaling payload sync_metrics gradients demo_overhead long_epochs
 
 bench: $(STAMPS)/demo $(STAMPS)/dev $(STAMPS)/package  # dev: world_scaling imports lwcallbacks.testing
 	@set -e; for name in $(BENCHMARKS); do OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py $(BENCH_ARGS); done
+
+bench-gpu: $(STAMPS)/demo $(STAMPS)/package
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gpu.py $(BENCH_ARGS)
 
 report: $(STAMPS)/dev $(STAMPS)/package
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/torchmetrics_report.py

@@ -26,8 +26,8 @@ default_role = "code"  # `name` in a docstring is code, as it is in Markdown
 # The documentation is built without a network, so other projects' names are not looked up.
 nitpick_ignore_regex = [("py:.*", r"(?!lwcallbacks).*"), ("py:.*", r"lwcallbacks\.(?:callbacks|state)\..*")]
 
-CALLBACKS = sorted(name for name in vars(lw) if name[0].isupper() and hasattr(getattr(lw, name), "on_train_start"))
-OTHERS = sorted(name for name in vars(lw) if name[0].isupper() and name not in CALLBACKS)
+CALLBACKS = sorted(name for name in lw.__all__ if hasattr(getattr(lw, name), "on_train_start"))
+OTHERS = sorted(name for name in lw.__all__ if name[0].isupper() and name not in CALLBACKS)
 
 
 def write_pages(folder: Path) -> None:

@@ -1,25 +1,30 @@
-"""Callbacks for a PyTorch Lightning Trainer that show what a model does, the same for any batch size and processes."""
+"""Callbacks for a PyTorch Lightning Trainer that show what a model does, the same for any batch size and processes.
 
-from lwcallbacks import presets as presets
-from lwcallbacks.callbacks.base import LoggingCallback as LoggingCallback
-from lwcallbacks.callbacks.checkpoint_artifact import CheckpointArtifact as CheckpointArtifact
-from lwcallbacks.callbacks.confusion_matrix import ConfusionMatrix as ConfusionMatrix
-from lwcallbacks.callbacks.gradient_histogram import GradientHistogram as GradientHistogram
-from lwcallbacks.callbacks.image_mosaic import ImageMosaic as ImageMosaic
-from lwcallbacks.callbacks.mask_grid import MaskGrid as MaskGrid
-from lwcallbacks.callbacks.multilabel_confusion_matrix import MultilabelConfusionMatrix as MultilabelConfusionMatrix
-from lwcallbacks.callbacks.need import Need as Need
-from lwcallbacks.callbacks.prediction_grid import PredictionGrid as PredictionGrid
-from lwcallbacks.callbacks.scalar_metrics import ScalarMetrics as ScalarMetrics
-from lwcallbacks.callbacks.stateful import StateCallback as StateCallback
-from lwcallbacks.capture import Source as Source
-from lwcallbacks.media import File as File
-from lwcallbacks.media import Histogram as Histogram
-from lwcallbacks.media import Image as Image
-from lwcallbacks.media import Matrix as Matrix
-from lwcallbacks.media import Table as Table
-from lwcallbacks.parallel import DataParallelStrategy as DataParallelStrategy
-from lwcallbacks.state.core import StateCore as StateCore
-from lwcallbacks.state.metric import ReductionMetric as ReductionMetric
-from lwcallbacks.writers import Writer as Writer
-from lwcallbacks.writers import register_writer as register_writer
+A name is looked up in `lwcallbacks.public` when it is first asked for (PEP 562), so that readers and the command line
+start without torch.
+"""
+
+from importlib import import_module as _import_module
+from importlib.util import find_spec as _find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lwcallbacks.public import *  # noqa: F403
+else:
+
+    def __getattr__(name: str) -> object:
+        """A public name, `__all__`, or a module of the package, which need not be imported before."""
+        if name == "__all__" or not name.startswith("_"):
+            if _find_spec(f"{__name__}.{name}"):
+                return _import_module(f"{__name__}.{name}")
+            globals().update(_public())
+            if name in globals():
+                return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=_import_module(__name__))
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_public()})
+
+    def _public() -> dict[str, object]:
+        names = {k: v for k, v in vars(_import_module("lwcallbacks.public")).items() if not k.startswith("_")}
+        return {"__all__": sorted(names), **names}

@@ -41,7 +41,7 @@ def internal_names() -> set[str]:
         if not module.name.endswith("__main__"):
             found = inspect.getmembers(importlib.import_module(module.name), inspect.isclass)
             names |= {name for name, cls in found if cls.__module__.startswith("lwcallbacks")}
-    return names - vars(lwcallbacks).keys() - (WORDS & vars(media).keys())
+    return names - set(lwcallbacks.__all__) - (WORDS & vars(media).keys())
 
 
 @pytest.mark.parametrize("situation", PARAMETERS)

@@ -72,7 +72,7 @@ import pytorch_lightning, torchmetrics
 heavy = {"wandb", "mlflow", "tensorboard", "matplotlib"}
 for name in [name for name in sys.modules if name.partition(".")[0] in heavy]:
     del sys.modules[name]
-import lwcallbacks
+from lwcallbacks import *
 print(sorted(heavy & sys.modules.keys()))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd="/")

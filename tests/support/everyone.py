@@ -44,7 +44,7 @@ _EXAMPLES: dict[str, Callable[..., Any]] = {
 
 def public_callbacks() -> dict[str, type[Callback]]:
     """The callbacks that lwcallbacks exports, by name, without the bases that they are made of."""
-    exported = {name: value for name, value in vars(lw).items() if inspect.isclass(value)}
+    exported = {name: getattr(lw, name) for name in lw.__all__ if inspect.isclass(getattr(lw, name))}
     bases = {base for value in exported.values() for base in value.__mro__[1:]}
     return {name: value for name, value in exported.items() if issubclass(value, Callback) and value not in bases}
 

@@ -8,6 +8,7 @@ Files are read and not imported, so a copy of the package with a fault in it can
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,9 @@ NAME = "lwcallbacks"
 
 # The rooms: each file and folder at the top of the package, and the other rooms that it may import.
 ROOMS: Mapping[str, set[str]] = {
-    "__init__": {"callbacks", "capture", "media", "parallel", "presets", "state", "writers"},
+    "__init__": {"public"},
+    "__main__": {"cli"},
+    "public": {"callbacks", "capture", "media", "parallel", "presets", "state", "writers"},
     "lightning": set(),
     "capture": set(),
     "rates": set(),
@@ -27,6 +30,7 @@ ROOMS: Mapping[str, set[str]] = {
     "state": {"reductions"},
     "writers": {"media"},
     "readers": set(),
+    "cli": {"readers"},
     "callbacks": {"capture", "labels", "lightning", "media", "reductions", "state", "writers"},
     "presets": {"callbacks", "capture", "reductions"},
     "parallel": {"capture", "lightning", "state"},
@@ -107,7 +111,14 @@ def faults(package: Path, rooms: Mapping[str, set[str]] = ROOMS) -> list[str]:
     """Each arrow that must not be, each room that is not listed or not there, and each circle, in words."""
     files = read(package)
     return sorted(
-        {*_rooms(files, rooms), *_arrows(files, rooms), *_libraries(files), *_callbacks(files), *_circles(files)}
+        {
+            *_rooms(files, rooms),
+            *_arrows(files, rooms),
+            *_beginning(files),
+            *_libraries(files),
+            *_callbacks(files),
+            *_circles(files),
+        }
     )
 
 
@@ -159,6 +170,13 @@ def _arrows(files: Mapping[str, File], rooms: Mapping[str, set[str]]) -> Iterato
                 yield f"{file.path} imports {NAME}.{room}"
 
 
+def _beginning(files: Mapping[str, File]) -> Iterator[str]:
+    """The package's own `__init__` is loaded with any of its parts: readers and the command line, too."""
+    for module in files["__init__.py"].runtime:
+        if module.partition(".")[0] not in sys.stdlib_module_names:
+            yield f"__init__.py imports {module}, which every part of the package then loads"
+
+
 def _libraries(files: Mapping[str, File]) -> Iterator[str]:
     for file in files.values():
         direct = {found.module for found in file.imports}
@@ -201,7 +219,7 @@ def _targets(path: str, files: Mapping[str, File]) -> set[str]:
 def _loaded(path: str, files: Mapping[str, File]) -> set[str]:
     """The files that importing one loads: its targets and the `__init__` of their folders.
 
-    Not that of the package itself: all of it is loaded with any of its parts, and is no one's fault.
+    Not that of the package itself, which imports nothing but the standard library: see `_beginning`.
     """
     targets = _targets(path, files) - {"__init__.py"}
     folders = {f"{target.rpartition('/')[0]}/__init__.py" for target in targets}

@@ -1,0 +1,177 @@
+"""Real runs of a Trainer, for `gpu.py`: do batch hooks wait for the device, and do devices and replicas agree?
+
+All public callbacks train, validate and test a module that computes exactly, in whatever order: pixels and weights are
+multiples of 1/256, and batches have 8 samples or 4. So every difference is one of ours.
+"""
+
+import tempfile
+import threading
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics.classification import MulticlassAccuracy
+
+import lwcallbacks as lw
+
+CLASSES, BATCH = 5, 8
+HOOKS = tuple(f"on_{stage}_batch_{end}" for stage in ("train", "validation", "test") for end in ("start", "end"))
+HOOKS += ("on_before_optimizer_step",)
+WAIT = "called a synchronizing CUDA operation"
+OURS, LIGHTNINGS = "lwcallbacks", "Lightning"
+
+
+def masks(outputs: Any, batch: Any) -> Tensor:
+    """The brightness of each pixel, as labels [N, 8, 8]."""
+    return (batch[0][:, 0] * CLASSES).long()
+
+
+def label_sets(outputs: Any, batch: Any) -> Tensor:
+    """Which of the first pixels are bright, as 0 and 1 [N, CLASSES]."""
+    return (batch[0].flatten(1)[:, :CLASSES] > 0.6).long()
+
+
+STAGES = ("train", "val", "test")
+EVERYONE: dict[str, Callable[[], Any]] = {
+    "ScalarMetrics": lambda: lw.ScalarMetrics(
+        {"acc": MulticlassAccuracy(num_classes=CLASSES, average="micro", validate_args=False)}
+    ),
+    "ConfusionMatrix": lambda: lw.ConfusionMatrix(CLASSES, stages=STAGES),
+    "ImageMosaic": lambda: lw.ImageMosaic(4, stages=STAGES),
+    "PredictionGrid": lambda: lw.PredictionGrid(4, stages=STAGES),
+    "MultilabelConfusionMatrix": lambda: lw.MultilabelConfusionMatrix(
+        CLASSES, name="labels", preds=label_sets, targets=label_sets, stages=STAGES
+    ),
+    "MaskGrid": lambda: lw.MaskGrid(4, preds=masks, targets=masks, stages=STAGES),
+    "GradientHistogram": lambda: lw.GradientHistogram(2),
+    "CheckpointArtifact": lambda: lw.CheckpointArtifact(missing_ok=True),
+}
+
+
+class Exact(pl.LightningModule):
+    """The scores are the first pixels, each times a weight; the loss is the mean of their sums."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(-1, 1, CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, :CLASSES] * self.weight
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self(batch[0]).sum(1).mean()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self(batch[0])
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self(batch[0])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+def loader(shuffle: bool = False) -> DataLoader:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (44, 1, 8, 8), generator=generator) / 256
+    data = TensorDataset(pixels, torch.arange(44) % CLASSES)
+    return DataLoader(data, BATCH, shuffle=shuffle, generator=generator)
+
+
+@contextmanager
+def trainer(callbacks: list[Any], **kwargs: Any) -> Iterator[pl.Trainer]:
+    """Without a logger, in an empty folder."""
+    with tempfile.TemporaryDirectory(prefix="lwcallbacks-gpu-", ignore_cleanup_errors=True) as folder:
+        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+        yield pl.Trainer(
+            logger=False,
+            max_epochs=2,
+            num_sanity_val_steps=0,
+            default_root_dir=folder,
+            callbacks=callbacks,
+            **quiet,
+            **kwargs,
+        )
+
+
+def results(callbacks: list[Any], shuffle: bool = False, **kwargs: Any) -> dict[str, Any]:
+    """What the callbacks hold after fitting and testing, by callback and stage."""
+    with trainer(callbacks, **kwargs) as made:
+        made.fit(Exact(), loader(shuffle), loader())
+        found = {
+            f"{type(c).__name__} {stage}": c.results[stage] for c in callbacks for stage in getattr(c, "results", {})
+        }
+        made.test(Exact(), loader(), verbose=False)
+    tested = {f"{type(c).__name__} test": c.results["test"] for c in callbacks if "test" in getattr(c, "results", {})}
+    return found | tested
+
+
+class Waits:
+    """Counts where batch hooks wait for a CUDA device; two callbacks, before and behind those that are watched.
+
+    torch's "warn" mode and not "error", which shows the first wait only, and would also strike the background thread:
+    that one may wait, and may happen to do so during a batch hook.
+    """
+
+    def __init__(self) -> None:
+        self.at_first: Counter[tuple[str, str]] = Counter()
+        self.later: Counter[tuple[str, str]] = Counter()
+        self.num_hooks = 0
+        self._stack = ExitStack()
+        self._seen: set[str] = set()
+
+    def around(self, callbacks: list[Any]) -> list[Any]:
+        before, behind = pl.Callback(), pl.Callback()
+        for hook in HOOKS:
+            setattr(before, hook, lambda *_, hook=hook, **__: self._enter(hook))
+            setattr(behind, hook, lambda *_, hook=hook, **__: self._leave(hook))
+        return [before, *callbacks, behind]
+
+    def _enter(self, hook: str) -> None:
+        self._stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("always")
+        told = warnings.showwarning
+        counter = self.later if hook in self._seen else self.at_first
+
+        def note(message: Any, *args: Any, **kwargs: Any) -> None:
+            if WAIT not in str(message):
+                told(message, *args, **kwargs)
+            elif threading.current_thread() is threading.main_thread():
+                counter[place()] += 1
+
+        warnings.showwarning = note
+        if torch.cuda.is_available():
+            torch.cuda.set_sync_debug_mode("warn")
+            self._stack.callback(torch.cuda.set_sync_debug_mode, "default")
+
+    def _leave(self, hook: str) -> None:
+        self._stack.close()
+        self._seen.add(hook)
+        self.num_hooks += 1
+
+
+def place() -> tuple[str, str]:
+    """Whose call waits, ours or Lightning's, and where: the innermost frame that is of either."""
+    rooms = {str(Path(lw.__file__).parent): OURS, str(Path(pl.__file__).parent): LIGHTNINGS}
+    for frame in reversed(traceback.extract_stack()):
+        for folder, whose in rooms.items():
+            if frame.filename.startswith(folder):
+                return whose, f"{Path(frame.filename).relative_to(folder).as_posix()}:{frame.lineno} {frame.line}"
+    return "torch's", "unknown"
+
+
+def waits(callbacks: list[Any], shuffle: bool, **kwargs: Any) -> Waits:
+    """Train, validate and test with these callbacks, and count their waits."""
+    found = Waits()
+    with trainer(found.around(callbacks), log_every_n_steps=2, **kwargs) as made:
+        made.fit(Exact(), loader(shuffle), loader())
+        made.test(Exact(), loader(), verbose=False)
+    return found

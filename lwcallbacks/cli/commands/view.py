@@ -1,0 +1,93 @@
+"""List the runs below a folder, newest first, and open the page of the newest one.
+
+    lwcallbacks view lightning_logs
+    lwcallbacks view --open
+
+Prints for each run the path of its page, when it was last written to, its steps and its keys. A run that cannot be read
+is reported on the standard error stream; the others are listed, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import webbrowser
+from datetime import datetime
+from pathlib import Path
+
+from lwcallbacks.cli.errors import CommandError
+from lwcallbacks.cli.text import counted, plain, steps_in_words
+from lwcallbacks.readers import MediaFolder, find_folders, read_folder
+
+PAGE = "index.html"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Where to look, and whether to open what is found."""
+    parser.add_argument("directory", nargs="?", default=".", metavar="DIR", help="where to look, by default here")
+    parser.add_argument("--open", action="store_true", help="open the page of the newest run in the browser")
+
+
+def run(given: argparse.Namespace) -> int:
+    """List, then open. Raises CommandError where there is nothing to list, or no page to open."""
+    folders = _newest_first(given.directory)
+    print(f"{counted(len(folders), 'run')} in {plain(given.directory)}, newest first")
+    read = [folder for folder in folders if _listed(folder)]
+    sys.stdout.flush()
+    if given.open:
+        _open(folders)
+    return 0 if len(read) == len(folders) else 1
+
+
+def _newest_first(directory: str) -> list[Path]:
+    try:
+        with os.scandir(directory):  # says why it cannot be looked into; a search would find nothing
+            found = find_folders(directory)
+    except OSError as error:
+        where = error.filename or directory
+        raise CommandError(f"{where}: {error.strerror}, expected a folder that runs are in") from error
+    if not found:
+        raise CommandError(
+            f"{directory} has no run with media of lwcallbacks in it, at any depth. Expected a folder that a Trainer "
+            "with such callbacks has logged to, as in: lwcallbacks view lightning_logs"
+        )
+    return sorted(found, key=_written, reverse=True)
+
+
+def _written(folder: Path) -> float:
+    """When something was last written, seconds since 1970; 0 where that cannot be known."""
+    try:
+        with os.scandir(folder) as entries:
+            return max((entry.stat().st_mtime for entry in entries), default=0.0)
+    except OSError:
+        return 0.0
+
+
+def _listed(path: Path) -> bool:
+    """Print what is in a run's folder; False where it cannot be read, which is reported."""
+    try:
+        lines = _lines(read_folder(path))
+    except Exception as error:  # whatever is wrong with one folder, the others are listed
+        print(f"lwcallbacks view: {plain(path)} cannot be read: {plain(error)}", file=sys.stderr)
+        return False
+    for line in lines:
+        print(line)
+    return True
+
+
+def _lines(folder: MediaFolder) -> list[str]:
+    keys = folder.steps()
+    when = datetime.fromtimestamp(_written(folder.directory)).strftime("%Y-%m-%d %H:%M")
+    steps = steps_in_words({step for of_key in keys.values() for step in of_key})
+    names = ", ".join(plain(key) for key in sorted(keys))
+    heading = f"  {when}   {steps}   {counted(len(keys), 'key')}"
+    return ["", plain(folder.directory / PAGE), heading, *([f"  {names}"] if names else [])]
+
+
+def _open(folders: list[Path]) -> None:
+    page = folders[0] / PAGE
+    if not page.is_file():
+        raise CommandError(f"the newest run has no page, expected the file {page}")
+    if not webbrowser.open(page.resolve().as_uri()):
+        raise CommandError(f"found no browser. Open {page} in one")
