@@ -74,7 +74,8 @@ class Hub:
 
     @classmethod
     def of(cls, trainer: Trainer) -> Hub:
-        return cls._hubs.setdefault(trainer, cls())
+        hub = cls._hubs.get(trainer)
+        return cls._hubs.setdefault(trainer, cls()) if hub is None else hub
 
     @classmethod
     def holding(cls, callback: Member) -> Hub | None:
