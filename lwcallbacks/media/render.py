@@ -9,9 +9,14 @@ Pixels are uint8 with 0 as black, as `to_pixels` makes them. A stack of grey ima
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from lwcallbacks.media.values import Image
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 BACKGROUND = 128  # what a mosaic shows where there is no tile: neither the black nor the white of most images
 
@@ -72,6 +77,13 @@ def framed(pixels: np.ndarray, colour: tuple[int, int, int], width: int = 2) -> 
 def as_rgb(pixels: np.ndarray) -> np.ndarray:
     """A stack as RGB: [N, H, W] is repeated to [N, H, W, 3], RGB is returned as it is."""
     return pixels if pixels.ndim == 4 else np.repeat(pixels[..., None], 3, axis=3)
+
+
+def to_pil(image: Image) -> PIL.Image.Image:
+    """The same pixels as a PIL image, mode L or RGB: what every encoder here takes, since it rescales nothing."""
+    import PIL.Image
+
+    return PIL.Image.fromarray(np.ascontiguousarray(image.pixels))
 
 
 def _stack_shape(pixels: np.ndarray) -> tuple[int, int, int]:
