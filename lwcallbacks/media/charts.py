@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lwcallbacks.media.heatmap import compact
 from lwcallbacks.media.lettering import BLACK, Anchor, line_height, width_of, wrap, write
-from lwcallbacks.media.names import shorten
+from lwcallbacks.media.names import compact, shorten
 from lwcallbacks.media.values import Cell, Histogram, Image, Table
 
 MAX_ROWS, MAX_CELL = 60, 40

@@ -4,8 +4,8 @@
         characters(file)          # sorted code points, int64 [n]
 
 Pillow draws a box for a character that a font does not have, and cannot be asked beforehand. The formats are those of
-the OpenType specification, "cmap - Character to Glyph Index Mapping Table": 4 for the first 65,536 characters and 12 for
-all, which every font with Unicode names carries.
+the OpenType specification, "cmap - Character to Glyph Index Mapping Table": 4 has the first 65,536 characters, 12 all
+of them. Fonts for Unicode carry one of the two.
 """
 
 from __future__ import annotations

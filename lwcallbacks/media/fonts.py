@@ -87,10 +87,10 @@ class Fonts:
             self._said |= news
         for kind in sorted(news):
             self._say("".join(sorted(chr(code) for code in missing if _kind(chr(code)) == kind)), kind)
-        fonts: dict[str | None, set[int]] = {**chosen, None: set(_own())}
+        fonts: list[tuple[str | None, set[int] | frozenset[int]]] = [*chosen.items(), (None, _own())]
         owners: list[str | None] = []
         for char in text:
-            owner = next((font for font, has in fonts.items() if ord(char) in has), None)
+            owner = next((font for font, has in fonts if ord(char) in has), None)
             owners.append(owners[-1] if owners and not is_drawn(char) else owner)
         groups = itertools.groupby(zip(text, owners, strict=True), key=lambda pair: pair[1])
         return tuple(("".join(char for char, _ in group), owner) for owner, group in groups)

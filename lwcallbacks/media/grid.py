@@ -1,7 +1,7 @@
 """Tiles with captions, as one picture.
 
-    captioned_grid([Image(pixels, "true 3, pred 5"), ...], nrow=8)     # -> Image
-    with_caption(Image(pixels, "true 3, pred 5"))                      # -> Image
+captioned_grid([Image(pixels, "true 3, pred 5"), ...], nrow=8)     # -> Image
+with_caption(Image(pixels, "true 3, pred 5"))                      # -> Image
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lwcallbacks.media.lettering import line_height, wrap, write
-from lwcallbacks.media.render import enlarge
+from lwcallbacks.media.render import enlarge, put
 from lwcallbacks.media.values import Image
 
 GAP = 8
@@ -52,10 +52,7 @@ def captioned_grid(images: Sequence[Image], nrow: int = 8, title: str | None = N
     for i, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
         x, y = GAP + (i % columns) * (width + GAP), top + (i // columns) * pitch
         left, above = x + (width - tile.shape[1]) // 2, y + (height - tile.shape[0]) // 2
-        for channel in range(3):  # three times one byte: numpy copies three bytes at a time far more slowly
-            page[above : above + tile.shape[0], left : left + tile.shape[1], channel] = (
-                tile if tile.ndim == 2 else tile[..., channel]
-            )
+        put(page[above : above + tile.shape[0], left : left + tile.shape[1]], tile)
         for k, text in enumerate(caption):
             write(page, text, x + width // 2, y + height + 1 + k * line, anchor="middle")
     return Image(page, title)

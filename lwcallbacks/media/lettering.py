@@ -66,31 +66,30 @@ def write(
     up: bool = False,
     fonts: Fonts = SYSTEM,
 ) -> None:
-    """Draw one line onto a page uint8 [H, W, 3]; what lies outside is cut off.
+    """Draw one line onto a white page uint8 [H, W, 3]; what lies outside is cut off, what is darker already stays.
 
     (x, y) is the corner of the line where `anchor` is: upper left of a line to the right, which ends, or has its
     middle, at x instead; of a line upwards (`up`) x is its left edge, and y where it starts, has its middle or ends.
     """
     if not text:
         return
-    ink_of = mask(text, size, fonts)
-    length = ink_of.shape[1] - 2 * margin(size)
+    line, edge = _on_white(text, size, ink, up, fonts), margin(size)
+    length = line.shape[0 if up else 1] - 2 * edge
     back = {"start": 0, "middle": length // 2, "end": length}[anchor]
-    if up:
-        paint(page, np.rot90(ink_of), x - margin(size), y + back - length - margin(size), ink)
-    else:
-        paint(page, ink_of, x - back - margin(size), y - margin(size), ink)
+    x, y = (x - edge, y + back - length - edge) if up else (x - back - edge, y - edge)
+    line = line[max(0, -y) : max(0, page.shape[0] - y), max(0, -x) : max(0, page.shape[1] - x)]
+    part = page[max(0, y) :, max(0, x) :][: line.shape[0], : line.shape[1]]
+    np.minimum(part, line, out=part)
 
 
-def paint(page: np.ndarray, mask: np.ndarray, x: int, y: int, ink: Colour = BLACK) -> None:
-    """Mix the page [H, W, 3] with a colour, by 255ths that the mask uint8 [h, w] holds, its corner at (x, y)."""
-    top, left = max(0, -y), max(0, -x)
-    mask = mask[top : max(top, page.shape[0] - y), left : max(left, page.shape[1] - x)]
-    if not mask.size:
-        return
-    part = page[y + top : y + top + mask.shape[0], x + left : x + left + mask.shape[1]]
-    share = mask[..., None].astype(np.int32)
-    part[:] = part + ((np.array(ink, np.int32) - part) * share + 127) // 255
+@lru_cache(maxsize=2048)
+def _on_white(text: str, size: int, ink: Colour, up: bool, fonts: Fonts) -> np.ndarray:
+    """A line of text in a colour on white, uint8 [h, w, 3]."""
+    share = mask(text, size, fonts)
+    page = np.empty((*share.shape, 3), np.uint8)
+    for channel, part in enumerate(ink):
+        page[..., channel] = 255 - (share.astype(np.uint16) * np.uint16(255 - part) + 127) // 255
+    return np.ascontiguousarray(np.rot90(page)) if up else page
 
 
 def wrap(text: str, width: int, max_lines: int, size: int = SIZE, fonts: Fonts = SYSTEM) -> list[str]:
