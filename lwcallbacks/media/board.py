@@ -1,8 +1,9 @@
 """A heatmap with names along its sides, numbers in its cells and a colour bar, laid out and drawn.
 
-board = Board(levels, cell=(50, 50), texts=None, rows=names, columns=names, title="val/confusion", left="True",
-              below=("Predicted",), scale="share of the true class")
-board.drawn()      # uint8 [H, W, 3]
+    board = Board(levels, (50, 50), texts, names, names, "val/confusion", "True", ["Predicted"], "share of the class")
+    board.drawn()      # uint8 [H, W, 3]
+
+Names that do not fit below their columns are written upwards; where there are many, some are left out.
 """
 
 from __future__ import annotations
@@ -56,9 +57,8 @@ class Board:
         page = np.full((bottom + TICK + 3 + names + EDGE + line * len(self.below) + EDGE, page_width, 3), 255, np.uint8)
 
         for k, text in enumerate(header):
-            middle = min(
-                max((x + right) // 2, EDGE + width_of(text, TITLE) // 2), page_width - EDGE - width_of(text, TITLE) // 2
-            )
+            half = width_of(text, TITLE) // 2
+            middle = min(max((x + right) // 2, EDGE + half), page_width - EDGE - half)
             write(page, text, middle, EDGE + k * line_height(TITLE), size=TITLE, anchor="middle")
         _frame(page, x, y, right, bottom)
         self._fill(page[y:bottom, x:right])
@@ -85,12 +85,10 @@ class Board:
         square.reshape(n, height, k * width, 3)[:] = strips[:, None]
         if not self.texts or not n:
             return
-        size = NUMBER
         unlike = {text: i for i, text in enumerate({text for row in self.texts for text in row})}
-        masks = _centred([mask(text, size) for text in unlike])[:, :height, :width]
-        share = masks[[[unlike[text] for text in row] for row in self.texts]][..., None].astype(
-            np.int32
-        )  # [n, k, h, w, 1]
+        masks = _centred([mask(text, NUMBER) for text in unlike])[:, :height, :width]
+        index = [[unlike[text] for text in row] for row in self.texts]
+        share = masks[index][..., None].astype(np.int32)  # [n, k, h, w, 1], as those below
         ground = colours.astype(np.int32)[:, :, None, None]
         ink = INK[self.levels].astype(np.int32)[:, :, None, None, None]
         mixed = (ground + ((ink - ground) * share + 127) // 255).astype(np.uint8)
@@ -107,9 +105,8 @@ class Board:
             place = bottom - 1 - round(tenth * (height - 1) / 10)
             page[place, x + BAR + 1 : x + BAR + 1 + TICK] = FRAME
             write(page, f"{tenth / 10:.1f}", x + BAR + TICK + 4, place - line_height() // 2)
-        write(
-            page, self.scale, x + BAR + TICK + 4 + width_of("0.0") + EDGE, (y + bottom) // 2, anchor="middle", up=True
-        )
+        beside = x + BAR + TICK + 4 + width_of("0.0") + EDGE
+        write(page, self.scale, beside, (y + bottom) // 2, anchor="middle", up=True)
 
 
 def _ticks(names: Sequence[str], length: int) -> list[tuple[int, str]]:

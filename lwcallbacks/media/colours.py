@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_STOPS = ((247, 251, 255), (201, 221, 240), (125, 178, 219), (48, 122, 186), (8, 48, 107))  # ever darker
+_STOPS = ((247, 251, 255), (201, 221, 240), (125, 178, 219), (48, 122, 186), (8, 48, 107))  # never lighter than before
 SCALE = np.stack([np.interp(np.arange(256), np.linspace(0, 255, 5), part) for part in zip(*_STOPS, strict=True)], 1)
 SCALE = SCALE.round().astype(np.uint8)
 
@@ -20,5 +20,5 @@ def luminance(colours: np.ndarray) -> np.ndarray:
     return np.asarray(linear @ [0.2126, 0.7152, 0.0722])
 
 
-# Black or white, whichever stands out more: by sqrt(1.05 / 0.05) = 4.58 to 1 or better, where WCAG's level AA asks for 4.5.
+# Black or white, whichever stands out more: by sqrt(1.05 / 0.05) = 4.58 to 1 or better; WCAG's level AA asks for 4.5.
 INK = np.where((luminance(SCALE) + 0.05) ** 2 > 1.05 * 0.05, 0, 255).astype(np.uint8)

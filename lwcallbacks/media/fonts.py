@@ -142,8 +142,8 @@ class Fonts:
         shown = f"{missing[:20]}…" if len(missing) > 20 else missing
         folder = FOLDERS.get(sys.platform, FOLDERS["linux"])[0]
         warnings.warn(
-            f"lwcallbacks: no font here has the characters {shown!r}: pictures show boxes in their place. Install a "
-            f"font that has them, such as {CURES[kind]}, or put its .ttf or .otf file into {folder}",
+            f"lwcallbacks: no font here has characters such as {shown!r}: pictures show boxes in their place. "
+            f"Install a font that has them, such as {CURES[kind]}, or put its .ttf or .otf file into {folder}",
             stacklevel=2,
         )
 
@@ -176,7 +176,12 @@ def face(font: str | None, size: int) -> FreeTypeFont:
 
 @lru_cache(maxsize=1)
 def _own() -> frozenset[int]:
-    return frozenset(characters(io.BytesIO(face(None, 12).font_bytes)).tolist())
+    return frozenset(code for code in characters(io.BytesIO(face(None, 12).font_bytes)).tolist() if code >= 0x20)
+
+
+def is_plain(text: str) -> bool:
+    """Whether Pillow's own font has all of a text: ASCII, an ellipsis and little more."""
+    return (text.isascii() and text.isprintable()) or _own().issuperset(map(ord, text))
 
 
 def system_fonts() -> list[Path]:

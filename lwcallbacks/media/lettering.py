@@ -5,8 +5,9 @@
     write(page, "True", x=4, y=20, up=True, anchor="middle")  # from below upwards
     wrap("a long caption", width=84)                          # lines of at most 84 pixels
 
-A line is `line_height(size)` pixels high. Pillow takes 5 us a letter, so that the letters of its own font are kept and
-texts put together from them, pixel by pixel as Pillow does; texts that need another font are kept whole.
+A line is `line_height(size)` pixels high. Pillow takes 5 us a letter, so that the letters of its own font, which has no
+kerning, are kept, and texts put together from them; where two touch, the darker counts. Texts that need another font
+are kept whole.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from lwcallbacks.media.fonts import SYSTEM, Fonts, Run, face, is_drawn
+from lwcallbacks.media.fonts import SYSTEM, Fonts, Run, face, is_drawn, is_plain
 
 Anchor = Literal["start", "middle", "end"]
 Colour = tuple[int, int, int]
@@ -34,7 +35,7 @@ def line_height(size: int = SIZE) -> int:
 
 def width_of(text: str, size: int = SIZE, fonts: Fonts = SYSTEM) -> int:
     """Pixels that a line of text takes."""
-    if text.isascii() and text.isprintable():
+    if is_plain(text):
         return sum(_letter(char, size)[1] for char in text)
     return _drawn(text, size, fonts)[1]
 
@@ -44,7 +45,7 @@ def mask(text: str, size: int = SIZE, fonts: Fonts = SYSTEM) -> np.ndarray:
 
     The line's upper edge is row `margin(size)`; accents and what hangs over lie in the margins.
     """
-    if text.isascii() and text.isprintable():
+    if is_plain(text):
         return _composed(text, size)
     return _drawn(text, size, fonts)[0]
 
@@ -161,9 +162,9 @@ def _drawn(text: str, size: int, fonts: Fonts) -> tuple[np.ndarray, int]:
 
 
 def _shown(char: str) -> str:
-    """A control character as a space, half of a surrogate pair as what stands for it."""
+    """A control character or an end of a line as a space, half of a surrogate pair as what stands for it."""
     category = unicodedata.category(char)
-    return " " if category == "Cc" else "�" if category == "Cs" else char
+    return " " if category in ("Cc", "Zl", "Zp") else "�" if category == "Cs" else char
 
 
 def _inked(runs: tuple[Run, ...], size: int) -> tuple[np.ndarray, int]:
