@@ -123,6 +123,8 @@ def wrap(text: str, width: int, max_lines: int, size: int = SIZE, fonts: Fonts =
     room = width - width_of("…", size, fonts)
     if width_of(last, size, fonts) > room:
         last = last[: _cut(last, room, size, fonts)]
+    if width_of(last, size, fonts) > room:  # one letter, too wide beside the ellipsis
+        last = ""
     return [*lines[: max_lines - 1], f"{last}…"]
 
 

@@ -55,7 +55,9 @@ def test_a_font_of_bitmaps_has_nothing_that_can_be_scaled() -> None:
     assert read(with_cmap(struct.pack(">HHHHI", 0, 1, 3, 1, 12) + struct.pack(">HHH", 6, 10, 0))) == []
 
 
-@given(st.binary(max_size=200) | st.builds(lambda end: own_font()[:end], st.integers(0, 13_000)), st.binary(max_size=60))
+@given(
+    st.binary(max_size=200) | st.builds(lambda end: own_font()[:end], st.integers(0, 13_000)), st.binary(max_size=60)
+)
 @example(b"", b"")
 @example(b"ttcf", b"")
 def test_what_is_no_font_is_an_error_of_three_kinds_or_has_nothing(data: bytes, table: bytes) -> None:

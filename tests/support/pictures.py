@@ -60,7 +60,9 @@ def read(tile: np.ndarray, texts: Iterable[str], size: int = 13) -> str:
     share = 255 * (tile.astype(int) - ground).sum(axis=2) / (ink - ground).sum()
     rows, columns = (np.flatnonzero((share > 12).any(axis=axis)) for axis in (1, 0))
     shape = share[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    [text] = {text for text in texts if shape.shape == _cut(text, size).shape and np.abs(shape - _cut(text, size)).max() < 6}
+    [text] = {
+        text for text in texts if shape.shape == _cut(text, size).shape and np.abs(shape - _cut(text, size)).max() < 6
+    }
     return text
 
 
