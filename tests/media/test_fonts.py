@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from support.fonts import collection, own_font, planted
+from support.fonts import BLANK, collection, own_font, planted
 
 from lwcallbacks.media.fonts import Fonts, is_drawn
 
@@ -64,6 +64,13 @@ def test_a_font_of_bitmaps_is_left_out(tmp_path: Path) -> None:
     bitmaps = planted(tmp_path / "emoji.ttf", "😀", leave_out=(b"glyf", b"loca"))
     with pytest.warns(UserWarning, match="😀"):
         assert Fonts(lambda: [bitmaps]).runs("😀") == (("😀", None),)
+
+
+def test_a_font_that_draws_nothing_is_left_out(tmp_path: Path) -> None:
+    """The outline of a coloured emoji may be empty, below its layers."""
+    layers = planted(tmp_path / "emoji.ttf", "😀", first=BLANK)
+    with pytest.warns(UserWarning, match="😀"):
+        assert Fonts(lambda: [layers]).runs("😀") == (("😀", None),)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,12 @@ def own_font() -> bytes:
     return bytes(ImageFont.load_default(12).font_bytes)
 
 
-def planted(path: Path, chars: str, leave_out: tuple[bytes, ...] = ()) -> Path:
-    """A font file for some characters, drawn as the letters A, B, C and so on; without some of its tables."""
-    glyphs = {ord(char): 36 + i for i, char in enumerate(dict.fromkeys(chars))}
+BLANK = 3  # the glyph of the space
+
+
+def planted(path: Path, chars: str, leave_out: tuple[bytes, ...] = (), first: int = 36) -> Path:
+    """A font file for some characters, drawn as A (glyph 36), B, C and so on; without some of its tables."""
+    glyphs = {ord(char): first + i for i, char in enumerate(dict.fromkeys(chars))}
     tables = {tag: data for tag, data in tables_of(own_font()).items() if tag not in leave_out}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(font_of({**tables, b"cmap": cmap(12, format_12(glyphs))}))
