@@ -43,7 +43,7 @@ def width_of(text: str, size: int = SIZE, fonts: Fonts = SYSTEM) -> int:
 def mask(text: str, size: int = SIZE, fonts: Fonts = SYSTEM) -> np.ndarray:
     """The ink of a line of text, uint8 [rows, `margin(size)` + width + `margin(size)`], read-only.
 
-    The line's upper edge is row `margin(size)`; accents and what hangs over lie in the margins.
+    The line's upper edge is row `margin(size)`; accents and what hangs over are in the margins.
     """
     if is_plain(text):
         return _composed(text, size)
