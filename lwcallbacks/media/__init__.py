@@ -1,12 +1,11 @@
 """Media to publish, as plain values, and how they are made from tensors. No logger, no plotting at import."""
 
-from lwcallbacks.media.charts import captioned_grid as captioned_grid
 from lwcallbacks.media.charts import draw_histogram as draw_histogram
-from lwcallbacks.media.charts import draw_labels as draw_labels
-from lwcallbacks.media.charts import draw_matrix as draw_matrix
 from lwcallbacks.media.charts import draw_table as draw_table
-from lwcallbacks.media.charts import to_pil as to_pil
-from lwcallbacks.media.charts import with_caption as with_caption
+from lwcallbacks.media.grid import captioned_grid as captioned_grid
+from lwcallbacks.media.grid import with_caption as with_caption
+from lwcallbacks.media.heatmap import draw_labels as draw_labels
+from lwcallbacks.media.heatmap import draw_matrix as draw_matrix
 from lwcallbacks.media.masks import name_of as name_of
 from lwcallbacks.media.masks import overlay as overlay
 from lwcallbacks.media.masks import side_by_side as side_by_side
@@ -23,6 +22,7 @@ from lwcallbacks.media.render import enlarge as enlarge
 from lwcallbacks.media.render import framed as framed
 from lwcallbacks.media.render import mosaic as mosaic
 from lwcallbacks.media.render import stack as stack
+from lwcallbacks.media.render import to_pil as to_pil
 from lwcallbacks.media.report import confusion_report as confusion_report
 from lwcallbacks.media.report import label_report as label_report
 from lwcallbacks.media.values import Cell as Cell

@@ -1,4 +1,4 @@
-"""Names of classes as they are shown: no two alike, and short enough for their place.
+"""Names of classes and counts as they are shown: no two names alike, and all short enough for their place.
 
 distinct(["cat", "dog", "cat"])                # ("cat", "dog", "cat (2)")
 shorten("a very long name with an ending", 12) # "a very…nding"
@@ -43,3 +43,18 @@ def shorten(text: str, limit: int) -> str:
 def labels_of(names: Iterable[object], limit: int) -> tuple[str, ...]:
     """`distinct` and `shorten` together: names that only differ in the middle stay distinct, too."""
     return distinct(shorten(name, limit) for name in distinct(names))
+
+
+def compact(count: int) -> str:
+    """A count in at most five characters: whole below 100,000, then three digits and a unit.
+
+    >>> compact(99_999), compact(123_456), compact(999_999)
+    ('99999', '123k', '1M')
+    """
+    if count < 10**5:
+        return str(count)
+    rounded = float(f"{count:.3g}")
+    power, unit = next(
+        (p, u) for p, u in ((18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")) if rounded >= 10**p
+    )
+    return f"{rounded / 10**power:.3g}{unit}"

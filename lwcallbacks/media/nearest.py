@@ -22,7 +22,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from lwcallbacks.media.charts import captioned_grid, draw_histogram, draw_matrix, draw_table, with_caption
+from lwcallbacks.media.charts import draw_histogram, draw_table
+from lwcallbacks.media.grid import captioned_grid, with_caption
+from lwcallbacks.media.heatmap import draw_matrix
 from lwcallbacks.media.values import Cell, Entry, File, Histogram, Image, Matrix, Picture, Table, Text
 
 EVERY_KIND: tuple[type, ...] = (Image, list, Table, Matrix, Histogram, File)

@@ -9,9 +9,14 @@ Pixels are uint8 with 0 as black, as `to_pixels` makes them. A stack of grey ima
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from lwcallbacks.media.values import Image
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 BACKGROUND = 128  # what a mosaic shows where there is no tile: neither the black nor the white of most images
 
@@ -62,16 +67,37 @@ def framed(pixels: np.ndarray, colour: tuple[int, int, int], width: int = 2) -> 
 
     The frame lies around the image and hides nothing. Frame all tiles of a mosaic, so that they stay equal in size.
     """
-    rgb = as_rgb(pixels[None])[0]
-    canvas = np.empty((rgb.shape[0] + 2 * width, rgb.shape[1] + 2 * width, 3), np.uint8)
-    canvas[:] = colour
-    canvas[width : width + rgb.shape[0], width : width + rgb.shape[1]] = rgb
+    _stack_shape(pixels[None])
+    right, bottom = pixels.shape[1] + width, pixels.shape[0] + width
+    canvas = np.empty((bottom + width, right + width, 3), np.uint8)
+    canvas[:width] = canvas[bottom:] = canvas[:, :width] = canvas[:, right:] = colour
+    put(canvas[width:bottom, width:right], pixels)
     return canvas
 
 
 def as_rgb(pixels: np.ndarray) -> np.ndarray:
     """A stack as RGB: [N, H, W] is repeated to [N, H, W, 3], RGB is returned as it is."""
-    return pixels if pixels.ndim == 4 else np.repeat(pixels[..., None], 3, axis=3)
+    if pixels.ndim == 4:
+        return pixels
+    rgb = np.empty((*pixels.shape, 3), np.uint8)
+    put(rgb, pixels)
+    return rgb
+
+
+def put(canvas: np.ndarray, pixels: np.ndarray) -> None:
+    """Write pixels, grey [..., H, W] or RGB [..., H, W, 3], into a canvas uint8 [..., H, W, 3]."""
+    if pixels.ndim == canvas.ndim:
+        canvas[:] = pixels
+        return
+    for channel in range(3):  # twice as fast as all three in one assignment
+        canvas[..., channel] = pixels
+
+
+def to_pil(image: Image) -> PIL.Image.Image:
+    """The same pixels as a PIL image, mode L or RGB: what every encoder here takes, since it rescales nothing."""
+    import PIL.Image
+
+    return PIL.Image.fromarray(np.ascontiguousarray(image.pixels))
 
 
 def _stack_shape(pixels: np.ndarray) -> tuple[int, int, int]:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from lwcallbacks.media import (
-    draw_labels,
     label_report,
     name_of,
     overlay,
@@ -77,28 +76,3 @@ def test_a_table_of_labels() -> None:
         ["dog", None, None, None, 0],
         ["macro average", 4 / 5, 4 / 6, 8 / 11, 6],
     ]
-
-
-def test_a_picture_of_labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row for each label: found, missed, wrongly predicted, left out; as dark as its share of its row's truth."""
-    from matplotlib.figure import Figure
-
-    made = []
-    add = Figure.add_subplot
-    monkeypatch.setattr(Figure, "add_subplot", lambda self, *a, **k: made.append(add(self, *a, **k)) or made[-1])
-    picture = draw_labels(COUNTS, ("cat", "dog"), title="val/labels")
-    [axes] = made
-    cells = {(text.get_position()[1], text.get_position()[0]): text.get_text() for text in axes.texts}
-    assert [cells[0, j] for j in range(4)] == ["4", "2", "1", "3"]
-    assert [cells[1, j] for j in range(4)] == ["0", "0", "0", "10"]
-    assert axes.images[0].get_array().tolist() == [[4 / 6, 2 / 6, 1 / 4, 3 / 4], [0, 0, 0, 1]]
-    assert picture.caption == "val/labels"
-    assert picture.pixels.ndim == 3
-
-
-@pytest.mark.parametrize("size", [1, 26, 80, 1000])
-def test_a_picture_of_any_number_of_labels(size: int) -> None:
-    """It stays within a screen's height, and has text only where it can be read."""
-    counts = np.tile(COUNTS[:1], (size, 1, 1))
-    picture = draw_labels(counts, [f"label {i}" for i in range(size)])
-    assert picture.pixels.shape[0] < 1400

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import matplotlib.figure  # noqa: F401  (imported once for all programs)
+import PIL.ImageDraw  # noqa: F401  (imported once for all programs)
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint

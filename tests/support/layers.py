@@ -51,7 +51,7 @@ NEVER: Mapping[str, set[str]] = {
 }
 # Heavy libraries, and the beginnings of the paths that may import them.
 HEAVY: Mapping[str, tuple[str, ...]] = {
-    "matplotlib": ("media/",),
+    "matplotlib": (),  # nothing of the package needs it
     "PIL": ("media/", "writers/"),
     "wandb": ("writers/wandb", "readers/wandb"),
     "hypothesis": ("testing/",),

@@ -1,0 +1,58 @@
+"""Tiles with captions, as one picture.
+
+captioned_grid([Image(pixels, "true 3, pred 5"), ...], nrow=8)     # -> Image
+with_caption(Image(pixels, "true 3, pred 5"))                      # -> Image
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lwcallbacks.media.lettering import line_height, wrap, write
+from lwcallbacks.media.render import enlarge, put
+from lwcallbacks.media.values import Image
+
+GAP = 8
+
+
+def with_caption(image: Image, unless: str | None = None) -> Image:
+    """The image with its caption drawn below it, for a place that keeps pixels only.
+
+    Untouched where there is no caption, or where it equals `unless`.
+    """
+    return image if image.caption in (None, "", unless) else captioned_grid([image])
+
+
+def captioned_grid(images: Sequence[Image], nrow: int = 8, title: str | None = None, min_side: int = 84) -> Image:
+    """The images as one RGB picture, `nrow` to a row, each with its caption below it.
+
+    Small images are enlarged by an integer so that their shorter side has at least `min_side` pixels. A caption is
+    wrapped to the width of its tile, at most three lines and cut with an ellipsis, so that it never reaches its
+    neighbour.
+    Raises ValueError when there is no image.
+    """
+    if not images or nrow < 1:
+        raise ValueError(f"a grid of {len(images)} images, {nrow} to a row: expected at least one of each")
+    line = line_height()
+    tiles = [enlarge(image.pixels[None], min_side)[0] for image in images]
+    width, height = max(tile.shape[1] for tile in tiles), max(tile.shape[0] for tile in tiles)
+    columns = min(nrow, len(tiles))
+    rows = -(-len(tiles) // columns)
+
+    captions = [wrap(image.caption or "", width, max_lines=3) for image in images]
+    header = wrap(title or "", columns * (width + GAP) - GAP, max_lines=2)
+    pitch = height + GAP + line * max(len(caption) for caption in captions)
+    top = GAP + (line * len(header) + GAP // 2 if header else 0)
+
+    page = np.full((top + rows * pitch, columns * (width + GAP) + GAP, 3), 255, np.uint8)
+    for k, text in enumerate(header):
+        write(page, text, GAP, GAP + k * line)
+    for i, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
+        x, y = GAP + (i % columns) * (width + GAP), top + (i // columns) * pitch
+        left, above = x + (width - tile.shape[1]) // 2, y + (height - tile.shape[0]) // 2
+        put(page[above : above + tile.shape[0], left : left + tile.shape[1]], tile)
+        for k, text in enumerate(caption):
+            write(page, text, x + width // 2, y + height + 1 + k * line, anchor="middle")
+    return Image(page, title)
