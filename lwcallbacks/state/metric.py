@@ -175,7 +175,4 @@ def _may_overwrite(tables: State, fields: tuple[Any, ...]) -> bool:
     `forward` and between `sync` and `unsync`.
     """
     device = fields[0].device if fields and isinstance(fields[0], Tensor) else None
-    for table in tables.values():
-        if table.device != device or table.is_inference():
-            return False
-    return True
+    return all(table.device == device and not table.is_inference() for table in tables.values())
