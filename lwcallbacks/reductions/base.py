@@ -164,7 +164,7 @@ class Scattered(Reduction):
         return {name: slots.new() for name, slots in self.slots.items()}
 
     def tally(self, state: State, *fields: Any, valid: Tensor | None = None) -> State:
-        """Add a batch in place to a state on the CPU, where looking at data is free; all of it or, if it raises, nothing.
+        """Add a batch in place to a state on the CPU, where looking at data is free; nothing of it if this raises.
 
         The bits are those of `scatter`. A subclass that knows a faster way there than to scatter overrides this.
         """

@@ -159,8 +159,9 @@ ignore_index=7 if that is a target that does not count, or num_classes=8 if it i
     def _labels(
         self, preds: Tensor, targets: Tensor, valid: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, int] | None:
-        """Predicted and true labels of a batch on the CPU, all of them looked at and in range; how much each counts; and
-        the largest that is not from scores. None where one is out of range, a score is NaN, or scores are no labels."""
+        """Predicted and true labels of a batch on the CPU, all of them found to be in range; how much each counts; and
+        the largest that is not from scores. None where one is out of range, a score is NaN, or there is one score for
+        each target."""
         preds, targets = fitted(preds, targets, self.num_classes, self.task)
         of_scores = preds.is_floating_point()
         if self.task == "multilabel" or not targets.numel() or (of_scores and preds.shape == targets.shape):

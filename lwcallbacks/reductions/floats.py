@@ -72,8 +72,8 @@ def exact_sums(x: Tensor, *, counting: bool = False) -> Tensor | None:
     Args:
         counting: whether the sums of N ones follow, as of weights: int64 [518].
 
-    None where x is not all finite, is empty or too large: use `exact_terms`. In float64 the numbers of one exponent are whole
-    multiples of one unit, below 2**24 of it: 2**29 of them are added without rounding, in any order.
+    None where x is not all finite, is empty or too large: use `exact_terms`. In float64 the numbers of one exponent
+    are whole multiples of one unit, below 2**24 of it: 2**29 of them are added without rounding, in any order.
     """
     if not 0 < x.numel() < _MOST_TERMS:
         return None

@@ -80,7 +80,7 @@ def _ids_of(samples: Tensor) -> Tensor:
     """Hash each sample of [N, ...]: sum(mix(word + place)) mod 2**64, mixed once more."""
     words = as_integers(samples.detach())
     size = math.prod(words.shape[1:])
-    # A new tensor, since it is written to. A multiplication and one xor-shift a word is enough: the sum is mixed in full.
+    # A new tensor, for it is written to. A multiplication and one xor-shift a word is enough: the sum is mixed in full.
     mixed = _spread(words, size).to(torch.int64) + 1
     factors, of_size = _factors(mixed.shape[1], size, words.device)
     mixed *= factors
