@@ -90,28 +90,37 @@ def measure(script: str, variants: Sequence[str], repeats: int, *arguments: str)
     return runs
 
 
-def interleaved(variants: Mapping[str, Callable[[], object]], repeats: int, seconds: float = 0.002) -> Times:
-    """Seconds per call of each variant, once per turn. In its turn a variant is called for about so many seconds."""
+def interleaved(
+    variants: Mapping[str, Callable[[], object]],
+    repeats: int,
+    seconds: float = 0.002,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Times:
+    """Seconds per call of each variant, once per turn. In its turn a variant is called for about so many seconds.
+
+    With `clock=time.process_time` these are processor seconds of this process: of work on one thread, other programs
+    disturb them less.
+    """
     calls = {}
     for name, call in variants.items():
         call()  # what is made once is made now
         number, took = 1, 0.0
         while took < seconds:
             number = number if took == 0 else max(2 * number, math.ceil(1.1 * number * seconds / took))
-            took = number * _seconds_per_call(call, number)
+            took = number * _seconds_per_call(call, number, clock)
         calls[name] = number
     times: Times = {name: [] for name in variants}
     for _ in range(repeats):
         for name, call in variants.items():
-            times[name].append(_seconds_per_call(call, calls[name]))
+            times[name].append(_seconds_per_call(call, calls[name], clock))
     return times
 
 
-def _seconds_per_call(call: Callable[[], object], number: int) -> float:
-    start = time.perf_counter()
+def _seconds_per_call(call: Callable[[], object], number: int, clock: Callable[[], float]) -> float:
+    start = clock()
     for _ in range(number):
         call()
-    return (time.perf_counter() - start) / number
+    return (clock() - start) / number
 
 
 def median_ratio(times: Mapping[str, Sequence[float]], ours: str, peer: str) -> float:

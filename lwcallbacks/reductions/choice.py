@@ -21,11 +21,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lwcallbacks.reductions import rows
 from lwcallbacks.reductions.base import INT64_MAX, INT64_MIN, FieldError, Reduction, State, expect
 from lwcallbacks.reductions.floats import as_float32, from_orderable, orderable
-from lwcallbacks.reductions.hashing import as_integers, splitmix64
+from lwcallbacks.reductions.hashing import splitmix64
+from lwcallbacks.reductions.looking import may_look
 
 NO_KEY, NO_ID = INT64_MIN, INT64_MAX
+_BLANK = {"key": NO_KEY, "id": NO_ID}
+"""What stands in a place without a sample; elsewhere zero."""
 PAYLOAD = "payload"
 RESIZE = "as in inputs=lambda outputs, batch: torch.nn.functional.interpolate(batch[0], size=(64, 64))"
 
@@ -113,22 +117,45 @@ class Choice(Reduction):
         return {"key": torch.full((self.k,), NO_KEY), "id": torch.full((self.k,), NO_ID)}
 
     def lift(self, *fields: Tensor, valid: Tensor | None = None) -> State:
+        batch = self._candidates(fields, valid)
+        if not len(batch["id"]):
+            return {name: tensor.to(batch["key"].device) for name, tensor in self.empty().items()}
+        return self.take(batch, self.winners(batch["key"], batch["id"]))
+
+    def accumulate(self, state: State, *fields: Tensor, valid: Tensor | None = None) -> State:
+        """Keys are compared first. Of the payload, only the rows that win are read, at most k of them, and on the CPU
+        only places that change are written: the state itself comes back where nothing wins."""
+        batch = self._candidates(fields, valid)
+        if not len(batch["id"]):
+            return state
+        state, batch = _completed(state, batch, self.k), _completed(batch, state, len(batch["id"]))
+        for name in payload_names(state):
+            _expect_alike(state[name], batch[name])
+        looks = may_look(batch["key"])
+        # A full state has a worst key. Ids that are in both need no look: a lower key of the same id changes nothing.
+        if looks and batch["key"].max() < state["key"].min():
+            return state
+        index = self.winners(*(torch.cat([state[name], batch[name]]) for name in ("key", "id")))
+        if looks:
+            # Places without a winner have had none before.
+            rows.replace(state, batch, index)
+            return state
+        return {name: rows.picked(state[name], batch[name], index, _BLANK.get(name, 0)) for name in state}
+
+    def _candidates(self, fields: Sequence[Tensor], valid: Tensor | None) -> State:
+        """The samples of a batch in the form of a state, as many as there are."""
         key, ids, payload = self.split(*fields)
         lengths = {len(t) for t in (key, ids, *payload)}
         expect(len(lengths) == 1, self, f"fields have {sorted(lengths)} samples", "one number of samples")
-        if not len(ids):
-            return {name: tensor.to(key.device) for name, tensor in self.empty().items()}
         if valid is not None:
             key, ids = torch.where(valid, key, NO_KEY), torch.where(valid, ids, NO_ID)
-        state = {"key": key, "id": ids} | {f"{PAYLOAD}{i}": t.detach() for i, t in enumerate(payload)}
-        return self.take(state, self.winners(key, ids))
+        return {"key": key, "id": ids} | {f"{PAYLOAD}{i}": t.detach() for i, t in enumerate(payload)}
 
     def merge(self, a: State, b: State) -> State:
-        joined = {}
-        for name in {**a, **b}:
-            left, right = (s[name] if name in s else _zeros(other[name], self.k) for s, other in ((a, b), (b, a)))
-            _expect_alike(left, right)
-            joined[name] = _joined(left, right)
+        a, b = _completed(a, b, self.k), _completed(b, a, self.k)
+        for name in a:
+            _expect_alike(a[name], b[name])
+        joined = {name: rows.joined(a[name], b[name]) for name in a}
         return self.take(joined, self.winners(joined["key"], joined["id"]))
 
     def take(self, state: State, index: Tensor) -> State:
@@ -136,14 +163,14 @@ class Choice(Reduction):
         missing = self.k - len(index)
         if missing:
             index = torch.cat([index, index.new_full((missing,), -1)])
-        blank = {"key": NO_KEY, "id": NO_ID}
-        return {name: _rows(tensor, index, blank.get(name, 0)) for name, tensor in state.items()}
+        return {name: rows.taken(tensor, index, _BLANK.get(name, 0)) for name, tensor in state.items()}
 
     def value(self, state: State) -> Chosen:
+        # Copies: a state may be overwritten.
         key = state["key"].cpu()
         taken = int((key != NO_KEY).sum())
-        payload = tuple(state[name].cpu()[:taken] for name in payload_names(state))
-        return Chosen(state["id"].cpu()[:taken], self.scores(key[:taken]), payload)
+        ids, *payload = (state[name][:taken].to("cpu", copy=True) for name in ("id", *payload_names(state)))
+        return Chosen(ids, self.scores(key[:taken]), tuple(payload))
 
     def winners(self, key: Tensor, ids: Tensor) -> Tensor:
         """Indices [min(k, M)] of the winners among so many candidates, in the order of the state; then -1."""
@@ -154,26 +181,9 @@ class Choice(Reduction):
         return None
 
 
-def _zeros(like: Tensor, k: int) -> Tensor:
-    zeros = torch.zeros((k, *like.shape[1:], like.element_size()), dtype=torch.uint8, device=like.device)
-    return zeros.view(like.dtype).squeeze(-1)
-
-
-def _rows(tensor: Tensor, index: Tensor, blank: int) -> Tensor:
-    """The rows at `index`, contiguous; `blank` where that is negative."""
-    bits = as_integers(tensor)
-    taken = (index >= 0).reshape(-1, *[1] * (bits.ndim - 1))
-    rows = torch.where(taken, bits[index.clamp(min=0)], blank)
-    return _of_dtype(rows.to(bits.dtype).contiguous(), tensor)
-
-
-def _joined(left: Tensor, right: Tensor) -> Tensor:
-    return _of_dtype(torch.cat([as_integers(left), as_integers(right)]), left)
-
-
-def _of_dtype(bits: Tensor, like: Tensor) -> Tensor:
-    """Undo `as_integers`."""
-    return bits.view(like.dtype).squeeze(-1) if like.is_complex() else bits.view(like.dtype)
+def _completed(state: State, other: State, number: int) -> State:
+    """With so many rows of zeros for each payload that only the other one has."""
+    return state | {name: rows.zeros(other[name], number) for name in other.keys() - state.keys()}
 
 
 def _expect_alike(left: Tensor, right: Tensor) -> None:

@@ -19,9 +19,9 @@ FRACTION = -(2**62) - 1
 
 def whole(labels: Tensor) -> Tensor:
     """Labels of any real dtype as int64; a float that is not whole as `FRACTION`, a huge uint64 as the last one."""
-    labels = labels.detach()
     if labels.dtype == torch.int64:
         return labels
+    labels = labels.detach()
     if labels.is_floating_point():
         labels = labels.to(torch.float64 if labels.dtype == torch.float64 else torch.float32)
         is_whole = (labels == labels.floor()) & (labels.abs() < 2.0**62)

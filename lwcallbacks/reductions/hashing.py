@@ -9,7 +9,7 @@ Both are wrapping int64 arithmetic: the same bits on every device.
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -26,15 +26,18 @@ _MIX_2 = _signed(0x94D049BB133111EB)
 
 def _shift_right(z: Tensor, k: int) -> Tensor:
     # torch has no unsigned 64-bit shift: shift arithmetically, then drop the copies of the sign bit.
-    return (z >> k) & ((1 << (64 - k)) - 1)
+    return (z >> k).bitwise_and_((1 << (64 - k)) - 1)
 
 
 def splitmix64(ids: Tensor, seed: int) -> Tensor:
     """Mix int64 ids [...] with a seed: the output function of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014)."""
     z = ids + _signed(((seed + 1) * 0x9E3779B97F4A7C15) % 2**64)
-    z = (z ^ _shift_right(z, 30)) * _MIX_1
-    z = (z ^ _shift_right(z, 27)) * _MIX_2
-    return z ^ _shift_right(z, 31)
+    z ^= _shift_right(z, 30)
+    z *= _MIX_1
+    z ^= _shift_right(z, 27)
+    z *= _MIX_2
+    z ^= _shift_right(z, 31)
+    return z
 
 
 def as_integers(tensor: Tensor) -> Tensor:
@@ -77,26 +80,46 @@ def _ids_of(samples: Tensor) -> Tensor:
     """Hash each sample of [N, ...]: sum(mix(word + place)) mod 2**64, mixed once more."""
     words = as_integers(samples.detach())
     size = math.prod(words.shape[1:])
-    words = _spread(words, size).to(torch.int64)
-    place = torch.arange(words.shape[1], device=words.device) * _GOLDEN
-    # A multiplication and one xor-shift a word is enough here: the sum is mixed in full below.
-    mixed = (words + 1) * (splitmix64(place, 0) | 1)
-    total = (mixed ^ _shift_right(mixed, 29)).sum(dim=1)
+    # A new tensor, for it is written to. A multiplication and one xor-shift a word is enough: the sum is mixed in full.
+    mixed = _spread(words, size).to(torch.int64) + 1
+    factors, of_size = _factors(mixed.shape[1], size, words.device)
+    mixed *= factors
+    mixed ^= _shift_right(mixed, 29)
+    total = mixed.sum(dim=1)
     # Where all words are read, their number needs no mention: each adds something, also a zero.
-    return splitmix64(total if size <= _MOST_WORDS else total + splitmix64(torch.full_like(total, size), 5), 1)
+    return splitmix64(total if size <= _MOST_WORDS else total + of_size, 1)
 
 
 def _spread(words: Tensor, size: int) -> Tensor:
     """At most 1,024 of the `size` words of each sample, [N, M], in the order of a contiguous one; no copy of more."""
     if size <= _MOST_WORDS:
         return words.reshape(len(words), size)
-    # One of each of 1,024 stretches, at a place that looks random: equal distances could be those of one column.
-    stretch = torch.arange(_MOST_WORDS, device=words.device)
-    begin, end = stretch * size // _MOST_WORDS, (stretch + 1) * size // _MOST_WORDS
-    at = begin + (splitmix64(stretch, 4) & _INT32_MAX) % (end - begin)
-    index: list[Any] = []  # by dimension, so that no layout needs a copy
-    for length in reversed(words.shape[1:]):
-        index.insert(0, at % length)
-        at = at // length
-    spread: Tensor = words[(slice(None), *index)]
-    return spread
+    shape, strides = words.shape[1:], words.stride()[1:]
+    extent = 1 + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
+    # A sample as the stretch of memory that it lies in, whatever its layout.
+    rows = words.as_strided((len(words), extent), (words.stride(0), 1))
+    return rows.index_select(1, _places(shape, strides, words.device))
+
+
+@lru_cache(maxsize=64)
+def _factors(number: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What each of so many words is multiplied by, and what stands for the size of a sample."""
+    with torch.inference_mode(mode=False):
+        place = torch.arange(number, device=device) * _GOLDEN
+        return splitmix64(place, 0) | 1, splitmix64(torch.full((1,), size, device=device), 5)
+
+
+@lru_cache(maxsize=64)
+def _places(shape: tuple[int, ...], strides: tuple[int, ...], device: torch.device) -> Tensor:
+    """Where in memory 1,024 words of a sample of a shape are: one of each of 1,024 stretches of a contiguous one, at a
+    place that looks random. Equal distances could be those of one column."""
+    size = math.prod(shape)
+    with torch.inference_mode(mode=False):
+        stretch = torch.arange(_MOST_WORDS, device=device)
+        begin, end = stretch * size // _MOST_WORDS, (stretch + 1) * size // _MOST_WORDS
+        at = begin + (splitmix64(stretch, 4) & _INT32_MAX) % (end - begin)
+        offset = torch.zeros_like(at)
+        for length, stride in zip(reversed(shape), reversed(strides), strict=True):
+            offset += at % length * stride
+            at = at // length
+        return offset

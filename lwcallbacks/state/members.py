@@ -365,7 +365,13 @@ def _nothing() -> None:
 
 
 def _on_device_of(tensors: Iterable[Any], state: State) -> State:
-    device = next((t.device for t in tensors if isinstance(t, Tensor)), None)
-    if device is None or all(tensor.device == device for tensor in state.values()):
+    for tensor in tensors:
+        if isinstance(tensor, Tensor):
+            device = tensor.device
+            break
+    else:
         return state
-    return {name: tensor.to(device) for name, tensor in state.items()}
+    for tensor in state.values():
+        if tensor.device != device:
+            return {name: tensor.to(device) for name, tensor in state.items()}
+    return state

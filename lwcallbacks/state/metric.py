@@ -96,8 +96,9 @@ class ReductionMetric(Metric):
 
     def update(self, *fields: Any, valid: Tensor | None = None) -> None:
         """Merge one batch; the arguments of `reduction.lift`."""
-        if self._may_overwrite(fields):
-            self.reduction.accumulate({name: getattr(self, name) for name in self._tables}, *fields, valid=valid)
+        tables = {name: getattr(self, name) for name in self._tables}
+        if tables and _may_overwrite(tables, fields):
+            self.reduction.accumulate(tables, *fields, valid=valid)
             return
         # A state that is made under inference mode could not be overwritten outside of it: leave the mode.
         with torch.inference_mode(mode=False):
@@ -105,16 +106,6 @@ class ReductionMetric(Metric):
             device = next(iter(lifted.values())).device
             state = {name: tensor.to(device) for name, tensor in self._state().items()}
             self._set_state(self.reduction.merge(state, lifted))
-
-    def _may_overwrite(self, fields: tuple[Any, ...]) -> bool:
-        """Whether a batch can be added in place: to tables that lie where the batch does, and are no inference tensors.
-
-        Nobody else holds them: torchmetrics clones its defaults at a reset, and the states that it keeps aside during
-        `forward` and between `sync` and `unsync`.
-        """
-        device = fields[0].device if fields and isinstance(fields[0], Tensor) else None
-        tables = [getattr(self, name) for name in self._tables]
-        return bool(tables) and all(table.device == device and not table.is_inference() for table in tables)
 
     def forward(self, *fields: Any, **kwargs: Any) -> Any:
         """Merge one batch, and return its own value.
@@ -175,3 +166,13 @@ class ReductionMetric(Metric):
 def _present(state: State) -> State:
     """Without the tensors that have no rows."""
     return {name: tensor for name, tensor in state.items() if len(tensor)}
+
+
+def _may_overwrite(tables: State, fields: tuple[Any, ...]) -> bool:
+    """Whether a batch can be added in place: to tables that lie where the batch does, and are no inference tensors.
+
+    Nobody else holds them: torchmetrics clones its defaults at a reset, and the states that it keeps aside during
+    `forward` and between `sync` and `unsync`.
+    """
+    device = fields[0].device if fields and isinstance(fields[0], Tensor) else None
+    return all(table.device == device and not table.is_inference() for table in tables.values())
