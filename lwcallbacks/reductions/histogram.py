@@ -4,12 +4,14 @@
     seen = histogram.value(histogram.lift(torch.randn(1000)))
     seen.quantile(0.5), seen.linear(bins=64)
 
-So two histograms can always be added, whatever the range of what comes next.
+So two histograms can always be added, whatever the range of what comes next. `scatter` is the definition, sample by
+sample. `lift` counts bits as they are and takes apart afterwards what shares a bin: by `bincount` on the CPU, by
+`index_add_` elsewhere, since there `bincount` would wait for the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,85 +19,15 @@ import torch
 from torch import Tensor
 
 from lwcallbacks.reductions.base import Scatter, Scattered, Slots, State, amounts
+from lwcallbacks.reductions.filled import FilledBins
 from lwcallbacks.reductions.floats import as_float32
+from lwcallbacks.reductions.host import on_host, soon_on_host
+from lwcallbacks.reductions.log_bins import LogBins, edges_of
 
-
-class LogBins:
-    """What a `LogHistogram` saw: int64 counts [B] of the bins between float64 edges [B + 1], and what has no bin.
-
-    `counts` runs from the most negative to the most positive bin. Zeros lie between the edges -s and s of the
-    smallest bins and are counted in `num_zero`; NaN and infinities are in `num_nan`, `num_posinf`, `num_neginf`.
-
-    >>> histogram = LogHistogram()
-    >>> seen = histogram.value(histogram.lift(torch.tensor([0.0, 1.0, 2.0, 3.0, float("inf")])))
-    >>> seen
-    LogBins(num_finite=4, num_nan=0, num_posinf=1, num_neginf=0)
-    >>> counts, edges = seen.linear(bins=3)
-    >>> int(counts.sum()), float(edges[0])
-    (4, 0.0)
-    """
-
-    # No dataclass: torchmetrics reaches into those.
-    def __init__(
-        self, counts: np.ndarray, edges: np.ndarray, *, num_zero: int, num_nan: int, num_posinf: int, num_neginf: int
-    ) -> None:
-        self.counts = counts
-        self.edges = edges
-        self.num_zero = num_zero
-        self.num_nan = num_nan
-        self.num_posinf = num_posinf
-        self.num_neginf = num_neginf
-
-    def __repr__(self) -> str:
-        beside = f"num_nan={self.num_nan}, num_posinf={self.num_posinf}, num_neginf={self.num_neginf}"
-        return f"LogBins(num_finite={self.num_finite}, {beside})"
-
-    @property
-    def num_finite(self) -> int:
-        total: int = self.counts.sum().item()
-        return total + self.num_zero
-
-    def _filled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Low edge, high edge and count of the bins that hold something, ascending, zeros as a bin [0, 0]."""
-        half = len(self.counts) // 2
-        low = np.concatenate([self.edges[:half], [0.0], self.edges[half:-1]])
-        high = np.concatenate([self.edges[1 : half + 1], [0.0], self.edges[half + 1 :]])
-        counts = np.concatenate([self.counts[:half], [self.num_zero], self.counts[half:]])
-        kept = counts > 0
-        return low[kept], high[kept], counts[kept]
-
-    def quantile(self, q: float) -> float:
-        """The q-quantile (0 <= q <= 1) of the finite values, NaN of none.
-
-        The harmonic middle of the bin that holds the sample of rank ceil(q n): as far from either edge, relative to
-        that edge. With m mantissa bits the relative error is at most 1 / (2**(m + 1) + 1) for normal floats, 5.9 %
-        for m = 3.
-        """
-        if not 0 <= q <= 1:
-            raise ValueError(f"quantile: q={q}, expected a value in [0, 1]")
-        low, high, counts = self._filled()
-        if not len(counts):
-            return float("nan")
-        i = int(np.searchsorted(np.cumsum(counts), max(1.0, np.ceil(q * counts.sum()))))
-        return float(2 * low[i] * high[i] / (low[i] + high[i])) if low[i] or high[i] else 0.0
-
-    def linear(self, bins: int = 64) -> tuple[np.ndarray, np.ndarray]:
-        """The finite values in `bins` bins of equal width: int64 counts [bins] and float64 edges [bins + 1].
-
-        A logarithmic bin that crosses an edge is split evenly; cumulative counts are rounded, so the total is exact.
-        """
-        low, high, counts = self._filled()
-        if not len(counts):
-            return np.zeros(bins, dtype=np.int64), np.linspace(0.0, 1.0, bins + 1)
-        start, stop = low[0], high[-1]
-        if start == stop:
-            start, stop = start - 0.5, stop + 0.5
-        edges = np.linspace(start, stop, bins + 1)
-        below = np.zeros(bins + 1)
-        for lo, hi, count in zip(low, high, counts, strict=True):
-            below += count * (np.clip((edges - lo) / (hi - lo), 0, 1) if hi > lo else (edges > lo))
-        below[0], below[-1] = 0, counts.sum()
-        return np.diff(np.rint(below).astype(np.int64)), edges
+_CHUNK = 1 << 18
+"""Elements that are counted at once on the CPU, so that what is made of them stays in its cache."""
+_SMALL = 1 << 11
+"""Of tensors of so many elements, several are counted at once on the CPU, where a table of each would cost more."""
 
 
 @dataclass(frozen=True)
@@ -130,26 +62,148 @@ class LogHistogram(Scattered):
 
     def scatter(self, values: Tensor, *, valid: Tensor | None = None) -> Scatter:  # type: ignore[override]
         x = as_float32(values)
-        # The arithmetic shift keeps the sign: negative floats fill the lower half of the table.
-        index = (x.view(torch.int32) >> (23 - self.mantissa_bits)) + self._bins // 2
-        index = torch.where(x == 0, self._bins, index)
-        index = torch.where(x.isnan(), self._bins + 1, index)
-        index = torch.where(x.isinf(), torch.where(x > 0, self._bins + 2, self._bins + 3), index)
-        return {"counts": (index.to(torch.int64), amounts(valid, x))}
+        return {"counts": (self._slots_of(x).to(torch.int64), amounts(valid, x))}
+
+    def lift(self, values: Tensor, *, valid: Tensor | None = None) -> State:  # type: ignore[override]
+        return {"counts": self._counted(values, valid).to(torch.int64)}
+
+    def accumulate(self, state: State, values: Tensor, *, valid: Tensor | None = None) -> State:  # type: ignore[override]
+        state["counts"] += self._counted(values, valid)
+        return state
+
+    def lift_each(self, tensors: Sequence[Tensor]) -> Callable[[], FilledBins]:
+        """Count each of some tensors of one device by itself; calling what is returned gives the filled slots by row.
+
+        Nothing is waited for before that. Of an accelerator, one table for all tensors moves to the host, int32 unless
+        a tensor has 2**31 elements.
+
+        >>> filled = LogHistogram().lift_each([torch.tensor([1.0, 1.0]), torch.tensor([-2.0])])()
+        >>> filled.row.tolist(), filled.count.tolist()
+        ([0, 1], [2, 1])
+        """
+        if tensors and not on_host(tensors[0]):
+            counts, odd = zip(*(self._by_adding(x.detach(), None) for x in tensors), strict=True)
+            tables = soon_on_host(self._taken_apart(torch.stack(counts), torch.stack(odd)))
+            return lambda: FilledBins.of_tables(self.mantissa_bits, tables().numpy())
+        filled = FilledBins.joined(self.mantissa_bits, len(tensors), list(self._filled(tensors)))
+        return lambda: filled
 
     def value(self, state: State) -> LogBins:
         counts = state["counts"].cpu().numpy()
-        half, used = self._bins // 2, 255 << self.mantissa_bits  # exponent 255 is NaN and infinity: no bins
+        half, used = self._bins // 2, 255 << self.mantissa_bits
         negative, positive = counts[:used], counts[half : half + used]
-        patterns = np.arange(used + 1, dtype=np.int64) << (23 - self.mantissa_bits)
-        sizes = patterns[:-1].astype(np.int32).view(np.float32).astype(np.float64)
-        sizes = np.append(sizes, 2.0**128)
         zero, nan, posinf, neginf = (int(c) for c in counts[self._bins :])
         return LogBins(
             counts=np.concatenate([negative[::-1], positive]),
-            edges=np.concatenate([-sizes[::-1], sizes[1:]]),
+            edges=edges_of(self.mantissa_bits),
             num_zero=zero,
             num_nan=nan,
             num_posinf=posinf,
             num_neginf=neginf,
         )
+
+    # -- the definition, for each element --------------------------------------------------------------------------
+
+    def _slots_of(self, x: Tensor) -> Tensor:
+        """The slot of each float32, int32 of the same shape."""
+        # The arithmetic shift keeps the sign: negative floats fill the lower half of the table.
+        index = (x.view(torch.int32) >> (23 - self.mantissa_bits)) + self._bins // 2
+        index = torch.where(x == 0, self._bins, index)
+        index = torch.where(x.isnan(), self._bins + 1, index)
+        return torch.where(x.isinf(), torch.where(x > 0, self._bins + 2, self._bins + 3), index)
+
+    # -- counting bits as they are ---------------------------------------------------------------------------------
+
+    @property
+    def _shared(self) -> tuple[tuple[int, int, int], ...]:
+        """+0, -0, +inf and -inf: bits as int32, the bin of such bits (others share it), and the slot that they get."""
+        patterns = (0, -(1 << 31), 0x7F800000, -0x00800000)
+        bins = ((bits >> (23 - self.mantissa_bits)) + self._bins // 2 for bits in patterns)
+        return tuple(zip(patterns, bins, (self._bins + slot for slot in (0, 0, 2, 3)), strict=True))
+
+    def _counted(self, values: Tensor, valid: Tensor | None) -> Tensor:
+        """The table of a batch, int32 or int64 [slots]."""
+        x = values.detach()
+        if on_host(x):
+            return self._by_bincount(x if valid is None else x[valid.to(torch.bool)])
+        return self._taken_apart(*self._by_adding(x, valid))
+
+    def _by_bincount(self, x: Tensor) -> Tensor:
+        """The table, int64 [slots], with looks at the data."""
+        table = torch.zeros(self._bins + 4, dtype=torch.int64)
+        parts = x.reshape(-1).split(max(_CHUNK, self._bins))
+        index = torch.empty(len(parts[0]), dtype=torch.int32)
+        for part in parts:
+            bits = as_float32(part).view(torch.int32)
+            torch.bitwise_right_shift(bits, 23 - self.mantissa_bits, out=index[: len(bits)])
+            table[: self._bins] += torch.bincount(index[: len(bits)].add_(self._bins // 2), minlength=self._bins)
+        counts = table.numpy()
+        if any(counts[place] for _, place, _ in self._shared) or self._has_nan_bins(counts):
+            odd = torch.zeros(4, dtype=torch.int64)
+            for i, (pattern, place, _) in enumerate(self._shared):
+                if counts[place]:
+                    odd[i] = sum((as_float32(part).view(torch.int32) == pattern).sum() for part in parts)
+            return self._taken_apart(table[: self._bins], odd)
+        return table
+
+    def _has_nan_bins(self, counts: np.ndarray) -> bool:
+        return any(counts[nan].any() for nan in self._nan_bins)
+
+    @property
+    def _nan_bins(self) -> tuple[slice, slice]:
+        """Exponent 255: NaN and infinity, of either sign."""
+        half, used = self._bins // 2, 255 << self.mantissa_bits
+        return slice(used, half), slice(half + used, self._bins)
+
+    def _by_adding(self, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Counts by bin [bins], and of the four patterns that share theirs [4], without a look at the data."""
+        bits = as_float32(x).view(torch.int32)
+        dtype = torch.int32 if bits.numel() < 2**31 else torch.int64
+        index = (bits >> (23 - self.mantissa_bits)).add_(self._bins // 2).reshape(-1)
+        if valid is None:
+            amount = torch.ones((), dtype=dtype, device=x.device).expand(len(index))
+        else:
+            amount = amounts(valid, bits).to(dtype).reshape(-1)
+        counts = torch.zeros(self._bins, dtype=dtype, device=x.device).index_add_(0, index, amount)
+        equal = [(bits == pattern).reshape(-1) for pattern, _, _ in self._shared]
+        odd = [(found if valid is None else found * amount).sum(dtype=dtype) for found in equal]
+        return counts, torch.stack(odd)
+
+    def _taken_apart(self, counts: Tensor, odd: Tensor) -> Tensor:
+        """Tables [..., slots] from counts by bin [..., bins] and of the four patterns [..., 4]."""
+        table = torch.cat([counts, torch.zeros_like(odd)], -1)
+        for i, (_, place, slot) in enumerate(self._shared):
+            table[..., place] -= odd[..., i]
+            table[..., slot] += odd[..., i]
+        for nan in self._nan_bins:  # what is left there
+            table[..., self._bins + 1] += table[..., nan].sum(-1, dtype=table.dtype)
+            table[..., nan] = 0
+        return table
+
+    # -- many tensors on the CPU -----------------------------------------------------------------------------------
+
+    def _filled(self, tensors: Sequence[Tensor]) -> Iterator[tuple[np.ndarray, ...]]:
+        """(row, slot, count) of the filled slots: of a large tensor by its table, of many small ones by sorting."""
+        small: list[int] = []
+        held = 0
+        for i, x in enumerate(tensors):
+            if x.numel() > _SMALL:
+                counts = self._by_bincount(x.detach()).numpy()
+                slot = np.flatnonzero(counts != 0)
+                yield np.full(len(slot), i), slot, counts[slot]
+                continue
+            small.append(i)
+            held += x.numel()
+            if held > _CHUNK or len(small) * (self._bins + 4) > 2**30:
+                yield self._by_sorting(small, tensors)
+                small, held = [], 0
+        if small:
+            yield self._by_sorting(small, tensors)
+
+    def _by_sorting(self, rows: Sequence[int], tensors: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
+        size = self._bins + 4
+        slots = self._slots_of(torch.cat([as_float32(tensors[row]).reshape(-1) for row in rows])).numpy()
+        starts = np.repeat(np.arange(len(rows), dtype=np.int32) * np.int32(size), [tensors[row].numel() for row in rows])
+        keys, count = np.unique(slots + starts, return_counts=True)
+        place, slot = np.divmod(keys, size)
+        return np.asarray(rows)[place], slot, count
