@@ -169,7 +169,7 @@ def run(variant: str, steps: int) -> dict[str, float]:
     seconds, calls = defaultdict(float), defaultdict(int)
 
     class Clock(pl.Callback):
-        start = 0.0
+        start = own = 0.0
 
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             if batch_idx == WARM_UP:
@@ -177,7 +177,7 @@ def run(variant: str, steps: int) -> dict[str, float]:
                     Hub.of(trainer).publisher.flush()
                 seconds.clear()
                 calls.clear()
-                self.start = cpu_seconds()
+                self.start, self.own = cpu_seconds(), time.process_time()
 
     class Watch(pl.Callback):
         def on_fit_start(self, trainer, pl_module):
@@ -200,10 +200,10 @@ def run(variant: str, steps: int) -> dict[str, float]:
     )
     trainer.fit(replayed(network), torch.utils.data.DataLoader(range(WARM_UP + steps)))
     trainer.logger.experiment.finish()
-    total = cpu_seconds() - clock.start
+    total, own = cpu_seconds() - clock.start, time.process_time() - clock.own
     unlogged = seconds.pop("unlogged_hook", 0.0) / max(calls["unlogged_hook"], 1)
     parts = {f"part_{name}": took / steps for name, took in seconds.items()}
-    return {"step": total / steps, "passes": statistics.median(passes), "unlogged": unlogged, **parts}
+    return {"step": total / steps, "own": own / steps, "passes": statistics.median(passes), "unlogged": unlogged, **parts}
 
 
 def norm_times(repeats: int) -> dict[str, list[float]]:
