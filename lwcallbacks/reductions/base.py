@@ -20,6 +20,8 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from lwcallbacks.reductions.looking import may_look
+
 State: TypeAlias = dict[str, Tensor]
 Op: TypeAlias = Literal["sum", "max"]
 
@@ -161,7 +163,22 @@ class Scattered(Reduction):
     def empty(self) -> State:
         return {name: slots.new() for name, slots in self.slots.items()}
 
+    def tally(self, state: State, *fields: Any, valid: Tensor | None = None) -> State:
+        """Add a batch in place to a state on the CPU, where looking at data is free; all of it or, if it raises, nothing.
+
+        The bits are those of `scatter`. A subclass that knows a faster way there than to scatter overrides this.
+        """
+        return self._added(state, self.scatter(*fields, valid=valid))
+
+    def _added(self, state: State, changes: Scatter) -> State:
+        slots = self.slots
+        for name, (index, amount) in changes.items():
+            slots[name].scatter_(state[name], index, amount)
+        return state
+
     def lift(self, *fields: Any, valid: Tensor | None = None) -> State:
+        if fields and may_look(fields[0]):
+            return self.tally(self.empty(), *fields, valid=valid)
         slots = self.slots
         return {
             name: slots[name].scatter_(slots[name].new(amount.device), index, amount)
@@ -172,10 +189,9 @@ class Scattered(Reduction):
         return {name: slots.merge(a[name], b[name]) for name, slots in self.slots.items()}
 
     def accumulate(self, state: State, *fields: Any, valid: Tensor | None = None) -> State:
-        slots = self.slots
-        for name, (index, amount) in self.scatter(*fields, valid=valid).items():
-            slots[name].scatter_(state[name], index, amount)
-        return state
+        if fields and may_look(fields[0]):
+            return self.tally(state, *fields, valid=valid)
+        return self._added(state, self.scatter(*fields, valid=valid))
 
 
 def amounts(valid: Tensor | None, like: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from lwcallbacks.reductions.floats import (
     EXACT_SLOTS,
     UNIT_BITS,
     as_float32,
+    exact_sums,
     exact_terms,
     exact_total,
     from_orderable,
@@ -35,6 +36,15 @@ def _masked_terms(x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     if valid is not None:
         amount = amount * amounts(valid, x)
     return slot, amount
+
+
+def _counted(x: Tensor, valid: Tensor | None) -> Tensor:
+    """The elements of a tensor on the CPU that count, float32 [M]."""
+    if x.dtype != torch.float32 or x.requires_grad:
+        x = as_float32(x)
+    if valid is not None:
+        x = x[valid]
+    return x if x.ndim == 1 else x.reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,14 @@ class ExactSum(Scattered):
 
     def scatter(self, values: Tensor, *, valid: Tensor | None = None) -> Scatter:  # type: ignore[override]
         return {"sums": _masked_terms(values, valid)}
+
+    def tally(self, state: State, values: Tensor, *, valid: Tensor | None = None) -> State:  # type: ignore[override]
+        values = _counted(values, valid)
+        sums = exact_sums(values)
+        if sums is None:
+            return super().tally(state, values)
+        state["sums"].add_(sums)
+        return state
 
     def value(self, state: State) -> float:
         sums = state["sums"].tolist()
@@ -86,17 +104,35 @@ class ExactMean(Scattered):
     def scatter(  # type: ignore[override]
         self, values: Tensor, weights: Tensor | None = None, *, valid: Tensor | None = None
     ) -> Scatter:
-        values = as_float32(values)
         if weights is None:
+            values = as_float32(values)
             weights = torch.ones_like(values)
         else:
-            found = f"weights have shape {tuple(weights.shape)}"
-            expect(weights.shape == values.shape, self, found, f"{tuple(values.shape)} as the values")
-            weights = as_float32(weights)
-            values = values * weights
+            values, weights = self._weighted(values, weights)
         above = _masked_terms(values, valid)
         below = _masked_terms(weights, valid)
         return {"sums": (torch.stack([above[0], below[0] + EXACT_SLOTS], -1), torch.stack([above[1], below[1]], -1))}
+
+    def _weighted(self, values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """The products, and the weights."""
+        found = f"weights have shape {tuple(weights.shape)}"
+        expect(weights.shape == values.shape, self, found, f"{tuple(values.shape)} as the values")
+        weights = as_float32(weights)
+        return as_float32(values) * weights, weights
+
+    def tally(  # type: ignore[override]
+        self, state: State, values: Tensor, weights: Tensor | None = None, *, valid: Tensor | None = None
+    ) -> State:
+        if weights is not None:
+            products, weights = self._weighted(values, weights)
+            above, below = exact_sums(_counted(products, valid)), exact_sums(_counted(weights, valid))
+            sums = None if above is None or below is None else torch.cat([above, below])
+        else:
+            sums = exact_sums(_counted(values, valid), counting=True)
+        if sums is None:
+            return super().tally(state, values, weights, valid=valid)
+        state["sums"].add_(sums)
+        return state
 
     def value(self, state: State) -> float:
         sums = state["sums"].tolist()

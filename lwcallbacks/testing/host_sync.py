@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lwcallbacks.reductions.looking import as_on_a_device
 from lwcallbacks.testing.errors import HostSync
 
 _READ = "Python asks for a value; keep it a tensor, and read it at the end of the epoch"
@@ -117,6 +118,9 @@ def forbid_host_sync() -> Iterator[None]:
         HostSync: for `.item()`, `bool(tensor)`, `.tolist()`, `.cpu()`, `.to("cpu")`, `.numpy()`, `nonzero`, indexing
             with a boolean mask, `unique`, `bincount`, `masked_select`, `torch.equal` and similar, on this thread.
 
+    Reductions of this package look at data that is on the CPU, where nothing is waited for. In here they take the way
+    that they take on an accelerator.
+
     Examples:
         >>> x = torch.arange(4)
         >>> with forbid_host_sync():
@@ -127,5 +131,5 @@ def forbid_host_sync() -> Iterator[None]:
             ...
         lwcallbacks.testing.errors.HostSync: torch.index waits for the device: the result's shape depends on ...
     """
-    with _Methods(), _Operators():  # type: ignore[no-untyped-call]
+    with as_on_a_device(), _Methods(), _Operators():  # type: ignore[no-untyped-call]
         yield
