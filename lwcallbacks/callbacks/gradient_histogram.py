@@ -17,7 +17,7 @@ from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.media import Histogram
 from lwcallbacks.reductions import LogBins, LogHistogram
 from lwcallbacks.reductions.filled import FilledBins
-from lwcallbacks.reductions.host import soon_on_host
+from lwcallbacks.reductions.to_host import soon_on_host
 
 _BINS = LogHistogram()
 _HALF = (torch.float16, torch.bfloat16)

@@ -58,14 +58,14 @@ class LeadingBits:
 
     def slots_of(self, x: Tensor) -> Tensor:
         """The slot of each float32, int32 of the same shape."""
-        slots = self._bins_of(x)
+        slots = self._bins_of(_bits(x))
         for slot, found in enumerate((x == 0, x.isnan(), x == float("inf"), x == -float("inf"))):
             slots.masked_fill_(found, self.bins + slot)
         return slots
 
-    def _bins_of(self, x: Tensor) -> Tensor:
+    def _bins_of(self, bits: Tensor) -> Tensor:
         # The arithmetic shift keeps the sign: negative floats fill the lower half of the table.
-        return (_bits(x) >> self._shift).add_(self.bins // 2)
+        return (bits >> self._shift).add_(self.bins // 2)
 
     def by_bincount(self, tensors: Sequence[Tensor]) -> Iterator[np.ndarray]:
         """The table of each tensor of floats of any shape, int64 [size]."""
@@ -94,7 +94,7 @@ class LeadingBits:
         x = as_float32(torch.cat([tensor.reshape(-1) for tensor in tensors]))
         starts = np.arange(len(rows), dtype=np.int32) * np.int32(self.size)
         start = np.repeat(starts, [tensor.numel() for tensor in tensors])
-        keys, counts = np.unique(self._bins_of(x).numpy() + start, return_counts=True)
+        keys, counts = np.unique(self._bins_of(_bits(x)).numpy() + start, return_counts=True)
         place, slot = np.divmod(keys, self.size)
         if self._is_shared[slot].any():
             keys, counts = np.unique(self.slots_of(x).numpy() + start, return_counts=True)
@@ -110,16 +110,14 @@ class LeadingBits:
             shared[nan] = True
         return shared
 
-    def by_adding(self, x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def by_adding(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Counts by bin [bins], and of the four whole patterns that share theirs [4]; int32 below 2**31 elements."""
         bits = _bits(x).reshape(-1)
         dtype = torch.int32 if len(bits) < 2**31 else torch.int64
-        amount = torch.ones((), dtype=dtype, device=x.device).expand(len(bits))
-        if valid is not None:
-            amount = amounts(valid, x).to(dtype).reshape(-1)
-        index = self._bins_of(x).reshape(-1)
-        counts = torch.zeros(self.bins, dtype=dtype, device=x.device).index_add_(0, index, amount)
-        return counts, torch.stack([((bits == pattern) * amount).sum(dtype=dtype) for pattern, _, _ in self._shared])
+        one = torch.ones((), dtype=dtype, device=x.device)
+        counts = torch.zeros(self.bins, dtype=dtype, device=x.device)
+        counts.index_add_(0, self._bins_of(bits), one.expand(len(bits)))
+        return counts, torch.stack([(bits == pattern).sum(dtype=dtype) for pattern, _, _ in self._shared])
 
     def taken_apart(self, counts: Tensor, shared: Tensor) -> Tensor:
         """Tables [..., size] from what `by_adding` gives: [..., bins] and [..., 4]."""

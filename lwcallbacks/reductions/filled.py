@@ -15,6 +15,9 @@ import numpy as np
 
 from lwcallbacks.reductions.log_bins import edges_of, linear_bins
 
+_BLOCK = 128
+"""Rows that get their linear bins at once, so that what is made of them stays in the CPU's cache."""
+
 
 @dataclass(frozen=True, eq=False)
 class FilledBins:
@@ -50,14 +53,22 @@ class FilledBins:
 
     def linear(self, bins: int = 64) -> tuple[np.ndarray, np.ndarray]:
         """`LogBins.linear` of each row: int64 counts [P, bins] and float64 edges [P, bins + 1]."""
+        counts = np.empty((self.num_rows, bins), dtype=np.int64)
+        edges = np.empty((self.num_rows, bins + 1))
         place, low, high = _layout(self.mantissa_bits)
         of_slot = place[self.slot]
-        # By row, and by value within it.
+        # By row, and by value within it. Sorting numbers that carry their index is much faster than argsort.
+        size = max(len(of_slot), 1)
         key = self.row.astype(np.int64) * len(place) + of_slot
-        order = np.argsort(key)
-        order = order[of_slot[order] < len(low)]
-        place_of = of_slot[order]
-        return linear_bins(self.row[order], low[place_of], high[place_of], self.count[order], self.num_rows, bins)
+        order = np.sort(key * size + np.arange(len(key))) % size
+        bounds = np.searchsorted(self.row[order], np.arange(0, self.num_rows + _BLOCK, _BLOCK))
+        for block, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+            chosen = order[begin:end]
+            chosen = chosen[of_slot[chosen] < len(low)]
+            at, rows = of_slot[chosen], slice(block * _BLOCK, (block + 1) * _BLOCK)
+            found = (self.row[chosen] - rows.start, low[at], high[at], self.count[chosen], len(counts[rows]), bins)
+            counts[rows], edges[rows] = linear_bins(*found)
+        return counts, edges
 
     def beside(self) -> np.ndarray:
         """What has no bin, by row: NaN, +inf and -inf, int64 [P, 3]."""

@@ -5,7 +5,7 @@
     seen.quantile(0.5), seen.linear(bins=64)
 
 So two histograms can always be added, whatever the range of what comes next. `scatter` is the definition, sample by
-sample; `lift` has the same bits by faster ways, one for the CPU and one for devices, for which it must not wait.
+sample; `tally` on the CPU, and `lift_each` anywhere, have the same bits by faster ways.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from lwcallbacks.reductions.base import Scatter, Scattered, Slots, State, amount
 from lwcallbacks.reductions.bits import LeadingBits
 from lwcallbacks.reductions.filled import FilledBins
 from lwcallbacks.reductions.floats import as_float32
-from lwcallbacks.reductions.host import on_host, soon_on_host
 from lwcallbacks.reductions.log_bins import LogBins, edges_of
+from lwcallbacks.reductions.looking import may_look
+from lwcallbacks.reductions.to_host import soon_on_host
 
 SMALL, TOGETHER = 1 << 11, 1 << 9
 """Of tensors of up to so many elements, so many are counted at once on the CPU: a table of each would cost more."""
@@ -62,18 +63,10 @@ class LogHistogram(Scattered):
         x = as_float32(values)
         return {"counts": (self._bits.slots_of(x).to(torch.int64), amounts(valid, x))}
 
-    def lift(self, values: Tensor, *, valid: Tensor | None = None) -> State:  # type: ignore[override]
-        return {"counts": self._table(values.detach(), valid).to(torch.int64)}
-
-    def accumulate(self, state: State, values: Tensor, *, valid: Tensor | None = None) -> State:  # type: ignore[override]
-        state["counts"] += self._table(values.detach(), valid)
+    def tally(self, state: State, values: Tensor, *, valid: Tensor | None = None) -> State:  # type: ignore[override]
+        kept = values if valid is None else values[valid]
+        state["counts"] += torch.from_numpy(next(self._bits.by_bincount([kept.detach()])))
         return state
-
-    def _table(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        if on_host(x):
-            kept = x if valid is None else x[valid.to(torch.bool)]
-            return torch.from_numpy(next(self._bits.by_bincount([kept])))
-        return self._bits.taken_apart(*self._bits.by_adding(x, valid))
 
     def lift_each(self, tensors: Sequence[Tensor]) -> Callable[[], FilledBins]:
         """Count each of some tensors of one device by itself; calling what is returned gives the filled slots by row.
@@ -85,7 +78,7 @@ class LogHistogram(Scattered):
         >>> filled.row.tolist(), filled.count.tolist()
         ([0, 1], [2, 1])
         """
-        if tensors and not on_host(tensors[0]):
+        if tensors and not may_look(tensors[0]):
             counts, shared = zip(*(self._bits.by_adding(x.detach()) for x in tensors), strict=True)
             tables = soon_on_host(self._bits.taken_apart(torch.stack(counts), torch.stack(shared)))
             return lambda: FilledBins.of_tables(self.mantissa_bits, tables().numpy())

@@ -107,27 +107,31 @@ def linear_bins(
     same = start == stop
     start[same], stop[same] = start[same] - 0.5, stop[same] + 0.5
     edges = np.ascontiguousarray(np.linspace(start, stop, bins + 1, axis=-1))
-    # Of the bins that begin below an edge, all but the last lie below it as a whole.
-    last = _num_below(row, low, first, edges) - 1
-    none = last < first[:-1, None]
-    last[none] = 0
     if not len(row):
         return np.zeros((num_rows, bins), dtype=np.int64), edges
+    # Of the bins that begin below an edge, all but the last lie below it as a whole.
+    num_begun = np.cumsum(_num_that_begin_at(row, low, edges), axis=1)
+    last = first[:-1, None] + num_begun - 1
+    last[num_begun == 0] = 0
     width = high - low
     share = np.clip((edges - low[last]) / np.where(width > 0, width, 1.0)[last], 0, 1)
     share[width[last] == 0] = 1  # zeros, below every edge above zero
     before = np.cumsum(counts) - counts
     below = before[last] - before[np.minimum(first[:-1], len(row) - 1), None] + counts[last] * share
-    below[none] = 0
+    below[num_begun == 0] = 0
     below[:, 0], below[:, -1] = 0, np.bincount(row, weights=counts, minlength=num_rows)
     return np.diff(np.rint(below).astype(np.int64)), edges
 
 
-def _num_below(row: np.ndarray, low: np.ndarray, first: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """How many bins of this and earlier rows begin below each edge: int64 [num_rows, bins + 1]."""
-    # One search in all rows: a row's number and a rank among all the low edges that there are, as one integer.
-    ranks = np.unique(low)
-    size = len(ranks) + 1
-    keys = row * size + np.searchsorted(ranks, low)
-    sought = np.arange(len(edges))[:, None] * size + np.searchsorted(ranks, edges)
-    return np.searchsorted(keys, sought)
+def _num_that_begin_at(row: np.ndarray, low: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Of how many bins an edge is the first above the low edge: int64 of the shape of `edges`, [num_rows, bins + 1]."""
+    num_rows, size = edges.shape
+    start, step = edges[:, 0], (edges[:, -1] - edges[:, 0]) / (size - 1)
+    near = np.clip((low - start[row]) / step[row], 0, size - 2).astype(np.int64)
+    # Rounding may miss by one, so the edges themselves decide.
+    at, flat = row.astype(np.int64) * size + near, edges.reshape(-1)
+    index = near + (flat[at] <= low) + (flat[at + 1] <= low)
+    # What begins at the last edge is above none.
+    return np.bincount(row.astype(np.int64) * (size + 1) + index, minlength=num_rows * (size + 1)).reshape(
+        num_rows, size + 1
+    )[:, :size]
