@@ -203,7 +203,13 @@ def run(variant: str, steps: int) -> dict[str, float]:
     total, own = cpu_seconds() - clock.start, time.process_time() - clock.own
     unlogged = seconds.pop("unlogged_hook", 0.0) / max(calls["unlogged_hook"], 1)
     parts = {f"part_{name}": took / steps for name, took in seconds.items()}
-    return {"step": total / steps, "own": own / steps, "passes": statistics.median(passes), "unlogged": unlogged, **parts}
+    return {
+        "step": total / steps,
+        "own": own / steps,
+        "passes": statistics.median(passes),
+        "unlogged": unlogged,
+        **parts,
+    }
 
 
 def norm_times(repeats: int) -> dict[str, list[float]]:

@@ -114,10 +114,10 @@ class GradientHistogram(LoggingCallback):
     def _read(self, pl_module: LightningModule, optimizer: Optimizer) -> Callable[[], Entries]:
         own = {id(p) for group in optimizer.param_groups for p in group["params"]}
         by_device: dict[torch.device, dict[str, Tensor]] = {}
-        for name, p in pl_module.named_parameters():
-            if id(p) in own and p.grad is not None:
-                by_device.setdefault(p.grad.device, {})[name] = _dense(p.grad)
         with torch.no_grad():
+            for name, p in pl_module.named_parameters():
+                if id(p) in own and (gradient := p.grad) is not None:
+                    by_device.setdefault(gradient.device, {})[name] = _dense(gradient)
             self._last = [
                 _Read(tuple(of), _BINS.lift_each(list(of.values())), soon_on_host(norms_of(list(of.values()))))
                 for of in by_device.values()
@@ -133,8 +133,8 @@ class GradientHistogram(LoggingCallback):
                 filled = read.bins()
                 counts, edges = filled.linear(self.bins)
                 beside = filled.beside().tolist()
-                for name, *found, (nan, posinf, neginf) in zip(read.names, counts, edges, beside, strict=True):
-                    entries[f"{self.name}/{name}"] = Histogram(*found, nan=nan, posinf=posinf, neginf=neginf)
+                for name, of_bins, between, odd in zip(read.names, counts, edges, beside, strict=True):
+                    entries[f"{self.name}/{name}"] = Histogram(of_bins, between, *odd)
                 of_read = (f"{self.name}_norm/{name}" for name in read.names)
                 norms |= zip(of_read, read.norms().tolist(), strict=True)
             total = sum(norm**2 for norm in norms.values()) ** 0.5
@@ -163,8 +163,8 @@ class GradientHistogram(LoggingCallback):
 
 
 def _dense(gradient: Tensor) -> Tensor:
-    dense = gradient.detach().to_dense() if gradient.is_sparse else gradient.detach()
-    return torch.view_as_real(dense) if dense.is_complex() else dense
+    dense = gradient.to_dense() if gradient.is_sparse else gradient
+    return torch.view_as_real(dense) if dense.dtype.is_complex else dense
 
 
 def norms_of(gradients: Sequence[Tensor]) -> Tensor:

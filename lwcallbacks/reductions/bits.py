@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lwcallbacks.reductions.base import amounts
 from lwcallbacks.reductions.floats import as_float32
 
 _CHUNK = 1 << 18
@@ -72,7 +71,7 @@ class LeadingBits:
         chunk = max(_CHUNK, self.bins)
         scratch = torch.empty(min(chunk, max((x.numel() for x in tensors), default=0)), dtype=torch.int32)
         for x in tensors:
-            parts = x.reshape(-1).split(chunk)
+            parts = torch.split(x.reshape(-1), chunk)
             table = torch.zeros(self.size, dtype=torch.int64)
             for part in parts:
                 index = torch.bitwise_right_shift(_bits(part), self._shift, out=scratch[: len(part)])
@@ -89,11 +88,11 @@ class LeadingBits:
                     counts[nan] = 0
             yield counts
 
-    def by_sorting(self, rows: Sequence[int], tensors: Sequence[Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def by_sorting(self, rows: Sequence[int], tensors: Iterable[Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Row, slot and count of what is filled in the tables of small tensors on the CPU; `rows` are their numbers."""
-        x = as_float32(torch.cat([tensor.reshape(-1) for tensor in tensors]))
-        starts = np.arange(len(rows), dtype=np.int32) * np.int32(self.size)
-        start = np.repeat(starts, [tensor.numel() for tensor in tensors])
+        flat = [tensor.reshape(-1) for tensor in tensors]
+        x = as_float32(torch.cat(flat))
+        start = np.repeat(np.arange(len(rows), dtype=np.int32) * np.int32(self.size), [len(row) for row in flat])
         keys, counts = np.unique(self._bins_of(_bits(x)).numpy() + start, return_counts=True)
         place, slot = np.divmod(keys, self.size)
         if self._is_shared[slot].any():

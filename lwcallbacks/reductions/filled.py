@@ -1,8 +1,8 @@
 """Many histograms at once, of which only the filled slots are kept: small, and on the host.
 
-    filled = FilledBins.of_tables(3, tables)      # from tables [P, slots] as `LogHistogram` has them in its state
-    counts, edges = filled.linear(64)             # int64 [P, 64], float64 [P, 65]
-    filled.tables()[0]                            # the first state's table again
+filled = FilledBins.of_tables(3, tables)      # from tables [P, slots] as `LogHistogram` has them in its state
+counts, edges = filled.linear(64)             # int64 [P, 64], float64 [P, 65]
+filled.tables()[0]                            # the first state's table again
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -21,7 +22,7 @@ _BLOCK = 128
 
 @dataclass(frozen=True, eq=False)
 class FilledBins:
-    """Slots of `num_rows` tables of a `LogHistogram`: int32 row [F], int32 slot [F] and int64 count [F], in any order."""
+    """Slots of `num_rows` tables of a `LogHistogram`: int32 row [F], int32 slot [F], int64 count [F], in any order."""
 
     mantissa_bits: int
     num_rows: int
@@ -46,7 +47,7 @@ class FilledBins:
         """Each row's table, int64 [slots]."""
         order = np.argsort(self.row, kind="stable")
         bounds = np.searchsorted(self.row[order], np.arange(self.num_rows + 1))
-        for begin, end in zip(bounds, bounds[1:], strict=False):
+        for begin, end in pairwise(bounds):
             table = np.zeros((1 << (9 + self.mantissa_bits)) + 4, dtype=np.int64)
             table[self.slot[order[begin:end]]] = self.count[order[begin:end]]
             yield table
@@ -62,7 +63,7 @@ class FilledBins:
         key = self.row.astype(np.int64) * len(place) + of_slot
         order = np.sort(key * size + np.arange(len(key))) % size
         bounds = np.searchsorted(self.row[order], np.arange(0, self.num_rows + _BLOCK, _BLOCK))
-        for block, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        for block, (begin, end) in enumerate(pairwise(bounds)):
             chosen = order[begin:end]
             chosen = chosen[of_slot[chosen] < len(low)]
             at, rows = of_slot[chosen], slice(block * _BLOCK, (block + 1) * _BLOCK)

@@ -65,7 +65,7 @@ class LogHistogram(Scattered):
 
     def tally(self, state: State, values: Tensor, *, valid: Tensor | None = None) -> State:  # type: ignore[override]
         kept = values if valid is None else values[valid]
-        state["counts"] += torch.from_numpy(next(self._bits.by_bincount([kept.detach()])))
+        state["counts"] += torch.from_numpy(next(self._bits.by_bincount([kept])))
         return state
 
     def lift_each(self, tensors: Sequence[Tensor]) -> Callable[[], FilledBins]:
@@ -79,7 +79,7 @@ class LogHistogram(Scattered):
         ([0, 1], [2, 1])
         """
         if tensors and not may_look(tensors[0]):
-            counts, shared = zip(*(self._bits.by_adding(x.detach()) for x in tensors), strict=True)
+            counts, shared = zip(*(self._bits.by_adding(x) for x in tensors), strict=True)
             tables = soon_on_host(self._bits.taken_apart(torch.stack(counts), torch.stack(shared)))
             return lambda: FilledBins.of_tables(self.mantissa_bits, tables().numpy())
         filled = FilledBins.joined(self.mantissa_bits, len(tensors), list(self._filled(tensors)))
@@ -87,9 +87,11 @@ class LogHistogram(Scattered):
 
     def _filled(self, tensors: Sequence[Tensor]) -> Iterator[tuple[np.ndarray, ...]]:
         """Row, slot and count of what is filled, of tensors on the CPU."""
-        large = [i for i, x in enumerate(tensors) if x.numel() > SMALL]
-        small = [i for i, x in enumerate(tensors) if x.numel() <= SMALL]
-        for i, table in zip(large, self._bits.by_bincount([tensors[i].detach() for i in large]), strict=True):
+        large: list[int] = []
+        small: list[int] = []
+        for i, x in enumerate(tensors):
+            (small if x.numel() <= SMALL else large).append(i)
+        for i, table in zip(large, self._bits.by_bincount([tensors[i] for i in large]), strict=True):
             slot = np.flatnonzero(table != 0)
             yield np.full(len(slot), i), slot, table[slot]
         for rows in (small[i : i + TOGETHER] for i in range(0, len(small), TOGETHER)):

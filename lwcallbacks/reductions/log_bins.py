@@ -1,7 +1,7 @@
 """What a `LogHistogram` saw: counts by logarithmic bins, and bins of equal width made of them.
 
-    seen = histogram.value(histogram.lift(torch.randn(1000)))
-    seen.quantile(0.5), seen.linear(bins=64)
+seen = histogram.value(histogram.lift(torch.randn(1000)))
+seen.quantile(0.5), seen.linear(bins=64)
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+
 
 class LogBins:
     """What a `LogHistogram` saw: int64 counts [B] of the bins between float64 edges [B + 1], and what has no bin.
@@ -93,7 +94,7 @@ def edges_of(mantissa_bits: int) -> np.ndarray:
 def linear_bins(
     row: np.ndarray, low: np.ndarray, high: np.ndarray, counts: np.ndarray, num_rows: int, bins: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`LogBins.linear` of several histograms at once: int64 counts [num_rows, bins], float64 edges [num_rows, bins + 1].
+    """`LogBins.linear` of several histograms: int64 counts [num_rows, bins] and float64 edges [num_rows, bins + 1].
 
     Args:
         row: whose bin it is, int [F] in [0, num_rows), ascending.

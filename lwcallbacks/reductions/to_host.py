@@ -1,7 +1,7 @@
 """Values of a device for another thread, without a wait on this one.
 
-    values = soon_on_host(tensor)      # in a batch hook: begins to copy, waits for nothing
-    values()                           # in the background: waits, and gives the copy
+values = soon_on_host(tensor)      # in a batch hook: begins to copy, waits for nothing
+values()                           # in the background: waits, and gives the copy
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def soon_on_host(x: Tensor) -> Callable[[], Tensor]:
     if x.device.type != "cuda":
         return x.cpu
     copy = x.to(torch.device("cpu"), non_blocking=True)  # pinned, since it does not block
-    copied = torch.cuda.Event(blocking=True)  # the thread that waits sleeps
+    copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # the thread that waits sleeps
     copied.record(torch.cuda.current_stream(x.device))
 
     def wait() -> Tensor:
