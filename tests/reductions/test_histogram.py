@@ -1,4 +1,4 @@
-"""The fast ways to a LogHistogram have the bits of the plain definition, and so have the linear bins of many at once."""
+"""The fast ways to a LogHistogram have the bits of the plain definition, and so have linear bins of many at once."""
 
 from __future__ import annotations
 
