@@ -88,17 +88,26 @@ class LeadingBits:
                     counts[nan] = 0
             yield counts
 
-    def by_sorting(self, rows: Sequence[int], tensors: Iterable[Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Row, slot and count of what is filled in the tables of small tensors on the CPU; `rows` are their numbers."""
+    def by_ranks(self, rows: Sequence[int], tensors: Iterable[Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Row, slot and count of what is filled in the tables of small tensors on the CPU; `rows` are their numbers.
+
+        One table for all of them, of the slots that are filled in any: of 4,100 slots, gradients fill about 100.
+        """
         flat = [tensor.reshape(-1) for tensor in tensors]
         x = as_float32(torch.cat(flat))
-        start = np.repeat(np.arange(len(rows), dtype=np.int32) * np.int32(self.size), [len(row) for row in flat])
-        keys, counts = np.unique(self._bins_of(_bits(x)).numpy() + start, return_counts=True)
-        place, slot = np.divmod(keys, self.size)
-        if self._is_shared[slot].any():
-            keys, counts = np.unique(self.slots_of(x).numpy() + start, return_counts=True)
-            place, slot = np.divmod(keys, self.size)
-        return np.asarray(rows)[place], slot, counts
+        slots = self._bins_of(_bits(x))
+        found = np.flatnonzero(torch.bincount(slots, minlength=self.bins).numpy())
+        if self._is_shared[found].any():
+            slots = self.slots_of(x)
+            found = np.flatnonzero(torch.bincount(slots, minlength=self.size).numpy())
+        ranks = torch.zeros(self.size, dtype=torch.int32)
+        ranks[found] = torch.arange(len(found), dtype=torch.int32)
+        starts = torch.arange(len(rows), dtype=torch.int32) * len(found)
+        keys = ranks.index_select(0, slots).add_(starts.repeat_interleave(torch.tensor([len(row) for row in flat])))
+        counts = torch.bincount(keys, minlength=1).numpy()
+        filled = np.flatnonzero(counts)
+        place, rank = np.divmod(filled, max(len(found), 1))
+        return np.asarray(rows)[place], found[rank], counts[filled]
 
     @property
     def _is_shared(self) -> np.ndarray:

@@ -25,7 +25,7 @@ from lwcallbacks.reductions.log_bins import LogBins, edges_of
 from lwcallbacks.reductions.looking import may_look
 from lwcallbacks.reductions.to_host import soon_on_host
 
-SMALL, TOGETHER = 1 << 11, 1 << 9
+SMALL, TOGETHER = 1 << 11, 1 << 7
 """Of tensors of up to so many elements, so many are counted at once on the CPU: a table of each would cost more."""
 
 
@@ -95,7 +95,7 @@ class LogHistogram(Scattered):
             slot = np.flatnonzero(table != 0)
             yield np.full(len(slot), i), slot, table[slot]
         for rows in (small[i : i + TOGETHER] for i in range(0, len(small), TOGETHER)):
-            yield self._bits.by_sorting(rows, [tensors[i] for i in rows])
+            yield self._bits.by_ranks(rows, [tensors[i] for i in rows])
 
     def value(self, state: State) -> LogBins:
         counts = state["counts"].cpu().numpy()
