@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -15,9 +16,24 @@ from lwcallbacks.callbacks.trainer import logging_step
 from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.media import Histogram
 from lwcallbacks.reductions import LogBins, LogHistogram
-from lwcallbacks.reductions.base import State
+from lwcallbacks.reductions.filled import FilledBins
+from lwcallbacks.reductions.to_host import soon_on_host
 
 _BINS = LogHistogram()
+_HALF = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Gradients of one device at one step. What is called waits for the device."""
+
+    names: tuple[str, ...]
+    bins: Callable[[], FilledBins]
+    norms: Callable[[], Tensor]
+
+    def seen(self) -> dict[str, LogBins]:
+        tables = map(torch.from_numpy, self.bins().tables())
+        return {name: _BINS.value({"counts": table}) for name, table in zip(self.names, tables, strict=True)}
 
 
 class GradientHistogram(LoggingCallback):
@@ -25,7 +41,8 @@ class GradientHistogram(LoggingCallback):
 
     Read just before the optimizer's step: after the reduction over processes and accumulation, before clipping, and
     unscaled under mixed precision (except where a fused optimizer unscales inside its own step). Nothing is hooked onto
-    the model, and nothing is computed between logged steps. NaN and infinities are counted beside the bins.
+    the model, and nothing is computed between logged steps. NaN and infinities are counted beside the bins. The norm of
+    a float16 or bfloat16 gradient is added up in float32, so that it does not overflow.
     ``results["train"]`` holds a `LogBins` per parameter, of the epoch's last logged step.
 
     Args:
@@ -75,11 +92,11 @@ class GradientHistogram(LoggingCallback):
         self.name = name
         self.max_overhead = check_overhead("GradientHistogram", max_overhead)
         self._steps: dict[int, int] = {}
-        self._last: dict[str, State] = {}
+        self._last: list[_Read] = []
 
     def begin(self) -> None:
         super().begin()
-        self._steps, self._last = {}, {}
+        self._steps, self._last = {}, []
 
     def describe(self, stage: str) -> str:
         return f"GradientHistogram('{self.name}')"
@@ -102,21 +119,32 @@ class GradientHistogram(LoggingCallback):
 
     def _read(self, pl_module: LightningModule, optimizer: Optimizer) -> Callable[[], Entries]:
         own = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        gradients = {n: p.grad for n, p in pl_module.named_parameters() if id(p) in own and p.grad is not None}
+        by_device: dict[torch.device, dict[str, Tensor]] = {}
         with torch.no_grad():
-            self._last = {name: _BINS.lift(_dense(gradient)) for name, gradient in gradients.items()}
-            norms = dict(zip(gradients, torch._foreach_norm(list(map(_dense, gradients.values()))), strict=True))
-        return self._render(self._last, norms)
+            for name, p in pl_module.named_parameters():
+                if id(p) in own and (gradient := p.grad) is not None:
+                    by_device.setdefault(gradient.device, {})[name] = _dense(gradient)
+            self._last = [
+                _Read(tuple(of), _BINS.lift_each(list(of.values())), soon_on_host(norms_of(list(of.values()))))
+                for of in by_device.values()
+            ]
+        return self._render(self._last)
 
-    def _render(self, states: dict[str, State], norms: dict[str, Tensor]) -> Callable[[], Entries]:
+    def _render(self, reads: Sequence[_Read]) -> Callable[[], Entries]:
         def render() -> Entries:
             # Here, in the background, the device is waited for.
-            entries: dict[str, Any] = {
-                f"{self.name}/{n}": _histogram(_BINS.value(s), self.bins) for n, s in states.items()
-            }
-            sizes = {f"{self.name}_norm/{name}": float(norm) for name, norm in norms.items()}
-            total = sum(size**2 for size in sizes.values()) ** 0.5
-            return {**entries, **sizes, f"{self.name}_norm/total": total}
+            entries: dict[str, Any] = {}
+            norms: dict[str, float] = {}
+            for read in reads:
+                filled = read.bins()
+                counts, edges = filled.linear(self.bins)
+                beside = filled.beside().tolist()
+                for name, of_bins, between, odd in zip(read.names, counts, edges, beside, strict=True):
+                    entries[f"{self.name}/{name}"] = Histogram(of_bins, between, *odd)
+                of_read = (f"{self.name}_norm/{name}" for name in read.names)
+                norms |= zip(of_read, read.norms().tolist(), strict=True)
+            total = sum(norm**2 for norm in norms.values()) ** 0.5
+            return {**entries, **norms, f"{self.name}_norm/total": total}
 
         return render
 
@@ -124,7 +152,7 @@ class GradientHistogram(LoggingCallback):
         results = self.results
         results.pop("train", None)
         with Hub.of(trainer).attempt(self.describe("train"), "could not work out its results of train"):
-            results["train"] = {name: _BINS.value(state) for name, state in self._last.items()}
+            results["train"] = {name: seen for read in self._last for name, seen in read.seen().items()}
 
     @property
     def state_key(self) -> str:
@@ -141,10 +169,15 @@ class GradientHistogram(LoggingCallback):
 
 
 def _dense(gradient: Tensor) -> Tensor:
-    dense = gradient.detach().to_dense() if gradient.is_sparse else gradient.detach()
-    return torch.view_as_real(dense) if dense.is_complex() else dense
+    dense = gradient.to_dense() if gradient.is_sparse else gradient
+    return torch.view_as_real(dense) if dense.dtype.is_complex else dense
 
 
-def _histogram(seen: LogBins, bins: int) -> Histogram:
-    counts, edges = seen.linear(bins)
-    return Histogram(counts, edges, nan=seen.num_nan, posinf=seen.num_posinf, neginf=seen.num_neginf)
+def norms_of(gradients: Sequence[Tensor]) -> Tensor:
+    """2-norms [P] of dense, real gradients [P] of one device, there. float16 and bfloat16 are added up in float32."""
+    half = [g.dtype in _HALF for g in gradients]
+    found = {}
+    for is_half in set(half):
+        of_kind = [g for g, kind in zip(gradients, half, strict=True) if kind == is_half]
+        found[is_half] = iter(torch._foreach_norm(of_kind, 2, torch.float32 if is_half else None))
+    return torch.stack([next(found[kind]) for kind in half])

@@ -16,8 +16,8 @@ from lwcallbacks.reductions.compose import PerClass as PerClass
 from lwcallbacks.reductions.compose import Product as Product
 from lwcallbacks.reductions.confusion import ConfusionCounts as ConfusionCounts
 from lwcallbacks.reductions.hashing import content_ids as content_ids
-from lwcallbacks.reductions.histogram import LogBins as LogBins
 from lwcallbacks.reductions.histogram import LogHistogram as LogHistogram
+from lwcallbacks.reductions.log_bins import LogBins as LogBins
 from lwcallbacks.reductions.score_range import ScoreRange as ScoreRange
 from lwcallbacks.reductions.scores import Derived as Derived
 from lwcallbacks.reductions.scores import accuracy as accuracy

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +14,14 @@ import pytest
 import torch
 from pytorch_lightning.loggers import CSVLogger
 from support.modules import Classifier, loader, trainer
+from support.versions import needs_simulated_device
 
 import lwcallbacks as lw
+from lwcallbacks.callbacks.gradient_histogram import norms_of
+from lwcallbacks.reductions.looking import as_on_a_device
+from lwcallbacks.testing.same import difference
+
+SUPPORT = Path(__file__).resolve().parent.parent
 
 
 class Records(Classifier):
@@ -75,9 +85,9 @@ def test_nothing_is_computed_between_logged_steps() -> None:
 
     from lwcallbacks.reductions import LogHistogram
 
-    with patch.object(LogHistogram, "lift", autospec=True, side_effect=LogHistogram.lift) as lift:
+    with patch.object(LogHistogram, "lift_each", autospec=True, side_effect=LogHistogram.lift_each) as lift:
         trainer(callbacks=[lw.GradientHistogram(3)]).fit(Classifier(), loader(40))
-    assert lift.call_count == 2, "one logged step in five, for a weight and a bias"
+    assert lift.call_count == 1, "one logged step in five"
 
 
 @pytest.mark.parametrize("arguments", [{"every_n_train_steps": 0}, {"bins": 513}, {"bins": 2.5}])
@@ -96,3 +106,91 @@ def test_the_histogram_has_every_element() -> None:
         counts, edges = seen.linear(64)
         assert counts.sum() == seen.num_finite
         assert np.all(np.diff(edges) > 0)
+
+
+class Halves(Classifier):
+    """Has parameters of many kinds: large and small, float16 and float64, complex, frozen, shared, without gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.large = torch.nn.Parameter(torch.linspace(-1, 1, 5000))
+        self.narrow = torch.nn.Parameter(torch.full((300,), 2.0, dtype=torch.float16))
+        self.wide = torch.nn.Parameter(torch.tensor([1e-60, 0.5], dtype=torch.float64))
+        self.phase = torch.nn.Parameter(torch.tensor([3.0 + 4.0j, 1.0j]))
+        self.frozen = torch.nn.Parameter(torch.ones(3), requires_grad=False)
+        self.unused = torch.nn.Parameter(torch.ones(3))
+        self.shared = self.large
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        parts = (self.large**2).sum() + (self.narrow.float() ** 2).sum() + (self.wide**2).sum() + self.phase.abs().sum()
+        return super().training_step(batch, batch_idx) + parts
+
+
+def fitted(folder: Path, on_device: bool) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The results, and what was written by file."""
+    torch.manual_seed(0)
+    callback = lw.GradientHistogram(2)
+    with as_on_a_device() if on_device else nullcontext():
+        trainer(callbacks=[callback], default_root_dir=folder).fit(Halves(), loader(32))
+    written = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return callback.results["train"], written
+
+
+def test_a_device_and_the_cpu_log_the_same(tmp_path: Path) -> None:
+    """Results and all that is written have the same bytes, though the kernels differ."""
+    (results, written), (of_device, by_device) = (fitted(tmp_path / str(way), way) for way in (False, True))
+    assert results.keys() == {"net.1.weight", "net.1.bias", "large", "narrow", "wide", "phase"}
+    assert difference(results, of_device) is None
+    assert len(written) > 2
+    assert written == by_device
+
+
+@needs_simulated_device
+def test_reading_gradients_of_devices_does_not_wait() -> None:
+    """Of two devices at one step: nothing is waited for until it is drawn, and then it is what the CPU has."""
+    code = """
+import torch
+from lwcallbacks import GradientHistogram
+from lwcallbacks.testing import simulated_device
+from lwcallbacks.testing.same import difference
+sim = simulated_device()
+
+def module(*devices):
+    generator = torch.Generator().manual_seed(0)
+    module = torch.nn.ParameterDict()
+    for i, size in enumerate([3, 5000, 3000, 7]):
+        values = torch.randn(size, generator=generator)
+        device = devices[i % len(devices)]
+        module[f"p{i}"] = torch.nn.Parameter(values.to(device))
+        module[f"p{i}"].grad = values.to(device)
+    return module
+
+def drawn(*devices):
+    of = module(*devices)
+    callback = GradientHistogram(1)
+    sim.waits.clear()
+    render = callback._read(of, torch.optim.SGD(of.parameters(), lr=0.1))
+    assert sim.waits == [], sim.waits
+    return render()
+
+expected, found = drawn("cpu"), drawn("sim:0", "sim:1")
+assert sim.waits
+assert len(expected) == 9
+total = expected["gradients_norm/total"]
+assert total == sum(v**2 for k, v in expected.items() if k.startswith("gradients_norm/p")) ** 0.5
+assert abs(found.pop("gradients_norm/total") - expected.pop("gradients_norm/total")) <= 1e-15 * total
+assert difference(found, expected) is None
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_norm_of_halves_does_not_overflow() -> None:
+    """Those of float16 are added up in float32, those of other kinds in their own; each as torch has it."""
+    kinds = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    gradients = [torch.full((300,), 6e4, dtype=kind) for kind in (*kinds, torch.float16)]
+    found = norms_of(gradients)
+    expected = [float(g.float().norm()) for g in gradients]
+    assert found.tolist() == pytest.approx(expected, rel=1e-6)
+    assert norms_of(gradients[2:4]).tolist() == [float(n) for n in torch._foreach_norm(gradients[2:4])]

@@ -178,7 +178,8 @@ def _entry(entry: Any, plan: Plan) -> Any:
     update, compute = ("update", "compute") if isinstance(entry, Metric) else ("lift", "value")
     methods = {update: _met(cls, update, plan, "lift", in_batch=True), compute: _met(cls, compute, plan, "value")}
     if update == "lift":
-        methods["accumulate"] = _met(cls, "accumulate", plan, "lift", in_batch=True)
+        others = ("accumulate", "lift_each") if hasattr(cls, "lift_each") else ("accumulate",)
+        methods |= {other: _met(cls, other, plan, "lift", in_batch=True) for other in others}
     planted = copy.deepcopy(entry)
     object.__setattr__(planted, "__class__", _subclass(cls, methods))
     return planted

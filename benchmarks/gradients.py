@@ -1,0 +1,298 @@
+"""What histograms and norms of all gradients cost at a logged step, beside `wandb.watch` and beside the step itself.
+
+    python benchmarks/gradients.py            # a table; a few minutes
+    python benchmarks/gradients.py --json     # one JSON object: name, ours, peer, ratio, units and more
+
+A network of ResNet-50's layout: 161 parameters, 25.6 million values; gradients of a batch of 8 images of 3x96x96. They
+are worked out once by a forward and a backward pass and then handed to every step of a Trainer, so that what is
+measured is not lost beside the passes. Processor time of all threads and of the processes that were started (W&B's,
+too), from the third step to the end of the run, everything written; that of `none` is taken off, and what is left is
+divided by the steps.
+
+    none      no callback; an offline W&B run, as in the other variants
+    ours      GradientHistogram(1): bins, norms, all of it in W&B and in the folder with the page
+    cadence   GradientHistogram(50), of which every 50th step is logged
+    peer      `wandb.watch(model, log="gradients", log_freq=1)`: bins in W&B, no norms, no page
+
+`forward_backward` is one forward and one backward pass. `parts` says where ours spends it: `hook` on the training
+thread, `render` and the writers in the background, `rest` in W&B's process and elsewhere. `norms` is wall time, one
+thread, call by call: the callback's way to each norm and their total as Python floats, against `torch._foreach_norm`.
+`unlogged_hook` is the thread time of the hook at a step that is not logged, in microseconds.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import sys
+import time
+import warnings
+from collections import defaultdict
+
+from _common import cpu_seconds, finish, interleaved, measure, median_ratio, options
+
+VARIANTS = ("none", "ours", "cadence", "peer")
+STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))
+WARM_UP = 2
+
+
+def resnet50_layout():
+    """The layers of ResNet-50: 53 convolutions, as many batch norms, one linear layer."""
+    import torch
+    from torch import nn
+
+    class Bottleneck(nn.Module):
+        def __init__(self, inside, width, stride):
+            super().__init__()
+            out = 4 * width
+            self.conv1, self.bn1 = nn.Conv2d(inside, width, 1, bias=False), nn.BatchNorm2d(width)
+            self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+            self.bn2 = nn.BatchNorm2d(width)
+            self.conv3, self.bn3 = nn.Conv2d(width, out, 1, bias=False), nn.BatchNorm2d(out)
+            self.downsample = None
+            if stride != 1 or inside != out:
+                self.downsample = nn.Sequential(nn.Conv2d(inside, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+
+        def forward(self, x):
+            y = torch.relu(self.bn1(self.conv1(x)))
+            y = torch.relu(self.bn2(self.conv2(y)))
+            return torch.relu(self.bn3(self.conv3(y)) + (x if self.downsample is None else self.downsample(x)))
+
+    layers = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    inside = 64
+    for number, width in STAGES:
+        for block in range(number):
+            layers.append(Bottleneck(inside, width, 2 if block == 0 and width > 64 else 1))
+            inside = 4 * width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inside, 1000))
+
+
+def one_pass(network) -> float:
+    """Processor seconds of a forward and a backward pass; gradients are left in `.grad`."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(8, 3, 96, 96, generator=generator)
+    targets = torch.randint(1000, (8,), generator=generator)
+    network.zero_grad()
+    start = time.process_time()
+    torch.nn.functional.cross_entropy(network(images), targets).backward()
+    return time.process_time() - start
+
+
+def replayed(network):
+    """A LightningModule whose backward pass gives the network's present gradients and costs nothing."""
+    import pytorch_lightning as pl
+    import torch
+
+    gradients = [p.grad for p in network.parameters()]
+
+    class Replay(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *parameters):
+            return torch.zeros(())
+
+        @staticmethod
+        def backward(ctx, _):
+            return tuple(gradients)
+
+    class Replayed(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def training_step(self, batch, batch_idx):
+            return Replay.apply(*self.network.parameters())
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.0)
+
+    return Replayed()
+
+
+def timed_callback(cadence: int, seconds: dict[str, float], calls: dict[str, int]):
+    """GradientHistogram that says where its time goes: thread time by part."""
+    import lwcallbacks as lw
+    from lwcallbacks.callbacks.hub import Hub
+
+    def timed(part, call):
+        def wrapped(*args, **kwargs):
+            start = time.thread_time()
+            try:
+                return call(*args, **kwargs)
+            finally:
+                seconds[part] += time.thread_time() - start
+                calls[part] += 1
+
+        return wrapped
+
+    class Timed(lw.GradientHistogram):
+        def on_fit_start(self, trainer, pl_module):
+            super().on_fit_start(trainer, pl_module)
+            for writer in Hub.of(trainer).publisher.writers:
+                part = type(writer).__name__.removesuffix("Writer").lower()
+                writer.write = timed(part, writer.write)
+                writer.write_scalars = timed(part, writer.write_scalars)
+
+        def on_before_optimizer_step(self, *args, **kwargs):
+            before = calls["render"], calls["published"]
+            start = time.thread_time()
+            super().on_before_optimizer_step(*args, **kwargs)
+            part = "hook" if calls["published"] > before[1] else "unlogged_hook"
+            seconds[part] += time.thread_time() - start
+            calls[part] += 1
+
+        def publish(self, trainer, render, step, *args, **kwargs):
+            calls["published"] += 1
+            super().publish(trainer, timed("render", render), step, *args, **kwargs)
+
+    return Timed(cadence)
+
+
+def run(variant: str, steps: int) -> dict[str, float]:
+    """Train once in this process and return what a step took."""
+    os.environ["WANDB_MODE"] = "offline"
+    os.environ.setdefault("WANDB_SILENT", "true")
+    warnings.filterwarnings("ignore")
+    import pytorch_lightning as pl
+    import torch
+    from pytorch_lightning.loggers import WandbLogger
+
+    from lwcallbacks.callbacks.hub import Hub
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network = resnet50_layout()
+    passes = [one_pass(network) for _ in range(4)][1:]
+    steps = 2 * 50 if variant == "cadence" else steps
+    seconds, calls = defaultdict(float), defaultdict(int)
+
+    class Clock(pl.Callback):
+        start = own = 0.0
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if batch_idx == WARM_UP:
+                if Hub.of(trainer).publisher is not None:
+                    Hub.of(trainer).publisher.flush()
+                seconds.clear()
+                calls.clear()
+                self.start, self.own = cpu_seconds(), time.process_time()
+
+    class Watch(pl.Callback):
+        def on_fit_start(self, trainer, pl_module):
+            trainer.logger.experiment.watch(pl_module, log="gradients", log_freq=1)
+
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            trainer.logger.log_metrics({}, step=trainer.global_step)  # ends the row: no other metric is logged here
+
+    cadences = {"ours": 1, "cadence": 50}
+    callbacks = [timed_callback(cadences[variant], seconds, calls)] if variant in cadences else []
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_steps=WARM_UP + steps,
+        logger=WandbLogger(project="lwcallbacks-bench", save_dir="."),
+        callbacks=[clock := Clock(), *([Watch()] if variant == "peer" else callbacks)],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    trainer.fit(replayed(network), torch.utils.data.DataLoader(range(WARM_UP + steps)))
+    trainer.logger.experiment.finish()
+    total, own = cpu_seconds() - clock.start, time.process_time() - clock.own
+    unlogged = seconds.pop("unlogged_hook", 0.0) / max(calls["unlogged_hook"], 1)
+    parts = {f"part_{name}": took / steps for name, took in seconds.items()}
+    return {
+        "step": total / steps,
+        "own": own / steps,
+        "passes": statistics.median(passes),
+        "unlogged": unlogged,
+        **parts,
+    }
+
+
+def norm_times(repeats: int) -> dict[str, list[float]]:
+    """Seconds of the callback's way to the norms and of `torch._foreach_norm`, in turns."""
+    import torch
+
+    from lwcallbacks.callbacks.gradient_histogram import norms_of
+
+    torch.set_num_threads(1)
+    network = resnet50_layout()
+    one_pass(network)
+    gradients = [p.grad for p in network.parameters()]
+
+    def ours() -> float:
+        norms = norms_of(gradients).tolist()
+        return sum(norm**2 for norm in norms) ** 0.5
+
+    return interleaved({"ours": ours, "peer": lambda: torch._foreach_norm(gradients)}, repeats, seconds=0.05)
+
+
+def main() -> None:
+    parser = options(__doc__, repeats=5)
+    parser.add_argument("--steps", type=int, default=20, help="logged steps of a run, 20 by default")
+    parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.quick:
+        args.repeats, args.steps = 1, 4
+    if args.variant:
+        with contextlib.redirect_stdout(sys.stderr):
+            measured = run(args.variant, args.steps)
+        print(json.dumps(measured))
+        return
+    runs = measure(__file__, VARIANTS, args.repeats, "--steps", str(args.steps))
+    bare = [r["step"] for r in runs["none"]]
+    added = {v: [r["step"] - base for r, base in zip(runs[v], bare, strict=True)] for v in VARIANTS[1:]}
+    passes = [statistics.median(r["passes"] for v in VARIANTS for r in turn[v]) for turn in turns(runs)]
+    parts = {
+        name.removeprefix("part_"): statistics.median(run[name] for run in runs["ours"])
+        for name in runs["ours"][0]
+        if name.startswith("part_")
+    }
+    norms = norm_times(3 if args.quick else 31)
+    milliseconds = {v: round(statistics.median(times) * 1e3, 2) for v, times in added.items()}
+    rest = statistics.median(added["ours"]) - sum(parts.values())
+    result = {
+        "name": "gradients",
+        "ours": milliseconds["ours"],
+        "peer": milliseconds["peer"],
+        "ratio": round(median_ratio(added, "ours", "peer"), 4),
+        "units": "CPU ms per logged step",
+        "every_50th": milliseconds["cadence"],
+        "forward_backward": round(statistics.median(passes) * 1e3, 2),
+        "ratio_forward_backward": round(statistics.median(map(divide, added["ours"], passes)), 4),
+        "ratio_forward_backward_every_50th": round(statistics.median(map(divide, added["cadence"], passes)), 5),
+        "parts": {name: round(took * 1e3, 2) for name, took in {**parts, "rest": rest}.items()},
+        "unlogged_hook": round(statistics.median(r["unlogged"] for r in runs["cadence"]) * 1e6, 2),
+        "norms": {name: round(statistics.median(times) * 1e3, 3) for name, times in norms.items()},
+        "ratio_norms": round(median_ratio(norms, "ours", "peer"), 3),
+        "repeats": args.repeats,
+    }
+    table = [
+        ("histograms, by wandb.watch", result["ours"], result["peer"], result["ratio"]),
+        ("histograms, by the passes", result["ours"], result["forward_backward"], result["ratio_forward_backward"]),
+        ("every 50th step, by the passes", milliseconds["cadence"], result["forward_backward"],
+         result["ratio_forward_backward_every_50th"]),
+        ("norms, by torch._foreach_norm", result["norms"]["ours"], result["norms"]["peer"], result["ratio_norms"]),
+    ]  # fmt: skip
+    lines = [f"{'CPU ms per step':<34}{'ours':>10}{'peer':>10}{'ratio':>10}"]
+    lines += [f"{what:<34}{ours:>10.2f}{peer:>10.2f}{ratio:>10.4f}" for what, ours, peer, ratio in table]
+    lines += ["", "of ours: " + ", ".join(f"{name} {took:.1f}" for name, took in result["parts"].items())]
+    lines += [f"hook at a step that is not logged: {result['unlogged_hook']:.1f} us"]
+    finish(result, args.json, lines)
+
+
+def turns(runs):
+    """The runs turn by turn, each a dict of lists of one run."""
+    number = len(runs["none"])
+    return [{variant: [runs[variant][i]] for variant in runs} for i in range(number)]
+
+
+def divide(a: float, b: float) -> float:
+    return a / b
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Counting floats by their leading bits: sign, exponent, and the first bits of the mantissa.
+
+    bits = LeadingBits(mantissa_bits=3)
+    bits.slots_of(x)                      # the definition: the slot of each float32
+    next(bits.by_bincount([x]))           # a table of counts on the CPU, with looks at the data
+    bits.taken_apart(*bits.by_adding(x))  # the same on any device, without
+
+The two fast ways count the bits as they are. Then a zero shares its bin with the smallest floats, and an infinity with
+NaNs: both are counted again by their whole bits and moved to slots of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lwcallbacks.reductions.floats import as_float32
+
+_CHUNK = 1 << 18
+"""Elements that are counted at once on the CPU, so that what is made of them stays in its cache."""
+
+
+@dataclass(frozen=True)
+class LeadingBits:
+    """Slots of a table: `bins` bins, negative floats in the lower half, then zero, NaN, +inf and -inf."""
+
+    mantissa_bits: int
+
+    @property
+    def bins(self) -> int:
+        return 1 << (9 + self.mantissa_bits)
+
+    @property
+    def size(self) -> int:
+        return self.bins + 4
+
+    @property
+    def _shift(self) -> int:
+        return 23 - self.mantissa_bits
+
+    @property
+    def _shared(self) -> list[tuple[int, int, int]]:
+        """+0, -0, +inf and -inf: whole bits as int32, the bin of such bits, which others share, and their own slot."""
+        slots = {0: 0, -(1 << 31): 0, 0x7F800000: 2, -0x00800000: 3}
+        half = self.bins // 2
+        return [(pattern, (pattern >> self._shift) + half, self.bins + slot) for pattern, slot in slots.items()]
+
+    @property
+    def _nan_bins(self) -> tuple[slice, slice]:
+        """Exponent 255: NaN and infinity, of either sign."""
+        half, used = self.bins // 2, 255 << self.mantissa_bits
+        return slice(used, half), slice(half + used, self.bins)
+
+    def slots_of(self, x: Tensor) -> Tensor:
+        """The slot of each float32, int32 of the same shape."""
+        slots = self._bins_of(_bits(x))
+        for slot, found in enumerate((x == 0, x.isnan(), x == float("inf"), x == -float("inf"))):
+            slots.masked_fill_(found, self.bins + slot)
+        return slots
+
+    def _bins_of(self, bits: Tensor) -> Tensor:
+        # The arithmetic shift keeps the sign: negative floats fill the lower half of the table.
+        return (bits >> self._shift).add_(self.bins // 2)
+
+    def by_bincount(self, tensors: Sequence[Tensor]) -> Iterator[np.ndarray]:
+        """The table of each tensor of floats of any shape, int64 [size]."""
+        chunk = max(_CHUNK, self.bins)
+        scratch = torch.empty(min(chunk, max((x.numel() for x in tensors), default=0)), dtype=torch.int32)
+        for x in tensors:
+            parts = torch.split(x.reshape(-1), chunk)
+            table = torch.zeros(self.size, dtype=torch.int64)
+            for part in parts:
+                index = torch.bitwise_right_shift(_bits(part), self._shift, out=scratch[: len(part)])
+                table[: self.bins] += torch.bincount(index.add_(self.bins // 2), minlength=self.bins)
+            counts = table.numpy()
+            for pattern, place, slot in self._shared:
+                if counts[place]:
+                    found = sum(int((_bits(part) == pattern).sum()) for part in parts)
+                    counts[place] -= found
+                    counts[slot] += found
+            for nan in self._nan_bins:  # what is left there
+                if counts[nan].any():
+                    counts[self.bins + 1] += counts[nan].sum()
+                    counts[nan] = 0
+            yield counts
+
+    def by_ranks(self, rows: Sequence[int], tensors: Iterable[Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Row, slot and count of what is filled in the tables of small tensors on the CPU; `rows` are their numbers.
+
+        One table for all of them, of the slots that are filled in any: of 4,100 slots, gradients fill about 100.
+        """
+        flat = [tensor.reshape(-1) for tensor in tensors]
+        x = as_float32(torch.cat(flat))
+        slots = self._bins_of(_bits(x))
+        found = np.flatnonzero(torch.bincount(slots, minlength=self.bins).numpy())
+        if self._is_shared[found].any():
+            slots = self.slots_of(x)
+            found = np.flatnonzero(torch.bincount(slots, minlength=self.size).numpy())
+        ranks = torch.zeros(self.size, dtype=torch.int32)
+        ranks[found] = torch.arange(len(found), dtype=torch.int32)
+        starts = torch.arange(len(rows), dtype=torch.int32) * len(found)
+        keys = ranks.index_select(0, slots).add_(starts.repeat_interleave(torch.tensor([len(row) for row in flat])))
+        counts = torch.bincount(keys, minlength=1).numpy()
+        filled = np.flatnonzero(counts)
+        place, rank = np.divmod(filled, max(len(found), 1))
+        return np.asarray(rows)[place], found[rank], counts[filled]
+
+    @property
+    def _is_shared(self) -> np.ndarray:
+        """Whether a bin, counted by bits as they are, holds what has a slot of its own: bool [bins]."""
+        shared = np.zeros(self.bins, dtype=bool)
+        shared[[place for _, place, _ in self._shared]] = True
+        for nan in self._nan_bins:
+            shared[nan] = True
+        return shared
+
+    def by_adding(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Counts by bin [bins], and of the four whole patterns that share theirs [4]; int32 below 2**31 elements."""
+        bits = _bits(x).reshape(-1)
+        dtype = torch.int32 if len(bits) < 2**31 else torch.int64
+        one = torch.ones((), dtype=dtype, device=x.device)
+        counts = torch.zeros(self.bins, dtype=dtype, device=x.device)
+        counts.index_add_(0, self._bins_of(bits), one.expand(len(bits)))
+        return counts, torch.stack([(bits == pattern).sum(dtype=dtype) for pattern, _, _ in self._shared])
+
+    def taken_apart(self, counts: Tensor, shared: Tensor) -> Tensor:
+        """Tables [..., size] from what `by_adding` gives: [..., bins] and [..., 4]."""
+        table = torch.cat([counts, torch.zeros_like(shared)], -1)
+        for i, (_, place, slot) in enumerate(self._shared):
+            table[..., place] -= shared[..., i]
+            table[..., slot] += shared[..., i]
+        for nan in self._nan_bins:
+            table[..., self.bins + 1] += table[..., nan].sum(-1, dtype=table.dtype)
+            table[..., nan] = 0
+        return table
+
+
+def _bits(x: Tensor) -> Tensor:
+    return as_float32(x).view(torch.int32)
