@@ -96,7 +96,7 @@ def _spread(words: Tensor, size: int) -> Tensor:
         return words.reshape(len(words), size)
     shape, strides = words.shape[1:], words.stride()[1:]
     extent = 1 + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
-    # A sample as the stretch of memory that it lies in, whatever its layout.
+    # A sample as the stretch of memory that holds it, whatever its layout.
     rows = words.as_strided((len(words), extent), (words.stride(0), 1))
     return rows.index_select(1, _places(shape, strides, words.device))
 

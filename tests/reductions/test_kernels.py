@@ -74,6 +74,17 @@ def test_both_ways_have_the_same_bits(name: str) -> None:
     check()
 
 
+def test_a_subclass_says_what_a_batch_does() -> None:
+    """The faster way of a base is not taken for one that overrides `scatter` alone."""
+
+    class OfSquares(ExactSum):
+        def scatter(self, values: Tensor, *, valid: Tensor | None = None) -> Any:  # type: ignore[override]
+            return super().scatter(values * values, valid=valid)
+
+    squares, x = OfSquares(), torch.tensor([1.0, 2.0, 3.0])
+    assert squares.value(squares.accumulate(squares.lift(x), x, valid=torch.tensor([True, False, True]))) == 24.0
+
+
 # Exact sums
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
