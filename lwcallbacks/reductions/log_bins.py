@@ -17,6 +17,7 @@ class LogBins:
     `counts` runs from the most negative to the most positive bin. Zeros lie between the edges -s and s of the
     smallest bins and are counted in `num_zero`; NaN and infinities are in `num_nan`, `num_posinf`, `num_neginf`.
 
+    >>> import torch
     >>> from lwcallbacks.reductions import LogHistogram
     >>> histogram = LogHistogram()
     >>> seen = histogram.value(histogram.lift(torch.tensor([0.0, 1.0, 2.0, 3.0, float("inf")])))
