@@ -5,7 +5,6 @@ from lwcallbacks.media.charts import draw_histogram as draw_histogram
 from lwcallbacks.media.charts import draw_labels as draw_labels
 from lwcallbacks.media.charts import draw_matrix as draw_matrix
 from lwcallbacks.media.charts import draw_table as draw_table
-from lwcallbacks.media.charts import to_pil as to_pil
 from lwcallbacks.media.charts import with_caption as with_caption
 from lwcallbacks.media.masks import name_of as name_of
 from lwcallbacks.media.masks import overlay as overlay
@@ -14,10 +13,12 @@ from lwcallbacks.media.names import distinct as distinct
 from lwcallbacks.media.names import shorten as shorten
 from lwcallbacks.media.nearest import EVERY_KIND as EVERY_KIND
 from lwcallbacks.media.nearest import Form as Form
+from lwcallbacks.media.nearest import drawn_once as drawn_once
 from lwcallbacks.media.nearest import fitted as fitted
 from lwcallbacks.media.nearest import kind_of as kind_of
 from lwcallbacks.media.nearest import nearest as nearest
 from lwcallbacks.media.pixels import to_pixels as to_pixels
+from lwcallbacks.media.png import to_pil as to_pil
 from lwcallbacks.media.render import as_rgb as as_rgb
 from lwcallbacks.media.render import enlarge as enlarge
 from lwcallbacks.media.render import framed as framed
@@ -25,9 +26,11 @@ from lwcallbacks.media.render import mosaic as mosaic
 from lwcallbacks.media.render import stack as stack
 from lwcallbacks.media.report import confusion_report as confusion_report
 from lwcallbacks.media.report import label_report as label_report
+from lwcallbacks.media.values import Box as Box
 from lwcallbacks.media.values import Cell as Cell
 from lwcallbacks.media.values import Entry as Entry
 from lwcallbacks.media.values import File as File
+from lwcallbacks.media.values import Grid as Grid
 from lwcallbacks.media.values import Histogram as Histogram
 from lwcallbacks.media.values import Image as Image
 from lwcallbacks.media.values import Matrix as Matrix

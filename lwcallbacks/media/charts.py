@@ -19,10 +19,9 @@ import numpy as np
 
 from lwcallbacks.media.names import labels_of, shorten
 from lwcallbacks.media.render import as_rgb, enlarge
-from lwcallbacks.media.values import Cell, Histogram, Image, Matrix, Table
+from lwcallbacks.media.values import Cell, Grid, Histogram, Image, Matrix, Table
 
 if TYPE_CHECKING:
-    import PIL.Image
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
@@ -233,7 +232,7 @@ def with_caption(image: Image, unless: str | None = None) -> Image:
     return image if image.caption in (None, "", unless) else captioned_grid([image])
 
 
-def captioned_grid(images: Sequence[Image], nrow: int = 8, title: str | None = None, min_side: int = 84) -> Image:
+def captioned_grid(images: Sequence[Image], nrow: int = 8, title: str | None = None, min_side: int = 84) -> Grid:
     """The images as one RGB picture, `nrow` to a row, each with its caption below it.
 
     Small images are enlarged by an integer so that their shorter side has at least `min_side` pixels. A caption is
@@ -262,13 +261,16 @@ def captioned_grid(images: Sequence[Image], nrow: int = 8, title: str | None = N
     draw = ImageDraw.Draw(page)
     for k, text in enumerate(header):
         draw.text((gap, gap + k * line), text, fill="black", font=font)
+    boxes = []
     for i, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
         x, y = gap + (i % columns) * (width + gap), top + (i // columns) * pitch
-        page.paste(PIL.Image.fromarray(tile), (x + (width - tile.shape[1]) // 2, y + (height - tile.shape[0]) // 2))
+        left, upper = x + (width - tile.shape[1]) // 2, y + (height - tile.shape[0]) // 2
+        page.paste(PIL.Image.fromarray(tile), (left, upper))
+        boxes.append((left, upper, tile.shape[1], tile.shape[0]))
         for k, text in enumerate(caption):
-            left = x + (width - draw.textlength(text, font=font)) / 2
-            draw.text((left, y + height + 1 + k * line), text, fill="black", font=font)
-    return Image(np.asarray(page), title)
+            indent = (width - draw.textlength(text, font=font)) / 2
+            draw.text((x + indent, y + height + 1 + k * line), text, fill="black", font=font)
+    return Grid(np.asarray(page), title, tuple(boxes))
 
 
 def _wrap(text: str, width: int, ruler: ImageDraw, font: FreeTypeFont | ImageFont, max_lines: int) -> list[str]:
@@ -300,10 +302,3 @@ def _wrap(text: str, width: int, ruler: ImageDraw, font: FreeTypeFont | ImageFon
     while last and not fits(last + "…"):
         last = last[:-1]
     return [*lines[: max_lines - 1], last + "…"]
-
-
-def to_pil(image: Image) -> PIL.Image.Image:
-    """The same pixels as a PIL image, mode L or RGB: what every encoder here takes, since it rescales nothing."""
-    import PIL.Image
-
-    return PIL.Image.fromarray(np.ascontiguousarray(image.pixels))

@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lwcallbacks.media import Entry, fitted, kind_of
+from lwcallbacks.media import Entry, drawn_once, fitted, kind_of
 from lwcallbacks.writers.base import NotWritten, Writer, each
 
 Render = Callable[[], Mapping[str, Entry | float]]
@@ -231,12 +231,13 @@ class Publisher:
                 else:
                     kind_of(key, value)
                     media[key] = value
-        for writer in self.writers:
-            if scalars:
-                with self.attempt(_name_of(writer), f"could not write {_names(scalars)} of step {step}"):
-                    writer.write_scalars(scalars, step)
-            if media:
-                self._write_media(writer, media, step)
+        with drawn_once():
+            for writer in self.writers:
+                if scalars:
+                    with self.attempt(_name_of(writer), f"could not write {_names(scalars)} of step {step}"):
+                        writer.write_scalars(scalars, step)
+                if media:
+                    self._write_media(writer, media, step)
         if scalars:
             with self._lock:
                 self._scalars.append((scalars, step))
