@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -45,23 +45,24 @@ class WandbWriter(Writer):
         row: dict[str, Any] = {}
         files = {key: entry for key, entry in entries.items() if isinstance(entry, File)}
         shown = {key: entry for key, entry in entries.items() if key not in files}
-        errors = each(shown, lambda key, entry: row.update(self._converted(key, entry)))
+        image = _images()
+        errors = each(shown, lambda key, entry: row.update(self._converted(key, entry, image)))
         if row:
             self._logger.log_metrics(row, step=step)
         errors |= each(files, lambda key, file: self._log_artifact(file))  # last: a missing file costs no picture
         raise_errors(entries, errors)
 
-    def _converted(self, key: str, entry: Entry) -> dict[str, Any]:
+    def _converted(self, key: str, entry: Entry, image: Callable[[Image], Any]) -> dict[str, Any]:
         """What is logged of an entry: W&B's own objects, by key."""
         match entry:
             case Image():
-                return {key: _image(entry)}
+                return {key: image(entry)}
             case list() | tuple():  # W&B cannot keep an empty list
-                return {key: [_image(image) for image in self._at_most(MAX_IMAGES, key, entry)]} if entry else {}
+                return {key: [image(one) for one in self._at_most(MAX_IMAGES, key, entry)]} if entry else {}
             case Table():
-                return {key: _table(entry.columns, self._at_most(MAX_ROWS, key, entry.rows))}
+                return {key: _table(entry.columns, self._at_most(MAX_ROWS, key, entry.rows), image)}
             case Matrix():
-                return {key: self._matrix(key, entry)}
+                return {key: self._matrix(key, entry, image)}
             case Histogram():
                 return _histogram(key, entry)
             case _:
@@ -75,24 +76,21 @@ class WandbWriter(Writer):
             )
         return items[:limit]
 
-    def _matrix(self, key: str, matrix: Matrix) -> Any:
+    def _matrix(self, key: str, matrix: Matrix, image: Callable[[Image], Any]) -> Any:
         import wandb
 
-        names, counts = matrix.class_names, matrix.counts
+        names, counts = np.array(matrix.class_names, dtype=object), matrix.counts
         columns = ("Actual", "Predicted", "nPredictions")
-        if counts.size > MAX_ROWS:
-            true, pred = np.nonzero(counts)
+        is_chart = counts.size <= MAX_ROWS
+        true, pred = np.indices(counts.shape).reshape(2, -1) if is_chart else np.nonzero(counts)
+        if not is_chart:
             order = np.argsort(-counts[true, pred], kind="stable")  # what is cut is the smallest
-            rows = [(names[i], names[j], int(counts[i, j])) for i, j in zip(true[order], pred[order], strict=True)]
-            return _table(columns, self._at_most(MAX_ROWS, key, rows))
-        rows = [
-            (true, pred, count)
-            for true, row in zip(names, counts.tolist(), strict=True)
-            for pred, count in zip(names, row, strict=True)
-        ]
-        return wandb.plot_table(
-            "wandb/confusion_matrix/v1", _table(columns, rows), {name: name for name in columns}, {"title": key}
-        )
+            true, pred = true[order], pred[order]
+        rows = list(zip(names[true], names[pred], counts[true, pred].tolist(), strict=True))
+        table = _table(columns, self._at_most(MAX_ROWS, key, rows), image)
+        if not is_chart:
+            return table
+        return wandb.plot_table("wandb/confusion_matrix/v1", table, {name: name for name in columns}, {"title": key})
 
     def _log_artifact(self, file: File) -> None:
         import wandb
@@ -106,31 +104,47 @@ class WandbWriter(Writer):
         self._run.log_artifact(artifact, aliases=list(file.aliases) or None)
 
 
+def _images() -> Callable[[Image], Any]:
+    """Makes the wandb.Image of each Image, one for all places of a write that show it.
+
+    Always by PIL: what wandb.Image makes of an array differs between its versions, a PIL image passes untouched.
+    """
+    import wandb
+
+    made: dict[int, Any] = {}
+
+    def image(shown: Image) -> Any:
+        if id(shown) not in made:
+            made[id(shown)] = wandb.Image(to_pil(shown), caption=shown.caption)
+        return made[id(shown)]
+
+    return image
+
+
 def artifact_name(name: str) -> str:
     """The name as W&B allows it: letters, digits, `_`, `-` and `.` stay, the rest becomes dashes, at most 128."""
     return re.sub(r"[^a-zA-Z0-9_.-]+", "-", name)[:128] or "-"
 
 
-def _image(image: Image) -> Any:
-    """Always by PIL: what wandb.Image makes of an array differs between its versions, a PIL image passes untouched."""
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], image: Callable[[Image], Any]) -> Any:
+    """A wandb.Table. W&B wants one type per column, so that the numbers of a column that also has text are text too.
+
+    W&B works out the types from the first row that has a value in every column; the rest is set as it is, since
+    looking at each cell takes most of the time of a table.
+    """
     import wandb
 
-    return wandb.Image(to_pil(image), caption=image.caption)
+    def converted(column: Sequence[Cell]) -> list[Any]:
+        kinds = {_kind(cell) for cell in {type(cell): cell for cell in column}.values()} - {type(None)}
+        if len(kinds) > 1:
+            return [image(c) if isinstance(c, Image) else c if c is None else str(c) for c in column]
+        return [image(c) if isinstance(c, Image) else c for c in column] if kinds == {Image} else list(column)
 
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Any:
-    """A wandb.Table. W&B wants one type per column, so that the numbers of a column that also has text are text too."""
-    import wandb
-
-    kinds = [{_kind(cell) for cell in column} - {type(None)} for column in zip(*rows, strict=True)]
-
-    def convert(cell: Cell, kinds: set[type]) -> Any:
-        if isinstance(cell, Image):
-            return _image(cell)
-        return str(cell) if cell is not None and len(kinds) > 1 else cell
-
-    data = [[convert(cell, kind) for cell, kind in zip(row, kinds, strict=True)] for row in rows]
-    return wandb.Table(columns=list(columns), data=data)
+    made = [converted(column) for column in zip(*rows, strict=True)]
+    typical = [next((cell for cell in column if cell is not None), None) for column in made]
+    table = wandb.Table(columns=list(columns), data=[typical] if rows else [])
+    table.data = list(map(list, zip(*made, strict=True)))
+    return table
 
 
 def _kind(cell: Cell) -> type:
