@@ -154,10 +154,10 @@ def _kind(cell: Cell) -> type:
 def _histogram(key: str, histogram: Histogram) -> dict[str, Any]:
     import wandb
 
-    group = math.ceil(len(histogram.counts) / MAX_BINS) or 1
-    starts = np.arange(0, len(histogram.counts), group)
-    counts = np.add.reduceat(histogram.counts, starts) if group > 1 else histogram.counts
-    edges = np.append(histogram.edges[starts], histogram.edges[-1]) if group > 1 else histogram.edges
+    counts, edges = histogram.counts, histogram.edges
+    if len(counts) > MAX_BINS:
+        starts = np.arange(0, len(counts), math.ceil(len(counts) / MAX_BINS))
+        counts, edges = np.add.reduceat(counts, starts), np.append(edges[starts], edges[-1])
     odd = {"nan": histogram.nan, "posinf": histogram.posinf, "neginf": histogram.neginf}
     return {
         key: wandb.Histogram(np_histogram=(counts, edges)),
