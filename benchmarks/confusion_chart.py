@@ -4,11 +4,11 @@
     python benchmarks/confusion_chart.py --json     # one JSON object: name, ours, peer, ratio, units, versions
     python benchmarks/confusion_chart.py --quick    # without 1,000 classes
 
-10,000 samples, labels and predictions at random, of 10, 100 and 1,000 classes (where nearly each has a cell of its own),
-to an offline run. Processor time of all threads and processes, W&B's too.
+10,000 samples, labels and predictions at random, of 10, 100 and 1,000 classes (where nearly each has a cell of its
+own), to an offline run. Processor time of all threads and processes, W&B's too.
 
-    ours    `ConfusionMatrix`'s counts of the samples and its entries, published: the heatmap as an image, the chart (with
-            1,000 classes the table of filled cells) and the report of each class as a table; and the page with all three
+    ours    `ConfusionMatrix`'s counts of the samples and its entries, published: the heatmap as an image, the chart
+            (with 1,000 classes the table of filled cells), the report as a table; and the page with all three
     peer    `wandb.plot.confusion_matrix`, logged in one call: the chart, cut at 200,000 of 1,000,000 cells
 """
 

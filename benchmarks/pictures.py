@@ -14,7 +14,6 @@ in so far as that they are smooth with some noise: neither pure noise nor plain 
 training waits for.
 """
 
-import statistics
 import sys
 import time
 from pathlib import Path

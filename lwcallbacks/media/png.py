@@ -10,6 +10,7 @@ The format is that of the PNG specification (W3C, third edition), sections 5, 9 
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from os import PathLike, fspath
@@ -54,10 +55,11 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def to_pil(image: Image) -> PIL.Image.Image:
-    """The image for PIL, mode L or RGB. To a path that ends with ".png" it saves `image.png`, and encodes nothing."""
+    """The image for PIL, mode L or RGB. To a path that ends with ".png" it saves `image.png`, and encodes nothing; what
+    asks for its pixels decodes them, and a logger that wants a file does not."""
     import PIL.Image
 
-    made: Any = PIL.Image.fromarray(np.ascontiguousarray(image.pixels))
+    made: Any = PIL.Image.open(io.BytesIO(image.png))
     encode = made.save
 
     def save(file: Any, format: str | None = None, **params: Any) -> None:

@@ -20,6 +20,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -134,17 +135,40 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], image: Callab
     """
     import wandb
 
-    def converted(column: Sequence[Cell]) -> list[Any]:
-        kinds = {_kind(cell) for cell in {type(cell): cell for cell in column}.values()} - {type(None)}
+    types = [{type(cell): cell for cell in column} for column in zip(*rows, strict=True)]
+
+    def converted(column: Sequence[Cell], types: Mapping[type, Cell]) -> list[Any]:
+        kinds = set(map(_kind, types.values())) - {type(None)}
         if len(kinds) > 1:
             return [image(c) if isinstance(c, Image) else c if c is None else str(c) for c in column]
         return [image(c) if isinstance(c, Image) else c for c in column] if kinds == {Image} else list(column)
 
-    made = [converted(column) for column in zip(*rows, strict=True)]
+    made = [converted(*column) for column in zip(zip(*rows, strict=True), types, strict=True)]
     typical = [next((cell for cell in column if cell is not None), None) for column in made]
-    table = wandb.Table(columns=list(columns), data=[typical] if rows else [])
+    table: Any = wandb.Table(columns=list(columns), data=[typical] if rows else [])
     table.data = list(map(list, zip(*made, strict=True)))
+    if all(_PLAIN.issuperset(of) for of in types) and all(cell == cell for column in made for cell in column):
+        table.to_json = partial(_plain_json, table)  # no cell is an image or NaN
     return table
+
+
+_PLAIN = {str, int, bool, float, type(None)}
+
+
+def _plain_json(table: Any, target: Any) -> Any:
+    """What `to_json` makes of a table for an artifact, without its look at each cell, which takes the most time."""
+    import wandb
+
+    whole, rows = type(table).to_json, table.data
+    if not isinstance(target, wandb.Artifact):
+        return whole(table, target)
+    table.data = []
+    try:
+        empty = whole(table, target)
+    finally:
+        table.data = rows
+    as_expected = empty.get("data") == [] and empty.get("nrows") == 0 and len(rows) <= table.MAX_ARTIFACT_ROWS
+    return empty | {"data": rows, "nrows": len(rows)} if as_expected else whole(table, target)
 
 
 def _kind(cell: Cell) -> type:
