@@ -130,8 +130,8 @@ def artifact_name(name: str) -> str:
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], image: Callable[[Image], Any]) -> Any:
     """A wandb.Table. W&B wants one type per column, so that the numbers of a column that also has text are text too.
 
-    W&B works out the types from the first row that has a value in every column; the rest is set as it is, since
-    looking at each cell takes most of the time of a table.
+    W&B works out the types from one row that holds each column's first value; then all rows are set as they are, since
+    its look at each of them takes most of the time.
     """
     import wandb
 
@@ -144,12 +144,16 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], image: Callab
         return [image(c) if isinstance(c, Image) else c for c in column] if kinds == {Image} else list(column)
 
     made = [converted(*column) for column in zip(zip(*rows, strict=True), types, strict=True)]
-    typical = [next((cell for cell in column if cell is not None), None) for column in made]
+    typical = [next((cell for cell in column if not _is_missing(cell)), None) for column in made]
     table: Any = wandb.Table(columns=list(columns), data=[typical] if rows else [])
     table.data = list(map(list, zip(*made, strict=True)))
     if all(_PLAIN.issuperset(of) for of in types) and all(cell == cell for column in made for cell in column):
-        table.to_json = partial(_plain_json, table)  # no cell is an image or NaN
+        table.to_json = partial(_plain_json, table)  # no cell is an image, a scalar of numpy or NaN
     return table
+
+
+def _is_missing(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, float | np.floating) and math.isnan(cell))
 
 
 _PLAIN = {str, int, bool, float, type(None)}

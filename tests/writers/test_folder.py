@@ -342,21 +342,27 @@ def test_the_page_makes_no_html_of_what_it_shows() -> None:
 @pytest.mark.skipif(
     not (browser := shutil.which("chromium") or shutil.which("google-chrome")), reason="needs a browser"
 )
-def test_the_page_shows_every_kind_from_the_disk(tmp_path: Path) -> None:
-    """Opened as a file, each card is filled from the side scripts, and markup in a class name is shown as text."""
-    writer = FolderWriter(tmp_path / "media #1")
-    for step in (1, 20):
-        writer.write(ENTRIES, step)
+def test_the_page_shows_every_kind_from_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opened as a file, each card is filled from the chunks, and markup in a class name is shown as text. The last of
+    what was written twice is shown, of class names that are written once, too."""
+    monkeypatch.setattr(chunks, "MIN_CHUNK", 1)
+    names = [f"class <{i}>" for i in range(12)]
+    for step, count in ((1, 1), (20, 7), (20, 2)):
+        shared = {"val/shared": Matrix(np.eye(12, dtype=np.int64) * count, names)}
+        FolderWriter(tmp_path / "media #1").write(ENTRIES | shared, step)
+    assert len(list((tmp_path / "media #1/data").iterdir())) == 3
     switches = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     page = subprocess.run(
         [str(browser), *switches.split(), f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,3000",
          "--virtual-time-budget=5000", "--dump-dom", (tmp_path / "media #1/index.html").as_uri()],
         capture_output=True, text=True, timeout=120, check=True,
     ).stdout  # fmt: skip
-    assert re.findall(r"<h3>(.*?)</h3>", page) == sorted(ENTRIES, key=lambda key: (not key.startswith("val/"), key)), (
-        "val first"
-    )
-    assert page.count("step 20</output>") == 1 + len(ENTRIES)
+    assert re.findall(r"<h3>(.*?)</h3>", page) == sorted(
+        [*ENTRIES, "val/shared"], key=lambda key: (not key.startswith("val/"), key)
+    ), "val first"
+    assert page.count("step 20</output>") == 2 + len(ENTRIES)
+    assert "24 samples, 100.0 % on the diagonal" in page
+    assert page.count("<th>class &lt;11&gt;</th>") == 2
     assert "13 samples, 92.3 % on the diagonal" in page
     assert "&lt;/script&gt;&lt;b&gt;cat&lt;/b&gt;" in page
     assert "3 finite values, 3 NaN, 4 +Inf, 5 −Inf. Between 0 and 1." in page
