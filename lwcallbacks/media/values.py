@@ -54,7 +54,7 @@ class Image:
 
 
 Box = tuple[int, int, int, int]
-"""Where something lies in an image: left, top, width and height in pixels."""
+"""Where something is in an image: left, top, width and height in pixels."""
 
 
 @dataclass(frozen=True, eq=False)

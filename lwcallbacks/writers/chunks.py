@@ -6,7 +6,7 @@
 
 `data/00000.js`, the chunks, have a line `LW.data(7,120,{...});` per value: 7 is the number of a key with its kind, 120
 the step. A chunk is closed when it has 1 MiB, or a 32nd of all, so that there are few of any size; what is written in
-one call lies in one chunk. `manifest.js`, the index, has lines of three kinds:
+one call is in one chunk. `manifest.js`, the index, has lines of three kinds:
 
     LW.key(7,"val/a:b","matrix","val/a_b-7d6fd7c5");   the number of a key with its kind, and the folder of its images
     LW.text(0,["cat","dog"]);                          what stands for `0` in place of a list of texts
@@ -32,7 +32,7 @@ INDEX = re.compile(r"LW\.(key|text)\((.*)\);")
 
 
 class Line(NamedTuple):
-    """A value of a key: as JSON, or as an image that lies in `folder`, with its caption."""
+    """A value of a key: as JSON, or as an image in `folder`, with its caption."""
 
     key: str
     kind: str

@@ -26,14 +26,13 @@ def append_lines(path: Path, lines: str) -> None:
                 file.seek(0)
                 end = file.read().rfind(b"\n") + 1
                 file.truncate(end)
+        rest = memoryview(data)
         try:
-            written = file.write(data)
+            while rest:  # a full disk takes a part, and says so when asked for more
+                rest = rest[file.write(rest) :]
         except OSError:
             file.truncate(end)
             raise
-        if written != len(data):
-            file.truncate(end)
-            raise OSError(f"{path}: only {written} of {len(data)} bytes could be written, is the disk full?")
 
 
 def replace(path: Path, content: bytes) -> None:

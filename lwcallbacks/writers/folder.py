@@ -15,7 +15,7 @@
     a number        a place in scalars.jsonl, one line {"step": 120, "gradients_norm/total": 0.5} per write, whether or
                     not a logger takes it too
 
-Lines of data lie in few files, `data/00000.js` and on, with an index, `manifest.js`: a page opened from a disk may load
+Lines of data are in few files, `data/00000.js` and on, with an index, `manifest.js`: a page opened from a disk may load
 scripts but no JSON. How many files there are does not grow with the number of histograms and steps. All of them only
 ever grow by whole lines: writing costs the same in the first and in the last epoch, a folder is continued by writing
 into it again (the last line about a step holds), and a crash loses at most what it interrupts.

@@ -260,9 +260,9 @@ def test_a_file_that_may_not_grow_keeps_whole_lines(tmp_path: Path) -> None:
     before, limits = file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 5, limits[1]))
     try:
-        with pytest.raises(OSError, match="only 5 of 19 bytes could be written"):
+        with pytest.raises(OSError, match="File too large"):
             writer.write_scalars({"a": 0.5}, 2)
-        with pytest.raises(OSError, match="bytes could be written"):
+        with pytest.raises(OSError, match="File too large"):
             writer.write({"m": ENTRIES["val/matrix"]}, 2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
