@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -278,3 +278,29 @@ def report(result: Mapping[str, Any], as_json: bool) -> None:
             f"  {quantity + ' [' + unit + ']':<24}{values}" + "".join(f"{result[r][quantity]:>14.2f}" for r in beside)
         )
     print("\n  " + ", ".join(f"{name} {number}" for name, number in result["versions"].items()))
+
+
+def cpu_of(call: Callable[[], object], number: int = 1, settle: float = 0.4) -> float:
+    """Processor seconds per call, of all threads and of processes that were started, `settle` seconds after the calls
+    included: what another thread or process still works on is counted."""
+    start = cpu_seconds()
+    for _ in range(number):
+        call()
+    time.sleep(settle)
+    return (cpu_seconds() - start) / number
+
+
+@contextlib.contextmanager
+def offline_wandb() -> Iterator[Any]:
+    """A Lightning WandbLogger of an offline run in a folder of its own, which is deleted in the end."""
+    import wandb
+    from pytorch_lightning.loggers import WandbLogger
+
+    with tempfile.TemporaryDirectory(prefix="lwcallbacks-bench-", ignore_cleanup_errors=True) as folder:
+        os.environ |= {f"WANDB_{name}": folder for name in ("DIR", "DATA_DIR", "CACHE_DIR", "CONFIG_DIR")}
+        logger = WandbLogger(mode="offline", save_dir=folder, settings=wandb.Settings(silent=True))
+        _ = logger.experiment
+        try:
+            yield logger
+        finally:
+            wandb.finish()

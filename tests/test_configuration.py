@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import inspect
-import json
 import os
 import re
 import shlex
@@ -23,6 +22,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.cli import LightningCLI
 from support.everyone import public_callbacks
 from support.modules import Classifier
+from support.recorded import data_on_page, on_page
 
 import lwcallbacks as lw
 
@@ -81,10 +81,14 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return Ran(tmp_path_factory.mktemp("configuration"))
 
 
-def pictures(run_directory: Path) -> dict[str, bytes]:
-    """What validation and the gradients left in the folder, byte by byte."""
-    files = [p for kind in ("val", "gradients") for p in (run_directory / "media" / kind).rglob("*") if p.is_file()]
-    return {str(p.relative_to(run_directory)): p.read_bytes() for p in files}
+def pictures(run_directory: Path) -> dict[str, Any]:
+    """What validation and the gradients left in the folder: files byte by byte, and the data of each step."""
+    files = [p for p in (run_directory / "media" / "val").rglob("*") if p.is_file()]
+    keys = [key for key in on_page(run_directory) if key.startswith(("val/", "gradients/"))]
+    return {
+        **{key: data_on_page(run_directory, key) for key in keys},
+        **{str(p.relative_to(run_directory)): p.read_bytes() for p in files},
+    }
 
 
 def numbers(run_directory: Path) -> set[tuple[str, str, str]]:
@@ -95,9 +99,7 @@ def numbers(run_directory: Path) -> set[tuple[str, str, str]]:
 
 
 def matrix(run_directory: Path) -> dict[str, Any]:
-    last = max((run_directory / "media" / "val" / "confusion_matrix_chart").glob("*.json"))
-    value: dict[str, Any] = json.loads(last.read_text())
-    return value
+    return data_on_page(run_directory, "val/confusion_matrix_chart").popitem()[1]
 
 
 def test_every_callback_is_in_both_files(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import importlib.util
-import json
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 import torch
 from support import scenarios
 from support.processes import free_port, run_processes
+from support.recorded import data_on_page
 from support.versions import needs_loader_states
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "engines"
@@ -43,8 +43,8 @@ def totals_are_right(folder: Path) -> None:
     [page] = folder.rglob("index.html")
     assert page.parent == run_folder / "media"
     for stage in ("train", "val"):
-        matrices = sorted((page.parent / stage / "confusion_matrix_chart").glob("*.json"))
-        counts = [torch.tensor(json.loads(path.read_text())["counts"]) for path in matrices]
+        matrices = data_on_page(folder, f"{stage}/confusion_matrix_chart").values()
+        counts = [torch.tensor(matrix["counts"]) for matrix in matrices]
         assert [int(c.sum()) for c in counts] == [NUM_SAMPLES, NUM_SAMPLES]
         with open(run_folder / "metrics.csv") as file:
             rows = list(csv.DictReader(file))

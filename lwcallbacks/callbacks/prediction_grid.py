@@ -185,7 +185,7 @@ class PredictionGrid(StateCallback):
             caption = f"Pred:{pred}" if target is None else f"Pred:{pred}, Label:{target}"
             shown = framed(pixels, RIGHT if target in (None, pred) else WRONG) if self.frame else pixels
             images.append(Image(shown, caption))
-            rows.append([Image(pixels), pred, target, share])
+            rows.append([images[-1], pred, target, share])  # the same image, so that it is encoded once
         return {key: images, f"{key}_table": Table(("image", "pred", "target", "confidence"), rows)}
 
     def _names(self, sets: list[list[int | None]]) -> list[str]:

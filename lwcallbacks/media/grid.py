@@ -1,6 +1,6 @@
 """Tiles with captions, as one picture.
 
-captioned_grid([Image(pixels, "true 3, pred 5"), ...], nrow=8)     # -> Image
+captioned_grid([Image(pixels, "true 3, pred 5"), ...], nrow=8)     # -> Grid
 with_caption(Image(pixels, "true 3, pred 5"))                      # -> Image
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from lwcallbacks.media.lettering import line_height, wrap, write
 from lwcallbacks.media.render import enlarge, put
-from lwcallbacks.media.values import Image
+from lwcallbacks.media.values import Grid, Image
 
 GAP = 8
 
@@ -25,7 +25,7 @@ def with_caption(image: Image, unless: str | None = None) -> Image:
     return image if image.caption in (None, "", unless) else captioned_grid([image])
 
 
-def captioned_grid(images: Sequence[Image], nrow: int = 8, title: str | None = None, min_side: int = 84) -> Image:
+def captioned_grid(images: Sequence[Image], nrow: int = 8, title: str | None = None, min_side: int = 84) -> Grid:
     """The images as one RGB picture, `nrow` to a row, each with its caption below it.
 
     Small images are enlarged by an integer so that their shorter side has at least `min_side` pixels. A caption is
@@ -49,10 +49,12 @@ def captioned_grid(images: Sequence[Image], nrow: int = 8, title: str | None = N
     page = np.full((top + rows * pitch, columns * (width + GAP) + GAP, 3), 255, np.uint8)
     for k, text in enumerate(header):
         write(page, text, GAP, GAP + k * line)
+    boxes = []
     for i, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
         x, y = GAP + (i % columns) * (width + GAP), top + (i // columns) * pitch
         left, above = x + (width - tile.shape[1]) // 2, y + (height - tile.shape[0]) // 2
+        boxes.append((left, above, tile.shape[1], tile.shape[0]))
         put(page[above : above + tile.shape[0], left : left + tile.shape[1]], tile)
         for k, text in enumerate(caption):
             write(page, text, x + width // 2, y + height + 1 + k * line, anchor="middle")
-    return Image(page, title)
+    return Grid(page, title, tuple(boxes))

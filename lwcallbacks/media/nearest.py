@@ -17,9 +17,11 @@ A kind in `takes` stands for its subclasses; `list` stands for a list of images.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from lwcallbacks.media.charts import draw_histogram, draw_table
@@ -31,6 +33,34 @@ EVERY_KIND: tuple[type, ...] = (Image, list, Table, Matrix, Histogram, File)
 
 Form = Entry | Text
 Way = Callable[[Any, str], Form]
+
+_Drawn = dict[tuple[Way, int, str], tuple[Any, Form]]
+_drawn: ContextVar[_Drawn | None] = ContextVar("drawn", default=None)
+
+
+@contextlib.contextmanager
+def drawn_once() -> Iterator[None]:
+    """Within, what an entry becomes is made once for all that ask, so that writers share the picture and its PNG.
+
+    >>> report = Table(("class", "recall"), [["cat", 0.5]])
+    >>> with drawn_once():
+    ...     nearest(report, "val/report", (Image,))[""] is nearest(report, "val/report", (Image,))[""]
+    True
+    """
+    token = _drawn.set({})
+    try:
+        yield
+    finally:
+        _drawn.reset(token)
+
+
+def _made(way: Way, entry: Any, key: str) -> Form:
+    drawn = _drawn.get()
+    if drawn is None:
+        return way(entry, key)
+    if (way, id(entry), key) not in drawn:
+        drawn[way, id(entry), key] = entry, way(entry, key)  # with the entry, so that no other gets its id meanwhile
+    return drawn[way, id(entry), key][1]
 
 
 def nearest(entry: Entry, key: str, takes: Sequence[type]) -> dict[str, Form]:
@@ -56,8 +86,8 @@ def nearest(entry: Entry, key: str, takes: Sequence[type]) -> dict[str, Form]:
         return {}
     form: Form = entry
     for way in ways:
-        form = way(form, key)
-    forms = {"": form} | ({} if not ways else _beside(entry, takes))
+        form = _made(way, form, key)
+    forms = {"": form} | ({} if not ways else _beside(entry, key, takes))
     return {role: _as_taken(one, key, takes) for role, one in forms.items()}
 
 
@@ -104,14 +134,14 @@ def _is_taken(kind: type, takes: Sequence[type]) -> bool:
     return any(issubclass(kind, taken) for taken in takes)
 
 
-def _beside(entry: Entry, takes: Sequence[type]) -> dict[str, Form]:
+def _beside(entry: Entry, key: str, takes: Sequence[type]) -> dict[str, Form]:
     """What stands beside the main form, where both are taken."""
     if not _is_taken(Image, takes):
         return {}
     if isinstance(entry, Matrix) and Table in takes:
-        return {"counts": counts_table(entry)}
-    if isinstance(entry, Table) and (tiles := _numbered(entry)):
-        return {"images": captioned_grid(tiles)}
+        return {"counts": _made(_counts, entry, key)}
+    if isinstance(entry, Table) and any(isinstance(cell, Image) for row in entry.rows for cell in row):
+        return {"images": _made(_numbered_grid, entry, key)}
     return {}
 
 
@@ -119,10 +149,23 @@ def _as_taken(form: Form, key: str, takes: Sequence[type]) -> Form:
     """An image as the kind of image that is taken."""
     if not isinstance(form, Image) or any(isinstance(form, taken) for taken in takes):
         return form
-    if Picture in takes:
-        drawn = with_caption(form, unless=key)
-        return Picture(drawn.pixels, drawn.caption)
-    return [form]
+    return _made(_picture, form, key) if Picture in takes else [form]
+
+
+def _picture(image: Image, key: str) -> Picture:
+    drawn = with_caption(image, unless=key)
+    picture = Picture(drawn.pixels, drawn.caption)
+    if "png" in vars(drawn):  # encoded already, and the same pixels
+        vars(picture)["png"] = drawn.png
+    return picture
+
+
+def _counts(matrix: Matrix, key: str) -> Table:
+    return counts_table(matrix)
+
+
+def _numbered_grid(table: Table, key: str) -> Image:
+    return captioned_grid(_numbered(table))
 
 
 def counts_table(matrix: Matrix) -> Table:
@@ -172,7 +215,7 @@ _WAYS: dict[type, tuple[tuple[type, Way], ...]] = {
     list: ((Image, lambda images, key: captioned_grid(images)),),
     Matrix: (
         (Image, lambda matrix, key: draw_matrix(matrix, title=key)),
-        (Table, lambda matrix, key: counts_table(matrix)),
+        (Table, _counts),
     ),
     Table: (
         (Text, lambda table, key: Text(markdown(table))),

@@ -9,14 +9,9 @@ Pixels are uint8 with 0 as black, as `to_pixels` makes them. A stack of grey ima
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from lwcallbacks.media.values import Image
-
-if TYPE_CHECKING:
-    import PIL.Image
 
 BACKGROUND = 128  # what a mosaic shows where there is no tile: neither the black nor the white of most images
 
@@ -91,13 +86,6 @@ def put(canvas: np.ndarray, pixels: np.ndarray) -> None:
         return
     for channel in range(3):  # twice as fast as all three in one assignment
         canvas[..., channel] = pixels
-
-
-def to_pil(image: Image) -> PIL.Image.Image:
-    """The same pixels as a PIL image, mode L or RGB: what every encoder here takes, since it rescales nothing."""
-    import PIL.Image
-
-    return PIL.Image.fromarray(np.ascontiguousarray(image.pixels))
 
 
 def _stack_shape(pixels: np.ndarray) -> tuple[int, int, int]:

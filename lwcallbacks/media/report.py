@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lwcallbacks.media.names import distinct
 from lwcallbacks.media.values import Matrix, Table
@@ -39,12 +38,12 @@ def label_report(counts: np.ndarray, class_names: Sequence[str]) -> Table:
 
 def _report(kind: str, names: Sequence[str], counts: np.ndarray) -> Table:
     hits, predicted, there = per_class(torch.as_tensor(counts))
-    columns = (ratio(hits, predicted), ratio(hits, there), ratio(2 * hits, predicted + there))
-    rows = [[name, *(_cell(column[c]) for column in columns), int(there[c])] for c, name in enumerate(names)]
-    averages = ["macro average", *(_cell(mean(column)) for column in columns), int(there.sum())]
+    ratios = [ratio(hits, predicted), ratio(hits, there), ratio(2 * hits, predicted + there)]
+    cells = [list(map(_cell, column.tolist())) for column in ratios]
+    rows = [list(row) for row in zip(names, *cells, there.tolist(), strict=True)]
+    averages = ["macro average", *(_cell(float(mean(column))) for column in ratios), int(there.sum())]
     return Table((kind, "precision", "recall", "f1", "support"), [*rows, averages])
 
 
-def _cell(value: Tensor | float) -> float | None:
-    number = float(value)
+def _cell(number: float) -> float | None:
     return None if math.isnan(number) else number

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lwcallbacks.media.names import distinct
+from lwcallbacks.media.png import encoded
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,22 @@ class Image:
         if dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
             expected = "expected uint8 (H, W) or (H, W, 3); make them by to_pixels(images)"
             raise ValueError(f"Image: pixels are {dtype} {shape}, {expected}")
+
+    @cached_property
+    def png(self) -> bytes:
+        """The pixels as a PNG file: encoded once, for all that keep one. Raises ValueError where there is no pixel."""
+        return encoded(self.pixels)
+
+
+Box = tuple[int, int, int, int]
+"""Where something is in an image: left, top, width and height in pixels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Grid(Image):
+    """Images in one picture; `boxes` are the places of their pixels in it, in their order."""
+
+    boxes: tuple[Box, ...] = ()
 
 
 class Picture(Image):

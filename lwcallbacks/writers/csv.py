@@ -6,9 +6,11 @@
 Adds a line per entry to `media.csv`, beside the logger's `metrics.csv`, with which it shares keys and steps:
 
     step,key,kind,file
-    120,val/confusion,matrix,media/val/confusion/00000120.json
+    120,val/confusion,image,media/val/confusion/00000120.png
+    120,val/confusion_chart,matrix,media/data/00000.js
 
-`file` is what the `FolderWriter` writes for the entry, relative to the folder of `media.csv`; of a File, its own path.
+`file` is where the `FolderWriter` has just put the entry, relative to the folder of `media.csv`: the file of an image,
+or the one that holds its line of data among others; of a File, its own path.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from typing import Any
 
 from lwcallbacks.media import Entry, File
 from lwcallbacks.writers.base import Writer, prefixed
-from lwcallbacks.writers.folder import FolderWriter, append_lines
+from lwcallbacks.writers.disk import append_lines
+from lwcallbacks.writers.folder import FolderWriter
 
 COLUMNS = ("step", "key", "kind", "file")
 

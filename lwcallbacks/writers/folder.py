@@ -3,46 +3,47 @@
     writer = FolderWriter(Path("media"))
     writer.write({"val/confusion": Matrix(...), "val/worst": [Image(...), ...]}, step=120)
 
-    Value           Files in <directory>/<key>/
-    Image           00000120.png
-    list of Image   00000120.png: a grid with the captions below the tiles
-    Table           00000120.json: {"columns", "rows"}; an image cell is {"image": "00000120-<row>.png"}, relative to
-                    the file (a second image in a row: "00000120-<row>-<column>.png")
-    Matrix          00000120.json: {"counts", "class_names"}, rows are the truth
-    Histogram       00000120.json: {"counts", "edges", "nan", "posinf", "neginf"}
-    File            00000120.json: {"name", "type", "path", "aliases", "metadata"}; the file itself stays where it is
+    Value           What is in the folder
+    Image           <key>/00000120.png
+    list of Image   <key>/00000120.png: a grid with the captions below the tiles
+    Table           a line of data; an image cell is {"image": "val/worst/00000120.png", "box": [8, 8, 84, 84]}: a file
+                    of the folder, and left, top, width and height in it. The file is that of an image or a list that is
+                    written with the table, else <key>/00000120.png, which holds all other images of the table
+    Matrix          a line of data: the counts that are not 0
+    Histogram       a line of data
+    File            a line of data; the file itself stays where it is
+    a number        a place in scalars.jsonl, one line {"step": 120, "gradients_norm/total": 0.5} per write, whether or
+                    not a logger takes it too
 
-Numbers go to `scalars.jsonl`, one line {"step": 120, "gradients_norm/total": 0.5} per write, whether or not a logger
-takes them too.
-
-A page opened from a disk may load scripts but no JSON. It therefore reads `manifest.js`, one line `LW.add({...});` per
-entry, and, when a card is looked at, `<key>/data.js`, one line `LW.data(key, step, {...});` per JSON file. Both only
+Lines of data are in few files, `data/00000.js` and on, with an index, `manifest.js`: a page opened from a disk may load
+scripts but no JSON. How many files there are does not grow with the number of histograms and steps. All of them only
 ever grow by whole lines: writing costs the same in the first and in the last epoch, a folder is continued by writing
-into it again (the last line about a step holds), and a crash loses at most the line it interrupts. JSON has no NaN:
-such numbers are written as "nan", "inf" and "-inf".
+into it again (the last line about a step holds), and a crash loses at most what it interrupts.
+`lwcallbacks.readers.read_folder` reads them, `lwcallbacks.writers.chunks` and `.compact` describe the lines.
 """
 
 from __future__ import annotations
 
-import io
-import itertools
-import json
-import math
 import os
-import re
 import zlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from lwcallbacks.media import Entry, File, Histogram, Image, Matrix, Table, kind_of, nearest, to_pil
+from lwcallbacks.media import Box, Entry, File, Grid, Histogram, Image, Matrix, Table, as_rgb, kind_of, nearest
 from lwcallbacks.writers.base import Writer, each, raise_errors
+from lwcallbacks.writers.chunks import Chunks, Line
+from lwcallbacks.writers.compact import encode, file_json, histograms_json, matrix_json, table_json
+from lwcallbacks.writers.disk import append_lines, folder_of, replace
 
 _KINDS = {Table: "table", Matrix: "matrix", Histogram: "histogram", File: "file"}
+_OWN = ("data", "index.html", "manifest.js", "scalars.jsonl")
+
+Places = dict[int, tuple[str, Box]]
+"""The file that holds an image, and where in it, by the image's id."""
 
 
 class FolderWriter(Writer):
@@ -51,14 +52,25 @@ class FolderWriter(Writer):
 
     def __init__(self, directory: str | os.PathLike[str] | Callable[[], Path]) -> None:
         self._directory = directory
+        self._has_page = False
+        self._bytes = 0
 
     @cached_property
     def directory(self) -> Path:
         return self._directory() if callable(self._directory) else Path(self._directory)
 
+    @cached_property
+    def _chunks(self) -> Chunks:
+        return Chunks(self.directory)
+
     @property
     def name(self) -> str:  # type: ignore[override]  # of other writers it is known from the start
         return f"The folder {self.directory}"
+
+    @property
+    def bytes_written(self) -> int:  # type: ignore[override]  # of other writers it is a plain number
+        """What it has put on disk so far: pictures, lines of data, numbers and the page."""
+        return self._bytes + (self._chunks.bytes_written if "_chunks" in vars(self) else 0)
 
     @property
     def page(self) -> str:
@@ -67,151 +79,121 @@ class FolderWriter(Writer):
         return str(page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page)
 
     def write(self, entries: Mapping[str, Entry], step: int) -> None:
-        raise_errors(entries, each(entries, lambda key, entry: self._write_one(key, entry, step)))
-
-    def _write_one(self, key: str, entry: Entry, step: int) -> None:
-        kind, path = self.place_of(key, entry, step)
-        match entry:
-            case Image():
-                self._write_image(key, step, path, entry)
-            case Table():
-                self._write_data(key, step, kind, path, self._table(path, entry))
-            case Matrix() | Histogram():
-                self._write_data(key, step, kind, path, vars(entry))
-            case File():
-                described = {name: value for name, value in vars(entry).items() if name != "content"}
-                self._write_data(key, step, kind, path, described)
-            case _:
-                for grid in nearest(entry, key, (Image,)).values():
-                    if isinstance(grid, Image):
-                        self._write_image(key, step, path, grid)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._chunks.refresh()
+        lines: dict[str, Line] = {}
+        places: Places = {}
+        kinds: dict[str, str] = {}
+        errors = each(entries, lambda key, entry: kinds.update({key: _kind(key, entry)}))
+        images = {key: entries[key] for key, kind in kinds.items() if kind == "image"}
+        errors |= each(images, lambda key, entry: lines.update(self._images(key, entry, step, places)))
+        rest = {key: entries[key] for key in kinds if key not in images}
+        errors |= each(rest, lambda key, entry: lines.update(self._data(key, kinds[key], entry, step, places)))
+        histograms = {key: entry for key, entry in rest.items() if isinstance(entry, Histogram)}
+        for (key, _), text in zip(histograms.items(), histograms_json(list(histograms.values())), strict=True):
+            lines[key] = self._line(key, "histogram", text)
+        if lines:
+            self._chunks.write(step, [lines[key] for key in entries if key in lines])
+            self._write_page()
+        raise_errors(entries, errors)
 
     def place_of(self, key: str, entry: Entry, step: int) -> tuple[str, Path]:
-        """The kind of an entry and the file that `write` makes of it.
+        """The kind of an entry that was just written and the file that it is in: an image's own, or the last chunk.
 
         Raises TypeError for a value that is no Entry.
         """
-        kind = _KINDS.get(kind_of(key, entry), "image")
-        suffix = "png" if kind == "image" else "json"
-        return kind, self.directory / folder_of(key) / f"{step:08d}.{suffix}"
+        kind = _kind(key, entry)
+        return kind, self.directory / _png(key, step) if kind == "image" else self._chunks.last
 
     def write_scalars(self, scalars: Mapping[str, float], step: int) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        append_lines(self.directory / "scalars.jsonl", json.dumps(jsonable({"step": step, **scalars})))
+        self._bytes += append_lines(self.directory / "scalars.jsonl", encode({"step": step, **scalars}))
 
-    def _write_image(self, key: str, step: int, path: Path, image: Image) -> None:
-        _save_png(path, image)
-        self._list(key, step, "image", path, caption=image.caption)
+    def _line(self, key: str, kind: str, json: str) -> Line:
+        return Line(key, kind, _folder(key), json)
 
-    def _write_data(self, key: str, step: int, kind: str, path: Path, value: Any) -> None:
-        text = json.dumps(jsonable(value), separators=(",", ":"))
-        _replace(path, text.encode())
-        append_lines(path.with_name("data.js"), f"LW.data({json.dumps(key)}, {step}, {text});")
-        self._list(key, step, kind, path)
+    def _images(self, key: str, entry: Entry, step: int, places: Places) -> dict[str, Line]:
+        """Write the file of an image, or of a list."""
+        for shown in nearest(entry, key, (Image,)).values():
+            if isinstance(shown, Image):
+                file = _png(key, step)
+                self._bytes += replace(self.directory / file, shown.png)
+                places |= _within(file, entry, shown)
+                return {key: Line(key, "image", _folder(key), caption=shown.caption)}
+        return {}
 
-    def _table(self, path: Path, table: Table) -> dict[str, Any]:
-        rows = []
-        for i, row in enumerate(table.rows):
-            cells: list[Any] = []
-            images = [j for j, cell in enumerate(row) if isinstance(cell, Image)]
-            for j, cell in enumerate(row):
-                if isinstance(cell, Image):
-                    name = f"{path.stem}-{i}.png" if j == images[0] else f"{path.stem}-{i}-{j}.png"
-                    _save_png(path.with_name(name), cell)
-                    cells.append({"image": name, **({"caption": cell.caption} if cell.caption else {})})
-                else:
-                    cells.append(cell)
-            rows.append(cells)
-        return {"columns": list(table.columns), "rows": rows}
+    def _data(self, key: str, kind: str, entry: Entry, step: int, places: Places) -> dict[str, Line]:
+        match entry:
+            case Table():
+                places = self._with_rest(key, entry, step, places)
+                text = table_json(entry, self._chunks.texts, lambda image: _cell(image, places))
+            case Matrix():
+                text = matrix_json(entry, self._chunks.texts)
+            case File():
+                text = file_json(entry)
+            case _:
+                return {}
+        return {key: self._line(key, kind, text)}
 
-    def _list(self, key: str, step: int, kind: str, path: Path, **more: Any) -> None:
-        line = {"key": key, "step": step, "kind": kind, "file": path.relative_to(self.directory).as_posix(), **more}
-        append_lines(self.directory / "manifest.js", f"LW.add({json.dumps(line)});")
-        page = files(__package__).joinpath("index.html").read_bytes()
-        target = self.directory / "index.html"
+    def _with_rest(self, key: str, table: Table, step: int, places: Places) -> Places:
+        """Where a table's images are. Those that are in no file yet are put into one."""
+        cells = (cell for row in table.rows for cell in row if isinstance(cell, Image))
+        rest = list({id(image): image for image in cells if id(image) not in places}.values())
+        if not rest:
+            return places
+        file = _png(key, step)
+        sheet = _sheet(rest)
+        self._bytes += replace(self.directory / file, sheet.png)
+        return places | _within(file, rest, sheet)
+
+    def _write_page(self) -> None:
+        if self._has_page and (self.directory / "index.html").exists():
+            return
+        page, target = files(__package__).joinpath("index.html").read_bytes(), self.directory / "index.html"
         if not target.exists() or target.read_bytes() != page:
-            _replace(target, page)
+            self._bytes += replace(target, page)
+        self._has_page = True
 
 
-def reserve(parent: str | os.PathLike[str], pattern: str = "version_{}") -> Path:
-    """Make the first folder `parent / pattern.format(n)` that is not there. Runs that ask at once get one each.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as parent:
-    ...     [reserve(parent).name, reserve(parent).name]
-    ['version_0', 'version_1']
-    """
-    Path(parent).mkdir(parents=True, exist_ok=True)
-    for n in itertools.count():
-        path = Path(parent, pattern.format(n))
-        try:
-            path.mkdir()  # one call that looks and makes: what another process makes meanwhile is seen
-        except FileExistsError:
-            continue
-        return path
-    raise AssertionError  # never: there is a number that is free
+def _kind(key: str, entry: Entry) -> str:
+    return _KINDS.get(kind_of(key, entry), "image")
 
 
-def folder_of(key: str, allowed: str = r"\w .+=@,()-") -> str:
-    """The folder of a key below the directory: "/" nests, no key can leave the directory or take another's place.
-
-    In each part, all but letters, digits, spaces and `_.+=@,()-` becomes `_`; a checksum keeps "a:b" and "a?b" apart.
-    `allowed` are other characters, as between the brackets of a regular expression.
-    """
-    parts = []
-    for part in key.split("/"):
-        safe = re.sub(f"[^{allowed}]", "_", part).strip(" .")[:80] or "_"
-        parts.append(safe if safe == part else f"{safe}-{zlib.crc32(part.encode()):08x}")
-    return "/".join(parts)
+def _folder(key: str) -> str:
+    """The folder of a key's images below the directory; none of a file or folder that has another use here."""
+    folder = folder_of(key)
+    first, slash, rest = folder.partition("/")
+    return f"{first}-{zlib.crc32(first.encode()):08x}{slash}{rest}" if first.lower() in _OWN else folder
 
 
-def jsonable(value: Any) -> Any:
-    """What JSON can hold of a value: arrays as lists, numbers that are not finite and anything unknown as text."""
-    if isinstance(value, Mapping):
-        return {str(name): jsonable(item) for name, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return jsonable(value.tolist())
-    if isinstance(value, list | tuple):
-        return [jsonable(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+def _png(key: str, step: int) -> str:
+    return f"{_folder(key)}/{step:08d}.png"
 
 
-def _save_png(path: Path, image: Image) -> None:
-    content = io.BytesIO()
-    to_pil(image).save(content, format="PNG")
-    _replace(path, content.getvalue())
+def _within(file: str, entry: Entry, shown: Image) -> Places:
+    """Where the images of an entry are in the picture that was made of it."""
+    if isinstance(entry, Image):
+        return {id(entry): (file, (0, 0, *entry.pixels.shape[1::-1]))}
+    if isinstance(entry, list | tuple) and isinstance(shown, Grid):
+        return {id(image): (file, box) for image, box in zip(entry, shown.boxes, strict=True)}
+    return {}
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Replace the file in one step: it holds the whole content or what it held before, on a full disk too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def _cell(image: Image, places: Places) -> Mapping[str, object]:
+    file, box = places[id(image)]
+    return {"image": file, "box": box, **({"caption": image.caption} if image.caption else {})}
 
 
-def append_lines(path: Path, lines: str) -> None:
-    """Append whole lines or nothing: half a line, a crash's or a full disk's, would break the script for the page."""
-    data = lines.encode() + b"\n"
-    with open(path, "a+b", buffering=0) as file:
-        end = file.seek(0, os.SEEK_END)
-        if end:
-            file.seek(end - 1)
-            if file.read(1) != b"\n":
-                file.seek(0)
-                end = file.read().rfind(b"\n") + 1
-                file.truncate(end)
-        try:
-            written = file.write(data)
-        except OSError:
-            file.truncate(end)
-            raise
-        if written != len(data):
-            file.truncate(end)
-            raise OSError(f"{path}: only {written} of {len(data)} bytes could be written, is the disk full?")
+def _sheet(images: list[Image], nrow: int = 8) -> Grid:
+    """The images beside each other, `nrow` to a row, without a gap; RGB where one of them is."""
+    height, width = (max(image.pixels.shape[axis] for image in images) for axis in (0, 1))
+    rgb = any(image.pixels.ndim == 3 for image in images)
+    rows, columns = -(-len(images) // nrow), min(nrow, len(images))
+    canvas = np.zeros((rows * height, columns * width, *((3,) if rgb else ())), np.uint8)
+    boxes = []
+    for i, image in enumerate(images):
+        pixels = as_rgb(image.pixels[None])[0] if rgb else image.pixels
+        top, left = i // nrow * height, i % nrow * width
+        canvas[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+        boxes.append((left, top, pixels.shape[1], pixels.shape[0]))
+    return Grid(canvas, boxes=tuple(boxes))

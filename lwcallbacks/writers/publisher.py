@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lwcallbacks.media import Entry, fitted, kind_of
+from lwcallbacks.media import Entry, drawn_once, fitted, kind_of
 from lwcallbacks.writers.base import NotWritten, Writer, each
 
 Render = Callable[[], Mapping[str, Entry | float]]
@@ -286,18 +286,21 @@ class Publisher:
         scalars: dict[str, float] = {}
         media: dict[str, Entry] = {}
         for key, value in entries.items():
-            with self.attempt(job.owner, f"could not be drawn at step {step}"):
+            try:
                 if isinstance(value, float | int | np.number):
                     scalars[key] = float(value)
                 else:
                     kind_of(key, value)
                     media[key] = value
-        for writer in self.writers if job.writers is None else job.writers:
-            if scalars:
-                with self.attempt(_name_of(writer), f"could not write {_names(scalars)} of step {step}"):
-                    writer.write_scalars(scalars, step)
-            if media:
-                self._write_media(writer, media, step)
+            except Exception as error:
+                self._failed(job.owner, f"could not be drawn at step {step}", error)
+        with drawn_once():
+            for writer in self.writers if job.writers is None else job.writers:
+                if scalars:
+                    with self.attempt(_name_of(writer), f"could not write {_names(scalars)} of step {step}"):
+                        writer.write_scalars(scalars, step)
+                if media:
+                    self._write_media(writer, media, step)
         if scalars:
             with self._lock:
                 self._scalars.append((scalars, step))

@@ -19,7 +19,8 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -45,23 +46,24 @@ class WandbWriter(Writer):
         row: dict[str, Any] = {}
         files = {key: entry for key, entry in entries.items() if isinstance(entry, File)}
         shown = {key: entry for key, entry in entries.items() if key not in files}
-        errors = each(shown, lambda key, entry: row.update(self._converted(key, entry)))
+        image = _images()
+        errors = each(shown, lambda key, entry: row.update(self._converted(key, entry, image)))
         if row:
             self._logger.log_metrics(row, step=step)
         errors |= each(files, lambda key, file: self._log_artifact(file))  # last: a missing file costs no picture
         raise_errors(entries, errors)
 
-    def _converted(self, key: str, entry: Entry) -> dict[str, Any]:
+    def _converted(self, key: str, entry: Entry, image: Callable[[Image], Any]) -> dict[str, Any]:
         """What is logged of an entry: W&B's own objects, by key."""
         match entry:
             case Image():
-                return {key: _image(entry)}
+                return {key: image(entry)}
             case list() | tuple():  # W&B cannot keep an empty list
-                return {key: [_image(image) for image in self._at_most(MAX_IMAGES, key, entry)]} if entry else {}
+                return {key: [image(one) for one in self._at_most(MAX_IMAGES, key, entry)]} if entry else {}
             case Table():
-                return {key: _table(entry.columns, self._at_most(MAX_ROWS, key, entry.rows))}
+                return {key: _table(entry.columns, self._at_most(MAX_ROWS, key, entry.rows), image)}
             case Matrix():
-                return {key: self._matrix(key, entry)}
+                return {key: self._matrix(key, entry, image)}
             case Histogram():
                 return _histogram(key, entry)
             case _:
@@ -75,24 +77,21 @@ class WandbWriter(Writer):
             )
         return items[:limit]
 
-    def _matrix(self, key: str, matrix: Matrix) -> Any:
+    def _matrix(self, key: str, matrix: Matrix, image: Callable[[Image], Any]) -> Any:
         import wandb
 
-        names, counts = matrix.class_names, matrix.counts
+        names, counts = np.array(matrix.class_names, dtype=object), matrix.counts
         columns = ("Actual", "Predicted", "nPredictions")
-        if counts.size > MAX_ROWS:
-            true, pred = np.nonzero(counts)
+        is_chart = counts.size <= MAX_ROWS
+        true, pred = np.indices(counts.shape).reshape(2, -1) if is_chart else np.nonzero(counts)
+        if not is_chart:
             order = np.argsort(-counts[true, pred], kind="stable")  # what is cut is the smallest
-            rows = [(names[i], names[j], int(counts[i, j])) for i, j in zip(true[order], pred[order], strict=True)]
-            return _table(columns, self._at_most(MAX_ROWS, key, rows))
-        rows = [
-            (true, pred, count)
-            for true, row in zip(names, counts.tolist(), strict=True)
-            for pred, count in zip(names, row, strict=True)
-        ]
-        return wandb.plot_table(
-            "wandb/confusion_matrix/v1", _table(columns, rows), {name: name for name in columns}, {"title": key}
-        )
+            true, pred = true[order], pred[order]
+        rows = list(zip(names[true], names[pred], counts[true, pred].tolist(), strict=True))
+        table = _table(columns, self._at_most(MAX_ROWS, key, rows), image)
+        if not is_chart:
+            return table
+        return wandb.plot_table("wandb/confusion_matrix/v1", table, {name: name for name in columns}, {"title": key})
 
     def _log_artifact(self, file: File) -> None:
         import wandb
@@ -106,31 +105,74 @@ class WandbWriter(Writer):
         self._run.log_artifact(artifact, aliases=list(file.aliases) or None)
 
 
+def _images() -> Callable[[Image], Any]:
+    """Makes the wandb.Image of each Image, one for all places of a write that show it.
+
+    Always by PIL: what wandb.Image makes of an array differs between its versions, a PIL image passes untouched.
+    """
+    import wandb
+
+    made: dict[int, Any] = {}
+
+    def image(shown: Image) -> Any:
+        if id(shown) not in made:
+            made[id(shown)] = wandb.Image(to_pil(shown), caption=shown.caption)
+        return made[id(shown)]
+
+    return image
+
+
 def artifact_name(name: str) -> str:
     """The name as W&B allows it: letters, digits, `_`, `-` and `.` stay, the rest becomes dashes, at most 128."""
     return re.sub(r"[^a-zA-Z0-9_.-]+", "-", name)[:128] or "-"
 
 
-def _image(image: Image) -> Any:
-    """Always by PIL: what wandb.Image makes of an array differs between its versions, a PIL image passes untouched."""
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], image: Callable[[Image], Any]) -> Any:
+    """A wandb.Table. W&B wants one type per column, so that the numbers of a column that also has text are text too.
+
+    W&B works out the types from one row that holds each column's first value; then all rows are set as they are, since
+    its look at each of them takes most of the time.
+    """
     import wandb
 
-    return wandb.Image(to_pil(image), caption=image.caption)
+    types = [{type(cell): cell for cell in column} for column in zip(*rows, strict=True)]
+
+    def converted(column: Sequence[Cell], types: Mapping[type, Cell]) -> list[Any]:
+        kinds = set(map(_kind, types.values())) - {type(None)}
+        if len(kinds) > 1:
+            return [image(c) if isinstance(c, Image) else c if c is None else str(c) for c in column]
+        return [image(c) if isinstance(c, Image) else c for c in column] if kinds == {Image} else list(column)
+
+    made = [converted(*column) for column in zip(zip(*rows, strict=True), types, strict=True)]
+    typical = [next((cell for cell in column if not _is_missing(cell)), None) for column in made]
+    table: Any = wandb.Table(columns=list(columns), data=[typical] if rows else [])
+    table.data = list(map(list, zip(*made, strict=True)))
+    if all(_PLAIN.issuperset(of) for of in types) and all(cell == cell for column in made for cell in column):
+        table.to_json = partial(_plain_json, table)  # no cell is an image, a scalar of numpy or NaN
+    return table
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Any:
-    """A wandb.Table. W&B wants one type per column, so that the numbers of a column that also has text are text too."""
+def _is_missing(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, float | np.floating) and math.isnan(cell))
+
+
+_PLAIN = {str, int, bool, float, type(None)}
+
+
+def _plain_json(table: Any, target: Any) -> Any:
+    """What `to_json` makes of a table for an artifact, without its look at each cell, which takes the most time."""
     import wandb
 
-    kinds = [{_kind(cell) for cell in column} - {type(None)} for column in zip(*rows, strict=True)]
-
-    def convert(cell: Cell, kinds: set[type]) -> Any:
-        if isinstance(cell, Image):
-            return _image(cell)
-        return str(cell) if cell is not None and len(kinds) > 1 else cell
-
-    data = [[convert(cell, kind) for cell, kind in zip(row, kinds, strict=True)] for row in rows]
-    return wandb.Table(columns=list(columns), data=data)
+    whole, rows = type(table).to_json, table.data
+    if not isinstance(target, wandb.Artifact):
+        return whole(table, target)
+    table.data = []
+    try:
+        empty = whole(table, target)
+    finally:
+        table.data = rows
+    as_expected = empty.get("data") == [] and empty.get("nrows") == 0 and len(rows) <= table.MAX_ARTIFACT_ROWS
+    return empty | {"data": rows, "nrows": len(rows)} if as_expected else whole(table, target)
 
 
 def _kind(cell: Cell) -> type:
@@ -140,10 +182,10 @@ def _kind(cell: Cell) -> type:
 def _histogram(key: str, histogram: Histogram) -> dict[str, Any]:
     import wandb
 
-    group = math.ceil(len(histogram.counts) / MAX_BINS) or 1
-    starts = np.arange(0, len(histogram.counts), group)
-    counts = np.add.reduceat(histogram.counts, starts) if group > 1 else histogram.counts
-    edges = np.append(histogram.edges[starts], histogram.edges[-1]) if group > 1 else histogram.edges
+    counts, edges = histogram.counts, histogram.edges
+    if len(counts) > MAX_BINS:
+        starts = np.arange(0, len(counts), math.ceil(len(counts) / MAX_BINS))
+        counts, edges = np.add.reduceat(counts, starts), np.append(edges[starts], edges[-1])
     odd = {"nan": histogram.nan, "posinf": histogram.posinf, "neginf": histogram.neginf}
     return {
         key: wandb.Histogram(np_histogram=(counts, edges)),

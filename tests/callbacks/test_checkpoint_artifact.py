@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from support.modules import CLASSES, Classifier, loader, trainer
+from support.recorded import data_on_page
 from torchmetrics.classification import MulticlassAccuracy
 
 import lwcallbacks as lw
@@ -72,7 +72,7 @@ def test_best_below_a_relative_folder() -> None:
     )
     t.fit(Scripted([1.0, 3.0, 2.0]), loader(), loader())
     assert t.checkpoint_callback.best_model_path.startswith("./")
-    found = [json.loads(path.read_text()) for path in sorted(Path().rglob("media/model-0/*.json"))]
+    found = list(data_on_page(Path(), "model-0").values())
     assert [told["aliases"] for told in found] == [["latest", "best"], ["latest", "best"], ["latest"]]
     assert [told["metadata"]["score"] for told in found] == [1.0, 3.0, 2.0]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from support.modules import (
     loader,
     trainer,
 )  # fmt: skip
+from support.recorded import data_on_page
 from torch.utils.data import DataLoader, IterableDataset
 
 import lwcallbacks as lw
@@ -121,8 +121,8 @@ def test_sets_of_labels(logits: bool, given: bool | None, tmp_path: Path) -> Non
         trainer(callbacks=[grid], default_root_dir=tmp_path).validate(
             Fixed(logits), DataLoader(label_sets(), 8), verbose=False
         )
-    [table] = tmp_path.rglob("media/val/predictions_table/*.json")
-    rows = [row[1:] for row in json.loads(table.read_text())["rows"]]
+    [table] = data_on_page(tmp_path, "val/predictions_table").values()
+    rows = [row[1:] for row in table["rows"]]
     assert len(rows) == 40
     seen = set()
     for (pred, target, confidence), truth in zip(rows, label_sets().tensors[1][:, :3].tolist(), strict=True):
@@ -184,8 +184,8 @@ def test_two_classes_by_one_score(task: Any, tmp_path: Path) -> None:
     """Predicted by the sign of a logit, with its confidence; a score that is NaN is no label."""
     grid = lw.PredictionGrid(40, ["odd", "even"], seed=None, task=task)
     trainer(callbacks=[grid], default_root_dir=tmp_path).validate(OneScore(), loader(batch_size=40), verbose=False)
-    [table] = tmp_path.rglob("media/val/predictions_table/*.json")
-    rows = [row[1:] for row in json.loads(table.read_text())["rows"]]
+    [table] = data_on_page(tmp_path, "val/predictions_table").values()
+    rows = [row[1:] for row in table["rows"]]
     names = ["even" if label % 2 == 0 else "odd" for label in images().tensors[1].tolist()]
     assert rows[0] == ["?", names[0], None]
     share = {"even": 1 / (1 + np.exp(-3)), "odd": 1 / (1 + np.exp(-1))}

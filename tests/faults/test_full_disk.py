@@ -82,11 +82,11 @@ def test_no_room_to_hold_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_strict_callbacks_end_training_on_a_full_disk(tmp_path: Path) -> None:
-    """With on_error="raise" it is the OSError that comes."""
+    """With on_error="raise" it is the OSError that comes. Data may find room at the end of a chunk, pictures none."""
     ended = Program("fit_on_tiny_disk", str(tmp_path), on_error="raise").wait()
     if "skip" in ended.facts:
         pytest.skip(ended.facts["skip"])
     assert ended.code == 1
     assert "OSError: [Errno 28] No space left on device" in ended.err
     assert "lwcallbacks: The folder " in ended.err
-    assert ended.facts["epochs"] == 1
+    assert ended.facts["epochs"] in (1, 2), "at once, or at the start of the next"

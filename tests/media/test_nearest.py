@@ -20,6 +20,7 @@ from lwcallbacks.media import (
     Text,
     captioned_grid,
     draw_matrix,
+    drawn_once,
     fitted,
     kind_of,
     nearest,
@@ -96,6 +97,45 @@ def test_a_histogram_without_pictures_is_a_table_of_its_bins() -> None:
     """Empty bins are left out, and what is not finite is named."""
     [table] = nearest(ENTRIES["histogram"], "h", (Table,)).values()
     assert table.rows == [[0.0, 0.5, 1], [1.0, 1.5, 2], ["NaN", None, 3]]  # type: ignore[union-attr]
+
+
+def test_within_a_publish_each_form_is_made_once() -> None:
+    """Writers that take different kinds share what they have in common, and each entry keeps its own."""
+    for key, entry in ENTRIES.items():
+        with drawn_once():
+            first, second = (nearest(entry, key, takes)[""] for takes in ((Picture,), (Picture, Histogram)))
+            same = first is second
+            other = nearest(entry, key + "!", (Picture,))[""]
+        assert same or isinstance(entry, Histogram), key
+        assert other is not first
+        assert nearest(entry, key, (Picture,))[""] is not first
+
+
+def test_two_entries_with_one_key_are_told_apart() -> None:
+    """Also where the first is gone, and the second may have its address."""
+    with drawn_once():
+        for count in (1, 2, 3):
+            table = Table(("n",), [[count]])
+            assert nearest(table, "t", (Text,))[""].markdown.endswith(f"| {count} |")  # type: ignore[union-attr]
+            del table
+
+
+def test_a_picture_of_the_same_pixels_shares_its_png() -> None:
+    """The page has encoded the heatmap; a logger that takes pictures does not do so again."""
+    image = Image(GREY.pixels, "k")
+    _ = image.png
+    assert nearest(image, "k", (Picture,))[""].png is image.png  # type: ignore[union-attr]
+
+
+def test_a_grid_says_where_its_tiles_are() -> None:
+    """Each box holds its image, enlarged by a whole number and centred in its place."""
+    tall = Image(np.arange(360, dtype=np.uint8).reshape(30, 4, 3), "tall")
+    grid = captioned_grid([GREY, tall, GREY], nrow=2, title="a title")
+    for image, (left, top, width, height) in zip((GREY, tall, GREY), grid.boxes, strict=True):
+        cut = grid.pixels[top : top + height, left : left + width]
+        factor = height // image.pixels.shape[0]
+        expected = image.pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+        assert (cut == (expected if expected.ndim == 3 else expected[..., None])).all()
 
 
 def test_an_empty_list_is_nothing() -> None:

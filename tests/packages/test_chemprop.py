@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from support.documented import code
+from support.recorded import data_on_page
 from torchmetrics.classification import BinaryAccuracy
 
 import lwcallbacks as lw
@@ -140,7 +141,7 @@ def test_the_callbacks_report_what_the_command_did(chemprop: Any, appended: Any)
 
     [page] = Path("out/model_0").rglob("media/index.html")
     assert len(list((page.parent / "val/confusion_matrix").glob("*.png"))) == 3
-    versions = [json.loads(path.read_text()) for path in sorted((page.parent / "model-0").glob("*.json"))]
+    versions = list(data_on_page(page.parent, "model-0").values())
     saved = [Path(path).name for path in artifact.results["train"]]
     assert [told["metadata"]["filename"] for told in versions] == saved
     assert "latest" in versions[-1]["aliases"]

@@ -40,12 +40,16 @@ def test_every_entry_is_read_back(tmp_path: Path) -> None:
     """Keys as given, steps in order, and a file for each."""
     folder = read_folder(written(tmp_path))
     assert folder.steps() == {key: [1, 2] for key in ENTRIES}
+    histogram = {"counts": [1], "edges": [0.0, 1.0], "nan": 2, "posinf": 0, "neginf": 0}
+    assert folder.data("histogram") == {1: histogram, 2: histogram}
     assert [item.kind for item in folder.items][:6] == ["image", "image", "table", "matrix", "histogram", "file"]
     assert all(item.path.stat().st_size for item in folder.items)
     assert folder.latest()["val/image", 2].caption == "black"
     matrix = {"counts": [[1, 0], [0, 1]], "class_names": ["a", "b"]}
     assert folder.data("acc@5/matrix") == {1: matrix, 2: matrix}
-    assert folder.data("val/table")[1]["rows"] == [[{"image": "00000001-0.png", "caption": "black"}, "größe\u2028"]]
+    assert folder.data("val/table")[1]["rows"] == [
+        [{"image": "val/images/00000001.png", "box": [100, 8, 84, 84], "caption": "black"}, "größe\u2028"]
+    ]
 
 
 def test_numbers_are_numbers_again(tmp_path: Path) -> None:
@@ -67,9 +71,9 @@ def test_what_is_written_twice_is_read_twice_and_the_last_holds(tmp_path: Path) 
 def test_a_line_that_a_crash_has_cut_is_left_out(tmp_path: Path) -> None:
     """All lines before it are read."""
     before = read_folder(written(tmp_path))
-    for script in ("manifest.js", "scalars.jsonl", "acc@5/matrix/data.js"):
+    for script in ("manifest.js", "scalars.jsonl", "data/00000.js"):
         with open(tmp_path / "media" / script, "a") as file:
-            file.write('LW.add({"key": "val/im')
+            file.write('LW.data(3,1,{"key": "val/im')
     assert read_folder(tmp_path) == before
     assert read_folder(tmp_path).data("acc@5/matrix") == before.data("acc@5/matrix")
 
@@ -84,7 +88,7 @@ def test_what_is_no_such_folder_is_an_error_that_helps(tmp_path: Path) -> None:
         read_folder(tmp_path / "version_0").data("val/image")
     with open(tmp_path / "version_0" / "media" / "manifest.js", "a") as file:
         file.write("alert(1)\n")
-    with pytest.raises(ValueError, match=r"found the line 'alert\(1\)', expected LW.add"):
+    with pytest.raises(ValueError, match=r"found the line 'alert\(1\)', expected LW.key"):
         read_folder(tmp_path / "version_0")
 
 

@@ -279,8 +279,13 @@ def digest(module: torch.nn.Module) -> str:
 def _media(root: str) -> list[tuple[str, int, str, str]]:
     from lwcallbacks.readers import find_folders, read_folder
 
-    [folder] = find_folders(root)
+    [directory] = find_folders(root)
+    folder = read_folder(directory)
+    data = {i.key: folder.data(i.key) for i in folder.items if i.kind not in ("image", "file")}
+
+    def held(item: Any) -> bytes:
+        return repr(data[item.key][item.step]).encode() if item.key in data else item.path.read_bytes()
+
     return [
-        (i.key, i.step, i.kind, "" if i.kind == "file" else hashlib.sha256(i.path.read_bytes()).hexdigest())
-        for i in read_folder(folder).items
+        (i.key, i.step, i.kind, "" if i.kind == "file" else hashlib.sha256(held(i)).hexdigest()) for i in folder.items
     ]

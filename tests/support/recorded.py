@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from lwcallbacks.readers import OfflineRun, find_folders, read_folder, read_run
 
@@ -13,12 +14,19 @@ def on_page(root: Path) -> dict[str, list[int]]:
     folder = read_folder(directory)
     for item in folder.items:
         assert item.path.stat().st_size
-        if item.path.suffix == ".json":
+        if item.kind != "image":
             assert item.step in folder.data(item.key)
     for script in directory.rglob("*.js"):
         assert script.read_bytes().endswith(b"\n")
     assert not list(directory.rglob("*.tmp"))
     return folder.steps()
+
+
+def data_on_page(root: Path, key: str) -> dict[int, dict[str, Any]]:
+    """What the page below `root` holds of a table, matrix, histogram or file, by step; nothing where it has none."""
+    [directory] = find_folders(root)
+    folder = read_folder(directory)
+    return folder.data(key) if any(item.key == key and item.kind != "image" for item in folder.items) else {}
 
 
 def scalars(root: Path) -> list[dict[str, float]]:

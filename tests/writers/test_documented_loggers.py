@@ -17,7 +17,7 @@ from pytorch_lightning.loggers.logger import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lwcallbacks.media import File, Histogram, Image, Matrix, Table
-from lwcallbacks.readers import read_run
+from lwcallbacks.readers import read_folder, read_run
 from lwcallbacks.writers import writers_for
 
 PAGE = Path(__file__).parents[2] / "docs" / "loggers.md"
@@ -149,8 +149,12 @@ def own_holds(folder: Path, everything: dict[str, Any]) -> Found:
 
 def folder_holds(folder: Path, everything: dict[str, Any]) -> Found:
     write(Own(), folder / "media", everything)
-    for path in (folder / "media").rglob("00000007*"):
-        yield path.parent.name, path.suffix[1:].upper()
+    for path in (folder / "media").rglob("00000007.png"):
+        yield path.parent.name, "PNG"
+    for item in read_folder(folder / "media").items:
+        if item.kind != "image":
+            assert read_folder(folder / "media").data(item.key).keys() == {7}
+            yield item.key, "data"
 
 
 LOGGERS: dict[str, Callable[..., Found]] = {

@@ -127,6 +127,46 @@ def test_a_table_keeps_cells_and_pixels(session: Session) -> None:
         assert (pixels_in(artifact.files[image["path"]]) == expected.pixels).all()
 
 
+@pytest.mark.parametrize("first", ["list", "table"])
+def test_an_image_of_a_list_and_a_table_is_one_file_of_each(session: Session, first: str) -> None:
+    """As PredictionGrid publishes them; whichever is logged first, both hold the pixels and the captions."""
+    images = [GREY, COLOUR]
+    entries: dict[str, Any] = {"list": images, "table": Table(("image", "n"), [[image, 1] for image in images])}
+    run = session.write(entries if first == "list" else dict(reversed(entries.items())))
+    (row,) = run.history
+    (artifact,) = [artifact for artifact in run.artifacts if artifact.type == "run_table"]
+    stored = json.loads(artifact.files["table.table.json"].read_text())["data"]
+    for image, name, (cell, _) in zip(images, row["list"]["filenames"], stored, strict=True):
+        assert (run.files_dir / name).read_bytes() == image.png
+        assert artifact.files[cell["path"]].read_bytes() == image.png
+        assert cell.get("caption") == image.caption
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [["a", 1, 0.5, True, None]],
+        [[None, None, None, None, None], ["a", 2**40, -0.0, False, None]],
+        [["a", 1, float("inf"), None, None], ["b", 2.5, None, None, None]],
+        [["a", 1, float("nan"), None, None], ["b", 2.5, 1.5, True, None]],
+        [["a", np.int64(1), np.float32(0.1), None, None], ["b", 2.5, 1.5, True, None]],
+    ],
+)
+def test_a_table_is_what_the_client_makes_of_its_rows(session: Session, rows: list[list[Any]]) -> None:
+    """Cell by cell, with the types of the columns: in the file of the run and in that of the artifact."""
+    columns = ["text", "n", "x", "flag", "nothing"]
+    session.logger.log_metrics({"plain": wandb.Table(columns=columns, data=[list(row) for row in rows])}, step=1)
+    run = session.write({"ours": Table(columns, rows)})
+    plain, ours = (next(row[key] for row in run.history if key in row) for key in ("plain", "ours"))
+    assert {**ours, "path": plain["path"], "artifact_path": 0} | {"_latest_artifact_path": 0} == {
+        **plain, "artifact_path": 0, "_latest_artifact_path": 0
+    }  # fmt: skip
+    assert (run.files_dir / ours["path"]).read_text() == (run.files_dir / plain["path"]).read_text()
+    tables = {name: path for a in run.artifacts for name, path in a.files.items() if a.type == "run_table"}
+    assert tables["ours.table.json"].read_text() == tables["plain.table.json"].read_text()
+
+
 def test_a_histogram_keeps_counts_and_edges_and_reports_what_is_not_finite(session: Session) -> None:
     """Up to 512 bins as they are, more are joined without losing a count."""
     edges = np.linspace(-1.0, 1.0, 1201)
