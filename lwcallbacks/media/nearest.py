@@ -81,6 +81,8 @@ def nearest(entry: Entry, key: str, takes: Sequence[type]) -> dict[str, Form]:
     kind = kind_of(key, entry)
     if kind is list and not entry:
         return {}
+    if kind in takes:  # as nearly always
+        return {"": entry}
     ways = _route(kind, takes)
     if ways is None:
         return {}
@@ -102,6 +104,8 @@ def fitted(entries: Mapping[str, Entry], takes: Sequence[type]) -> dict[str, For
 
 def kind_of(key: str, entry: object) -> type:
     """The kind of an entry; `list` for a list or tuple of images. Raises TypeError for a value that is none."""
+    if type(entry) in _WAYS and type(entry) is not list:
+        return type(entry)
     if isinstance(entry, list | tuple) and all(isinstance(image, Image) for image in entry):
         return list
     kind = next((kind for kind in _WAYS if kind is not list and isinstance(entry, kind)), None)

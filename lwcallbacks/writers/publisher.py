@@ -307,8 +307,11 @@ class Publisher:
 
     def _write_media(self, writer: Writer, media: Mapping[str, Entry], step: int) -> None:
         """Hand a writer what it takes. An entry that fails costs itself."""
-        name, taken = _name_of(writer), dict[str, Any]()
-        errors = each(media, lambda key, entry: taken.update(fitted({key: entry}, writer.takes)))
+        name, taken, errors = _name_of(writer), dict[str, Any](), dict[str, Exception]()
+        try:
+            taken = fitted(media, writer.takes)
+        except Exception:  # of one of them: one by one
+            errors = each(media, lambda key, entry: taken.update(fitted({key: entry}, writer.takes)))
         with self.attempt(name, f"could not write {_names(taken)} of step {step}"):
             try:
                 if taken:
