@@ -48,6 +48,7 @@ class Batch:
         self._idx = batch_idx - place.done
         self._num_replicas = num_replicas
         self._found: dict[Any, Tensor | None] = {}
+        self._contents: dict[tuple[int, ...], Tensor] = {}
 
     @cached_property
     def _parts(self) -> Sequence[Any] | None:
@@ -156,7 +157,10 @@ class Batch:
         found = [self._get(name, need) for name in ("inputs", "targets")]
         fields = [t for t in found if t is not None and t.ndim and len(t) == rows]
         fields = fields or [t for t in self.find(need).values() if t.ndim][:1]
-        return content_ids(*fields)
+        same = tuple(map(id, fields))  # they are kept in `_found`
+        if same not in self._contents:
+            self._contents[same] = content_ids(*fields)
+        return self._contents[same]
 
     def ids(self, need: Need, rows: int) -> Tensor | None:
         """What tells rows apart, int64 [rows], as the user says.

@@ -78,10 +78,11 @@ class _Part:
         made: list[Any] = []
         for name in self.need.names:
             if name in MADE:
-                made.append(None if ids is None else ids[: stop - start])
+                made.append(ids if ids is None or len(ids) == stop - start else ids[: stop - start])
             elif name in self.fields:
                 found = self.fields[name]
-                made.append(found[start:stop] if found.ndim else found.expand(stop - start))
+                whole = found.ndim and start == 0 and stop == len(found)
+                made.append(found if whole else found[start:stop] if found.ndim else found.expand(stop - start))
         return tuple(self.need.prepare(*made)) if self.need.prepare else tuple(made)
 
     def update(

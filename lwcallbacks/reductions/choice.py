@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 
 from lwcallbacks.reductions import rows
-from lwcallbacks.reductions.base import INT64_MAX, INT64_MIN, FieldError, Reduction, State, expect
+from lwcallbacks.reductions.base import INT64_MAX, FieldError, Reduction, State, expect
 from lwcallbacks.reductions.floats import as_float32, from_orderable, orderable
 from lwcallbacks.reductions.hashing import splitmix64
 from lwcallbacks.reductions.looking import may_look
+from lwcallbacks.reductions.winning import NO_ID, NO_KEY, in_order_of_ids, winners
 
-NO_KEY, NO_ID = INT64_MIN, INT64_MAX
 _BLANK = {"key": NO_KEY, "id": NO_ID}
 """What stands in a place without a sample; elsewhere zero."""
 PAYLOAD = "payload"
@@ -73,22 +73,6 @@ class Chosen:
 
 def payload_names(state: State) -> list[str]:
     return sorted((name for name in state if name.startswith(PAYLOAD)), key=lambda name: int(name[len(PAYLOAD) :]))
-
-
-def winners(key: Tensor, ids: Tensor, k: int) -> Tensor:
-    """Indices [min(k, M)] of the best: largest key first, the smaller id among equals, each id once (its best key).
-
-    Three stable sorts and no look at the values, so a device is not waited for. Places beyond the last winner point
-    to entries without a key, or to repeats: `taken` tells.
-    """
-    order = key.argsort(descending=True, stable=True)
-    order = order[ids[order].argsort(stable=True)]
-    sorted_ids = ids[order]
-    repeat = torch.zeros_like(sorted_ids, dtype=torch.bool)
-    repeat[1:] = sorted_ids[1:] == sorted_ids[:-1]
-    best = torch.where(repeat, NO_KEY, key[order])
-    place = best.argsort(descending=True, stable=True)[:k]
-    return torch.where(best[place] == NO_KEY, -1, order[place])
 
 
 class Choice(Reduction):
@@ -263,8 +247,7 @@ class RandomSample(Choice):
         return (splitmix64(ids, self.seed) >> 1) & INT64_MAX, ids, payload
 
     def winners(self, key: Tensor, ids: Tensor) -> Tensor:
-        index = super().winners(key, ids)
-        return index[torch.where(index < 0, NO_ID, ids[index]).argsort(stable=True)]
+        return in_order_of_ids(super().winners(key, ids), ids)
 
 
 @dataclass(frozen=True)

@@ -69,15 +69,15 @@ def content_ids(first: Tensor, *others: Tensor) -> Tensor:
         >>> bool(ids[0] == ids[2]), bool(ids[0] == ids[1]), len(set(content_ids(images).tolist()))
         (True, False, 1)
     """
-    ids = _ids_of(first)
+    ids = splitmix64(_sum_of(first), 1)
     for other in others:
         if other.ndim and len(other) == len(first):
-            ids = splitmix64(ids + splitmix64(_ids_of(other), 2), 3)
+            ids = splitmix64(ids + _sum_of(other), 3)
     return ids
 
 
-def _ids_of(samples: Tensor) -> Tensor:
-    """Hash each sample of [N, ...]: sum(mix(word + place)) mod 2**64, mixed once more."""
+def _sum_of(samples: Tensor) -> Tensor:
+    """Of each sample of [N, ...] sum(mix(word, place)) mod 2**64, int64 [N]: to be mixed in full."""
     words = as_integers(samples.detach())
     size = math.prod(words.shape[1:])
     # A new tensor, for it is written to. A multiplication and one xor-shift a word is enough: the sum is mixed in full.
@@ -87,7 +87,7 @@ def _ids_of(samples: Tensor) -> Tensor:
     mixed ^= _shift_right(mixed, 29)
     total = mixed.sum(dim=1)
     # Where all words are read, their number needs no mention: each adds something, also a zero.
-    return splitmix64(total if size <= _MOST_WORDS else total + of_size, 1)
+    return total if size <= _MOST_WORDS else total + of_size
 
 
 def _spread(words: Tensor, size: int) -> Tensor:

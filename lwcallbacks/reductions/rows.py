@@ -49,15 +49,17 @@ def replace(kept: Mapping[str, Tensor], more: Mapping[str, Tensor], index: Tenso
 
     Only rows that change are written. A place with a negative index stays as it is.
     """
-    sources = list(enumerate(index.tolist()))
-    moved = [(place, source) for place, source in sources if 0 <= source < len(index) and source != place]
-    new = [(place, source - len(index)) for place, source in sources if source >= len(index)]
+    sources = index.tolist()
+    size = len(sources)
+    moved = [(place, source) for place, source in enumerate(sources) if 0 <= source < size and source != place]
+    new = [(place, source - size) for place, source in enumerate(sources) if source >= size]
+    moves, additions = (torch.tensor(pairs).unbind(1) if pairs else None for pairs in (moved, new))
     for name, tensor in kept.items():
         rows = as_integers(tensor)
-        for pairs, origin in ((moved, rows), (new, as_integers(more[name]))):
-            if pairs:
-                places, origins = torch.tensor(pairs).unbind(1)
-                rows[places] = origin[origins]  # all are read before any is written
+        if moves is not None:
+            rows[moves[0]] = rows[moves[1]]  # all are read before any is written
+        if additions is not None:
+            rows[additions[0]] = as_integers(more[name])[additions[1]]
 
 
 def _per_row(flags: Tensor, bits: Tensor) -> Tensor:

@@ -27,8 +27,9 @@ import torch
 from torch import Tensor
 
 from lwcallbacks.reductions.base import Reduction, Scattered, State
-from lwcallbacks.reductions.choice import NO_KEY, PAYLOAD, RESIZE, Choice, payload_names
+from lwcallbacks.reductions.choice import PAYLOAD, RESIZE, Choice, payload_names
 from lwcallbacks.reductions.compose import Product
+from lwcallbacks.reductions.winning import NO_KEY
 from lwcallbacks.state.link import AllGather, AllReduce, ReduceOp, Request, ToRoot
 from lwcallbacks.state.ragged import DTYPES, as_bytes, gathered, off_wire, on_wire, wire_dtype
 
