@@ -94,6 +94,9 @@ class GradientHistogram(LoggingCallback):
         self._steps: dict[int, int] = {}
         self._last: list[_Read] = []
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": []}  # what waits for a device cannot be copied
+
     def begin(self) -> None:
         super().begin()
         self._steps, self._last = {}, []

@@ -16,7 +16,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,7 +34,6 @@ from lwcallbacks.callbacks.trainer import (
     batches_done,
     data_parallel,
     is_debugging,
-    logging_step,
     logs_this_step,
     media_directory,
     new_directory,
@@ -49,9 +48,6 @@ from lwcallbacks.lightning import LightningModule, Trainer, log_info
 from lwcallbacks.state.core import StepValues
 from lwcallbacks.state.link import Counted, current_link, everyone_comes, roll_call
 from lwcallbacks.writers import FolderWriter, Publisher, writers_for
-
-COST = "lwcallbacks/cost"
-"""The key of the table of costs."""
 
 
 @dataclass
@@ -172,7 +168,8 @@ class Hub:
             self._callbacks.remove(callback)
             if not self._callbacks:
                 take_out(trainer, self._guard)
-                folder = self._publish_cost(trainer)
+                writers = self.publisher.writers if self.publisher is not None else ()
+                folder = next((writer for writer in writers if isinstance(writer, FolderWriter)), None)
                 try:
                     with self.meter.waiting():
                         self.close(exception)
@@ -181,22 +178,15 @@ class Hub:
                         member.booked(trainer, self.meter.cost(member))
                     self._took_part = []
                 if trainer.state.fn == "fit" and trainer.is_global_zero and not is_debugging(trainer):
-                    log_info(self.meter.line(folder.page if folder is not None and folder.bytes_written else None))
+                    self._tell_cost(folder)
 
-    def _publish_cost(self, trainer: Trainer) -> FolderWriter | None:
-        """What the fit has cost, as a table on the page, where there is one."""
-        writers = self.publisher.writers if self.publisher is not None else ()
-        folder = next((writer for writer in writers if isinstance(writer, FolderWriter)), None)
-        if folder is None or self.publisher is None or trainer.state.fn != "fit":
-            return None
-        table = self.meter.table
-        self.publisher.publish(
-            lambda: {COST: table()} if folder.bytes_written else {},
-            logging_step(trainer),
-            owner="The table of costs",
-            writers=[folder],
-        )
-        return folder
+    def _tell_cost(self, folder: FolderWriter | None) -> None:
+        """What the fit has cost, in one line and, where there is a page, as a table on it."""
+        if folder is None or not folder.bytes_written:
+            return log_info(self.meter.line(None))
+        with suppress(OSError):  # a full disk was reported when something was to be written that matters
+            folder.write_cost(self.meter.table())
+        log_info(self.meter.line(folder.page))
 
     def close(self, exception: BaseException | None = None) -> None:
         """Leave nothing behind: no hook on the module, nothing unwritten. `exception` is what ended the run early."""

@@ -44,6 +44,8 @@ class MediaFolder:
     items: tuple[Item, ...]
     scalars: tuple[dict[str, float], ...]
     index: Index = field(repr=False)
+    cost: dict[str, Any] | None = None
+    """What the last fit has cost, a table {"columns", "rows"}; None where none has come to its end."""
 
     def steps(self) -> dict[str, list[int]]:
         """The steps at which each key was written, twice where it was written twice."""
@@ -120,7 +122,14 @@ def read_folder(path: str | Path) -> MediaFolder:
         raise FileNotFoundError(f"{path} holds no manifest.js and no scalars.jsonl, nor does its folder media{hint}")
     index = _index(directory)
     scalars = tuple(_numbers(json.loads(line)) for line in _lines(directory / "scalars.jsonl"))
-    return MediaFolder(directory, tuple(index.items), scalars, index)
+    return MediaFolder(directory, tuple(index.items), scalars, index, _cost(directory / "cost.js"))
+
+
+def _cost(path: Path) -> dict[str, Any] | None:
+    for line in _lines(path):
+        table = json.loads(line.removeprefix("LW.cost(").removesuffix(");"))
+        return expanded("table", table, {})
+    return None
 
 
 def _index(directory: Path) -> Index:

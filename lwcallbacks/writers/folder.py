@@ -15,10 +15,11 @@
     a number        a place in scalars.jsonl, one line {"step": 120, "gradients_norm/total": 0.5} per write, whether or
                     not a logger takes it too
 
-Lines of data are in few files, `data/00000.js` and on, with an index, `manifest.js`: a page opened from a disk may load
-scripts but no JSON. How many files there are does not grow with the number of histograms and steps. All of them only
-ever grow by whole lines: writing costs the same in the first and in the last epoch, a folder is continued by writing
-into it again (the last line about a step holds), and a crash loses at most what it interrupts.
+What a run has cost is in `cost.js`. Lines of data are in few files, `data/00000.js` and on, with an index,
+`manifest.js`: a page opened from a disk may load scripts but no JSON. How many files there are does not grow with the
+number of histograms and steps. All of them only ever grow by whole lines: writing costs the same in the first and in
+the last epoch, a folder is continued by writing into it again (the last line about a step holds), and a crash loses at
+most what it interrupts.
 `lwcallbacks.readers.read_folder` reads them, `lwcallbacks.writers.chunks` and `.compact` describe the lines.
 """
 
@@ -40,7 +41,7 @@ from lwcallbacks.writers.compact import encode, file_json, histograms_json, matr
 from lwcallbacks.writers.disk import append_lines, folder_of, replace
 
 _KINDS = {Table: "table", Matrix: "matrix", Histogram: "histogram", File: "file"}
-_OWN = ("data", "index.html", "manifest.js", "scalars.jsonl")
+_OWN = ("cost.js", "data", "index.html", "manifest.js", "scalars.jsonl")
 
 Places = dict[int, tuple[str, Box]]
 """The file that holds an image, and where in it, by the image's id."""
@@ -108,6 +109,11 @@ class FolderWriter(Writer):
     def write_scalars(self, scalars: Mapping[str, float], step: int) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._bytes += append_lines(self.directory / "scalars.jsonl", encode({"step": step, **scalars}))
+
+    def write_cost(self, table: Table) -> None:
+        """Keep what a run has cost, for the page and for `read_folder(...).cost`. It is no media: it varies by run."""
+        columns = {"columns": list(table.columns), "cells": [list(column) for column in zip(*table.rows, strict=True)]}
+        replace(self.directory / "cost.js", f"LW.cost({encode(columns)});\n".encode())
 
     def _line(self, key: str, kind: str, json: str) -> Line:
         return Line(key, kind, _folder(key), json)

@@ -50,7 +50,6 @@ class _Job:
     owner: str
     size: int
     spent: Spent | None
-    writers: Sequence[Writer] | None
 
 
 class Publisher:
@@ -123,7 +122,6 @@ class Publisher:
         *,
         size: int = 0,
         spent: Spent | None = None,
-        writers: Sequence[Writer] | None = None,
     ) -> None:
         """Queue `render()`, the writing of what it returns, and `after()`, which is called whatever became of them.
 
@@ -135,10 +133,9 @@ class Publisher:
             size: the bytes of memory that `render` holds.
             spent: called on the worker with the seconds of processor time that this took there, and the bytes that
                 the writers put on disk.
-            writers: those that get it, instead of all.
         """
         self.deliver()
-        job = _Job(render, step, after, owner, size, spent, writers)
+        job = _Job(render, step, after, owner, size, spent)
         if not self._enter(job, timeout=0 if self._stuck else self.patience):
             self._stuck = True
             behind = TimeoutError(f"nothing was written for {self.patience:g} s, and no more can wait")
@@ -295,7 +292,7 @@ class Publisher:
             except Exception as error:
                 self._failed(job.owner, f"could not be drawn at step {step}", error)
         with drawn_once():
-            for writer in self.writers if job.writers is None else job.writers:
+            for writer in self.writers:
                 if scalars:
                     with self.attempt(_name_of(writer), f"could not write {_names(scalars)} of step {step}"):
                         writer.write_scalars(scalars, step)

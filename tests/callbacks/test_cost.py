@@ -12,13 +12,14 @@ import pytest
 from support.everyone import everyone
 from support.modules import Classifier, loader, trainer
 from support.processes import run_processes
+from support.scenarios import calls_of_a_fit
 
 import lwcallbacks as lw
 from lwcallbacks.callbacks import cost as cost_module
 from lwcallbacks.callbacks.cost import Cost, Meter
 from lwcallbacks.presets import classification
 from lwcallbacks.readers import read_folder
-from lwcallbacks.state.link import Counted, ProcessLink
+from lwcallbacks.state.link import Counted
 
 
 class Clock:
@@ -80,7 +81,8 @@ def test_every_callback_knows_its_cost(tmp_path: Path) -> None:
     assert all(c.cost.background_seconds > 0 for c in drawn)
     assert all(c.cost.disk_bytes > 0 for c in drawn)
     [page] = tmp_path.rglob("media/index.html")
-    [table] = read_folder(page.parent).data("lwcallbacks/cost").values()
+    table = read_folder(page.parent).cost
+    assert table
     rows = {row[0]: row[1:] for row in table["rows"]}
     assert {"all together", "total", "ConfusionMatrix('confusion_matrix')"} < rows.keys()
     assert len(rows) == len(callbacks) + 2
@@ -105,28 +107,9 @@ def test_the_end_of_a_fit_says_what_it_has_cost(tmp_path: Path, caplog: pytest.L
     assert not [record for record in caplog.records if record.getMessage().startswith("lwcallbacks:")]
 
 
-def calls_of_two() -> tuple[int, int, int]:
-    """On each of two processes: collectives as booked, as counted by the link below, and epochs."""
-    counted = [0]
-    perform = ProcessLink.perform
-
-    def counting(self: ProcessLink, request: Any) -> Any:
-        counted[0] += 1
-        return perform(self, request)
-
-    ProcessLink.perform = counting  # type: ignore[method-assign]
-    matrix = lw.ConfusionMatrix(num_classes=5, stages=("train", "val"))
-    t = trainer(callbacks=[matrix], devices=2, strategy="ddp", use_distributed_sampler=True)
-    from lwcallbacks.callbacks.hub import Hub
-
-    t.fit(Classifier.seeded(), loader(), loader())
-    meter = Hub.of(t).meter
-    return meter.total().collectives, counted[0], meter.num_epochs
-
-
 def test_collectives_are_counted() -> None:
     """As many as there are, on every process: two headers, what is added up and what is the largest."""
-    for booked, performed, epochs in run_processes(2, calls_of_two):
+    for booked, performed, epochs in run_processes(2, calls_of_a_fit):
         assert booked == performed == 4 * epochs > 0
 
 

@@ -14,8 +14,9 @@ from support.recorded import on_page, scalars
 import lwcallbacks as lw
 from lwcallbacks.callbacks.base import LoggingCallback
 from lwcallbacks.media import Image
+from lwcallbacks.readers import find_folders, read_folder
 
-UNDRAWABLE = ["\ud800", *"abcd"]  # half of a surrogate pair is no character
+UNDRAWABLE = {"mean": (0.5, 0.5, 0.5)}  # of three channels, where the images are grey
 
 
 class Picture(LoggingCallback):
@@ -45,12 +46,21 @@ def ours(caught: Any) -> list[str]:
     return [str(warning.message) for warning in caught if "Training goes on" in str(warning.message)]
 
 
-def test_a_class_name_that_cannot_be_drawn(tmp_path: Path) -> None:
-    """One warning for two epochs, and the mosaic is there."""
-    with pytest.warns(UserWarning, match="could not be drawn at step 4: TypeError") as caught:
-        page = fit(tmp_path, lw.ConfusionMatrix(CLASSES, class_names=UNDRAWABLE), lw.ImageMosaic(4))
+def test_a_picture_that_cannot_be_drawn(tmp_path: Path) -> None:
+    """One warning for two epochs, and the other picture is there."""
+    with pytest.warns(UserWarning, match="could not be drawn at step 4: ValueError: mean has 3 values") as caught:
+        page = fit(tmp_path, lw.ImageMosaic(4, **UNDRAWABLE), lw.ImageMosaic(4, name="mine"))
     assert len(ours(caught)) == 1
-    assert set(page) == {"val/mosaic"}
+    assert set(page) == {"val/mine"}
+
+
+def test_a_name_that_is_no_text_is_drawn(tmp_path: Path) -> None:
+    """Half of a surrogate pair is no character: a box stands for it, and the page has it as it is."""
+    names = ["\ud800", *"abcd"]
+    page = fit(tmp_path, lw.ConfusionMatrix(CLASSES, class_names=names))
+    assert set(page) == {"val/confusion_matrix", "val/confusion_matrix_chart", "val/confusion_matrix_report"}
+    [folder] = find_folders(tmp_path)
+    assert all(of["class_names"] == names for of in read_folder(folder).data("val/confusion_matrix_chart").values())
 
 
 def test_pixels_of_a_wrong_dtype(tmp_path: Path) -> None:
@@ -72,9 +82,9 @@ def test_outputs_of_a_wrong_dtype(tmp_path: Path) -> None:
 
 def test_one_strict_callback_makes_what_cannot_be_drawn_an_error(tmp_path: Path) -> None:
     """Also when the first callback, which opens the writers, is not strict."""
-    matrix = lw.ConfusionMatrix(CLASSES, class_names=UNDRAWABLE, on_error="raise")
-    with pytest.raises(TypeError) as caught:
-        fit(tmp_path, lw.ImageMosaic(4), matrix)
+    strict = lw.ImageMosaic(4, **UNDRAWABLE, on_error="raise")
+    with pytest.raises(ValueError, match="mean has 3 values") as caught:
+        fit(tmp_path, lw.ImageMosaic(4, name="mine"), strict)
     [note] = caught.value.__notes__
     assert note.endswith("could not be drawn at step 4")
 
@@ -86,12 +96,12 @@ def test_the_users_exception_is_not_hidden_by_a_strict_callbacks(tmp_path: Path)
         def on_validation_epoch_end(self) -> None:
             raise RuntimeError("out of memory")
 
-    matrix = lw.ConfusionMatrix(CLASSES, class_names=UNDRAWABLE, on_error="raise")
+    strict = lw.ImageMosaic(4, **UNDRAWABLE, on_error="raise")
     with (
-        pytest.warns(UserWarning, match="could not be drawn at step 4: TypeError"),
+        pytest.warns(UserWarning, match="could not be drawn at step 4: ValueError"),
         pytest.raises(RuntimeError, match="out of memory"),
     ):
-        fit(tmp_path, matrix, module=Fails())
+        fit(tmp_path, strict, module=Fails())
 
 
 def test_gradients_that_cannot_be_read_cost_no_training(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -17,7 +18,9 @@ from torchmetrics import MaxMetric, MinMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
 import lwcallbacks as lw
+from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.reductions import ConfusionCounts, Derived, macro_f1
+from lwcallbacks.state import link
 
 from .modules import CLASSES, Autoencoder, Classifier, Segmenter, images, label_maps, loader, trainer
 
@@ -354,3 +357,19 @@ def one_fails() -> tuple[dict[Any, Any], str]:
         values = core.epoch_end()
     leave()
     return values, str(caught[0].message)
+
+
+def calls_of_a_fit() -> tuple[int, int, int]:
+    """Of a fit with one callback: collectives as it is told, as counted where they are called, and epochs."""
+    counted, all_reduce = [0], dist.all_reduce
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        counted[0] += sys._getframe(1).f_globals["__name__"] == link.__name__
+        return all_reduce(*args, **kwargs)
+
+    dist.all_reduce = counting
+    matrix = lw.ConfusionMatrix(num_classes=5, stages=("train", "val"))
+    t = trainer(callbacks=[matrix], devices=2, strategy="ddp", use_distributed_sampler=True)
+    t.fit(Classifier.seeded(), loader(), loader())
+    meter = Hub.of(t).meter
+    return meter.total().collectives, counted[0], meter.num_epochs
