@@ -16,7 +16,7 @@ from lwcallbacks.callbacks.base import LoggingCallback
 from lwcallbacks.media import Image
 from lwcallbacks.readers import find_folders, read_folder
 
-UNDRAWABLE = {"mean": (0.5, 0.5, 0.5)}  # of three channels, where the images are grey
+UNDRAWABLE = {"mean": (0.5, 0.5, 0.5), "std": 0.5}  # of three channels, where the images are grey
 
 
 class Picture(LoggingCallback):
