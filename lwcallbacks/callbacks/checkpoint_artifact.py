@@ -15,6 +15,7 @@ from lwcallbacks.callbacks.base import LoggingCallback, plain
 from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.trainer import (
     is_debugging,
+    last_save,
     logging_step,
     model_checkpoints,
     put_last,
@@ -70,6 +71,7 @@ class CheckpointArtifact(LoggingCallback):
         self.metadata = plain(metadata)
         self.missing_ok = missing_ok
         self._logged: dict[str, int] = {}
+        self._saved: list[tuple[Any, ...]] = []
         self._epoch = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -84,7 +86,10 @@ class CheckpointArtifact(LoggingCallback):
         put_last(trainer, self)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._log_new(trainer)
+        saved = [(c.best_model_path, c.last_model_path, *last_save(c)) for c in model_checkpoints(trainer)]
+        if saved != self._saved:  # at most batches nothing was saved, and no file need be looked at
+            self._saved = saved
+            self._log_new(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

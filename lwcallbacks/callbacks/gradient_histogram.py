@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -157,7 +158,7 @@ class GradientHistogram(LoggingCallback):
         with Hub.of(trainer).attempt(self.describe("train"), "could not work out its results of train"):
             results["train"] = {name: seen for read in self._last for name, seen in read.seen().items()}
 
-    @property
+    @cached_property  # Lightning asks at every hook
     def state_key(self) -> str:
         return self._generate_state_key(name=self.name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -202,7 +203,7 @@ class ScalarMetrics(StateCallback):
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         return {}
 
-    @property
+    @cached_property  # Lightning asks at every hook
     def state_key(self) -> str:
         return short_key(
             self._generate_state_key(metrics=sorted(self._metrics), prefix=self.prefix, stages=self.stages)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from functools import cached_property
 from math import lcm
 from typing import Any, Literal
 
@@ -112,7 +113,7 @@ class StateCallback(LoggingCallback):
         super().begin()
         self._resumed = {}
 
-    @property
+    @cached_property  # Lightning asks at every hook
     def state_key(self) -> str:
         return short_key(self._generate_state_key(name=self.name, stages=self.stages))
 

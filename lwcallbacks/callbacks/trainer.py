@@ -67,6 +67,12 @@ def refuse_mixture(trainer: Trainer) -> None:
             )
 
 
+def last_save(checkpoint: ModelCheckpoint) -> tuple[Any, Any]:
+    """The path and the step of what a `ModelCheckpoint` has saved last."""
+    names = ("_last_checkpoint_saved", "_last_global_step_saved")
+    return getattr(checkpoint, names[0], None), getattr(checkpoint, names[1], None)
+
+
 def ranked_paths(checkpoint: ModelCheckpoint) -> set[str]:
     """What a `ModelCheckpoint` has saved but for its last.ckpt: the best, and the newest, which on an exception has no
     rank."""

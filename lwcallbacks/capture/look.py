@@ -18,17 +18,15 @@ from lwcallbacks.capture.names import USUAL
 from lwcallbacks.capture.tensors import is_array
 
 _LEAVES = (Tensor, nn.Module, type, str, bytes, int, float, complex, type(None))
+_NAMELESS = (tuple, list, Tensor, type(None))
 _MANY = 6
 _DEEP = 4
 
 
 def part(container: Any, name: Any) -> Any:
     """The part of that key, field or attribute; None where there is none."""
-    kind = type(container)
-    if kind is dict:
+    if type(container) is dict:
         return container.get(name)
-    if kind is tuple or kind is list or kind is Tensor:  # with no names at all, as most batches
-        return None
     if isinstance(container, Mapping):
         found = _tried(lambda: container[name] if name in container else None)  # noqa: SIM401  # a defaultdict's get
         if found is not None:
@@ -39,6 +37,13 @@ def part(container: Any, name: Any) -> Any:
     if found is None and name in _own_keys(container):
         found = _tried(lambda: container[name])
     return None if callable(found) and not isinstance(found, Tensor) else found
+
+
+def may_have(container: Any, names: Iterable[Any]) -> bool:
+    """Whether a part of one of those names may be there. It is a look at types and keys: most batches have no names."""
+    if type(container) is dict:
+        return not container.keys().isdisjoint(names)
+    return type(container) not in _NAMELESS
 
 
 def names_of(container: Any) -> dict[Any, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from lwcallbacks.capture import messages
 from lwcallbacks.capture.errors import CaptureError
 from lwcallbacks.capture.forward import Call
-from lwcallbacks.capture.look import describe, names_of, part
+from lwcallbacks.capture.look import describe, may_have, names_of, part
 from lwcallbacks.capture.names import BATCH_INDEX, KEYS
 from lwcallbacks.capture.provenance import parts_with
 from lwcallbacks.capture.source import Extract, Source, imported, is_further, takes_returned
@@ -276,7 +276,8 @@ def _holds(output: Any) -> bool:
 
 
 def _by_name(container: Any, field: str, test: Callable[[Any], bool]) -> Iterator[Any]:
-    return (found for name in KEYS[field] if test(found := part(container, name)))
+    names = KEYS[field]
+    return (found for name in names if test(found := part(container, name))) if may_have(container, names) else iter(())
 
 
 def _predicted(output: Any) -> Any:

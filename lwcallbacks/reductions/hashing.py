@@ -11,8 +11,11 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from lwcallbacks.reductions.looking import may_look
 
 
 def _signed(constant: int) -> int:
@@ -31,13 +34,25 @@ def _shift_right(z: Tensor, k: int) -> Tensor:
 
 def splitmix64(ids: Tensor, seed: int) -> Tensor:
     """Mix int64 ids [...] with a seed: the output function of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014)."""
-    z = ids + _signed(((seed + 1) * 0x9E3779B97F4A7C15) % 2**64)
+    start = ((seed + 1) * 0x9E3779B97F4A7C15) % 2**64
+    if may_look(ids):  # numpy has unsigned numbers, and costs less a call
+        return torch.from_numpy(_mixed(ids.detach().numpy().view(np.uint64), start).view(np.int64))
+    z = ids + _signed(start)
     z ^= _shift_right(z, 30)
     z *= _MIX_1
     z ^= _shift_right(z, 27)
     z *= _MIX_2
     z ^= _shift_right(z, 31)
     return z
+
+
+def _mixed(ids: np.ndarray, start: int) -> np.ndarray:
+    z = np.atleast_1d(ids) + np.uint64(start)
+    for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
+        z ^= z >> np.uint64(shift)
+        z *= np.uint64(factor % 2**64)
+    z ^= z >> np.uint64(31)
+    return z.reshape(ids.shape)
 
 
 def as_integers(tensor: Tensor) -> Tensor:
