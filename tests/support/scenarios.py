@@ -360,7 +360,7 @@ def one_fails() -> tuple[dict[Any, Any], str]:
 
 
 def calls_of_a_fit() -> tuple[int, int, int]:
-    """Of a fit with one callback: collectives as it is told, as counted where they are called, and epochs."""
+    """Of a fit with one callback: collectives as booked, as counted where they are called, and epochs."""
     counted, all_reduce = [0], dist.all_reduce
 
     def counting(*args: Any, **kwargs: Any) -> Any:
