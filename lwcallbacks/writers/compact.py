@@ -76,15 +76,17 @@ def histograms_json(histograms: Sequence[Histogram]) -> list[str]:
 
 
 def _histogram_json(histogram: Histogram, even: bool) -> str:
-    edges = np.asarray(histogram.edges)
-    ends = edges[:: len(edges) - 1] if even else edges
-    value = {"counts": np.asarray(histogram.counts).tolist(), "edges": ends.tolist()}
+    counts, edges = np.asarray(histogram.counts).tolist(), np.asarray(histogram.edges)
     odd = {"nan": histogram.nan, "posinf": histogram.posinf, "neginf": histogram.neginf}
+    if even and not any(odd.values()):  # as nearly always; lists of numbers are JSON as Python writes them
+        return f'{{"counts":{counts},"edges":[{edges[0].item()!r},{edges[-1].item()!r}]}}'.replace(" ", "")
+    ends = edges[:: len(edges) - 1] if even else edges
+    value = {"counts": counts, "edges": ends.tolist()}
     return encode(value | {name: int(count) for name, count in odd.items() if count})
 
 
 def _are_even(histograms: Sequence[Histogram]) -> list[bool]:
-    """Whether all edges have the bits that a reader works out from the first and the last."""
+    """Whether all edges are finite, and have the bits that a reader works out from the first and the last."""
     by_size: dict[int, list[int]] = {}
     for i, histogram in enumerate(histograms):
         by_size.setdefault(len(histogram.counts), []).append(i)
@@ -97,7 +99,7 @@ def _are_even(histograms: Sequence[Histogram]) -> list[bool]:
         with np.errstate(over="ignore", invalid="ignore"):
             expected = low + np.arange(bins + 1) * ((high - low) / bins)
         expected[:, -1:] = high
-        same = (expected.view(np.int64) == edges.view(np.int64)).all(axis=1)
+        same = (expected.view(np.int64) == edges.view(np.int64)).all(axis=1) & np.isfinite(edges).all(axis=1)
         for i, is_even in zip(indices, same.tolist(), strict=True):
             even[i] = is_even
     return even

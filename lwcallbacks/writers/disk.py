@@ -12,6 +12,7 @@ import itertools
 import os
 import re
 import zlib
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -74,6 +75,7 @@ def reserve(parent: str | os.PathLike[str], pattern: str = "version_{}") -> Path
     raise AssertionError  # never: there is a number that is free
 
 
+@lru_cache(maxsize=2**14)  # the same thousands of keys come at each step
 def folder_of(key: str, allowed: str = r"\w .+=@,()-") -> str:
     """The folder of a key below the directory: "/" nests, no key can leave the directory or take another's place.
 
