@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -103,13 +104,13 @@ class LeadingBits:
         ranks = torch.zeros(self.size, dtype=torch.int32)
         ranks[found] = torch.arange(len(found), dtype=torch.int32)
         starts = torch.arange(len(rows), dtype=torch.int32) * len(found)
-        keys = ranks.index_select(0, slots).add_(starts.repeat_interleave(torch.tensor([len(row) for row in flat])))
+        keys = ranks.index_select(0, slots).add_(starts.repeat_interleave(torch.tensor([row.numel() for row in flat])))
         counts = torch.bincount(keys, minlength=1).numpy()
         filled = np.flatnonzero(counts)
         place, rank = np.divmod(filled, max(len(found), 1))
         return np.asarray(rows)[place], found[rank], counts[filled]
 
-    @property
+    @cached_property
     def _is_shared(self) -> np.ndarray:
         """Whether a bin, counted by bits as they are, holds what has a slot of its own: bool [bins]."""
         shared = np.zeros(self.bins, dtype=bool)

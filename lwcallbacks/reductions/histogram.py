@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from lwcallbacks.reductions.log_bins import LogBins, edges_of
 from lwcallbacks.reductions.looking import may_look
 from lwcallbacks.reductions.to_host import soon_on_host
 
-SMALL, TOGETHER = 1 << 11, 1 << 7
+SMALL, TOGETHER = 1 << 11, 1 << 9
 """Of tensors of up to so many elements, so many are counted at once on the CPU: a table of each would cost more."""
 
 
@@ -51,7 +52,7 @@ class LogHistogram(Scattered):
         if not 0 <= self.mantissa_bits <= 10:
             raise ValueError(f"LogHistogram: mantissa_bits={self.mantissa_bits}, expected 0 to 10")
 
-    @property
+    @cached_property
     def _bits(self) -> LeadingBits:
         return LeadingBits(self.mantissa_bits)
 
