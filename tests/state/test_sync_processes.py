@@ -153,3 +153,9 @@ def test_who_is_absent_is_found_out_without_a_collective() -> None:
 def test_alone_nobody_is_absent() -> None:
     """Without other processes nothing is asked."""
     assert syncs.everyone_is_here("alone") == []
+
+
+def test_the_interpreter_ends_when_threads_of_gloo_are_done() -> None:
+    """One that asks for the interpreter's lock too late ends the process; where torch shows that it will, we wait."""
+    (is_held, took), _ = run_processes(2, syncs.lets_go_in_the_end)
+    assert 0.3 < took < 20 if is_held else took < 0.3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from typing import Any
@@ -12,6 +13,7 @@ from torchmetrics import Metric, SumMetric
 from torchmetrics.classification import MulticlassAUROC
 
 import lwcallbacks as lw
+from lwcallbacks.state import link
 from lwcallbacks.state.link import absent, everyone_is_here, mark
 from lwcallbacks.state.ragged import DTYPES, as_bytes
 
@@ -173,3 +175,22 @@ def roll_call() -> list[Any]:
     took = time.monotonic() - start
     leave()
     return [together, without, took]
+
+
+def lets_go_in_the_end() -> tuple[bool, float]:
+    """Process 1 comes half a second late to a call: whether gloo's thread is seen to hold the tensor of process 0
+    meanwhile, and how long `_let_go` then takes."""
+    dist.init_process_group("gloo")
+    tensor = torch.ones(8)
+    ours = sys.getrefcount(tensor)
+    if dist.get_rank() == 1:
+        time.sleep(0.5)
+    dist.all_reduce(tensor, async_op=True)
+    is_held = sys.getrefcount(tensor) > ours
+    link._latest.append(tensor)
+    del tensor
+    began = time.monotonic()
+    link._let_go(patience=30)
+    took = time.monotonic() - began
+    leave()
+    return is_held, took
