@@ -27,7 +27,12 @@ from support.recorded import data_on_page
 from torch.utils.data import DataLoader, IterableDataset
 
 import lwcallbacks as lw
+from lwcallbacks.callbacks.batch import Batch, Place
+from lwcallbacks.callbacks.need import Need
+from lwcallbacks.capture import Source, Step
 from lwcallbacks.readers import read_run
+from lwcallbacks.reductions import RandomSample
+from lwcallbacks.reductions.hashing import content_ids
 
 GRIDS = [
     (lw.ImageMosaic, Classifier, images),
@@ -218,3 +223,13 @@ def test_labels_of_another_form_say_what_to_write(task: Any, preds: Any, targets
 
     with pytest.raises(ValueError, match=re.escape(advice)):
         trainer(callbacks=[lw.PredictionGrid(2, task=task)]).validate(Odd(), loader(8), verbose=False)
+
+
+def test_samples_are_named_by_the_fields_of_each_need() -> None:
+    """Two callbacks that look at unlike parts of a batch do not share its names."""
+    parts = {"left": torch.rand(4, 2), "right": torch.rand(4, 2)}
+    batch = Batch(Place([None]), 0, Step(None, parts), 1)
+    for name, part in parts.items():
+        need = Need(RandomSample(2), ("ids", "inputs"), Source(inputs=name))
+        assert batch.content(need, 4).equal(content_ids(part)), name
+        assert batch.content(need, 4) is batch.content(need, 4), "worked out once"
