@@ -110,7 +110,8 @@ class LoggingCallback(Callback):
 
     @property
     def cost(self) -> Cost:
-        """What the callback has cost in the run under way, or else in the last one, on this process; see `Cost`."""
+        """What the callback has cost on this process, see `Cost`: in the run under way, else in the last fit, or, where
+        there was none, in the last other run."""
         self._take_left()
         hub = Hub.holding(self)
         return self._cost if hub is None else hub.meter.cost(self)
@@ -180,11 +181,11 @@ class LoggingCallback(Callback):
                     spent=partial(meter.in_background, self),
                 )
 
-    def can_wait(self, trainer: Trainer, stage: str, what: str) -> bool:
-        """Whether to leave out this time what the callback draws, and say so once.
+    def can_wait(self, trainer: Trainer) -> bool:
+        """Whether to leave out this time what the callback draws, and say so once for all callbacks.
 
         The callbacks of the Trainer have cost more than `max_overhead` of the run so far, all of them together. Time
-        brings the share down again, so `what` comes less often. The first of a run is never left out.
+        brings the share down again, so drawings come less often. The first of a run is never left out.
         """
         hub = Hub.of(trainer)
         share = hub.meter.total().share
@@ -192,7 +193,7 @@ class LoggingCallback(Callback):
         if is_first or self.max_overhead is None or share <= self.max_overhead:
             return False
         found = f"the callbacks cost {share:.1%} of the run so far, and max_overhead={self.max_overhead} is allowed"
-        hub.say(f"{self.describe(stage)}: {found}: {what} now come less often")
+        hub.say(f"{found}: pictures and histograms come less often from now on")
         return True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -212,7 +213,8 @@ class LoggingCallback(Callback):
 
     def booked(self, trainer: Trainer, cost: Cost) -> None:
         """The run is over and everything is written: this is what it has cost."""
-        self._cost = cost
+        if trainer.state.fn == "fit" or not self._cost.run_seconds:
+            self._cost = cost
         self._leave(trainer)
 
     def _leave(self, trainer: Trainer) -> None:

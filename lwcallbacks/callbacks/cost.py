@@ -117,7 +117,7 @@ class Meter:
 
     def table(self) -> Table:
         """A row for each callback, in the order in which they first cost something."""
-        columns = ("callback", "share of the run", "training thread, s", "background, s", "to the host, MiB",
+        columns = ("callback", "share of the run, %", "training thread, s", "background, s", "to the host, MiB",
                    "collectives", "on disk, MiB")  # fmt: skip
         run_seconds = time.perf_counter() - self._began
         by_name = {block.name: replace(block.cost, run_seconds=run_seconds) for block in list(self._blocks.values())}
@@ -155,7 +155,7 @@ def _row(name: str, cost: Cost) -> list[Any]:
     times = (cost.training_seconds, cost.background_seconds)
     return [
         name,
-        f"{100 * cost.share:.2f} %",
+        round(100 * cost.share, 2),
         *(round(seconds, 3) for seconds in times),
         round(cost.host_bytes / MIB, 3),
         cost.collectives,

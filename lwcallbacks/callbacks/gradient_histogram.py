@@ -113,13 +113,18 @@ class GradientHistogram(LoggingCallback):
         self._steps[index] = self._steps.get(index, 0) + 1
         if self._steps[index] % self.every_n_train_steps:
             return
-        if self.max_overhead is not None and self.can_wait(trainer, "train", "histograms"):
+        if self.max_overhead is not None and self.can_wait(trainer):
             return
         render, hub = None, Hub.of(trainer)
         with hub.meter.of(self), hub.attempt("GradientHistogram", "could not read the gradients"):
             render = self._read(pl_module, optimizer)
         if render is not None:
             self.publish(trainer, render, logging_step(trainer))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        Hub.of(trainer).deliver()  # norms that are worked out by now
 
     def _read(self, pl_module: LightningModule, optimizer: Optimizer) -> Callable[[], Entries]:
         own = {id(p) for group in optimizer.param_groups for p in group["params"]}

@@ -217,6 +217,11 @@ class Hub:
         publisher.writers += writers_for(trainer.loggers, self._directory, publisher.attempt)
         return publisher
 
+    def deliver(self) -> None:
+        """Give the loggers the numbers that were worked out in the background since the last call."""
+        if self.publisher is not None:
+            self.publisher.deliver()
+
     @contextmanager
     def attempt(self, who: str, what: str) -> Iterator[None]:
         """Do something that must not stop training; on any process. See `Publisher.attempt`."""
@@ -349,8 +354,7 @@ class Hub:
         self._goes_on &= stage != "train"
         self._saved = None
         self.step_values = StepValues({})
-        if self.publisher is not None:
-            self.publisher.deliver()
+        self.deliver()
         epoch = self._stages[stage].epoch if stage in self._stages else None
         if epoch is None:
             return

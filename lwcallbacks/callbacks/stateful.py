@@ -179,7 +179,7 @@ class StateCallback(LoggingCallback):
     def _publish_epoch(self, stage: str, suffix: str, trainer: Trainer, values: Mapping[str, Any]) -> None:
         if trainer.state.fn == "fit" and (trainer.current_epoch + 1) % self.every_n_epochs:
             return
-        if self.max_overhead is not None and self.can_wait(trainer, stage, "its pictures"):
+        if self.max_overhead is not None and self.can_wait(trainer):
             return
         step = logging_step(trainer, train_epoch_end=stage == "train")
         render = self._render(f"{stage}/{self.name}", suffix, values)

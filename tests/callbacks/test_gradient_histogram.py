@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger
 from support.modules import Classifier, loader, trainer
@@ -18,6 +19,7 @@ from support.versions import needs_simulated_device
 
 import lwcallbacks as lw
 from lwcallbacks.callbacks.gradient_histogram import norms_of
+from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.reductions.looking import as_on_a_device
 from lwcallbacks.testing.same import difference
 
@@ -42,6 +44,24 @@ def norms(t: Any) -> list[tuple[int, float]]:
     with open(Path(t.logger.log_dir) / "metrics.csv") as file:
         key = "gradients_norm/net.1.weight"
         return [(int(row["step"]), float(row[key])) for row in csv.DictReader(file) if row.get(key)]
+
+
+def test_norms_reach_the_logger_as_soon_as_they_are_worked_out(tmp_path: Path) -> None:
+    """Not only when the next histogram is due: at the end of the same batch, where the background has been so fast."""
+    logger, numbers = CSVLogger(tmp_path), list[int]()
+
+    class Waits(pl.Callback):
+        def on_train_batch_end(self, t: Any, *args: Any) -> None:
+            Hub.of(t).publisher._jobs.join()
+
+    class Looks(pl.Callback):
+        def on_train_batch_end(self, *args: Any) -> None:
+            numbers.append(sum("gradients_norm/total" in row for row in logger.experiment.metrics))
+
+    trainer(callbacks=[Waits(), lw.GradientHistogram(3), Looks()], logger=logger, max_epochs=1).fit(
+        Classifier(), loader()
+    )
+    assert numbers == [0, 0, 1, 1, 1]
 
 
 def test_it_is_the_gradient_of_the_step(tmp_path: Path) -> None:
