@@ -369,7 +369,7 @@ def calls_of_a_fit() -> tuple[int, int, int]:
 
     dist.all_reduce = counting
     matrix = lw.ConfusionMatrix(num_classes=5, stages=("train", "val"))
-    t = trainer(callbacks=[matrix], devices=2, strategy="ddp", use_distributed_sampler=True)
+    t = trainer(callbacks=[matrix], devices=2, strategy="ddp")
     t.fit(Classifier.seeded(), loader(), loader())
     meter = Hub.of(t).meter
     return meter.total().collectives, counted[0], meter.num_epochs
