@@ -98,12 +98,10 @@ class Meter:
             worked = self.total().background_seconds - before
             self.of(None).cost.training_seconds += max(0.0, time.perf_counter() - began - worked)
 
-    def synced(self, num_calls: int, host_bytes: int) -> None:
-        """An epoch has ended with a sync of so many calls, which moved so much to the host."""
+    def synced(self, num_calls: int) -> None:
+        """An epoch has ended with a sync of so many calls."""
         self.num_epochs += 1
-        cost = self.of(None).cost
-        cost.collectives += num_calls
-        cost.host_bytes += host_bytes
+        self.of(None).cost.collectives += num_calls
 
     def cost(self, callback: object | None) -> Cost:
         """What the callback has cost so far."""

@@ -267,10 +267,14 @@ class Epoch:
             where = f"batch {batch_idx} of {self.stage}{self.places[place].name}"
             self._say(f"{self.owners[label]}: {where} could not be read and is left out: {told(error)}")
 
-    def device_bytes(self) -> int:
-        """The size of what is remembered on an accelerator, which the end moves to the host."""
-        members = (member for core in self._cores.values() for member in core.members.values())
-        return sum(t.nbytes for member in members for t in member.held() if t.device.type != "cpu")
+    def device_bytes(self) -> Counter[str]:
+        """The size of what is remembered on an accelerator, which the end moves to the host, by label."""
+        held: Counter[str] = Counter()
+        for core in self._cores.values():
+            for name, member in core.members.items():
+                size = sum(t.nbytes for t in member.held() if t.device.type != "cpu")
+                held[str(name).removesuffix(CONTENT)] += size
+        return held
 
     # -- the end -------------------------------------------------------------------------------------------------
 

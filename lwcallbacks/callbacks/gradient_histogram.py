@@ -31,6 +31,8 @@ class _Read:
     names: tuple[str, ...]
     bins: Callable[[], FilledBins]
     norms: Callable[[], Tensor]
+    host_bytes: int
+    """What moves to the host: of an accelerator a table of int32 and a norm for each parameter."""
 
     def seen(self) -> dict[str, LogBins]:
         tables = map(torch.from_numpy, self.bins().tables())
@@ -118,6 +120,7 @@ class GradientHistogram(LoggingCallback):
         render, hub = None, Hub.of(trainer)
         with hub.meter.of(self), hub.attempt("GradientHistogram", "could not read the gradients"):
             render = self._read(pl_module, optimizer)
+            hub.meter.of(self).cost.host_bytes += sum(read.host_bytes for read in self._last)
         if render is not None:
             self.publish(trainer, render, logging_step(trainer))
 
@@ -134,8 +137,13 @@ class GradientHistogram(LoggingCallback):
                 if id(p) in own and (gradient := p.grad) is not None:
                     by_device.setdefault(gradient.device, {})[name] = _dense(gradient)
             self._last = [
-                _Read(tuple(of), _BINS.lift_each(list(of.values())), soon_on_host(norms_of(list(of.values()))))
-                for of in by_device.values()
+                _Read(
+                    tuple(of),
+                    _BINS.lift_each(list(of.values())),
+                    soon_on_host(norms_of(list(of.values()))),
+                    0 if device.type == "cpu" else len(of) * 4 * (_BINS.slots["counts"].size + 1),
+                )
+                for device, of in by_device.items()
             ]
         return self._render(self._last)
 

@@ -56,6 +56,8 @@ class _Stage:
 
     labels: dict[int, dict[str, str]] = field(default_factory=dict)
     """By callback and the callback's own name of a need."""
+    paying: dict[str, Member] = field(default_factory=dict)
+    """By label, who pays for a need."""
     epoch: Epoch | None = None
     ended: Ended | None = None
 
@@ -260,6 +262,7 @@ class Hub:
         asked = ask(self._callbacks, stage, self._could_not_ask)
         num_replicas, contributes = data_parallel(trainer)
         places = places_of(trainer, stage)
+        paying = self._first_of(asked)
         epoch = Epoch(
             stage,
             asked.needs,
@@ -269,10 +272,10 @@ class Hub:
             say=self._say_here,
             owners=asked.owners,
             callbacks=asked.callbacks,
-            booked={label: self.meter.of(callback) for label, callback in self._first_of(asked).items()},
+            booked={label: self.meter.of(callback) for label, callback in paying.items()},
         )
         epoch.miss(asked.broken)
-        self._stages[stage] = _Stage(asked.labels, epoch)
+        self._stages[stage] = _Stage(asked.labels, paying, epoch)
         self._listening.choose(stage, asked.needs.values())
         for layout in (layout for place in places for layout in place.layouts if layout is not None):
             if layout.num_dropped and stage != "train":
@@ -386,9 +389,10 @@ class Hub:
             epoch, found.epoch = found.epoch, None
             with self.meter.of(None):
                 link = Counted(current_link())
-                host_bytes = epoch.device_bytes()
+                for label, size in epoch.device_bytes().items():
+                    self.meter.of(found.paying.get(label)).cost.host_bytes += size
                 found.ended = epoch.end(link)
-                self.meter.synced(link.num_calls, host_bytes)
+                self.meter.synced(link.num_calls)
             if found.ended.faults and self._is_strict():
                 raise ValueError(found.ended.faults[0])
             for message in found.ended.here:

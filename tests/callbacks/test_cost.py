@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.everyone import everyone
 from support.modules import Classifier, loader, trainer
 from support.processes import run_processes
@@ -16,9 +17,14 @@ from support.scenarios import calls_of_a_fit
 
 import lwcallbacks as lw
 from lwcallbacks.callbacks import cost as cost_module
+from lwcallbacks.callbacks.batch import Place
 from lwcallbacks.callbacks.cost import Cost, Meter
+from lwcallbacks.callbacks.epoch import Epoch
+from lwcallbacks.callbacks.need import Need
+from lwcallbacks.capture import Step
 from lwcallbacks.presets import classification
 from lwcallbacks.readers import read_folder
+from lwcallbacks.reductions import ConfusionCounts
 from lwcallbacks.state.link import Counted
 
 
@@ -125,10 +131,18 @@ def test_collectives_are_counted() -> None:
         assert booked == performed == 4 * epochs > 0
 
 
+def test_what_an_accelerator_gives_to_the_host_is_counted_by_need() -> None:
+    """The size of the states on a device at the end of an epoch; of those on the CPU nothing moves."""
+    need = Need(ConfusionCounts(5), ("preds", "targets"))
+    for device, size in (("meta", 6 * 7 * 8 + 8), ("cpu", 0)):
+        epoch = Epoch("val", {"matrix": need}, [Place([None])])
+        labels = torch.zeros(8, dtype=torch.int64, device=device)
+        epoch.update(0, 0, Step({"preds": labels, "targets": labels}, None))
+        assert epoch.device_bytes() == {"matrix": size}, device
+
+
 def test_a_link_of_one_process_has_no_collectives() -> None:
     """Where nobody is met, nothing is counted."""
-    import torch
-
     from lwcallbacks.state.link import AllReduce, Alone
 
     link = Counted(Alone())
