@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
 import lwcallbacks as lw
+from lwcallbacks.callbacks.hub import Hub
 
 CLASSES, BATCH = 5, 8
 HOOKS = tuple(f"on_{stage}_batch_{end}" for stage in ("train", "validation", "test") for end in ("start", "end"))
@@ -114,32 +115,47 @@ def results(callbacks: list[Any], shuffle: bool = False, **kwargs: Any) -> dict[
     return found | tested
 
 
-class Waits:
-    """Counts where batch hooks wait for a CUDA device; two callbacks, before and behind those that are watched.
-
-    torch's "warn" mode and not "error", which shows the first wait only, and would also strike the background thread:
-    that one may wait, and may happen to do so during a batch hook.
-    """
+class Watch:
+    """Two callbacks, before and behind those that are watched: what is between them in a batch hook is looked at."""
 
     def __init__(self) -> None:
-        self.at_first: Counter[tuple[str, str]] = Counter()
-        self.later: Counter[tuple[str, str]] = Counter()
         self.num_hooks = 0
-        self._stack = ExitStack()
         self._seen: set[str] = set()
+        self._stack = ExitStack()
 
     def around(self, callbacks: list[Any]) -> list[Any]:
         before, behind = pl.Callback(), pl.Callback()
+        before.on_exception = lambda *_: self._stack.close()
         for hook in HOOKS:
-            setattr(before, hook, lambda *_, hook=hook, **__: self._enter(hook))
+            setattr(before, hook, lambda trainer, *_, hook=hook, **__: self.enter(trainer, hook in self._seen))
             setattr(behind, hook, lambda *_, hook=hook, **__: self._leave(hook))
         return [before, *callbacks, behind]
 
-    def _enter(self, hook: str) -> None:
+    def enter(self, trainer: pl.Trainer, again: bool) -> None:
+        """Begin to look, in a hook that was or was not called before."""
+
+    def _leave(self, hook: str) -> None:
+        self._stack.close()
+        self._seen.add(hook)
+        self.num_hooks += 1
+
+
+class Waits(Watch):
+    """Counts where batch hooks wait for a CUDA device, by torch's "warn" mode: all of them, and whose they are.
+
+    What the background waits for in the meantime is not counted: it may.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_first: Counter[tuple[str, str]] = Counter()
+        self.later: Counter[tuple[str, str]] = Counter()
+
+    def enter(self, trainer: pl.Trainer, again: bool) -> None:
         self._stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("always")
         told = warnings.showwarning
-        counter = self.later if hook in self._seen else self.at_first
+        counter = self.later if again else self.at_first
 
         def note(message: Any, *args: Any, **kwargs: Any) -> None:
             if WAIT not in str(message):
@@ -152,10 +168,29 @@ class Waits:
             torch.cuda.set_sync_debug_mode("warn")
             self._stack.callback(torch.cuda.set_sync_debug_mode, "default")
 
-    def _leave(self, hook: str) -> None:
-        self._stack.close()
-        self._seen.add(hook)
-        self.num_hooks += 1
+
+class NoWaits(Watch):
+    """Makes every wait in a batch hook an error, by torch's "error" mode.
+
+    The mode holds for all threads, so the background does nothing meanwhile: before a hook it finishes what is queued,
+    and what the hook publishes waits until the hook is over.
+    """
+
+    def __init__(self, set_mode: Callable[[str], object] | None = None) -> None:
+        super().__init__()
+        has_cuda = torch.cuda.is_available()
+        self._set_mode = set_mode or (torch.cuda.set_sync_debug_mode if has_cuda else lambda mode: None)
+
+    def enter(self, trainer: pl.Trainer, again: bool) -> None:
+        publisher = Hub.of(trainer).publisher
+        if publisher is None:
+            return
+        publisher.flush()
+        is_over = threading.Event()
+        publisher.publish(lambda: {}, step=0, after=lambda: is_over.wait(60))
+        self._stack.callback(is_over.set)
+        self._set_mode("error")
+        self._stack.callback(self._set_mode, "default")
 
 
 def place() -> tuple[str, str]:
@@ -168,10 +203,24 @@ def place() -> tuple[str, str]:
     return "torch's", "unknown"
 
 
-def waits(callbacks: list[Any], shuffle: bool, **kwargs: Any) -> Waits:
-    """Train, validate and test with these callbacks, and count their waits."""
-    found = Waits()
-    with trainer(found.around(callbacks), log_every_n_steps=2, **kwargs) as made:
+def watched(watch: Watch, callbacks: list[Any], shuffle: bool, **kwargs: Any) -> None:
+    """Train, validate and test with these callbacks, while their batch hooks are watched."""
+    with trainer(watch.around(callbacks), log_every_n_steps=2, **kwargs) as made:
         made.fit(Exact(), loader(shuffle), loader())
         made.test(Exact(), loader(), verbose=False)
+
+
+def waits(callbacks: list[Any], shuffle: bool, **kwargs: Any) -> Waits:
+    """Where they wait."""
+    found = Waits()
+    watched(found, callbacks, shuffle, **kwargs)
+    return found
+
+
+def forbid_waits(callbacks: list[Any], shuffle: bool, **kwargs: Any) -> NoWaits:
+    """Raise RuntimeError at the first wait."""
+    for callback in callbacks:
+        callback.on_error = "raise"
+    found = NoWaits()
+    watched(found, callbacks, shuffle, **kwargs)
     return found

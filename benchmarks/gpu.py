@@ -9,8 +9,10 @@ code is 1 where a check fails. Checks:
     laws        every reduction: one lift of all samples on the CPU has the bits of any split of them on the device
     names       `content_ids`: a sample has the same id on every device, in every batch and layout
     results     all public callbacks in a Trainer: the same results on the CPU and on the device
-    waits       no batch hook of theirs waits for the device. A small tensor made on the host may come over once, at the
-                first call of a hook. Waits of Lightning's own inside of such a hook are shown, and are no failure
+    waits       no batch hook of theirs waits for the device: every wait is an error, by
+                `torch.cuda.set_sync_debug_mode("error")`
+    places      where they wait, by the "warn" mode, which shows all waits. Those of Lightning's own inside of such a
+                hook are shown, and are no failure
     replicas    the same results from DataParallelStrategy on two devices; on the CPU from two replicas there
 
 Rows are milliseconds by CUDA events (on the CPU by the clock): gradients beside forward + backward and beside
@@ -29,7 +31,7 @@ import torch
 from _common import finish, options
 from _gpu_laws import LAWFUL, broken_laws, broken_names, plain
 from _gpu_rows import choices, counts, gradients
-from _gpu_runs import EVERYONE, OURS, results, waits
+from _gpu_runs import EVERYONE, OURS, forbid_waits, results, waits
 
 import lwcallbacks as lw
 
@@ -60,7 +62,8 @@ def checks(device: torch.device, seeds: int, samples: int) -> Iterator[Check]:
     no_device = "needs a CUDA device"
     for order, shuffle in (("in order", False), ("shuffled", True)):
         yield check(f"results, {order}", lambda shuffle=shuffle: unlike_results(shuffle) if cuda else no_device)
-        yield check(f"waits, {order}", lambda shuffle=shuffle: waiting(shuffle) if cuda else no_device)
+        yield check(f"waits, {order}", lambda shuffle=shuffle: forbidden(shuffle) if cuda else no_device)
+        yield check(f"places, {order}", lambda shuffle=shuffle: waiting(shuffle) if cuda else no_device)
     several = torch.cuda.device_count() > 1
     replicas = {"accelerator": "gpu", "devices": 2, "strategy": lw.DataParallelStrategy()} if several else {}
     if not cuda:
@@ -80,13 +83,20 @@ def unlike_results(shuffle: bool, **where: Any) -> list[str]:
     ]
 
 
+def forbidden(shuffle: bool) -> list[str]:
+    """Raises at the first wait in a batch hook."""
+    watch = forbid_waits([make() for make in EVERYONE.values()], shuffle, accelerator="gpu", devices=1)
+    return [] if watch.num_hooks else ["no batch hook was looked at"]
+
+
 def waiting(shuffle: bool) -> list[str]:
-    """Where batch hooks wait, after their first call."""
+    """Where batch hooks wait."""
     seen = waits([make() for make in EVERYONE.values()], shuffle, accelerator="gpu", devices=1)
     for when, counted in (("at the first call", seen.at_first), ("later", seen.later)):
         for (whose, where), count in counted.items():
             print(f"        {whose} waits {when}, {count} times: {where}", file=sys.stderr)
-    return [f"{where}, {count} times" for (whose, where), count in seen.later.items() if whose == OURS]
+    found = seen.at_first + seen.later
+    return [f"{where}, {count} times" for (whose, where), count in found.items() if whose == OURS]
 
 
 def main() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import subprocess
 import sys
+import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,9 @@ import torch
 from support.everyone import public_callbacks
 from support.versions import needs_simulated_device
 
+import lwcallbacks as lw
 from lwcallbacks import reductions
+from lwcallbacks.callbacks.hub import Hub
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 NOT_NEEDED = ("pytest", "hypothesis", "wandb", "mlflow", "tensorboard")
@@ -57,7 +61,9 @@ runpy.run_path({str(BENCHMARKS / "gpu.py")!r}, run_name="__main__")
     if not torch.cuda.is_available():
         assert result["device"] == "no CUDA device: the small form, on the CPU"
         not_run = {name for name, check in by_name.items() if check["passed"] is None}
-        assert not_run == {f"{what}, {how}" for what in ("results", "waits") for how in ("in order", "shuffled")}
+        assert not_run == {
+            f"{what}, {how}" for what in ("results", "waits", "places") for how in ("in order", "shuffled")
+        }
 
 
 @needs_simulated_device
@@ -134,3 +140,33 @@ def test_a_wait_in_a_batch_hook_is_counted(gpu: ModuleType) -> None:
     found = gpu.waits([Waits()], False, accelerator="cpu", devices=1)
     assert (sum(found.at_first.values()), sum(found.later.values())) == (1, 11)
     assert found.num_hooks == 2 * (6 * 3 + 6 * 2) + 6 * 2
+
+
+def test_while_waits_are_errors_the_background_rests(gpu: ModuleType) -> None:
+    """The mode is set after everything that was queued is done, and taken back before more is begun."""
+    import _gpu_runs
+
+    said: list[str] = []
+
+    class Draws(lw.LoggingCallback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+            self.publish(trainer, lambda: said.append("drawn") or {}, trainer.global_step)
+            time.sleep(0.05)
+
+    watch = _gpu_runs.NoWaits(said.append)
+    _gpu_runs.watched(watch, [Draws()], False, accelerator="cpu", devices=1)
+    assert said.count("drawn") == 12
+    assert said.count("error") == said.count("default") == 2 * (6 * 3 + 6 * 2) + 6 * 2
+    assert ("error", "drawn") not in itertools.pairwise(said)
+
+
+def test_where_waits_are_errors_a_callback_that_waits_is_found(gpu: ModuleType) -> None:
+    """What torch raises there ends the run, also where a callback of ours would only have warned."""
+
+    class Reads(lw.LoggingCallback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+            with Hub.of(trainer).attempt("Reads", "could not read"):
+                raise RuntimeError("called a synchronizing CUDA operation")
+
+    with pytest.raises(RuntimeError, match="synchronizing"):
+        gpu.forbid_waits([Reads()], False, accelerator="cpu", devices=1)

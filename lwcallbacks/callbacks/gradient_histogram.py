@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -31,8 +32,17 @@ class _Read:
     names: tuple[str, ...]
     bins: Callable[[], FilledBins]
     norms: Callable[[], Tensor]
-    host_bytes: int
-    """What moves to the host: of an accelerator a table of int32 and a norm for each parameter."""
+    device: torch.device
+
+    @property
+    def host_bytes(self) -> int:
+        """What moves to the host: of an accelerator a table of int32 and a norm for each parameter."""
+        return 0 if self.device.type == "cpu" else len(self.names) * 4 * (_BINS.slots["counts"].size + 1)
+
+    @property
+    def nbytes(self) -> int:
+        """Of host memory, until it is drawn."""
+        return self.bins().nbytes if self.device.type == "cpu" else self.host_bytes
 
     def seen(self) -> dict[str, LogBins]:
         tables = map(torch.from_numpy, self.bins().tables())
@@ -122,7 +132,7 @@ class GradientHistogram(LoggingCallback):
             render = self._read(pl_module, optimizer)
             hub.meter.of(self).cost.host_bytes += sum(read.host_bytes for read in self._last)
         if render is not None:
-            self.publish(trainer, render, logging_step(trainer))
+            self.publish(trainer, render, logging_step(trainer), holds=self._last)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -141,7 +151,7 @@ class GradientHistogram(LoggingCallback):
                     tuple(of),
                     _BINS.lift_each(list(of.values())),
                     soon_on_host(norms_of(list(of.values()))),
-                    0 if device.type == "cpu" else len(of) * 4 * (_BINS.slots["counts"].size + 1),
+                    device,
                 )
                 for device, of in by_device.items()
             ]
@@ -155,9 +165,10 @@ class GradientHistogram(LoggingCallback):
             for read in reads:
                 filled = read.bins()
                 counts, edges = filled.linear(self.bins)
-                beside = filled.beside().tolist()
-                for name, of_bins, between, odd in zip(read.names, counts, edges, beside, strict=True):
-                    entries[f"{self.name}/{name}"] = Histogram(of_bins, between, *odd)
+                beside = filled.beside()
+                odd = {row: beside[row].tolist() for row in np.flatnonzero(beside.any(axis=1)).tolist()}
+                for row, (name, of_bins, between) in enumerate(zip(read.names, counts, edges, strict=True)):
+                    entries[f"{self.name}/{name}"] = Histogram(of_bins, between, *odd.get(row, ()))
                 of_read = (f"{self.name}_norm/{name}" for name in read.names)
                 norms |= zip(of_read, read.norms().tolist(), strict=True)
             total = sum(norm**2 for norm in norms.values()) ** 0.5

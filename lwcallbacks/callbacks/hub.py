@@ -16,19 +16,20 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary, WeakSet
 
-from lwcallbacks.callbacks.asked import Asked, Member, ask
+from lwcallbacks.callbacks.asked import Member, ask
 from lwcallbacks.callbacks.cost import Meter
 from lwcallbacks.callbacks.decisions import Decisions
 from lwcallbacks.callbacks.epoch import Ended, Epoch
 from lwcallbacks.callbacks.keys import LoggedKeys
 from lwcallbacks.callbacks.listening import Listening, StopsListening
 from lwcallbacks.callbacks.need import STAGES
+from lwcallbacks.callbacks.receipt import payers, tell_cost
 from lwcallbacks.callbacks.report import CONTENT, unlike_stages
 from lwcallbacks.callbacks.trainer import (
     batches_done,
@@ -44,10 +45,10 @@ from lwcallbacks.callbacks.trainer import (
     true_loss,
 )
 from lwcallbacks.capture import Step
-from lwcallbacks.lightning import LightningModule, Trainer, log_info
+from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.state.core import StepValues
 from lwcallbacks.state.link import Counted, current_link, everyone_comes, roll_call
-from lwcallbacks.writers import FolderWriter, Publisher, writers_for
+from lwcallbacks.writers import Publisher, writers_for
 
 
 @dataclass
@@ -170,8 +171,7 @@ class Hub:
             self._callbacks.remove(callback)
             if not self._callbacks:
                 take_out(trainer, self._guard)
-                writers = self.publisher.writers if self.publisher is not None else ()
-                folder = next((writer for writer in writers if isinstance(writer, FolderWriter)), None)
+                writers = self.publisher.writers if self.publisher is not None else []
                 try:
                     with self.meter.waiting():
                         self.close(exception)
@@ -180,15 +180,7 @@ class Hub:
                         member.booked(trainer, self.meter.cost(member))
                     self._took_part = []
                 if trainer.state.fn == "fit" and trainer.is_global_zero and not is_debugging(trainer):
-                    self._tell_cost(folder)
-
-    def _tell_cost(self, folder: FolderWriter | None) -> None:
-        """What the fit has cost, in one line and, where there is a page, as a table on it."""
-        if folder is None or not folder.bytes_written:
-            return log_info(self.meter.line(None))
-        with suppress(OSError):  # a full disk was reported when something was to be written that matters
-            folder.write_cost(self.meter.table())
-        log_info(self.meter.line(folder.page))
+                    tell_cost(self.meter, writers)
 
     def close(self, exception: BaseException | None = None) -> None:
         """Leave nothing behind: no hook on the module, nothing unwritten. `exception` is what ended the run early."""
@@ -262,7 +254,7 @@ class Hub:
         asked = ask(self._callbacks, stage, self._could_not_ask)
         num_replicas, contributes = data_parallel(trainer)
         places = places_of(trainer, stage)
-        paying = self._first_of(asked)
+        paying = payers(self._callbacks, asked.labels)
         epoch = Epoch(
             stage,
             asked.needs,
@@ -281,14 +273,6 @@ class Hub:
             if layout.num_dropped and stage != "train":
                 told = f"{layout.num_dropped} of {layout.num_samples} samples (drop_last=True)"
                 self.say(f"lwcallbacks: the {stage} sampler leaves out {told}, and so do the values of an epoch")
-
-    def _first_of(self, asked: Asked) -> dict[str, Member]:
-        """Who pays for a need: of callbacks that share one, the first."""
-        paying: dict[str, Member] = {}
-        for callback in self._callbacks:
-            for label in asked.labels.get(id(callback), {}).values():
-                paying.setdefault(label, callback)
-        return paying
 
     def _could_not_ask(self, who: str, error: Exception) -> None:
         if self._is_strict():

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import binascii
 import itertools
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+_INTEGERS = {1: "B", 2: "H", 4: "I"}
 
 
 def expanded(kind: str, value: Mapping[str, Any], texts: Mapping[int, Sequence[str]]) -> dict[str, Any]:
@@ -12,8 +16,9 @@ def expanded(kind: str, value: Mapping[str, Any], texts: Mapping[int, Sequence[s
 
     >>> expanded("matrix", {"class_names": ["cat", "dog"], "cells": [1, 5, 3, 7]}, {})
     {'counts': [[5, 0], [0, 7]], 'class_names': ['cat', 'dog']}
-    >>> expanded("histogram", {"counts": [3, 1], "edges": [0.0, 1.0]}, {})["edges"]
-    [0.0, 0.5, 1.0]
+    >>> histogram = expanded("histogram", {"counts": ["u1", "AwE="], "edges": [0.0, 1.0]}, {})
+    >>> histogram["counts"], histogram["edges"]
+    ([3, 1], [0.0, 0.5, 1.0])
     """
     match kind:
         case "table":
@@ -24,7 +29,8 @@ def expanded(kind: str, value: Mapping[str, Any], texts: Mapping[int, Sequence[s
             return _matrix(value["cells"], list(texts[names]) if isinstance(names, int) else names)
         case "histogram":
             odd = {name: value.get(name, 0) for name in ("nan", "posinf", "neginf")}
-            return {"counts": value["counts"], "edges": _edges(value["edges"], len(value["counts"])), **odd}
+            counts = _counts(value["counts"])
+            return {"counts": counts, "edges": _edges(value["edges"], len(counts)), **odd}
         case _:
             return dict(value)
 
@@ -36,6 +42,16 @@ def _matrix(cells: Sequence[int], names: list[str]) -> dict[str, Any]:
     for place, count in zip(places, cells[1::2], strict=True):
         counts[place // len(names)][place % len(names)] = count
     return {"counts": counts, "class_names": names}
+
+
+def _counts(counts: list[Any]) -> list[int]:
+    """As a list; they may be Base64 of unsigned integers, after the name of their type."""
+    match counts:
+        case [str(dtype), str(text)]:
+            packed, size = binascii.a2b_base64(text), int(dtype.removeprefix("u"))
+            return list(struct.unpack(f"<{len(packed) // size}{_INTEGERS[size]}", packed))
+        case _:
+            return counts
 
 
 def _edges(edges: list[float], bins: int) -> list[float]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -208,8 +209,15 @@ def amounts(valid: Tensor | None, like: Tensor) -> Tensor:
             [0, 0, 0]])
     """
     if valid is None:
-        return torch.ones_like(like, dtype=torch.int64)
+        return _one(like.device).expand(like.shape)
     return valid.to(torch.int64).reshape(-1, *[1] * (like.ndim - 1)).expand(like.shape)
+
+
+@lru_cache(maxsize=32)
+def _one(device: torch.device) -> Tensor:
+    """Made once for each device, for a batch is as dear there as the number of its kernels."""
+    with torch.inference_mode(mode=False):
+        return torch.ones((), dtype=torch.int64, device=device)
 
 
 def expect(ok: bool, owner: object, found: str, expected: str) -> None:

@@ -3,9 +3,9 @@
     bits = LeadingBits(mantissa_bits=3)
     bits.slots_of(x)                      # the definition: the slot of each float32
     next(bits.by_bincount([x]))           # a table of counts on the CPU, with looks at the data
-    bits.taken_apart(*bits.by_adding(x))  # the same on any device, without
+    bits.by_adding([x])[0]                # the same on any device, without
 
-The two fast ways count the bits as they are. Then a zero shares its bin with the smallest floats, and an infinity with
+On the CPU the bits are counted as they are. Then a zero shares its bin with the smallest floats, and an infinity with
 NaNs: both are counted again by their whole bits and moved to slots of their own.
 """
 
@@ -23,6 +23,12 @@ from lwcallbacks.reductions.floats import as_float32
 
 _CHUNK = 1 << 18
 """Elements that are counted at once on the CPU, so that what is made of them stays in its cache."""
+
+_AT_ONCE = 1 << 24
+"""Elements that are counted at once on a device: the fewer kernels, the more memory, 9 bytes an element."""
+
+_COPIES, _TABLES = 32, 1 << 11
+"""Copies of each table on a device, and how many tables there may be with them: 32 MiB."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ class LeadingBits:
         starts = torch.arange(len(rows), dtype=torch.int32) * len(found)
         keys = ranks.index_select(0, slots).add_(starts.repeat_interleave(torch.tensor([row.numel() for row in flat])))
         counts = torch.bincount(keys, minlength=1).numpy()
-        filled = np.flatnonzero(counts)
+        filled = np.flatnonzero(counts != 0)  # of bools it is several times faster
         place, rank = np.divmod(filled, max(len(found), 1))
         return np.asarray(rows)[place], found[rank], counts[filled]
 
@@ -119,25 +125,45 @@ class LeadingBits:
             shared[nan] = True
         return shared
 
-    def by_adding(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Counts by bin [bins], and of the four whole patterns that share theirs [4]; int32 below 2**31 elements."""
-        bits = _bits(x).reshape(-1)
-        dtype = torch.int32 if len(bits) < 2**31 else torch.int64
-        one = torch.ones((), dtype=dtype, device=x.device)
-        counts = torch.zeros(self.bins, dtype=dtype, device=x.device)
-        counts.index_add_(0, self._bins_of(bits), one.expand(len(bits)))
-        return counts, torch.stack([(bits == pattern).sum(dtype=dtype) for pattern, _, _ in self._shared])
+    def by_adding(self, tensors: Sequence[Tensor]) -> Tensor:
+        """The tables of some tensors of one device, [P, size], without a look at them; int32 below 2**31 elements.
 
-    def taken_apart(self, counts: Tensor, shared: Tensor) -> Tensor:
-        """Tables [..., size] from what `by_adding` gives: [..., bins] and [..., 4]."""
-        table = torch.cat([counts, torch.zeros_like(shared)], -1)
-        for i, (_, place, slot) in enumerate(self._shared):
-            table[..., place] -= shared[..., i]
-            table[..., slot] += shared[..., i]
-        for nan in self._nan_bins:
-            table[..., self.bins + 1] += table[..., nan].sum(-1, dtype=table.dtype)
-            table[..., nan] = 0
-        return table
+        Many elements of a tensor share a few slots, and a device adds to one slot one after the other: neighbours add
+        to copies of the table.
+        """
+        device, num_rows = tensors[0].device, len(tensors)
+        dtype = torch.int32 if all(x.numel() < 2**31 for x in tensors) else torch.int64
+        copies = max(1, min(_COPIES, _TABLES // num_rows))
+        tables = torch.zeros((copies, num_rows, self.size), dtype=dtype, device=device)
+        one = torch.ones((), dtype=dtype, device=device)
+        alike = len({x.dtype for x in tensors}) == 1
+        for part in _parts(tensors):
+            rows, pieces = zip(*part, strict=True)
+            x = as_float32(torch.cat(pieces)) if alike else torch.cat([as_float32(piece) for piece in pieces])
+            slots = self.slots_of(x)
+            slots = slots if tables.numel() < 2**31 else slots.to(torch.int64)
+            torch._foreach_add_(
+                list(torch.split(slots, [len(piece) for piece in pieces])), [row * self.size for row in rows]
+            )
+            beside = torch.arange(copies, dtype=slots.dtype, device=device) * (num_rows * self.size)
+            even = len(slots) // copies * copies
+            slots[:even].view(-1, copies).add_(beside)
+            tables.view(-1).index_add_(0, slots, one.expand(len(slots)))
+        return tables.sum(0, dtype=dtype)
+
+
+def _parts(tensors: Sequence[Tensor]) -> Iterator[list[tuple[int, Tensor]]]:
+    """Flat pieces of tensors with the numbers of these, so many that they have about `_AT_ONCE` elements together."""
+    part: list[tuple[int, Tensor]] = []
+    room = _AT_ONCE
+    for row, x in enumerate(tensors):
+        for piece in torch.split(x.detach().reshape(-1), _AT_ONCE):
+            if part and len(piece) > room:
+                yield part
+                part, room = [], _AT_ONCE
+            part.append((row, piece))
+            room -= len(piece)
+    yield part
 
 
 def _bits(x: Tensor) -> Tensor:

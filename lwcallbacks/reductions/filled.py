@@ -43,6 +43,11 @@ class FilledBins:
         row, slot = np.nonzero(tables)
         return cls.joined(mantissa_bits, len(tables), [(row, slot, tables[row, slot])])
 
+    @property
+    def nbytes(self) -> int:
+        """Of memory that the slots take."""
+        return self.row.nbytes + self.slot.nbytes + self.count.nbytes
+
     def tables(self) -> Iterator[np.ndarray]:
         """Each row's table, int64 [slots]."""
         order = np.argsort(self.row, kind="stable")

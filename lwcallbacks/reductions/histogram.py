@@ -80,8 +80,7 @@ class LogHistogram(Scattered):
         ([0, 1], [2, 1])
         """
         if tensors and not may_look(tensors[0]):
-            counts, shared = zip(*(self._bits.by_adding(x) for x in tensors), strict=True)
-            tables = soon_on_host(self._bits.taken_apart(torch.stack(counts), torch.stack(shared)))
+            tables = soon_on_host(self._bits.by_adding(tensors))
             return lambda: FilledBins.of_tables(self.mantissa_bits, tables().numpy())
         filled = FilledBins.joined(self.mantissa_bits, len(tensors), list(self._filled(tensors)))
         return lambda: filled

@@ -219,7 +219,7 @@ class MetricMember(Member):
         args = tuple(a.contiguous() if isinstance(a, Tensor) else a for a in args)
         if device is not None and device != self.metric.device:
             with torch.inference_mode(mode=False):
-                self.metric.to(device)
+                self.metric.to(device, non_blocking=_need_not_wait(device))
         return self._counted_with_value(args) if values else self._counted(args)
 
     def _counted(self, args: tuple[Any, ...]) -> StepValue:
@@ -373,5 +373,10 @@ def _on_device_of(tensors: Iterable[Any], state: State) -> State:
         return state
     for tensor in state.values():
         if tensor.device != device:
-            return {name: tensor.to(device) for name, tensor in state.items()}
+            return {name: tensor.to(device, non_blocking=_need_not_wait(device)) for name, tensor in state.items()}
     return state
+
+
+def _need_not_wait(device: torch.device) -> bool:
+    """Whether a copy to the device may return before it is done: what comes next there is behind it in the queue."""
+    return device.type != "cpu"

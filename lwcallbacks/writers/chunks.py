@@ -1,8 +1,8 @@
 """Data of any number of keys and steps in few files, which only ever grow by whole lines, and their index.
 
-    chunks = Chunks(Path("media"))
+    chunks = Chunks(Path("media"), folder_of)
     chunks.refresh()
-    chunks.write(120, [Line("val/confusion", "matrix", "val/confusion", "{...}"), Line("a", "image", "a")])
+    chunks.write(120, {"val/confusion": "matrix", "a": "image"}, {"val/confusion": "{...}"}, {"a": "a cat"})
 
 `data/00000.js`, the chunks, have a line `LW.data(7,120,{...});` per value: 7 is the number of a key with its kind, 120
 the step. A chunk is closed when it has 1 MiB, or a 32nd of all, so that there are few of any size; what is written in
@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lwcallbacks.writers.compact import Texts, encode
 from lwcallbacks.writers.disk import append_lines
@@ -31,20 +31,15 @@ MIN_CHUNK, SHARE = 2**20, 32
 INDEX = re.compile(r"LW\.(key|text)\((.*)\);")
 
 
-class Line(NamedTuple):
-    """A value of a key: as JSON, or as an image in `folder`, with its caption."""
-
-    key: str
-    kind: str
-    folder: str
-    json: str | None = None
-    caption: str | None = None
-
-
 class Chunks:
-    """Appends to the chunks and the index in a directory, and goes on with what is there."""
+    """Appends to the chunks and the index in a directory, and goes on with what is there.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        folder_of: the folder of a key's images, below the directory.
+    """
+
+    def __init__(self, directory: Path, folder_of: Callable[[str], str]) -> None:
+        self._folder_of = folder_of
         self._manifest = directory / "manifest.js"
         self._directory = directory / "data"
         self._seen: int | None = None
@@ -82,27 +77,30 @@ class Chunks:
         """The chunk that was written last."""
         return self.path(max(0, len(self._sizes) - 1))
 
-    def write(self, step: int, lines: Sequence[Line]) -> None:
-        """Add values of one step, after `refresh`; of two with one key, the last holds."""
-        index, numbers, captions = [], [], dict[str, str]()
-        for line in lines:
-            number = self._numbers.get((line.key, line.kind))
+    def write(
+        self, step: int, kinds: Mapping[str, str], texts: Mapping[str, str], captions: Mapping[str, str] | None = None
+    ) -> None:
+        """Add values of one step, after `refresh`.
+
+        Args:
+            kinds: of each key, in order.
+            texts: the JSON of each that is no image, by key.
+            captions: of images, by key.
+        """
+        index, numbers = [], dict[str, int]()
+        for key, kind in kinds.items():
+            number = self._numbers.get((key, kind))
             if number is None:
                 number = len(self._numbers)
-                self._numbers[line.key, line.kind] = number
-                index.append(f"LW.key({_arguments(number, line.key, line.kind, line.folder)});")
-            numbers.append(number)
-            if line.caption is not None:
-                captions[str(number)] = line.caption
-        data = [
-            f"LW.data({number},{step},{line.json});"
-            for number, line in zip(numbers, lines, strict=True)
-            if line.json is not None
-        ]
+                self._numbers[key, kind] = number
+                index.append(f"LW.key({_arguments(number, key, kind, self._folder_of(key))});")
+            numbers[key] = number
+        data = [f"LW.data({numbers[key]},{step},{text});" for key, text in texts.items()]
+        told = {str(numbers[key]): caption for key, caption in (captions or {}).items()}
         try:
             chunk = self._append(data) if data else None
             index += [f"LW.text({_arguments(number, texts)});" for number, texts in self.texts.new.items()]
-            of_step = _arguments(step, chunk, _ranges(numbers), *([captions] if captions else []))
+            of_step = _arguments(step, chunk, _ranges(numbers.values()), *([told] if told else []))
             self.bytes_written += append_lines(self._manifest, "\n".join([*index, f"LW.step({of_step});"]))
         except BaseException:
             self._seen = None  # what is new is not written down: begin again with what is

@@ -4,8 +4,9 @@
     Table       {"columns": [...], "cells": [[...], ...]}, column by column
     Matrix      {"class_names": [...], "cells": [3, 5, 40, 1, ...]}: for each count that is not 0, row by row, how many
                 cells it is further than the one before (the first: than none), and the count
-    Histogram   {"counts": [...], "edges": [low, high]}; all edges where they are not low + i * ((high - low) / bins);
-                "nan", "posinf" and "neginf" where they are not 0
+    Histogram   {"counts": ["u1", "AAEC..."], "edges": [low, high]}: little-endian unsigned integers of 1, 2 or 4 bytes,
+                in Base64; a list of numbers where a count needs more; all edges where they are not
+                low + i * ((high - low) / bins); "nan", "posinf" and "neginf" where they are not 0
     File        {"name", "type", "path", "aliases", "metadata"}
 
 A list of texts that was written before, such as the names of the classes, is a number in place of the list: see
@@ -15,6 +16,7 @@ written as "nan", "inf" and "-inf".
 
 from __future__ import annotations
 
+import binascii
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -71,38 +73,57 @@ def matrix_json(matrix: Matrix, texts: Texts) -> str:
 
 def histograms_json(histograms: Sequence[Histogram]) -> list[str]:
     """Of many at once: a model has thousands of parameters."""
-    even = _are_even(histograms)
-    return [_histogram_json(histogram, short) for histogram, short in zip(histograms, even, strict=True)]
-
-
-def _histogram_json(histogram: Histogram, even: bool) -> str:
-    counts, edges = np.asarray(histogram.counts).tolist(), np.asarray(histogram.edges)
-    odd = {"nan": histogram.nan, "posinf": histogram.posinf, "neginf": histogram.neginf}
-    if even and not any(odd.values()):  # as nearly always; lists of numbers are JSON as Python writes them
-        return f'{{"counts":{counts},"edges":[{edges[0].item()!r},{edges[-1].item()!r}]}}'.replace(" ", "")
-    ends = edges[:: len(edges) - 1] if even else edges
-    value = {"counts": counts, "edges": ends.tolist()}
-    return encode(value | {name: int(count) for name, count in odd.items() if count})
-
-
-def _are_even(histograms: Sequence[Histogram]) -> list[bool]:
-    """Whether all edges are finite, and have the bits that a reader works out from the first and the last."""
-    by_size: dict[int, list[int]] = {}
+    texts = [""] * len(histograms)
+    by_kind: dict[tuple[int, np.dtype], list[int]] = {}
     for i, histogram in enumerate(histograms):
-        by_size.setdefault(len(histogram.counts), []).append(i)
-    even = [False] * len(histograms)
-    for bins, indices in by_size.items():
-        if bins == 0:
-            continue
-        edges = np.stack([histograms[i].edges for i in indices]).astype(np.float64)
-        low, high = edges[:, :1], edges[:, -1:]
-        with np.errstate(over="ignore", invalid="ignore"):
-            expected = low + np.arange(bins + 1) * ((high - low) / bins)
-        expected[:, -1:] = high
-        same = (expected.view(np.int64) == edges.view(np.int64)).all(axis=1) & np.isfinite(edges).all(axis=1)
-        for i, is_even in zip(indices, same.tolist(), strict=True):
-            even[i] = is_even
-    return even
+        by_kind.setdefault((len(histogram.counts), np.asarray(histogram.counts).dtype), []).append(i)
+    for indices in by_kind.values():
+        alike = [histograms[i] for i in indices]
+        counts = _counts_json(np.stack([histogram.counts for histogram in alike]))
+        edges = _edges_json(np.stack([histogram.edges for histogram in alike]).astype(np.float64))
+        for i, histogram, of_bins, between in zip(indices, alike, counts, edges, strict=True):
+            odd = f',"nan":{histogram.nan}' if histogram.nan else ""
+            odd += f',"posinf":{histogram.posinf}' if histogram.posinf else ""
+            odd += f',"neginf":{histogram.neginf}' if histogram.neginf else ""
+            texts[i] = f'{{"counts":{of_bins},"edges":{between}{odd}}}'
+    return texts
+
+
+def _counts_json(counts: np.ndarray) -> list[str]:
+    """Of each row of numbers [P, B]."""
+    num_rows, bins = counts.shape
+    if not bins or counts.dtype.kind not in "iu" or counts.min() < 0:
+        return [encode(row) for row in counts.tolist()]
+    texts = [""] * num_rows
+    widths, most = (1, 2, 4), counts.max(axis=1)
+    width = np.select([most < 1 << 8 * size for size in widths], widths, 0)
+    for size in widths:
+        rows = np.flatnonzero(width == size)
+        packed = np.zeros((len(rows), -(-bins * size // 3) * 3), np.uint8)  # three bytes are four characters
+        packed[:, : bins * size] = counts[rows].astype(f"<u{size}").view(np.uint8)
+        text = binascii.b2a_base64(packed.tobytes(), newline=False).decode()
+        padding = packed.shape[1] - bins * size
+        length = packed.shape[1] // 3 * 4
+        for i, start in zip(rows.tolist(), range(0, len(text), length), strict=True):
+            texts[i] = f'["u{size}","{text[start : start + length - padding]}{"=" * padding}"]'
+    return [text or encode(row.tolist()) for text, row in zip(texts, counts, strict=True)]
+
+
+def _edges_json(edges: np.ndarray) -> list[str]:
+    """Of each row of float64 [P, B + 1]: first and last, where a reader works out the bits of the others from them."""
+    bins = edges.shape[1] - 1
+    if bins == 0:
+        return [encode(row) for row in edges.tolist()]
+    low, high = edges[:, :1], edges[:, -1:]
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected = low + np.arange(bins + 1) * ((high - low) / bins)
+    expected[:, -1:] = high
+    even = (expected.view(np.int64) == edges.view(np.int64)).all(axis=1) & np.isfinite(edges).all(axis=1)
+    ends = edges[:, ::bins].tolist()
+    return [
+        f"[{ends[i][0]!r},{ends[i][1]!r}]" if is_even else encode(edges[i].tolist())
+        for i, is_even in enumerate(even.tolist())
+    ]
 
 
 def file_json(file: File) -> str:

@@ -36,7 +36,7 @@ import numpy as np
 
 from lwcallbacks.media import Box, Entry, File, Grid, Histogram, Image, Matrix, Table, as_rgb, kind_of, nearest
 from lwcallbacks.writers.base import Writer, each, raise_errors
-from lwcallbacks.writers.chunks import Chunks, Line
+from lwcallbacks.writers.chunks import Chunks
 from lwcallbacks.writers.compact import encode, file_json, histograms_json, matrix_json, table_json
 from lwcallbacks.writers.disk import append_lines, folder_of, replace
 
@@ -62,7 +62,7 @@ class FolderWriter(Writer):
 
     @cached_property
     def _chunks(self) -> Chunks:
-        return Chunks(self.directory)
+        return Chunks(self.directory, _folder)
 
     @property
     def name(self) -> str:  # type: ignore[override]  # of other writers it is known from the start
@@ -82,19 +82,21 @@ class FolderWriter(Writer):
     def write(self, entries: Mapping[str, Entry], step: int) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._chunks.refresh()
-        lines: dict[str, Line] = {}
         places: Places = {}
         kinds: dict[str, str] = {}
+        captions: dict[str, str | None] = {}
+        texts: dict[str, str] = {}
         errors = each(entries, lambda key, entry: kinds.update({key: _kind(key, entry)}))
         images = {key: entries[key] for key, kind in kinds.items() if kind == "image"}
-        errors |= each(images, lambda key, entry: lines.update(self._images(key, entry, step, places)))
-        rest = {key: entries[key] for key in kinds if key not in images}
-        errors |= each(rest, lambda key, entry: lines.update(self._data(key, kinds[key], entry, step, places)))
-        histograms = {key: entry for key, entry in rest.items() if isinstance(entry, Histogram)}
-        for (key, _), text in zip(histograms.items(), histograms_json(list(histograms.values())), strict=True):
-            lines[key] = self._line(key, "histogram", text)
-        if lines:
-            self._chunks.write(step, [lines[key] for key in entries if key in lines])
+        errors |= each(images, lambda key, entry: captions.update(self._images(key, entry, step, places)))
+        histograms = {key: entry for key, entry in entries.items() if isinstance(entry, Histogram)}
+        texts |= zip(histograms, histograms_json(list(histograms.values())), strict=True)
+        rest = {key: entries[key] for key, kind in kinds.items() if kind not in ("image", "histogram")}
+        errors |= each(rest, lambda key, entry: texts.update({key: self._data(key, entry, step, places)}))
+        written = {key: kind for key, kind in kinds.items() if key in texts or key in captions}
+        if written:
+            told = {key: caption for key, caption in captions.items() if caption is not None}
+            self._chunks.write(step, written, texts, told)
             self._write_page()
         raise_errors(entries, errors)
 
@@ -115,31 +117,25 @@ class FolderWriter(Writer):
         columns = {"columns": list(table.columns), "cells": [list(column) for column in zip(*table.rows, strict=True)]}
         replace(self.directory / "cost.js", f"LW.cost({encode(columns)});\n".encode())
 
-    def _line(self, key: str, kind: str, json: str) -> Line:
-        return Line(key, kind, _folder(key), json)
-
-    def _images(self, key: str, entry: Entry, step: int, places: Places) -> dict[str, Line]:
-        """Write the file of an image, or of a list."""
+    def _images(self, key: str, entry: Entry, step: int, places: Places) -> dict[str, str | None]:
+        """Write the file of an image, or of a list: its caption by its key, nothing of a list without images."""
         for shown in nearest(entry, key, (Image,)).values():
             if isinstance(shown, Image):
                 file = _png(key, step)
                 self._bytes += replace(self.directory / file, shown.png)
                 places |= _within(file, entry, shown)
-                return {key: Line(key, "image", _folder(key), caption=shown.caption)}
+                return {key: shown.caption}
         return {}
 
-    def _data(self, key: str, kind: str, entry: Entry, step: int, places: Places) -> dict[str, Line]:
+    def _data(self, key: str, entry: Table | Matrix | File, step: int, places: Places) -> str:
         match entry:
             case Table():
                 places = self._with_rest(key, entry, step, places)
-                text = table_json(entry, self._chunks.texts, lambda image: _cell(image, places))
+                return table_json(entry, self._chunks.texts, lambda image: _cell(image, places))
             case Matrix():
-                text = matrix_json(entry, self._chunks.texts)
+                return matrix_json(entry, self._chunks.texts)
             case File():
-                text = file_json(entry)
-            case _:
-                return {}
-        return {key: self._line(key, kind, text)}
+                return file_json(entry)
 
     def _with_rest(self, key: str, table: Table, step: int, places: Places) -> Places:
         """Where a table's images are. Those that are in no file yet are put into one."""

@@ -76,7 +76,7 @@ def test_every_kind_holds_its_values(tmp_path: Path) -> None:
             },
         ],
         [3, 120, {"class_names": ["</script><b>cat</b>", "dog"], "cells": [1, 5, 1, 1, 2, 7]}],
-        [4, 120, {"counts": [1, 2], "edges": [0.0, 1.0], "nan": 3, "posinf": 4, "neginf": 5}],
+        [4, 120, {"counts": ["u1", "AQI="], "edges": [0.0, 1.0], "nan": 3, "posinf": 4, "neginf": 5}],
         [
             5,
             120,

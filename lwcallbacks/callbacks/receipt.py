@@ -1,0 +1,30 @@
+"""What a run has cost: who pays for what callbacks share, and what is told at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from lwcallbacks.callbacks.asked import Member
+from lwcallbacks.callbacks.cost import Meter
+from lwcallbacks.lightning import log_info
+from lwcallbacks.writers import FolderWriter, Writer
+
+
+def payers(callbacks: Sequence[Member], labels: Mapping[int, Mapping[str, str]]) -> dict[str, Member]:
+    """By label, who pays for a need: of callbacks that share one, the first. `labels` are by the callback's id."""
+    paying: dict[str, Member] = {}
+    for callback in callbacks:
+        for label in labels.get(id(callback), {}).values():
+            paying.setdefault(label, callback)
+    return paying
+
+
+def tell_cost(meter: Meter, writers: Sequence[Writer]) -> None:
+    """What a fit has cost, in one line and, where there is a page, as a table on it."""
+    folder = next((writer for writer in writers if isinstance(writer, FolderWriter)), None)
+    if folder is None or not folder.bytes_written:
+        return log_info(meter.line(None))
+    with suppress(OSError):  # a full disk was reported when something was to be written that matters
+        folder.write_cost(meter.table())
+    log_info(meter.line(folder.page))
