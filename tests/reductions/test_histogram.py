@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lwcallbacks.reductions import LogBins, LogHistogram
+from lwcallbacks.reductions import bits as leading_bits
 from lwcallbacks.reductions.histogram import SMALL, TOGETHER
 from lwcallbacks.reductions.looking import as_on_a_device
 
@@ -152,6 +153,25 @@ def test_each_of_many_tensors_has_its_table(on_device: bool) -> None:
         assert table.tolist() == plain(x, 3)
         assert beside.tolist() == plain(x, 3)[-3:]
     assert (filled.count > 0).all()
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(PATTERNS, min_size=1, max_size=6),
+    st.lists(st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]), min_size=6, max_size=6),
+    st.integers(1, 9),
+    st.integers(1, 5),
+)
+def test_on_a_device_elements_are_counted_in_pieces_and_into_copies(
+    tensors: list[Tensor], dtypes: list[torch.dtype], at_once: int, num_copies: int
+) -> None:
+    """Wherever the pieces are cut, and however many copies of the tables there are."""
+    of = [x.to(dtype) for x, dtype in zip(tensors, dtypes, strict=False)]
+    with pytest.MonkeyPatch.context() as patch, as_on_a_device():
+        patch.setattr(leading_bits, "_AT_ONCE", at_once)
+        patch.setattr(leading_bits, "_COPIES", num_copies)
+        tables = list(LogHistogram().lift_each(of)().tables())
+    assert [table.tolist() for table in tables] == [plain(x, 3) for x in of]
 
 
 def test_of_no_tensor_there_is_no_table() -> None:
