@@ -11,13 +11,14 @@ NaNs: both are counted again by their whole bits and moved to slots of their own
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._utils import _flatten_dense_tensors
 
 from lwcallbacks.reductions.floats import as_float32
 
@@ -95,22 +96,21 @@ class LeadingBits:
                     counts[nan] = 0
             yield counts
 
-    def by_ranks(self, rows: Sequence[int], tensors: Iterable[Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def by_ranks(self, rows: Sequence[int], tensors: Sequence[Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Row, slot and count of what is filled in the tables of small tensors on the CPU; `rows` are their numbers.
 
         One table for all of them, of the slots that are filled in any: of 4,100 slots, gradients fill about 100.
         """
-        flat = [tensor.reshape(-1) for tensor in tensors]
-        x = as_float32(torch.cat(flat))
-        slots = self._bins_of(_bits(x))
+        flat = _flat(tensors)
+        slots = self._bins_of(_bits(flat))
         found = np.flatnonzero(torch.bincount(slots, minlength=self.bins).numpy())
         if self._is_shared[found].any():
-            slots = self.slots_of(x)
+            slots = self.slots_of(flat)
             found = np.flatnonzero(torch.bincount(slots, minlength=self.size).numpy())
         ranks = torch.zeros(self.size, dtype=torch.int32)
         ranks[found] = torch.arange(len(found), dtype=torch.int32)
         starts = torch.arange(len(rows), dtype=torch.int32) * len(found)
-        keys = ranks.index_select(0, slots).add_(starts.repeat_interleave(torch.tensor([row.numel() for row in flat])))
+        keys = ranks.index_select(0, slots).add_(starts.repeat_interleave(torch.tensor([x.numel() for x in tensors])))
         counts = torch.bincount(keys, minlength=1).numpy()
         filled = np.flatnonzero(counts != 0)  # of bools it is several times faster
         place, rank = np.divmod(filled, max(len(found), 1))
@@ -136,15 +136,11 @@ class LeadingBits:
         copies = max(1, min(_COPIES, _TABLES // num_rows))
         tables = torch.zeros((copies, num_rows, self.size), dtype=dtype, device=device)
         one = torch.ones((), dtype=dtype, device=device)
-        alike = len({x.dtype for x in tensors}) == 1
         for part in _parts(tensors):
-            rows, pieces = zip(*part, strict=True)
-            x = as_float32(torch.cat(pieces)) if alike else torch.cat([as_float32(piece) for piece in pieces])
-            slots = self.slots_of(x)
+            slots = self.slots_of(_flat([piece for _, piece in part]))
             slots = slots if tables.numel() < 2**31 else slots.to(torch.int64)
-            torch._foreach_add_(
-                list(torch.split(slots, [len(piece) for piece in pieces])), [row * self.size for row in rows]
-            )
+            of_rows = torch.split(slots, [piece.numel() for _, piece in part])
+            torch._foreach_add_(list(of_rows), [row * self.size for row, _ in part])
             beside = torch.arange(copies, dtype=slots.dtype, device=device) * (num_rows * self.size)
             even = len(slots) // copies * copies
             slots[:even].view(-1, copies).add_(beside)
@@ -153,17 +149,24 @@ class LeadingBits:
 
 
 def _parts(tensors: Sequence[Tensor]) -> Iterator[list[tuple[int, Tensor]]]:
-    """Flat pieces of tensors with the numbers of these, so many that they have about `_AT_ONCE` elements together."""
+    """Tensors or flat pieces of them with their numbers, with at most `_AT_ONCE` elements together."""
     part: list[tuple[int, Tensor]] = []
     room = _AT_ONCE
     for row, x in enumerate(tensors):
-        for piece in torch.split(x.detach().reshape(-1), _AT_ONCE):
-            if part and len(piece) > room:
+        for piece in (x,) if x.numel() <= _AT_ONCE else torch.split(x.reshape(-1), _AT_ONCE):
+            if part and piece.numel() > room:
                 yield part
                 part, room = [], _AT_ONCE
             part.append((row, piece))
-            room -= len(piece)
+            room -= piece.numel()
     yield part
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    """All elements in one float32 [N]."""
+    if len({x.dtype for x in tensors}) > 1:  # joined, they would be of a common type, which need not hold them
+        tensors = [as_float32(x) for x in tensors]
+    return as_float32(_flatten_dense_tensors(tensors))  # type: ignore[no-untyped-call]
 
 
 def _bits(x: Tensor) -> Tensor:
