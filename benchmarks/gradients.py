@@ -14,11 +14,12 @@ divided by the steps.
     unlogged  GradientHistogram that logs no step
     peer      `wandb.watch(model, log="gradients", log_freq=1)`: bins in W&B, no norms, no page
 
-`forward_backward` is one forward and one backward pass. `parts` says where ours spends it: `hook` on the training
-thread, `render` and the writers in the background, `rest` in W&B's process and elsewhere. `norms` is wall time, one
-thread, call by call: the callback's way to each norm and their total as Python floats, against `torch._foreach_norm`.
-`unlogged_hook` is the thread time of the callback's one hook of a step at a step that is not logged, in microseconds.
-`every_50th` is what a step costs if every 50th is logged: a 50th of a logged step and of 49 such hooks.
+`of_the_process` is the same without the processes that were started. `forward_backward` is one forward and one backward
+pass. `parts` says where ours spends it: `hook` on the training thread, `render` and the writers in the background,
+`rest` in W&B's process and elsewhere. `norms` is wall time, one thread, call by call: the callback's way to each norm
+and their total as Python floats, against `torch._foreach_norm`. `unlogged_hook` is the thread time of the callback's
+one hook of a step at a step that is not logged, in microseconds. `every_50th` is what a step costs if every 50th is
+logged: a 50th of a logged step and of 49 such hooks.
 """
 
 import argparse
@@ -252,6 +253,7 @@ def main() -> None:
         for name in runs["ours"][0]
         if name.startswith("part_")
     }
+    alone = {v: [r["own"] - n["own"] for r, n in zip(runs[v], runs["none"], strict=True)] for v in ("ours", "peer")}
     norms = norm_times(3 if args.quick else 31)
     milliseconds = {v: round(statistics.median(times) * 1e3, 2) for v, times in added.items()}
     rest = statistics.median(added["ours"]) - sum(parts.values())
@@ -260,6 +262,8 @@ def main() -> None:
         "ours": milliseconds["ours"],
         "peer": milliseconds["peer"],
         "ratio": round(median_ratio(added, "ours", "peer"), 4),
+        "of_the_process": {v: round(statistics.median(times) * 1e3, 2) for v, times in alone.items()},
+        "ratio_of_the_process": round(median_ratio(alone, "ours", "peer"), 4),
         "units": "CPU ms per logged step",
         "every_50th": milliseconds["cadence"],
         "forward_backward": round(statistics.median(passes) * 1e3, 2),
@@ -273,6 +277,7 @@ def main() -> None:
     }
     table = [
         ("histograms, by wandb.watch", result["ours"], result["peer"], result["ratio"]),
+        ("without W&B's own process", *result["of_the_process"].values(), result["ratio_of_the_process"]),
         ("histograms, by the passes", result["ours"], result["forward_backward"], result["ratio_forward_backward"]),
         ("every 50th step, by the passes", milliseconds["cadence"], result["forward_backward"],
          result["ratio_forward_backward_every_50th"]),

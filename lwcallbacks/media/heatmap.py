@@ -46,7 +46,7 @@ def draw_matrix(matrix: Matrix, title: str | None = None, normalize: Normalize |
             else [[compact(count) for count in row] for row in counts.tolist()]
         )
     names = labels_of(matrix.class_names, MAX_NAME)
-    side = _side(size, usual=50, least=320)
+    side = _side(size, usual=40, least=320)
     return Image(
         Board(
             _levels(_shares(counts, by)),

@@ -80,16 +80,19 @@ class LeadingBits:
         scratch = torch.empty(min(chunk, max((x.numel() for x in tensors), default=0)), dtype=torch.int32)
         for x in tensors:
             parts = torch.split(x.reshape(-1), chunk)
-            table = torch.zeros(self.size, dtype=torch.int64)
+            found = torch.zeros(self.bins, dtype=torch.int64)
             for part in parts:
-                index = torch.bitwise_right_shift(_bits(part), self._shift, out=scratch[: len(part)])
-                table[: self.bins] += torch.bincount(index.add_(self.bins // 2), minlength=self.bins)
-            counts = table.numpy()
+                index = scratch[: len(part)]
+                # As unsigned numbers, NumPy's, bits need no offset: negative floats fill the upper half.
+                np.right_shift(_bits(part).numpy().view(np.uint32), self._shift, out=index.numpy().view(np.uint32))
+                found += torch.bincount(index, minlength=self.bins)
+            positive, negative = found.numpy().reshape(2, -1)
+            counts = np.concatenate([negative, positive, np.zeros(4, np.int64)])
             for pattern, place, slot in self._shared:
                 if counts[place]:
-                    found = sum(int((_bits(part) == pattern).sum()) for part in parts)
-                    counts[place] -= found
-                    counts[slot] += found
+                    number = sum(int((_bits(part) == pattern).sum()) for part in parts)
+                    counts[place] -= number
+                    counts[slot] += number
             for nan in self._nan_bins:  # what is left there
                 if counts[nan].any():
                     counts[self.bins + 1] += counts[nan].sum()
