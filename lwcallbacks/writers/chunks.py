@@ -95,7 +95,7 @@ class Chunks:
                 self._numbers[key, kind] = number
                 index.append(f"LW.key({_arguments(number, key, kind, self._folder_of(key))});")
             numbers[key] = number
-        data = [f"LW.data({numbers[key]},{step},{text});" for key, text in texts.items()]
+        data = [f"LW.data({numbers[key]},{step},{texts[key]});" for key in kinds if key in texts]
         told = {str(numbers[key]): caption for key, caption in (captions or {}).items()}
         try:
             chunk = self._append(data) if data else None
