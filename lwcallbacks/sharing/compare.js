@@ -64,26 +64,27 @@
   // -- numbers --------------------------------------------------------------------------------------------------
   const finite = points => points.filter(([, value]) => typeof value === "number");
 
-  function curves() {
+  function numbers() {  // the table now, the curves by calling what is returned
     const keys = [...new Set(runs.flatMap(run => Object.keys(run.curves)))].sort((a, b) => a.localeCompare(b, undefined, {numeric: true}));
-    if (!keys.length) return;
-    const node = section("Numbers", "The last value of each; curves below, by step.");
+    if (!keys.length) return () => {};
+    const node = section("Numbers", "The last value of each. Their curves are at the end of the page.");
     const search = make("input", null, {type: "search", placeholder: "Filter keys", "aria-label": "Filter keys"});
     const rows = keys.map(key => {
-      const last = runs.map(run => Object.hasOwn(run.curves, key) ? run.curves[key].at(-1)[1] : null);
-      const changes = others.map((_, i) => typeof last[i + 1] === "number" && typeof last[0] === "number" ? signed(last[i + 1] - last[0]) : "");
-      return [key, ...last.map(shown), ...changes];
+      const ends = runs.map(run => Object.hasOwn(run.curves, key) ? run.curves[key].at(-1)[1] : null);
+      const changes = others.map((_, i) => typeof ends[i + 1] === "number" && typeof ends[0] === "number" ? signed(ends[i + 1] - ends[0]) : "");
+      return [key, ...ends.map(shown), ...changes];
     });
     const columns = ["key", ...runs.map((_, i) => label(i)), ...others.map((_, i) => `${letter(i + 1)} − A`)];
-    const numbers = table(columns, rows), cards = make("div", null, {class: "cards"});
+    const last = table(columns, rows), cards = make("div", null, {class: "cards"});
     const drawn = keys.map(key => chart(key));
     cards.append(...drawn);
     search.addEventListener("input", () => keys.forEach((key, i) => {
       const away = !key.toLowerCase().includes(search.value.toLowerCase());
       drawn[i].hidden = away;
-      numbers.querySelector("tbody").rows[i].hidden = away;
+      last.querySelector("tbody").rows[i].hidden = away;
     }));
-    node.append(search, numbers, make("p"), cards);
+    node.append(search, last);
+    return () => section("Curves", "By step. What is filtered above is filtered here.").append(cards);
   }
 
   function chart(key) {
@@ -211,7 +212,8 @@
   }
 
   overview();
-  curves();
+  const drawCurves = numbers();
   matrices();
   samples();
+  drawCurves();
 })();
