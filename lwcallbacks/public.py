@@ -9,6 +9,7 @@ from lwcallbacks.callbacks.image_mosaic import ImageMosaic as ImageMosaic
 from lwcallbacks.callbacks.mask_grid import MaskGrid as MaskGrid
 from lwcallbacks.callbacks.multilabel_confusion_matrix import MultilabelConfusionMatrix as MultilabelConfusionMatrix
 from lwcallbacks.callbacks.need import Need as Need
+from lwcallbacks.callbacks.page import page as page
 from lwcallbacks.callbacks.prediction_grid import PredictionGrid as PredictionGrid
 from lwcallbacks.callbacks.scalar_metrics import ScalarMetrics as ScalarMetrics
 from lwcallbacks.callbacks.stateful import StateCallback as StateCallback

@@ -20,6 +20,7 @@ from lwcallbacks.callbacks.size import size_of
 from lwcallbacks.capture.messages import filled
 from lwcallbacks.lightning import Callback, LightningModule, Trainer
 from lwcallbacks.media import Entry
+from lwcallbacks.sharing import Page
 from lwcallbacks.writers import Publisher
 
 Entries = Mapping[str, Entry | float]
@@ -95,6 +96,7 @@ class LoggingCallback(Callback):
         self.on_error = on_error
         self._results: dict[str, Any] = {}
         self._cost = Cost()
+        self._page: str | None = None
         self._has_drawn = False
         self._left = LeftBehind()
         self._codes: dict[str, str] = {}
@@ -119,7 +121,18 @@ class LoggingCallback(Callback):
     def _take_left(self) -> None:
         left = self._left.take()
         if left is not None:
-            self._results, self._cost = left["results"], left["cost"]
+            self._results, self._cost, self._page = left["results"], left["cost"], left["page"]
+
+    def page_directory(self) -> str | None:
+        """The folder of the page of the run that the callback takes part in, or of the last one; None without one."""
+        self._take_left()
+        hub = Hub.holding(self)
+        return self._page if hub is None else hub.page_directory()
+
+    def _repr_html_(self) -> str | None:
+        """In a notebook, the page of the run; the callback itself where there is none."""
+        directory = self.page_directory()
+        return None if directory is None else Page(directory)._repr_html_()
 
     def begin(self) -> None:
         """A new run: forget the last one's results. Called at `setup` of a fit, and of any first run of a Trainer."""
@@ -215,12 +228,13 @@ class LoggingCallback(Callback):
         """The run is over and everything is written: this is what it has cost."""
         if trainer.state.fn == "fit" or not self._cost.run_seconds:
             self._cost = cost
+        self._page = Hub.of(trainer).page_directory()
         self._leave(trainer)
 
     def _leave(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:
             with Hub.of(trainer).attempt(self.describe("train"), "could not leave its results to the caller"):
-                self._left.leave({"results": self._results, "cost": self._cost})
+                self._left.leave({"results": self._results, "cost": self._cost, "page": self._page})
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         Hub.of(trainer).expect_everyone("train", "val")

@@ -26,14 +26,17 @@ from lwcallbacks.callbacks.asked import Member, ask
 from lwcallbacks.callbacks.cost import Meter
 from lwcallbacks.callbacks.decisions import Decisions
 from lwcallbacks.callbacks.epoch import Ended, Epoch
+from lwcallbacks.callbacks.guard import Guard
 from lwcallbacks.callbacks.keys import LoggedKeys
-from lwcallbacks.callbacks.listening import Listening, StopsListening
+from lwcallbacks.callbacks.listening import Listening
 from lwcallbacks.callbacks.need import STAGES
 from lwcallbacks.callbacks.receipt import payers, tell_cost
+from lwcallbacks.callbacks.record import Record
 from lwcallbacks.callbacks.report import CONTENT, unlike_stages
 from lwcallbacks.callbacks.trainer import (
     batches_done,
     data_parallel,
+    has,
     is_debugging,
     logs_this_step,
     media_directory,
@@ -48,7 +51,7 @@ from lwcallbacks.capture import Step
 from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.state.core import StepValues
 from lwcallbacks.state.link import Counted, current_link, everyone_comes, roll_call
-from lwcallbacks.writers import Publisher, writers_for
+from lwcallbacks.writers import FolderWriter, Publisher, writers_for
 
 
 @dataclass
@@ -86,7 +89,9 @@ class Hub:
         self._took_part: list[Member] = []
         self._known: WeakSet[Any] = WeakSet()
         self._listening = Listening()
-        self._guard = StopsListening(self._listening)
+        self._guard = Guard(self._begin_run, self._stop_hearing)
+        self._record: Record | None = None
+        self.folder: FolderWriter | None = None
         self._stages: dict[str, _Stage] = {}
         self._run = 0
         self._is_complete = False
@@ -184,19 +189,24 @@ class Hub:
 
     def close(self, exception: BaseException | None = None) -> None:
         """Leave nothing behind: no hook on the module, nothing unwritten. `exception` is what ended the run early."""
-        self._listening.stop()
+        self._stop_hearing()
         self._stages.clear()
         self._saved = None
         self._goes_on = False
         if self.publisher is not None:
             publisher, self.publisher = self.publisher, None
+            record, self._record = self._record, None
             if exception is not None:
                 publisher.on_error = "warn"  # what ended the run is what is seen to have ended it
             try:
                 with heeding_interrupts(exception):
+                    if record is not None:
+                        record.stop()
                     publisher.close()
             finally:
                 publisher.drop()  # nothing is left, unless Ctrl-C came before there was a wait to interrupt
+                if record is not None:
+                    record.end(exception)
 
     def _open(self, trainer: Trainer) -> Publisher:
         """The publisher of this run. A place that cannot be opened is reported, the others get their part."""
@@ -209,12 +219,31 @@ class Hub:
         if self._directory is None:
             self._directory = new_directory(trainer)
         publisher.writers += writers_for(trainer.loggers, self._directory, publisher.attempt)
+        self.folder = next(writer for writer in publisher.writers if isinstance(writer, FolderWriter))
+        with publisher.attempt("lwcallbacks", "could not keep what is logged"):
+            # A Trainer that looks for a learning rate trains in between, without its callbacks.
+            self._record = Record(trainer, publisher, self.folder, self.meter, lambda: not has(trainer, self._guard))
         return publisher
+
+    def page_directory(self) -> str | None:
+        """The folder of the page of this run or the last one; None where none was written, or by another process."""
+        return str(self.folder.directory) if self.folder is not None and self.folder.has_page else None
+
+    def _begin_run(self, trainer: Trainer, module: LightningModule) -> None:
+        if self._record is not None:
+            self._record.begin(trainer, module)
+
+    def _stop_hearing(self) -> None:
+        self._listening.stop()
+        if self._record is not None:
+            self._record.stop_hearing()
 
     def deliver(self) -> None:
         """Give the loggers the numbers that were worked out in the background since the last call."""
         if self.publisher is not None:
             self.publisher.deliver()
+        if self._record is not None:
+            self._record.offer()
 
     @contextmanager
     def attempt(self, who: str, what: str) -> Iterator[None]:

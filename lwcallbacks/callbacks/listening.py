@@ -7,7 +7,7 @@ from typing import Any
 
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.capture import ForwardCalls
-from lwcallbacks.lightning import Callback, LightningModule, Trainer
+from lwcallbacks.lightning import LightningModule
 
 
 class Listening:
@@ -45,16 +45,3 @@ class Listening:
             heard[name] = list(recorder.calls)
             recorder.calls.clear()
         return {name: calls for name, calls in heard.items() if calls}
-
-
-class StopsListening(Callback):
-    """Stands before all callbacks of a Trainer: one that raises in `on_exception` leaves nothing on the module."""
-
-    def __init__(self, listening: Listening) -> None:
-        self._listening = listening
-
-    def __reduce__(self) -> Any:
-        return StopsListening, (Listening(),)  # a copy has nothing to do with this run
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._listening.stop()

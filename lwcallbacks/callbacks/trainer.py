@@ -34,6 +34,11 @@ def logs_this_step(trainer: Trainer) -> bool:
     return trainer._logger_connector.should_update_logs or is_debugging(trainer)
 
 
+def connector_of(trainer: Trainer) -> Any:
+    """What hands everything that is logged to the Trainer's loggers, by `log_metrics(metrics, step=None)`."""
+    return trainer._logger_connector
+
+
 def is_debugging(trainer: Trainer) -> bool:
     """Whether this is a `fast_dev_run`. (Lightning sets the attribute where type checkers do not see it.)"""
     return bool(getattr(trainer, "fast_dev_run", False))
@@ -88,6 +93,11 @@ def put_last(trainer: Trainer, callback: Callback) -> None:
 def put_first(trainer: Trainer, callback: Callback) -> None:
     """Move a callback before all others, or add it there."""
     trainer.callbacks = [callback, *_others(trainer, callback)]  # type: ignore[attr-defined]
+
+
+def has(trainer: Trainer, callback: Callback) -> bool:
+    """Whether a callback is among the Trainer's."""
+    return any(other is callback for other in getattr(trainer, "callbacks", []))
 
 
 def take_out(trainer: Trainer, callback: Callback) -> None:

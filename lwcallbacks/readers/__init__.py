@@ -5,7 +5,9 @@ read_folder("lightning_logs/version_0").steps()["val/confusion_matrix"]
 """
 
 from lwcallbacks.readers.folder import Item as Item
+from lwcallbacks.readers.folder import Logged as Logged
 from lwcallbacks.readers.folder import MediaFolder as MediaFolder
+from lwcallbacks.readers.folder import calls as calls
 from lwcallbacks.readers.folder import find_folders as find_folders
 from lwcallbacks.readers.folder import read_folder as read_folder
 from lwcallbacks.readers.wandb_file import OfflineArtifact as OfflineArtifact

@@ -25,8 +25,7 @@ def expanded(kind: str, value: Mapping[str, Any], texts: Mapping[int, Sequence[s
             cells = [list(texts[column]) if isinstance(column, int) else column for column in value["cells"]]
             return {"columns": value["columns"], "rows": [list(row) for row in zip(*cells, strict=True)]}
         case "matrix":
-            names = value["class_names"]
-            return _matrix(value["cells"], list(texts[names]) if isinstance(names, int) else names)
+            return _matrix(value, texts)
         case "histogram":
             odd = {name: value.get(name, 0) for name in ("nan", "posinf", "neginf")}
             counts = _counts(value["counts"])
@@ -35,13 +34,34 @@ def expanded(kind: str, value: Mapping[str, Any], texts: Mapping[int, Sequence[s
             return dict(value)
 
 
-def _matrix(cells: Sequence[int], names: list[str]) -> dict[str, Any]:
-    counts = [[0] * len(names) for _ in names]
+def filled_cells(value: Mapping[str, Any], texts: Mapping[int, Sequence[str]]) -> tuple[list[str], list[list[int]]]:
+    """Of a "matrix" the names of its classes and [row, column, count] of the cells that are not 0.
+
+    >>> filled_cells({"class_names": ["cat", "dog"], "cells": [1, 5, 3, 7]}, {})
+    (['cat', 'dog'], [[0, 0, 5], [1, 1, 7]])
+
+    Raises:
+        ValueError: a cell is none of the matrix.
+    """
+    names, cells = value["class_names"], value["cells"]
+    names = list(texts[names]) if isinstance(names, int) else names
     places = itertools.accumulate(cells[::2], initial=-1)
     next(places)
+    filled = []
     for place, count in zip(places, cells[1::2], strict=True):
-        counts[place // len(names)][place % len(names)] = count
-    return {"counts": counts, "class_names": names}
+        if not 0 <= place < len(names) ** 2 or not isinstance(count, int | float):
+            raise ValueError(f"found the cell {place!r} with {count!r} in a matrix of {len(names)} classes")
+        filled.append([*divmod(place, len(names)), count])
+    return names, filled
+
+
+def _matrix(value: Mapping[str, Any], texts: Mapping[int, Sequence[str]]) -> dict[str, Any]:
+    names, cells = filled_cells(value, texts)
+    counts = [[0] * len(names) for _ in names]
+    for row, column, count in cells:
+        counts[row][column] = count
+    more = {name: item for name, item in value.items() if name not in ("class_names", "cells")}
+    return {"counts": counts, "class_names": names, **more}
 
 
 def _counts(counts: list[Any]) -> list[int]:

@@ -4,7 +4,9 @@
     folder.steps()                                          # {"val/confusion_matrix": [4, 9], ...}
     folder.items[-1].path                                   # a PNG, or the file with the data of a table, a matrix ...
     folder.data("val/confusion_matrix_chart")[9]["counts"]
-    folder.scalars[-1]                                      # {"step": 9, "gradients_norm/total": 0.5}
+    folder.scalars[-1]                                      # Logged(step=9, epoch=1, values={"val/loss": 0.5})
+    folder.curves()["val/loss"]                             # {4: 0.7, 9: 0.5}
+    folder.run["state"]                                     # "finished"
 
 The files are described in `lwcallbacks.writers.folder`. A line that a crash has cut short is left out.
 """
@@ -13,11 +15,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lwcallbacks.readers.expand import expanded
+from lwcallbacks.readers.inside import file_in, lines
 
 NUMBERS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
@@ -36,16 +40,26 @@ class Item:
     caption: str | None = None
 
 
+class Logged(NamedTuple):
+    """Numbers that were logged together. The epoch is None where it is not known."""
+
+    step: int
+    epoch: int | None
+    values: dict[str, float]
+
+
 @dataclass(frozen=True)
 class MediaFolder:
     """A folder of media as it was read. Items and numbers are in the order in which they were written."""
 
     directory: Path
     items: tuple[Item, ...]
-    scalars: tuple[dict[str, float], ...]
+    scalars: tuple[Logged, ...]
     index: Index = field(repr=False)
     cost: dict[str, Any] | None = None
     """What the last fit has cost, a table {"columns", "rows"}; None where none has come to its end."""
+    run: dict[str, Any] = field(default_factory=dict)
+    """What the run is: "name", "version", "started", "ended", "state", "config", "max_epochs"; empty if unknown."""
 
     def steps(self) -> dict[str, list[int]]:
         """The steps at which each key was written, twice where it was written twice."""
@@ -53,6 +67,14 @@ class MediaFolder:
         for item in self.items:
             steps.setdefault(item.key, []).append(item.step)
         return steps
+
+    def curves(self) -> dict[str, dict[int, float]]:
+        """The values of each key that was logged, by step, in the order of steps: of those logged twice the last."""
+        curves: dict[str, dict[int, float]] = {}
+        for logged in self.scalars:
+            for key, value in logged.values.items():
+                curves.setdefault(key, {})[logged.step] = value
+        return {key: dict(sorted(curve.items())) for key, curve in curves.items()}
 
     def latest(self) -> dict[tuple[str, int], Item]:
         """The item of each key and step: of those written twice, the last."""
@@ -68,17 +90,24 @@ class MediaFolder:
 
         Raises KeyError for a key that has none, with those that have.
         """
+        return {step: expanded(kind, value, self.index.texts) for step, (kind, value) in self._found(key).items()}
+
+    def raw(self, key: str) -> dict[int, dict[str, Any]]:
+        """What `data` gives, as it is in the file: `lwcallbacks.writers.compact` describes it."""
+        return {step: value for step, (_, value) in self._found(key).items()}
+
+    def _found(self, key: str) -> dict[int, tuple[str, dict[str, Any]]]:
         items = [item for item in self.latest().values() if item.kind != "image"]
         wanted = [item for item in items if item.key == key]
         if not wanted:
             raise KeyError(f"{self.directory} has no data of {key!r}, but of {sorted({item.key for item in items})}")
-        found: dict[int, dict[str, Any]] = {}
+        found: dict[int, tuple[str, dict[str, Any]]] = {}
         for path in dict.fromkeys(item.path for item in wanted):
             here = {(self.index.numbers[key, item.kind], item.step): item for item in wanted if item.path == path}
-            for place, value in _data(path, {number for number, _ in here}):
+            for place, value in _data(self.directory, path, {number for number, _ in here}):
                 if place in here:
                     item = here[place]
-                    found[item.step] = expanded(item.kind, value, self.index.texts)
+                    found[item.step] = item.kind, value
         return {item.step: found[item.step] for item in wanted if item.step in found}
 
 
@@ -91,9 +120,24 @@ class Index:
     items: list[Item] = field(default_factory=list)
 
 
+MARKS = ("manifest.js", "run.js", "scalars.js")
+"""The files of which a folder of media has one at least."""
+
+
 def find_folders(root: str | Path) -> list[Path]:
-    """The folders of media at `root` or anywhere below it, sorted."""
-    return sorted(path.parent for path in Path(root).rglob("manifest.js"))
+    """The folders of media at `root` or anywhere below it, sorted. Links to folders are not followed."""
+    found = {path.parent for path in Path(root).rglob("manifest.js")}
+    # Other programs may have files of these names.
+    found |= {path.parent for name in MARKS[1:] for path in Path(root).rglob(name) if _is_ours(path)}
+    return sorted(found)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with open(file_in(path.parent, path.name), "rb") if path.is_file() else nullcontext() as file:
+            return file is not None and file.read(3) == b"LW."
+    except (OSError, ValueError):
+        return False
 
 
 def read_folder(path: str | Path) -> MediaFolder:
@@ -108,71 +152,89 @@ def read_folder(path: str | Path) -> MediaFolder:
     ...     writer.write_scalars({"norm": float("inf")}, step=120)
     ...     folder = read_folder(directory)
     ...     folder.steps(), folder.data("val/report")[120]["rows"], folder.scalars
-    ({'val/report': [120]}, [['cat', 0.5]], ({'step': 120, 'norm': inf},))
+    ({'val/report': [120]}, [['cat', 0.5]], (Logged(step=120, epoch=None, values={'norm': inf}),))
 
     Raises:
         FileNotFoundError: neither has been written to.
-        ValueError: a line is no line of such a folder.
+        ValueError: a line is no line of such a folder, or what it names is not in it.
     """
     places = [Path(path), Path(path, "media")]
-    directory = next((d for d in places if any((d / name).exists() for name in ("manifest.js", "scalars.jsonl"))), None)
+    directory = next((d for d in places if any((d / name).exists() for name in MARKS)), None)
     if directory is None:
         below = ", ".join(map(str, find_folders(path)))
         hint = f"; below it are {below}" if below else ""
-        raise FileNotFoundError(f"{path} holds no manifest.js and no scalars.jsonl, nor does its folder media{hint}")
+        raise FileNotFoundError(f"{path} holds none of {', '.join(MARKS)}, nor does its folder media{hint}")
     index = _index(directory)
-    scalars = tuple(_numbers(json.loads(line)) for line in _lines(directory / "scalars.jsonl"))
-    return MediaFolder(directory, tuple(index.items), scalars, index, _cost(directory / "cost.js"))
-
-
-def _cost(path: Path) -> dict[str, Any] | None:
-    for line in _lines(path):
-        table = json.loads(line.removeprefix("LW.cost(").removesuffix(");"))
-        return expanded("table", table, {})
-    return None
+    scalars = tuple(_logged(directory, *arguments) for _, arguments in calls(directory, "scalars.js", "scalars"))
+    runs = [facts for _, [facts] in calls(directory, "run.js", "run") if isinstance(facts, dict)]
+    costs = [table for _, [table] in calls(directory, "cost.js", "cost")]
+    cost = expanded("table", costs[-1], {}) if costs else None
+    return MediaFolder(directory, tuple(index.items), scalars, index, cost, runs[-1] if runs else {})
 
 
 def _index(directory: Path) -> Index:
     index, keys = Index(), dict[int, tuple[str, str, str]]()
-    for name, arguments in _calls(directory / "manifest.js"):
+    for name, arguments in calls(directory, "manifest.js", "key", "text", "step"):
         match name, arguments:
-            case "key", [number, key, kind, folder]:
+            case "key", [int(number), str(key), str(kind), str(folder)]:
+                file_in(directory, folder)
                 keys[number] = key, kind, folder
                 index.numbers[key, kind] = number
-            case "text", [number, texts]:
+            case "text", [int(number), list(texts)]:
                 index.texts[number] = texts
-            case "step", [step, chunk, ranges, *captions]:
+            case "step", [int(step), (int() | None) as chunk, list(ranges), *captions]:
                 told: Mapping[str, str] = captions[0] if captions else {}
                 for low, high in zip(ranges[::2], ranges[1::2], strict=True):
                     for number in range(low, high + 1):
                         key, kind, folder = keys[number]
-                        file = f"{folder}/{step:08d}.png" if kind == "image" else f"data/{chunk:05d}.js"
+                        file = f"{folder}/{step:08d}.png" if kind == "image" else f"data/{chunk or 0:05d}.js"
                         index.items.append(Item(key, step, kind, directory / file, told.get(str(number))))
+            case _:
+                raise ValueError(f"{directory / 'manifest.js'}: found LW.{name} of {str(arguments)[:80]}")
     return index
 
 
-def _numbers(line: dict[str, Any]) -> dict[str, float]:
-    return {key: NUMBERS[value] if isinstance(value, str) else value for key, value in line.items()}
+def _logged(directory: Path, *arguments: Any) -> Logged:
+    match arguments:
+        case [int(step), (int() | None) as epoch, dict(values)]:
+            return Logged(step, epoch, {key: number(value) for key, value in values.items()})
+    raise ValueError(f"{directory / 'scalars.js'}: found {str(arguments)[:80]}, expected step, epoch and values")
 
 
-def _calls(path: Path) -> Iterator[tuple[str, list[Any]]]:
-    """Names and arguments of a script's calls, one call a line."""
-    for line in _lines(path):
-        name, bracket, arguments = line.partition("(")
-        if name not in ("LW.key", "LW.text", "LW.step") or not bracket or not line.endswith(");"):
-            raise ValueError(f"{path}: found the line {line[:80]!r}, expected LW.key(...);, LW.text or LW.step")
-        yield name.removeprefix("LW."), json.loads(f"[{arguments.removesuffix(');')}]")
+def number(value: Any) -> float:
+    """A number of JSON, which has no NaN and no infinity.
+
+    Raises ValueError for anything else.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, str) or value not in NUMBERS:
+        raise ValueError(f"found {str(value)[:80]!r}, expected a number")
+    return NUMBERS[value]
 
 
-def _data(path: Path, numbers: set[int]) -> Iterator[tuple[tuple[int, int], Any]]:
+def calls(directory: Path, file: str, *names: str) -> Iterator[tuple[str, list[Any]]]:
+    """Names and arguments of a script's calls, as "key" for `LW.key(...)`, one call a line.
+
+    Raises:
+        ValueError: there is another line, or the file is not in the folder.
+    """
+    for line in lines(directory, file):
+        name, _, arguments = line.partition("(")
+        if name.removeprefix("LW.") not in names or not name.startswith("LW.") or not line.endswith(");"):
+            expected = " or ".join(f"LW.{name}(...);" for name in names)
+            raise ValueError(f"{directory / file}: found the line {line[:80]!r}, expected {expected}")
+        yield name.removeprefix("LW."), json.loads(f"[{arguments.removesuffix(');')}]", parse_constant=_no_json)
+
+
+def _no_json(constant: str) -> float:
+    raise ValueError(f"found {constant}, which JSON does not have")
+
+
+def _data(directory: Path, path: Path, numbers: set[int]) -> Iterator[tuple[tuple[int, int], Any]]:
     """The values of some keys in a chunk, with number and step."""
     starts = tuple(f"LW.data({number}," for number in numbers)
-    for line in _lines(path):
+    for line in lines(directory, path.relative_to(directory).as_posix()):
         if line.startswith(starts):
             number, step, value = json.loads(f"[{line.removeprefix('LW.data(').removesuffix(');')}]")
             yield (number, step), value
-
-
-def _lines(path: Path) -> list[str]:
-    """The whole lines of a file; none where there is no file."""
-    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []

@@ -12,25 +12,29 @@
     Matrix          a line of data: the counts that are not 0
     Histogram       a line of data
     File            a line of data; the file itself stays where it is
-    a number        a place in scalars.jsonl, one line {"step": 120, "gradients_norm/total": 0.5} per write, whether or
-                    not a logger takes it too
+    a number        a place in scalars.js, a line LW.scalars(120,4,{"train/loss":0.5}); for what was logged at a step:
+                    step, epoch (null where it is not known), values; whether or not a logger takes it too
 
-What a run has cost is in `cost.js`. Lines of data are in few files, `data/00000.js` and on, with an index,
-`manifest.js`: a page opened from a disk may load scripts but no JSON. How many files there are does not grow with the
-number of histograms and steps. All of them only ever grow by whole lines: writing costs the same in the first and in
-the last epoch, a folder is continued by writing into it again (the last line about a step holds), and a crash loses at
-most what it interrupts.
+What a run is is in `run.js`, of which the last line `LW.run({...});` holds: "name" and "version", or null; "started"
+and "ended", times of ISO 8601 or null; "state", out of "running", "finished", "interrupted" and "failed"; "config", the
+hyperparameters; "max_epochs" or null; "monitor" and "mode" of a checkpoint callback that has them. What it has cost is
+in `cost.js`. Lines of data are in few files, `data/00000.js` and on, with an index, `manifest.js`: a page opened from a
+disk may load scripts but no JSON. How many files there are does not grow with the number of histograms and steps. All
+of them only ever grow by whole lines: writing costs the same in the first and in the last epoch, a folder is continued
+by writing into it again (the last line about a step holds), and a crash loses at most what it interrupts.
 `lwcallbacks.readers.read_folder` reads them, `lwcallbacks.writers.chunks` and `.compact` describe the lines.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +45,7 @@ from lwcallbacks.writers.compact import encode, file_json, histograms_json, matr
 from lwcallbacks.writers.disk import append_lines, folder_of, replace
 
 _KINDS = {Table: "table", Matrix: "matrix", Histogram: "histogram", File: "file"}
-_OWN = ("cost.js", "data", "index.html", "manifest.js", "scalars.jsonl")
+_OWN = ("cost.js", "data", "index.html", "manifest.js", "page", "run.js", "scalars.js")
 
 Places = dict[int, tuple[str, Box]]
 """The file that holds an image, and where in it, by the image's id."""
@@ -72,6 +76,11 @@ class FolderWriter(Writer):
     def bytes_written(self) -> int:  # type: ignore[override]  # of other writers it is a plain number
         """What it has put on disk so far: pictures, lines of data, numbers and the page."""
         return self._bytes + (self._chunks.bytes_written if "_chunks" in vars(self) else 0)
+
+    @property
+    def has_page(self) -> bool:
+        """Whether the page has been written; a directory that is not known yet is not made up for the question."""
+        return "directory" in vars(self) and (self.directory / "index.html").exists()
 
     @property
     def page(self) -> str:
@@ -109,8 +118,28 @@ class FolderWriter(Writer):
         return kind, self.directory / _png(key, step) if kind == "image" else self._chunks.last
 
     def write_scalars(self, scalars: Mapping[str, float], step: int) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._bytes += append_lines(self.directory / "scalars.jsonl", encode({"step": step, **scalars}))
+        self.write_logged([(step, None, scalars)])
+
+    def write_logged(self, rows: Iterable[tuple[int, int | None, Mapping[str, float]]]) -> None:
+        """Keep numbers as they were logged: step, epoch or None, and the values by key."""
+        lines = [f"LW.scalars({step},{encode(epoch)},{encode(values)});" for step, epoch, values in rows]
+        if lines:
+            self._write_page()
+            self._bytes += append_lines(self.directory / "scalars.js", "\n".join(lines))
+
+    def run(self) -> dict[str, Any]:
+        """What was last written of the run; nothing before `write_run`."""
+        path = self.directory / "run.js"
+        if not path.exists():
+            return {}
+        *_, last = ["LW.run({});", *path.read_text(encoding="utf-8").split("\n")[:-1]]
+        facts: dict[str, Any] = json.loads(last.removeprefix("LW.run(").removesuffix(");"))
+        return facts
+
+    def write_run(self, facts: Mapping[str, Any]) -> None:
+        """Keep what the run is, in place of what was written before."""
+        self._write_page()
+        self._bytes += append_lines(self.directory / "run.js", f"LW.run({encode(facts)});")
 
     def write_cost(self, table: Table) -> None:
         """Keep what a run has cost, for the page and for `read_folder(...).cost`. It is no media: it varies by run."""
@@ -151,6 +180,7 @@ class FolderWriter(Writer):
     def _write_page(self) -> None:
         if self._has_page and (self.directory / "index.html").exists():
             return
+        self.directory.mkdir(parents=True, exist_ok=True)
         page, target = files(__package__).joinpath("index.html").read_bytes(), self.directory / "index.html"
         if not target.exists() or target.read_bytes() != page:
             self._bytes += replace(target, page)

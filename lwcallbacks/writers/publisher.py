@@ -42,7 +42,7 @@ MAX_PENDING_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class _Job:
-    """What was published, and what its `render` holds in bytes until it is done."""
+    """What was published, what its `render` holds in bytes until it is done, and how many places it takes."""
 
     render: Render
     step: int
@@ -50,6 +50,7 @@ class _Job:
     owner: str
     size: int
     spent: Spent | None
+    places: int = 1
 
 
 class Publisher:
@@ -95,6 +96,7 @@ class Publisher:
         self._max_pending = max_pending
         self._max_bytes = max_bytes
         self._told: dict[str, set[tuple[Any, ...]]] = {}
+        self._delivering: int | None = None
         self._begin()
         _all.add(self)
 
@@ -142,6 +144,25 @@ class Publisher:
             self._failed(owner, f"had to skip step {step}", behind)
             return self._finish(job)
         self._stuck = False
+        self._put(job)
+
+    def run_soon(self, work: Callable[[], object], owner: str, *, spent: Spent | None = None) -> None:
+        """Queue `work()`, which takes no place in the queue and never waits: for one that is queued once at a time.
+
+        It may write to what only the worker writes to. What it raises is reported as of `owner`, which could not be
+        written.
+        """
+        self._put(_Job(self._working(work, owner), 0, None, owner, 0, spent, places=0))
+
+    def _working(self, work: Callable[[], object], owner: str) -> Render:
+        def render() -> Mapping[str, Entry | float]:
+            with self.attempt(owner, "could not be written to"):
+                work()
+            return {}
+
+        return render
+
+    def _put(self, job: _Job) -> None:
         try:
             self._start()
         except RuntimeError:  # the interpreter is shutting down and starts no more threads: do it here
@@ -162,13 +183,13 @@ class Publisher:
         with self._room:
             if not self._room.wait_for(has_room, timeout):
                 return False
-            self._num_pending += 1
+            self._num_pending += job.places
             self._num_bytes += job.size
         return True
 
     def _leave(self, job: _Job) -> None:
         with self._room:
-            self._num_pending -= 1
+            self._num_pending -= job.places
             self._num_bytes -= job.size
             self._room.notify_all()
 
@@ -176,11 +197,20 @@ class Publisher:
         """Give the loggers the scalars rendered since the last call, oldest first, then report what failed."""
         with self._lock:
             taken, self._scalars = self._scalars, []
-        for scalars, step in taken:
-            for logger in self.loggers:
-                with self.attempt(type(logger).__name__, f"could not log {_names(scalars)} of step {step}"):
-                    logger.log_metrics(scalars, step=step)
+        before, self._delivering = self._delivering, threading.get_ident()
+        try:
+            for scalars, step in taken:
+                for logger in self.loggers:
+                    with self.attempt(type(logger).__name__, f"could not log {_names(scalars)} of step {step}"):
+                        logger.log_metrics(scalars, step=step)
+        finally:
+            self._delivering = before
         self._report()
+
+    @property
+    def is_delivering(self) -> bool:
+        """Whether this thread gives scalars to the loggers just now, which the writers have already."""
+        return self._delivering == threading.get_ident()
 
     @contextlib.contextmanager
     def attempt(self, who: str, what: str) -> Iterator[None]:

@@ -23,7 +23,7 @@ from lwcallbacks.callbacks.epoch import Epoch
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.capture import Step
 from lwcallbacks.presets import classification
-from lwcallbacks.readers import read_folder
+from lwcallbacks.readers import find_folders, read_folder
 from lwcallbacks.reductions import ConfusionCounts
 from lwcallbacks.state.link import Counted
 from lwcallbacks.writers import Publisher
@@ -109,7 +109,7 @@ def test_every_callback_knows_its_cost(tmp_path: Path) -> None:
 
 
 def test_the_end_of_a_fit_says_what_it_has_cost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """One line, with the page; none where there is no page to speak of, and none of a run for debugging."""
+    """One line, with the page, also of a run without pictures; none of a run for debugging."""
     caplog.set_level(logging.INFO, logger="pytorch_lightning")
     fit(tmp_path, everyone())
     [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("lwcallbacks:")]
@@ -119,8 +119,9 @@ def test_the_end_of_a_fit_says_what_it_has_cost(tmp_path: Path, caplog: pytest.L
     caplog.clear()
     fit(tmp_path / "scalars", [c for c in everyone() if isinstance(c, lw.ScalarMetrics)])
     [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("lwcallbacks:")]
-    assert re.fullmatch(r"lwcallbacks: [\d.e+]+ % of the run", line)
-    assert not list((tmp_path / "scalars").rglob("media")), "nothing was drawn, and no folder was made for the costs"
+    assert re.fullmatch(r"lwcallbacks: [\d.e+]+ % of the run, \d+\.\d MiB in .*index\.html", line)
+    [folder] = find_folders(tmp_path / "scalars")
+    assert not read_folder(folder).items
     caplog.clear()
     fit(tmp_path / "debug", everyone(), fast_dev_run=True)
     assert not [record for record in caplog.records if record.getMessage().startswith("lwcallbacks:")]

@@ -56,10 +56,10 @@ def test_runs_are_listed_newest_first(tmp_path: Path, capsys: pytest.CaptureFixt
     assert printed.err == ""
     assert re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "WHEN", printed.out) == (
         f"2 runs in {tmp_path}, newest first\n\n"
-        f"{tmp_path}/deep/new/media/index.html\n  WHEN   1 step, 7   1 key\n  val/a\n\n"
-        f"{tmp_path}/old/media/index.html\n  WHEN   3 steps, 4 to 1,200   2 keys\n  val/a, val/b\n"
+        f"{tmp_path}/deep/new/media/index.html\n  new   step 7   WHEN\n  val/a\n\n"
+        f"{tmp_path}/old/media/index.html\n  old   step 1,200   WHEN\n  val/a, val/b\n"
     )
-    assert re.findall(r"  (\d{4})-", printed.out) == ["2023", "2001"]
+    assert re.findall(r" (\d{4})-", printed.out) == ["2023", "2001"]
 
 
 def test_the_present_folder_is_looked_into_by_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

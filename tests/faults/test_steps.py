@@ -18,7 +18,7 @@ from support.together import Skips, sized, skipping
 from torch.utils.data import DataLoader
 
 import lwcallbacks as lw
-from lwcallbacks.callbacks.listening import StopsListening
+from lwcallbacks.callbacks.guard import Guard
 
 FORWARD = Classifier.forward
 
@@ -84,7 +84,7 @@ def test_the_next_run_of_the_trainer_begins_anew() -> None:
         t.fit(module, loader(), loader())
     t.fit(module, loader(), loader())
     assert {stage: int(counts.sum()) for stage, counts in matrix.results.items()} == {"train": 40, "val": 40}
-    assert not any(isinstance(callback, StopsListening) for callback in t.callbacks)
+    assert not any(isinstance(callback, Guard) for callback in t.callbacks)
     assert is_untouched(module)
 
 

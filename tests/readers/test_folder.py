@@ -55,8 +55,9 @@ def test_every_entry_is_read_back(tmp_path: Path) -> None:
 def test_numbers_are_numbers_again(tmp_path: Path) -> None:
     """JSON has no NaN and no infinity; what is read has."""
     first, second = read_folder(written(tmp_path)).scalars
-    assert (first["step"], first["norm"], second["norm"], first["big"]) == (1, 0.5, 1.0, -math.inf)
-    assert math.isnan(first["bad"])
+    assert (first.step, first.epoch, first.values["norm"], second.values["norm"]) == (1, None, 0.5, 1.0)
+    assert first.values["big"] == -math.inf
+    assert math.isnan(first.values["bad"])
 
 
 def test_what_is_written_twice_is_read_twice_and_the_last_holds(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_what_is_written_twice_is_read_twice_and_the_last_holds(tmp_path: Path) 
 def test_a_line_that_a_crash_has_cut_is_left_out(tmp_path: Path) -> None:
     """All lines before it are read."""
     before = read_folder(written(tmp_path))
-    for script in ("manifest.js", "scalars.jsonl", "data/00000.js"):
+    for script in ("manifest.js", "scalars.js", "run.js", "data/00000.js"):
         with open(tmp_path / "media" / script, "a") as file:
             file.write('LW.data(3,1,{"key": "val/im')
     assert read_folder(tmp_path) == before

@@ -23,6 +23,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 
 from lwcallbacks.callbacks.base import LoggingCallback
+from lwcallbacks.callbacks.hearing import _Ear
 from lwcallbacks.callbacks.hub import Hub
 
 from .everyone import everyone
@@ -107,9 +108,9 @@ def flush(trainer: Any) -> None:
 
 
 def ours_calls() -> bool:
-    """Whether code of lwcallbacks is among the callers."""
+    """Whether code of lwcallbacks is among the callers; not where it only passes on what the Trainer calls."""
     frame = sys._getframe(2)
-    while frame is not None:
+    while frame is not None and frame.f_code is not _Ear.__call__.__code__:
         if frame.f_globals.get("__name__", "").startswith("lwcallbacks."):
             return True
         frame = frame.f_back  # type: ignore[assignment]
@@ -293,6 +294,7 @@ class Slow(LoggingCallback):
         self.ending.wait()
         while signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
             time.sleep(0.01)
+        time.sleep(0.2)  # until the main thread waits: a signal just before it does would not wake it
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1000)
 

@@ -30,9 +30,9 @@ def data_on_page(root: Path, key: str) -> dict[int, dict[str, Any]]:
 
 
 def scalars(root: Path) -> list[dict[str, float]]:
-    """The numbers beside the page."""
-    [file] = root.rglob("scalars.jsonl")
-    return list(read_folder(file.parent).scalars)
+    """The numbers beside the page, with the step, as they were logged."""
+    [file] = root.rglob("scalars.js")
+    return [{"step": logged.step, **logged.values} for logged in read_folder(file.parent).scalars]
 
 
 def offline_run(root: Path) -> OfflineRun:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import signal
 import string
 import subprocess
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 
 from lwcallbacks.media import Entry, Image, Table
-from lwcallbacks.readers import read_folder
+from lwcallbacks.readers import Logged, read_folder
 from lwcallbacks.writers import FolderWriter, Publisher, Writer, writers_for
 from lwcallbacks.writers.publisher import MAX_REASONS, Render
 
@@ -95,8 +94,8 @@ def test_floats_go_to_the_loggers_on_the_main_thread_and_to_the_folder(tmp_path:
     assert step == 2
     assert logger.threads == {threading.get_ident()}
     assert writer.seen == [(["image"], 1)]
-    lines = (tmp_path / "scalars.jsonl").read_text().splitlines()
-    assert list(map(json.loads, lines)) == [{"step": 1, "accuracy": 0.5, "n": 3.0}, {"step": 2, "accuracy": "nan"}]
+    lines = (tmp_path / "scalars.js").read_text().splitlines()
+    assert lines == ['LW.scalars(1,null,{"accuracy":0.5,"n":3.0});', 'LW.scalars(2,null,{"accuracy":"nan"});']
 
 
 def test_a_logger_that_raises_warns_once_and_the_others_get_the_numbers(tmp_path: Path) -> None:
@@ -115,7 +114,7 @@ def test_a_logger_that_raises_warns_once_and_the_others_get_the_numbers(tmp_path
     assert len(caught) == 1
     assert publisher.failures == 3
     assert [step for _, step in good.seen] == [3, 4, 5]
-    assert len((tmp_path / "scalars.jsonl").read_text().splitlines()) == 3
+    assert len((tmp_path / "scalars.js").read_text().splitlines()) == 3
 
 
 def test_what_is_attempted_on_the_main_thread_is_counted_and_reported_later() -> None:
@@ -503,7 +502,7 @@ def test_an_entry_that_fails_costs_itself(tmp_path: Path) -> None:
     assert first.startswith("Mine('val') could not be drawn at step 1: TypeError: 'no' is a str, expected Image")
     assert second.startswith(f"The folder {tmp_path} could not write empty of step 1: ")
     folder = read_folder(tmp_path)
-    assert (folder.steps(), folder.scalars) == ({"table": [1]}, ({"step": 1, "n": 0.5},))
+    assert (folder.steps(), folder.scalars) == ({"table": [1]}, (Logged(1, None, {"n": 0.5}),))
     assert publisher.failures == 2
 
 

@@ -1,10 +1,13 @@
-"""List the runs below a folder, newest first, and open the page of the newest one.
+"""List the runs below a folder, newest first, and open the page of one.
 
     lwcallbacks view lightning_logs
-    lwcallbacks view --open
+    lwcallbacks view --open                             # the newest
+    lwcallbacks view lightning_logs/version_3 --open
 
-Prints for each run the path of its page, when it was last written to, its steps and its keys. A run that cannot be read
-is reported on the standard error stream; the others are listed, and the exit code is 1.
+Prints for each run the path of its page, its name and state, the last step, the best value of the monitored number or
+of the first one of validation, when it was last written to, and its media. A run that cannot be read is reported on
+the standard error stream; the others are listed, and the exit code is 1. A page that is not as this version of
+lwcallbacks writes it is not opened: a copy is, of the data alone.
 """
 
 from __future__ import annotations
@@ -12,13 +15,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import webbrowser
 from datetime import datetime
 from pathlib import Path
 
 from lwcallbacks.cli.errors import CommandError
-from lwcallbacks.cli.text import counted, plain, steps_in_words
+from lwcallbacks.cli.runs import best, last_step, name_of
+from lwcallbacks.cli.text import counted, plain
 from lwcallbacks.readers import MediaFolder, find_folders, read_folder
+from lwcallbacks.sharing import is_as_written, single_file
 
 PAGE = "index.html"
 
@@ -77,17 +83,38 @@ def _listed(path: Path) -> bool:
 
 
 def _lines(folder: MediaFolder) -> list[str]:
-    keys = folder.steps()
+    keys, step, found = folder.steps(), last_step(folder), best(folder)
     when = datetime.fromtimestamp(_written(folder.directory)).strftime("%Y-%m-%d %H:%M")
-    steps = steps_in_words({step for of_key in keys.values() for step in of_key})
-    names = ", ".join(plain(key) for key in sorted(keys))
-    heading = f"  {when}   {steps}   {counted(len(keys), 'key')}"
-    return ["", plain(folder.directory / PAGE), heading, *([f"  {names}"] if names else [])]
+    told = [name_of(folder), folder.run.get("state"), None if step is None else f"step {step:,}", found, when]
+    heading = "  " + "   ".join(plain(part) for part in told if part is not None)
+    names = ", ".join(plain(key) for key in sorted(keys)) or "no pictures"
+    return ["", plain(folder.directory / PAGE), heading, f"  {names}"]
 
 
 def _open(folders: list[Path]) -> None:
     page = folders[0] / PAGE
     if not page.is_file():
         raise CommandError(f"the newest run has no page, expected the file {page}")
+    if not _is_safe(folders[0]):
+        page = _copied(folders[0])
+        print(f"Its page is not as this version of lwcallbacks writes it. A copy of its data is opened: {plain(page)}")
+        sys.stdout.flush()
     if not webbrowser.open(page.resolve().as_uri()):
         raise CommandError(f"found no browser. Open {page} in one")
+
+
+def _is_safe(folder: Path) -> bool:
+    try:
+        return is_as_written(folder)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
+
+
+def _copied(folder: Path) -> Path:
+    try:
+        made = single_file(folder)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise CommandError(f"{folder} is not opened, since it cannot be read: {error}") from error
+    copy = Path(tempfile.mkdtemp(prefix="lwcallbacks-"), "run.html")
+    copy.write_text(made.html, encoding="utf-8")
+    return copy

@@ -1,0 +1,85 @@
+"""What is said of a run in a line: its name, whether it has ended, its last step, its best value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from lwcallbacks.cli.errors import CommandError
+from lwcallbacks.readers import MediaFolder, read_folder
+
+LOWER = ("loss", "error", "err", "mse", "mae", "rmse", "perplexity", "nll", "wer", "cer", "fid")
+HIGHER = ("acc", "accuracy", "f1", "auroc", "auc", "ap", "map", "iou", "miou", "dice", "precision", "recall", "kappa",
+          "psnr", "ssim", "r2", "bleu")  # fmt: skip
+
+
+def read(path: str | Path) -> MediaFolder:
+    """A run's folder.
+
+    Raises CommandError, with the cause, for one that cannot be read.
+    """
+    try:
+        return read_folder(path)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        told = f"{error.strerror or error}" if isinstance(error, OSError) else f"{error}"
+        raise CommandError(f"{path} cannot be read: {told}" if str(path) not in told else told) from error
+
+
+def name_of(folder: MediaFolder) -> str:
+    """The logger's name and the version, else the folder's name."""
+    parts = [str(folder.run[part]) for part in ("name", "version") if folder.run.get(part) is not None]
+    return " ".join(parts) or folder.directory.absolute().parent.name
+
+
+def last_step(folder: MediaFolder) -> int | None:
+    """The largest step at which anything was written; None of a run that has written nothing."""
+    steps = [*(item.step for item in folder.items), *(logged.step for logged in folder.scalars)]
+    return max(steps, default=None)
+
+
+@dataclass(frozen=True)
+class Best:
+    """A value of a run: the best, or where nobody says which way is better, the last."""
+
+    key: str
+    value: float
+    step: int
+    is_best: bool
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.value:.4g} at step {self.step:,} ({'best' if self.is_best else 'last'})"
+
+
+def best(folder: MediaFolder) -> Best | None:
+    """Of the number that a checkpoint callback monitors, else of the first of validation; None where there is none.
+
+    Which way is better is what the monitor says, else told from the name, as of a loss.
+    """
+    curves = folder.curves()
+    monitored = folder.run.get("monitor")
+    has_monitor = isinstance(monitored, str) and monitored in curves
+    key = monitored if has_monitor else next((k for k in sorted(curves) if k.startswith(("val/", "val_"))), None)
+    if key is None:
+        return None
+    mode = folder.run.get("mode") if has_monitor else mode_of(key)
+    finite = {step: value for step, value in curves[key].items() if math.isfinite(value)}
+    if not finite:
+        return None
+    if mode not in ("min", "max"):
+        step = max(finite)
+        return Best(key, finite[step], step, is_best=False)
+    extreme = min(finite.values()) if mode == "min" else max(finite.values())
+    return Best(key, extreme, next(step for step, value in finite.items() if value == extreme), is_best=True)
+
+
+def mode_of(key: str) -> str | None:
+    """Whether lower or higher is better, as far as a name tells.
+
+    >>> mode_of("val/loss"), mode_of("val_top5_acc"), mode_of("val/temperature")
+    ('min', 'max', None)
+    """
+    words = key.lower().replace("_", "/").replace("-", "/").split("/")
+    if any(word in LOWER for word in words):
+        return "min"
+    return "max" if any(word in HIGHER for word in words) else None
