@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.media import Histogram
 from lwcallbacks.reductions import LogBins, LogHistogram
 from lwcallbacks.reductions.filled import FilledBins
+from lwcallbacks.reductions.looking import may_look
 from lwcallbacks.reductions.to_host import soon_on_host
 
 _BINS = LogHistogram()
@@ -32,17 +33,10 @@ class _Read:
     names: tuple[str, ...]
     bins: Callable[[], FilledBins]
     norms: Callable[[], Tensor]
-    device: torch.device
-
-    @property
-    def host_bytes(self) -> int:
-        """What moves to the host: of an accelerator a table of int32 and a norm for each parameter."""
-        return 0 if self.device.type == "cpu" else len(self.names) * 4 * (_BINS.slots["counts"].size + 1)
-
-    @property
-    def nbytes(self) -> int:
-        """Of host memory, until it is drawn."""
-        return self.bins().nbytes if self.device.type == "cpu" else self.host_bytes
+    host_bytes: int
+    """What moves to the host: of an accelerator a table of int32 and a norm for each parameter."""
+    nbytes: int
+    """Of host memory, until it is drawn."""
 
     def seen(self) -> dict[str, LogBins]:
         tables = map(torch.from_numpy, self.bins().tables())
@@ -146,15 +140,7 @@ class GradientHistogram(LoggingCallback):
             for name, p in pl_module.named_parameters():
                 if id(p) in own and (gradient := p.grad) is not None:
                     by_device.setdefault(gradient.device, {})[name] = _dense(gradient)
-            self._last = [
-                _Read(
-                    tuple(of),
-                    _BINS.lift_each(list(of.values())),
-                    soon_on_host(norms_of(list(of.values()))),
-                    device,
-                )
-                for device, of in by_device.items()
-            ]
+            self._last = [_read(of, device) for device, of in by_device.items()]
         return self._render(self._last)
 
     def _render(self, reads: Sequence[_Read]) -> Callable[[], Entries]:
@@ -194,6 +180,20 @@ class GradientHistogram(LoggingCallback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._steps = dict(state_dict["steps"])
+
+
+def _read(gradients: Mapping[str, Tensor], device: torch.device) -> _Read:
+    """Begin to read gradients of one device."""
+    of = list(gradients.values())
+    bins = _BINS.lift_each(of)
+    tables = len(of) * 4 * (_BINS.slots["counts"].size + 1)
+    return _Read(
+        tuple(gradients),
+        bins,
+        soon_on_host(norms_of(of)),
+        host_bytes=0 if device.type == "cpu" else tables,
+        nbytes=bins().nbytes if may_look(of[0]) else tables,
+    )
 
 
 def _dense(gradient: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.everyone import everyone
+from support.everyone import everyone, public_callbacks
 from support.modules import Classifier, loader, trainer
 from support.processes import run_processes
 from support.scenarios import calls_of_a_fit
@@ -26,6 +26,7 @@ from lwcallbacks.presets import classification
 from lwcallbacks.readers import read_folder
 from lwcallbacks.reductions import ConfusionCounts
 from lwcallbacks.state.link import Counted
+from lwcallbacks.writers import Publisher
 
 
 class Clock:
@@ -187,3 +188,19 @@ def test_presets_hand_the_share_on() -> None:
     given = {type(c).__name__: c.max_overhead for c in classification(5, max_overhead=0.02)}
     assert given["PredictionGrid"] == given["GradientHistogram"] == 0.02
     assert given["ScalarMetrics"] is given["ConfusionMatrix"] is None
+
+
+def test_what_waits_in_the_background_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every drawing says how much memory it holds until it is drawn; the queue has a bound in bytes."""
+    sizes: dict[str, int] = {}
+    publish = Publisher.publish
+
+    def noting(self: Publisher, *args: Any, owner: str = "", size: int = 0, **kwargs: Any) -> None:
+        name = owner.partition("(")[0]
+        sizes[name] = min(size, sizes.get(name, size))
+        publish(self, *args, owner=owner, size=size, **kwargs)
+
+    monkeypatch.setattr(Publisher, "publish", noting)
+    fit(tmp_path, everyone(stages=("train", "val")))
+    holding = public_callbacks().keys() - {"ScalarMetrics", "CheckpointArtifact"}  # numbers, and a file of the user's
+    assert {name for name, size in sizes.items() if size} >= holding
