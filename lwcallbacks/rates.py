@@ -226,6 +226,6 @@ def _pooled(counts: Tensor) -> Tensor:
 
 
 def _sums(counts: Tensor) -> tuple[int, int, list[int], list[int]]:
-    """The samples, those that are right, and for each class how often it is there and predicted, in Python's integers."""
+    """The samples, those that are right, and how often each class is there and predicted, in Python's integers."""
     hits, predicted, there = (n.tolist() for n in per_class(_pooled(counts)))
     return sum(there), sum(hits), there, predicted

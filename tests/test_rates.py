@@ -212,6 +212,6 @@ def test_a_cost_is_the_sum_over_the_cells(counts: np.ndarray) -> None:
     size = len(counts)
     cost = [[0.1 * (i - j) ** 2 - 0.3 for j in range(size)] for i in range(size)]
     total = total_cost(torch.from_numpy(counts), cost)
-    assert total == math.fsum(n * c for n, c in zip(counts.ravel().tolist(), sum(cost, []), strict=True))
+    assert total == math.fsum(n * c for n, c in zip(counts.ravel().tolist(), np.ravel(cost).tolist(), strict=True))
     turned = torch.from_numpy(counts[::-1, ::-1].copy())
     assert total_cost(turned, [row[::-1] for row in cost[::-1]]) == total
