@@ -1,5 +1,6 @@
 """Media to publish, as plain values, and how they are made from tensors. No logger, no plotting at import."""
 
+from lwcallbacks.media.block import confused_block as confused_block
 from lwcallbacks.media.charts import draw_histogram as draw_histogram
 from lwcallbacks.media.charts import draw_table as draw_table
 from lwcallbacks.media.grid import captioned_grid as captioned_grid
