@@ -25,6 +25,7 @@ from lwcallbacks.media.render import enlarge as enlarge
 from lwcallbacks.media.render import framed as framed
 from lwcallbacks.media.render import mosaic as mosaic
 from lwcallbacks.media.render import stack as stack
+from lwcallbacks.media.report import confused_pairs as confused_pairs
 from lwcallbacks.media.report import confusion_report as confusion_report
 from lwcallbacks.media.report import label_report as label_report
 from lwcallbacks.media.values import Box as Box

@@ -55,5 +55,5 @@ def test_equal_names_are_told_apart_in_matrices_and_reports() -> None:
     [table] = fitted({"m": matrix}, (Table,)).values()
     assert isinstance(table, Table)
     assert table.columns == ("true / predicted", "cat", "cat (1)")
-    assert [row[0] for row in confusion_report(matrix).rows] == ["cat", "cat (1)", "macro average"]
+    assert [row[0] for row in confusion_report(matrix).rows][:3] == ["cat", "cat (1)", "macro average"]
     assert [row[0] for row in label_report(np.zeros((2, 2, 2), int), ["cat", "cat"]).rows][:2] == ["cat", "cat (1)"]
