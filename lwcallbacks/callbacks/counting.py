@@ -100,15 +100,14 @@ def cost_of(owner: str, cost: Any, size: int) -> tuple[tuple[float, ...], ...] |
     if cost is None:
         return None
     rows = plain(cost.tolist() if hasattr(cost, "tolist") else cost)
-    lengths = [len(row) if isinstance(row, tuple) else None for row in rows] if isinstance(rows, tuple) else None
-    example = ", ".join(["[0, 1, ...]", "[1, 0, ...]", "..."]) if size > 2 else "[0, 1], [10, 0]"
-    expected = (
-        f"expected {size} rows of {size} numbers, by true and then predicted class: write cost_matrix=[{example}]"
-    )
+    off = ", ".join(["[0, 1, ...]", "[1, 0, ...]", "..."] if size > 2 else ["[0, 1]", "[1, 0]"])
+    expected = f"expected {size} rows of {size} numbers, by true and then predicted class: write cost_matrix=[{off}]"
+    if not isinstance(rows, tuple) or not all(isinstance(row, tuple) for row in rows):
+        raise ValueError(f"{owner}: cost_matrix={cost!r}, {expected}")
+    lengths = [len(row) for row in rows]
     if lengths != [size] * size:
-        found = f"{len(rows)} rows of {sorted(set(map(str, lengths)))}" if lengths is not None else repr(cost)
-        raise ValueError(f"{owner}: cost_matrix has {found}, {expected}")
+        raise ValueError(f"{owner}: cost_matrix has rows of lengths {lengths[:5]}, {expected}")
     odd = [x for row in rows for x in row if isinstance(x, bool) or not isinstance(x, int | float) or not isfinite(x)]
     if odd:
         raise ValueError(f"{owner}: cost_matrix has {odd[0]!r} in it, {expected}")
-    return tuple(map(tuple, rows))
+    return rows
