@@ -91,6 +91,7 @@ LAWFUL: dict[str, tuple[Reduction, Make]] = {
     "confusion of labels": (ConfusionCounts(3), lambda d: (d.labels(), d.labels())),
     "confusion of scores": (ConfusionCounts(3), lambda d: (d.floats(3), d.labels())),
     "confusion of many classes": (ConfusionCounts(100, ignore_index=7), lambda d: (d.scores(100), d.labels(high=101))),
+    "confusion by the best five": (ConfusionCounts(20, top_k=5), lambda d: (d.floats(20), d.labels(high=21))),
     "confusion of maps": (ConfusionCounts(3, ignore_index=1), lambda d: (d.floats(3, 2, 2), d.labels(2, 2))),
     "two classes by one score": (ConfusionCounts(2), lambda d: (d.scores(), d.labels(high=3))),
     "binary scores": (ConfusionCounts(2, task="binary", threshold=0.25), lambda d: (d.scores(), d.labels())),

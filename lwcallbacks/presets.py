@@ -61,8 +61,11 @@ def classification(
 
     - ``ScalarMetrics``: ``acc``, the share of right predictions, and ``f1``, the mean over the classes, under
       ``train/acc_step``, ``train/acc_epoch``, ``val/acc``, ``test/acc`` and so on
-    - ``ConfusionMatrix``: ``val/confusion_matrix`` in percent of each true class, ``val/confusion_matrix_chart`` and
-      ``val/confusion_matrix_report``
+    - ``ConfusionMatrix``: ``val/confusion_matrix`` in percent of each true class, ``val/confusion_matrix_chart``,
+      ``val/confusion_matrix_report`` and ``val/confusion_matrix_pairs``.
+      The numbers of the matrix are ``val/confusion_matrix_accuracy``, ``val/confusion_matrix_balanced_accuracy``,
+      ``val/confusion_matrix_cohen_kappa``, ``val/confusion_matrix_matthews_corrcoef``,
+      ``val/confusion_matrix_macro_f1`` and ``val/confusion_matrix_mean_iou``.
     - ``PredictionGrid``: ``val/predictions`` and ``val/predictions_table``
 
     Args:
@@ -121,7 +124,11 @@ def multilabel(
 
     - ``ScalarMetrics``: ``f1``, the mean over the labels, ``f1_micro``, of all labels' decisions together, and ``acc``,
       the share of right decisions, under ``train/f1_step``, ``train/f1_epoch``, ``val/f1``, ``test/f1`` and so on
-    - ``MultilabelConfusionMatrix``: ``val/confusion_matrix``, a row for each label, and ``val/confusion_matrix_report``
+    - ``MultilabelConfusionMatrix``: ``val/confusion_matrix``, a row for each label, and
+      ``val/confusion_matrix_report``.
+      The numbers of the matrix are ``val/confusion_matrix_accuracy``, ``val/confusion_matrix_balanced_accuracy``,
+      ``val/confusion_matrix_cohen_kappa``, ``val/confusion_matrix_matthews_corrcoef``,
+      ``val/confusion_matrix_macro_f1`` and ``val/confusion_matrix_mean_iou``.
     - ``PredictionGrid``: ``val/predictions`` and ``val/predictions_table``, with sets of labels
 
     Args:
@@ -188,7 +195,10 @@ def segmentation(
       ``train/iou_step``, ``train/iou_epoch``, ``val/iou``, ``test/iou`` and so on. They are of all pixels of all
       samples, not means over images.
     - ``ConfusionMatrix`` of pixels: ``val/confusion_matrix`` in percent of each true class,
-      ``val/confusion_matrix_chart`` and ``val/confusion_matrix_report``
+      ``val/confusion_matrix_chart``, ``val/confusion_matrix_report`` and ``val/confusion_matrix_pairs``.
+      The numbers of the matrix are ``val/confusion_matrix_accuracy``, ``val/confusion_matrix_balanced_accuracy``,
+      ``val/confusion_matrix_cohen_kappa``, ``val/confusion_matrix_matthews_corrcoef``,
+      ``val/confusion_matrix_macro_f1`` and ``val/confusion_matrix_mean_iou``.
     - ``MaskGrid``: ``val/masks``
 
     Args:

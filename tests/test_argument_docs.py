@@ -23,6 +23,7 @@ OWNERS: dict[str, Callable[..., Any]] = {
 }
 # Where an argument's words are those of its owner alone, and why; "*" for all its owners.
 DIFFERENT: dict[tuple[str, str], str] = {
+    ("cost_matrix", "*"): "of a sample, or of a decision about a label",
     ("inputs", "ScalarMetrics"): "of any shape",
     ("inputs", "classification"): "one line for several callbacks",
     ("preds", "*"): "each says which shapes it takes",

@@ -65,6 +65,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 VAL_KEYS = (
     "val/acc", "val/loss", "val/confusion_matrix", "val/confusion_matrix_chart_table", "val/confusion_matrix_report",
+    "val/confusion_matrix_pairs", "val/confusion_matrix_macro_f1", "val/confusion_matrix_cohen_kappa",
     "val/mosaic", "val/predictions", "val/predictions_table",
 )  # fmt: skip
 

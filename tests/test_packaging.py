@@ -12,7 +12,7 @@ from packaging.version import Version
 
 import lwcallbacks
 
-EXTRAS = ("wandb", "tensorboard", "mlflow", "testing")
+EXTRAS = ("wandb", "tensorboard", "mlflow", "order", "testing")
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = Path(lwcallbacks.__file__).resolve().parent
 

@@ -1,24 +1,25 @@
-"""ConfusionMatrix: counts over all samples of an epoch, seen as a heatmap, a chart and a table."""
+"""ConfusionMatrix: counts over all samples of an epoch, seen as a heatmap, a chart, tables and numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from torch import Tensor
-
 from lwcallbacks.callbacks.base import Entries
+from lwcallbacks.callbacks.counting import CountingCallback, cost_of
 from lwcallbacks.callbacks.names import class_names_of
-from lwcallbacks.callbacks.need import Need
-from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import Extract
-from lwcallbacks.media import Matrix, confusion_report, draw_matrix
+from lwcallbacks.media import Matrix, confused_pairs, confusion_report, draw_matrix
 from lwcallbacks.reductions import ConfusionCounts
+from lwcallbacks.reductions.confusion import check_top_k
 from lwcallbacks.reductions.score_range import check_scores
 
 
-class ConfusionMatrix(StateCallback):
+class ConfusionMatrix(CountingCallback):
     """Count predictions against truth over all samples of an epoch, in constant memory.
+
+    Samples of several classes or of two, or pixels, tokens and the like, of any shape. What the counts say of each
+    class and of all is a table and numbers: see ``lwcallbacks.rates`` for how each is defined, and what is 0 / 0.
 
     Rows are the truth, columns the prediction. A label out of range, or a score that is NaN, never lands in a cell: it
     is reported at the epoch's end. ``results["val"]`` is the int64 CPU tensor [C, C], the same on every process.
@@ -33,6 +34,11 @@ class ConfusionMatrix(StateCallback):
         logits: whether such scores are logits, of which sigmoid(x) > threshold is a 1. None decides by all scores of
             the epoch together: in [0, 1] they are probabilities, any below -0.5 or above 1.5 makes them logits, and
             between the two a warning asks for this argument.
+        top_k: a prediction counts as right where the target is among the k best scores. The cell is then that of the
+            true class, else that of the best; of equal scores the first class is the better one. It takes scores [N, C,
+            ...] of more than k classes.
+        cost_matrix: what a sample costs, by its true class and then by the class that was predicted, [C][C]; below 0
+            it is a gain. Then the cost of a sample and of all are in the report and logged, and the pairs have theirs.
         normalize: what the heatmap's cells show: None counts, "true" shares of each row, "pred" of each column,
             "all" of everything. The chart, the table and ``results`` always hold counts.
         preds: where to find the predictions, if not in the usual places: integer labels [N, ...], or float scores
@@ -50,22 +56,42 @@ class ConfusionMatrix(StateCallback):
         ValueError: an argument is not as said here; or, at the first batch, preds or targets were not found or do
             not have these shapes.
 
-    ================================ =======================================================
-    Key                              Logged data
-    ================================ =======================================================
-    ``{stage}/{name}``               heatmap, an image
-    ``{stage}/{name}_chart``         W&B's interactive confusion chart, made from the counts
-    ``{stage}/{name}_report``        table: class, precision, recall, f1, support
-    ================================ =======================================================
+    ======================================== =======================================================
+    Key                                      Logged data
+    ======================================== =======================================================
+    ``{stage}/{name}``                       heatmap, an image
+    ``{stage}/{name}_chart``                 W&B's interactive confusion chart, made from the counts
+    ``{stage}/{name}_report``                table: precision, recall, f1, iou and support of each
+                                             class, the macro, weighted and micro averages, and the
+                                             numbers below; and how each has changed
+    ``{stage}/{name}_pairs``                 table: the 50 pairs of classes that are confused most,
+                                             with count, share of the true class, and change
+    ``{stage}/{name}_accuracy``              share of right predictions
+    ``{stage}/{name}_balanced_accuracy``     mean recall of the classes that were there
+    ``{stage}/{name}_cohen_kappa``           Cohen's kappa
+    ``{stage}/{name}_matthews_corrcoef``     Matthews' correlation coefficient
+    ``{stage}/{name}_macro_f1``              mean F1 (Dice) over the classes
+    ``{stage}/{name}_mean_iou``              mean IoU (Jaccard) over the classes
+    ``{stage}/{name}_mean_cost``             with ``cost_matrix``: the mean cost of a sample
+    ``{stage}/{name}_total_cost``            with ``cost_matrix``: that of all samples
+    ======================================== =======================================================
 
-    W&B keeps the rows of its chart under ``{stage}/{name}_chart_table``.
+    The numbers are of each epoch, and can be monitored: ``ModelCheckpoint(monitor="val/confusion_matrix_macro_f1")``.
+    While predicting, Lightning logs none. A column "change" compares with the table before, from the second on, also
+    after a resume: by how much F1, the value or the count is larger.
+
+    Above 100 classes the heatmap is of the 39 that are confused most, with all others summed as one class; with SciPy
+    (``pip install "lwcallbacks[order]"``) in an order in which classes that are confused are neighbours. W&B keeps the
+    rows of its chart under ``{stage}/{name}_chart_table``; above 447 classes that is the same block, and
+    ``{stage}/{name}_chart_cells`` is a table of all cells that are not 0.
 
     >>> import torch
     >>> matrix = ConfusionMatrix(2, ["cat", "dog"], preds="scores", stages=("val",))    # in Trainer(callbacks=[matrix])
     >>> matrix.prefixes("val")
     {'val/confusion_matrix'}
-    >>> sorted(matrix.entries("val/confusion_matrix", {"counts": torch.tensor([[5, 1], [0, 7]])}))
-    ['val/confusion_matrix', 'val/confusion_matrix_chart', 'val/confusion_matrix_report']
+    >>> entries = matrix.entries("val/confusion_matrix", {"counts": torch.tensor([[5, 1], [0, 7]]), "before": None})
+    >>> entries["val/confusion_matrix_pairs"].rows
+    [['cat', 'dog', 1, 0.16666666666666666]]
     """
 
     def __init__(
@@ -77,6 +103,8 @@ class ConfusionMatrix(StateCallback):
         task: Literal["multiclass", "binary"] = "multiclass",
         threshold: float = 0.5,
         logits: bool | None = None,
+        top_k: int = 1,
+        cost_matrix: Sequence[Sequence[float]] | None = None,
         normalize: Literal["true", "pred", "all"] | None = None,
         preds: Extract | None = None,
         targets: Extract | None = None,
@@ -93,12 +121,15 @@ class ConfusionMatrix(StateCallback):
         check_scores("ConfusionMatrix", task, threshold, logits, ("multiclass", "binary"))
         if task == "binary" and num_classes != 2:
             raise ValueError(f"ConfusionMatrix: num_classes={num_classes} with task='binary', expected 2")
-        self._counts = ConfusionCounts(num_classes, ignore_index, task, threshold, logits)
+        check_top_k("ConfusionMatrix", top_k, num_classes)
+        self._counts = ConfusionCounts(num_classes, ignore_index, task, threshold, logits, top_k)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.task = task
         self.threshold = threshold
         self.logits = logits
+        self.top_k = top_k
+        self.cost_matrix = cost_of("ConfusionMatrix", cost_matrix, num_classes)
         self.class_names = class_names_of("ConfusionMatrix", class_names, num_classes)
         if normalize not in (None, "true", "pred", "all"):
             raise ValueError(f"ConfusionMatrix: normalize={normalize!r}, expected 'true', 'pred', 'all' or None")
@@ -108,18 +139,16 @@ class ConfusionMatrix(StateCallback):
         self.ids = ids
         self.forward = forward
 
-    def remembered(self, stage: str) -> Mapping[str, Need]:
-        return {"counts": Need(self._counts, ("preds", "targets"), self.source)}
-
-    def result(self, values: Mapping[str, Any]) -> Tensor:
-        counts: Tensor = values["counts"]
-        return counts
+    @property
+    def counts(self) -> ConfusionCounts:
+        return self._counts
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         names = tuple(map(str, range(self.num_classes))) if self.class_names is None else self.class_names
-        matrix = Matrix(values["counts"].numpy(), names)
+        matrix, before = Matrix(values["counts"].numpy(), names), values["before"]
         return {
             key: draw_matrix(matrix, title=key, normalize=self.normalize),
             f"{key}_chart": matrix,
-            f"{key}_report": confusion_report(matrix),
+            f"{key}_report": confusion_report(matrix, before, self.cost_matrix),
+            f"{key}_pairs": confused_pairs(matrix, before, self.cost_matrix),
         }

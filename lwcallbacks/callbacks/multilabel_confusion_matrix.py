@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from torch import Tensor
-
 from lwcallbacks.callbacks.base import Entries
+from lwcallbacks.callbacks.counting import CountingCallback, cost_of
 from lwcallbacks.callbacks.names import class_names_of
-from lwcallbacks.callbacks.need import Need
-from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import Extract
 from lwcallbacks.media import draw_labels, label_report
 from lwcallbacks.reductions import ConfusionCounts
 from lwcallbacks.reductions.score_range import check_scores
 
 
-class MultilabelConfusionMatrix(StateCallback):
+class MultilabelConfusionMatrix(CountingCallback):
     """Count, for each label, where it was there and found, missed, predicted wrongly or left out.
 
     Over all samples of an epoch, in constant memory. A target that is not 0 or 1, or a score that is no probability,
@@ -32,6 +29,9 @@ class MultilabelConfusionMatrix(StateCallback):
             the epoch together: in [0, 1] they are probabilities, any below -0.5 or above 1.5 makes them logits, and
             between the two a warning asks for this argument.
         ignore_index: a target that does not count.
+        cost_matrix: what a decision about a label costs, [2][2]: ``[[0, 1], [10, 0]]`` where a label that is missed
+            costs ten times one that is wrongly predicted. Then the cost of a decision and of all are in the report and
+            logged.
         preds: where to find the predictions, if not in the usual places: 0 or 1, or float scores, [N, L, ...].
         targets: where to find the true labels, 0 or 1 of any dtype, [N, L, ...].
         ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
@@ -46,12 +46,26 @@ class MultilabelConfusionMatrix(StateCallback):
         ValueError: an argument is not as said here; or, at the first batch, preds or targets were not found or do
             not have these shapes.
 
-    ================================ =======================================================
-    Key                              Logged data
-    ================================ =======================================================
-    ``{stage}/{name}``               heatmap, an image: a row of four counts for each label
-    ``{stage}/{name}_report``        table: label, precision, recall, f1, support
-    ================================ =======================================================
+    ======================================== =======================================================
+    Key                                      Logged data
+    ======================================== =======================================================
+    ``{stage}/{name}``                       heatmap, an image: a row of four counts for each label
+    ``{stage}/{name}_report``                table: precision, recall, f1, iou and support of each
+                                             label, the macro, weighted and micro averages, and the
+                                             numbers below; and how each has changed
+    ``{stage}/{name}_accuracy``              share of right decisions, of all labels of all samples
+    ``{stage}/{name}_balanced_accuracy``     mean recall of labels that are there and absent
+    ``{stage}/{name}_cohen_kappa``           Cohen's kappa of all decisions
+    ``{stage}/{name}_matthews_corrcoef``     Matthews' correlation of all decisions
+    ``{stage}/{name}_macro_f1``              mean F1 over the labels
+    ``{stage}/{name}_mean_iou``              mean IoU (Jaccard) over the labels
+    ``{stage}/{name}_mean_cost``             with ``cost_matrix``: the mean cost of a decision
+    ``{stage}/{name}_total_cost``            with ``cost_matrix``: that of all decisions
+    ======================================== =======================================================
+
+    The numbers are of each epoch, and can be monitored: ``ModelCheckpoint(monitor="val/confusion_matrix_macro_f1")``.
+    While predicting, Lightning logs none. A column "change" compares with the table before, from the second on, also
+    after a resume: by how much F1, or the value, is larger.
 
     >>> MultilabelConfusionMatrix(3, ["car", "dog", "tree"], logits=True, name="labels").prefixes("test")
     {'test/labels'}
@@ -68,6 +82,7 @@ class MultilabelConfusionMatrix(StateCallback):
         threshold: float = 0.5,
         logits: bool | None = None,
         ignore_index: int | None = None,
+        cost_matrix: Sequence[Sequence[float]] | None = None,
         preds: Extract | None = None,
         targets: Extract | None = None,
         ids: Extract | None = None,
@@ -87,19 +102,18 @@ class MultilabelConfusionMatrix(StateCallback):
         self.threshold = threshold
         self.logits = logits
         self.ignore_index = ignore_index
+        self.cost_matrix = cost_of("MultilabelConfusionMatrix", cost_matrix, 2)
         self.preds = preds
         self.targets = targets
         self.ids = ids
         self.forward = forward
 
-    def remembered(self, stage: str) -> Mapping[str, Need]:
-        return {"counts": Need(self._counts, ("preds", "targets"), self.source)}
-
-    def result(self, values: Mapping[str, Any]) -> Tensor:
-        counts: Tensor = values["counts"]
-        return counts
+    @property
+    def counts(self) -> ConfusionCounts:
+        return self._counts
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         names = tuple(map(str, range(self.num_labels))) if self.class_names is None else self.class_names
         counts = values["counts"].numpy()
-        return {key: draw_labels(counts, names, title=key), f"{key}_report": label_report(counts, names)}
+        report = label_report(counts, names, values["before"], self.cost_matrix)
+        return {key: draw_labels(counts, names, title=key), f"{key}_report": report}

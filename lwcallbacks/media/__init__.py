@@ -1,5 +1,6 @@
 """Media to publish, as plain values, and how they are made from tensors. No logger, no plotting at import."""
 
+from lwcallbacks.media.block import confused_block as confused_block
 from lwcallbacks.media.charts import draw_histogram as draw_histogram
 from lwcallbacks.media.charts import draw_table as draw_table
 from lwcallbacks.media.grid import captioned_grid as captioned_grid
@@ -24,6 +25,7 @@ from lwcallbacks.media.render import enlarge as enlarge
 from lwcallbacks.media.render import framed as framed
 from lwcallbacks.media.render import mosaic as mosaic
 from lwcallbacks.media.render import stack as stack
+from lwcallbacks.media.report import confused_pairs as confused_pairs
 from lwcallbacks.media.report import confusion_report as confusion_report
 from lwcallbacks.media.report import label_report as label_report
 from lwcallbacks.media.values import Box as Box

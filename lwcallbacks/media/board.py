@@ -1,6 +1,6 @@
 """A heatmap with names along its sides, numbers in its cells and a colour bar, laid out and drawn.
 
-    board = Board(levels, (50, 50), texts, names, names, "val/confusion", "True", ["Predicted"], "share of the class")
+    board = Board(levels, blank, (50, 50), texts, names, names, "val/confusion", "True", ["Predicted"], "share of all")
     board.drawn()      # uint8 [H, W, 3]
 
 Names that do not fit below their columns are written upwards; where there are many, some are left out.
@@ -24,13 +24,15 @@ FRAME = 60  # grey
 
 @dataclass(frozen=True)
 class Board:
-    """A heatmap as it is to be drawn: levels uint8 [R, K], the height and width of a cell, and all that is written.
+    """A heatmap as it is to be drawn: levels uint8 [R, K], which cells are blank whatever their level, bool [R, K], the
+    height and width of a cell, and all that is written.
 
     `texts` stand in the cells, `rows` and `columns` are names along the sides (more of them than cells where cells were
     put together), `left`, `below` and `scale` what the sides and the colour bar show.
     """
 
     levels: np.ndarray
+    blank: np.ndarray
     cell: tuple[int, int]
     texts: Sequence[Sequence[str]] | None
     rows: Sequence[str]
@@ -81,6 +83,7 @@ class Board:
         """The cells' colours, then their texts, all at once."""
         (n, k), (height, width) = self.levels.shape, self.cell
         colours = SCALE.take(self.levels, axis=0)  # `SCALE[self.levels]` takes four times as long
+        colours[self.blank] = 255
         strips = colours.repeat(width, axis=1) if width > 1 else colours
         square.reshape(n, height, k * width, 3)[:] = strips[:, None]
         if not self.texts or not n:
@@ -107,6 +110,11 @@ class Board:
             write(page, f"{tenth / 10:.1f}", x + BAR + TICK + 4, place - line_height() // 2)
         beside = x + BAR + TICK + 4 + width_of("0.0") + EDGE
         write(page, self.scale, beside, (y + bottom) // 2, anchor="middle", up=True)
+
+
+def fits(texts: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether all texts have room in cells of so many pixels."""
+    return max((width_of(text, NUMBER) for text in {text for row in texts for text in row}), default=0) + 2 <= width
 
 
 def _ticks(names: Sequence[str], length: int) -> list[tuple[int, str]]:

@@ -1,6 +1,6 @@
 """Colours of a share from 0 to 1, and of what is written over them.
 
-SCALE[level]       # uint8 RGB of a level 0 to 255, from nearly white to navy
+SCALE[level]       # uint8 RGB of a level 0 to 255, from a pale blue, which is not the white of a blank, to navy
 INK[level]         # 0 or 255: the grey of a text on it that is easy to read
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_STOPS = ((247, 251, 255), (201, 221, 240), (125, 178, 219), (48, 122, 186), (8, 48, 107))  # never lighter than before
+_STOPS = ((226, 238, 250), (186, 212, 236), (125, 178, 219), (48, 122, 186), (8, 48, 107))  # never lighter than before
 SCALE = np.stack([np.interp(np.arange(256), np.linspace(0, 255, 5), part) for part in zip(*_STOPS, strict=True)], 1)
 SCALE = SCALE.round().astype(np.uint8)
 

@@ -6,6 +6,8 @@ shorten("a very long name with an ending", 12) # "a very…nding"
 
 from __future__ import annotations
 
+import itertools
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -29,15 +31,28 @@ def distinct(names: Iterable[object]) -> tuple[str, ...]:
 
 
 def shorten(text: str, limit: int) -> str:
-    """At most `limit` characters, of which the last is as telling as the first: both ends stay.
+    """At most `limit` letters wide, of which the last is as telling as the first: both ends stay.
+
+    A letter of Chinese, Japanese or Korean is as wide as two.
 
     >>> shorten("n02085620-Chihuahua", 12)
     'n02085…uahua'
     """
-    if len(text) <= limit:
+    if len(text) <= limit and (text.isascii() or sum(map(_width, text)) <= limit):
         return text
-    end = (limit - 1) // 2
-    return f"{text[: limit - 1 - end]}…{text[len(text) - end :]}"
+    end = _fitting(reversed(text), (limit - 1) // 2)
+    start = _fitting(text, limit - 1 - sum(map(_width, text[len(text) - end :])))
+    return f"{text[:start]}…{text[len(text) - end :]}"
+
+
+def _fitting(letters: Iterable[str], width: int) -> int:
+    """How many letters have room."""
+    widths = itertools.accumulate(map(_width, letters))
+    return sum(1 for _ in itertools.takewhile(lambda so_far: so_far <= width, widths))
+
+
+def _width(letter: str) -> int:
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
 
 
 def labels_of(names: Iterable[object], limit: int) -> tuple[str, ...]:

@@ -1,5 +1,13 @@
 """Commutative monoids over tensors: the same bits for the same samples, however they are split. Imports torch only."""
 
+from lwcallbacks.rates import accuracy as accuracy
+from lwcallbacks.rates import balanced_accuracy as balanced_accuracy
+from lwcallbacks.rates import cohen_kappa as cohen_kappa
+from lwcallbacks.rates import macro_f1 as macro_f1
+from lwcallbacks.rates import matthews_corrcoef as matthews_corrcoef
+from lwcallbacks.rates import mean_iou as mean_iou
+from lwcallbacks.rates import micro_f1 as micro_f1
+from lwcallbacks.rates import overall as overall
 from lwcallbacks.reductions.base import FieldError as FieldError
 from lwcallbacks.reductions.base import Reduction as Reduction
 from lwcallbacks.reductions.base import Scattered as Scattered
@@ -20,10 +28,6 @@ from lwcallbacks.reductions.histogram import LogHistogram as LogHistogram
 from lwcallbacks.reductions.log_bins import LogBins as LogBins
 from lwcallbacks.reductions.score_range import ScoreRange as ScoreRange
 from lwcallbacks.reductions.scores import Derived as Derived
-from lwcallbacks.reductions.scores import accuracy as accuracy
-from lwcallbacks.reductions.scores import macro_f1 as macro_f1
-from lwcallbacks.reductions.scores import mean_iou as mean_iou
-from lwcallbacks.reductions.scores import micro_f1 as micro_f1
 from lwcallbacks.reductions.scores import psnr as psnr
 from lwcallbacks.reductions.sums import ExactMean as ExactMean
 from lwcallbacks.reductions.sums import ExactSum as ExactSum

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lwcallbacks.reductions.base import INT64_MIN, Scatter, Scattered, Slots, State, amounts
+from lwcallbacks.reductions.base import INT64_MIN, FieldError, Scatter, Scattered, Slots, State, amounts
 from lwcallbacks.reductions.fitting import FRACTION, fitted, whole
 from lwcallbacks.reductions.score_range import (
     BEYOND,
@@ -55,6 +55,9 @@ class ConfusionCounts(Scattered):
         threshold: for binary and multilabel scores: a probability above it is a 1.
         logits: whether such scores are logits, of which sigmoid(x) > threshold is a 1. None decides by all scores
             together, as `ScoreRange` does: both are counted, and `value` chooses.
+        top_k: for multiclass scores, of more than two classes: a prediction counts as right where the target is among
+            the k best scores. The cell is then that of the true class, else that of the best. Of equal scores the first
+            class is the better one.
 
     Targets, and predicted labels, are of any integer dtype or bool; targets also floats that are whole numbers.
     `value`: int64 CPU tensor [C, C] (multilabel [L, 2, 2]), rows are the truth. What is out of range never lands in a
@@ -82,6 +85,7 @@ ignore_index=7 if that is a target that does not count, or num_classes=8 if it i
     task: Task = "multiclass"
     threshold: float = 0.5
     logits: bool | None = None
+    top_k: int = 1
 
     def __post_init__(self) -> None:
         check_scores("ConfusionCounts", self.task, self.threshold, self.logits)
@@ -90,6 +94,7 @@ ignore_index=7 if that is a target that does not count, or num_classes=8 if it i
             raise ValueError(f"ConfusionCounts: num_classes={self.num_classes!r}, expected an int of at least {least}")
         if self.task == "binary" and self.num_classes != 2:
             raise ValueError(f"ConfusionCounts: num_classes={self.num_classes} with task='binary', expected 2")
+        check_top_k("ConfusionCounts", self.top_k, self._classes)
 
     @cached_property
     def _classes(self) -> int:
@@ -113,7 +118,7 @@ ignore_index=7 if that is a target that does not count, or num_classes=8 if it i
         return {**tables, "range": RANGE} if self._decides else tables
 
     def scatter(self, preds: Tensor, targets: Tensor, *, valid: Tensor | None = None) -> Scatter:  # type: ignore[override]
-        preds, targets = fitted(preds.detach(), targets, self.num_classes, self.task)
+        preds, targets = self._fitted(preds.detach(), targets)
         # With the sign bit flipped, labels are in the order of unsigned numbers: negative ones above all others, so
         # that one clamp finds all that is out of range, and one maximum an example of it.
         row = whole(targets)
@@ -162,17 +167,20 @@ ignore_index=7 if that is a target that does not count, or num_classes=8 if it i
         """Predicted and true labels of a batch on the CPU, all of them found to be in range; how much each counts; and
         the largest that is not from scores. None where one is out of range, a score is NaN, or there is one score for
         each target."""
-        preds, targets = fitted(preds, targets, self.num_classes, self.task)
+        preds, targets = self._fitted(preds, targets)
         of_scores = preds.is_floating_point()
         if self.task == "multilabel" or not targets.numel() or (of_scores and preds.shape == targets.shape):
             return None
         if of_scores:
-            best, column = largest(preds.detach() if preds.requires_grad else preds)
+            scores = preds.detach() if preds.requires_grad else preds
+            best, column = largest(scores)
             if math.isnan(best.max().item()):
                 return None
         else:
             column = whole(preds)
         row = whole(targets)
+        if self.top_k > 1:
+            column = _right_within(self.top_k, scores, column, row)
         if valid is None and self.ignore_index is None:
             amount = torch.ones_like(row)
         else:
@@ -180,6 +188,15 @@ ignore_index=7 if that is a target that does not count, or num_classes=8 if it i
             row, column = row * amount, column * amount  # what does not count may be anything: make it class 0
         largest_label = _last(row) if of_scores else max(_last(row), _last(column))
         return (column, row, amount, largest_label) if largest_label < self._classes else None
+
+    def _fitted(self, preds: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        preds, targets = fitted(preds, targets, self.num_classes, self.task)
+        if self.top_k > 1 and not preds.is_floating_point():
+            found = f"preds are {preds.dtype} {tuple(preds.shape)}"
+            shape = (*preds.shape[:1], self.num_classes, *preds.shape[1:])
+            cure = "write top_k=1, or preds= for where the scores are"
+            raise FieldError(f"{found}, expected float scores {shape} for top_k={self.top_k}: {cure}")
+        return preds, targets
 
     def _amounts(self, row: Tensor, valid: Tensor | None) -> Tensor:
         amount = amounts(valid, row)
@@ -190,6 +207,8 @@ ignore_index=7 if that is a target that does not count, or num_classes=8 if it i
         if preds.shape == targets.shape:
             return coded(preds, self.threshold, self.logits).to(torch.int64)
         best, label = largest(preds)
+        if self.top_k > 1:
+            label = _right_within(self.top_k, preds, label, whole(targets))
         return label.masked_fill_(best != best, self._classes + 1)  # only NaN is unlike itself
 
     def value(self, state: State) -> Tensor:
@@ -266,3 +285,24 @@ def largest(scores: Tensor) -> tuple[Tensor, Tensor]:
     scores = scores.to(torch.float32) if scores.element_size() == 1 else scores
     best, label = scores.max(dim=1)
     return best, label
+
+
+def _right_within(k: int, scores: Tensor, label: Tensor, target: Tensor) -> Tensor:
+    """The target where it is among the `k` best of scores [N, C, ...], else the label; int64 [N, ...].
+
+    By counting what is better, since `topk` says nothing about the order of equal scores.
+    """
+    classes = scores.shape[1]
+    at = target.clamp(0, classes - 1).unsqueeze(1)  # what is out of range has a row of its own, whatever its column
+    index = torch.arange(classes, device=scores.device).reshape(1, -1, *[1] * (scores.ndim - 2))
+    scores = scores.to(torch.float32) if scores.element_size() == 1 else scores
+    own = scores.gather(1, at)
+    better = (scores > own) | ((scores == own) & (index < at))
+    return torch.where(better.sum(dim=1) < k, at.squeeze(1), label)
+
+
+def check_top_k(owner: str, top_k: object, num_classes: int) -> None:
+    """Raise ValueError where all predictions, or none, would count as right."""
+    if not isinstance(top_k, int) or isinstance(top_k, bool) or not 1 <= top_k < num_classes:
+        expected = "expected 1" if num_classes == 2 else f"expected an int of 1 to {num_classes - 1}"
+        raise ValueError(f"{owner}: top_k={top_k!r}, {expected}: fewer than the {num_classes} classes")

@@ -4,8 +4,9 @@
     Derived(counts, accuracy), Derived(counts, macro_f1)      # two numbers, one state
     accuracy(torch.tensor([[3, 1], [0, 4]]))                  # 0.875
 
-The scores take counts int64 [C, C] with the truth as rows, or [L, 2, 2] for each of L labels; pixels count as samples
-do. A class that was neither there nor predicted has no score, and is left out of a mean. A score of nothing is NaN.
+The scores of `lwcallbacks.rates` take counts int64 [C, C] with the truth as rows, or [L, 2, 2] for each of L labels;
+pixels count as samples do. A class that was neither there nor predicted has no score, and is left out of a mean. A
+score of nothing is NaN.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-from lwcallbacks.rates import mean, per_class, ratio
 
 
 @dataclass(frozen=True)
@@ -36,45 +35,6 @@ class Derived:
 
     entry: Any
     of: Callable[[Any], Any]
-
-
-def accuracy(counts: Tensor) -> float:
-    """The share of samples that were predicted right; of all labels of all samples for counts [L, 2, 2].
-
-    >>> accuracy(torch.tensor([[3, 1], [0, 4]]))
-    0.875
-    """
-    return float(ratio(counts.diagonal(dim1=-2, dim2=-1).sum(), counts.sum()))
-
-
-def micro_f1(counts: Tensor) -> float:
-    """F1 of the hits, false positives and false negatives of all classes together; for counts [C, C] the accuracy.
-
-    >>> micro_f1(torch.tensor([[[3, 1], [0, 4]], [[8, 0], [0, 0]]]))    # two labels; 4 hits, 1 false positive
-    0.8888888888888888
-    """
-    hits, predicted, there = (n.sum() for n in per_class(counts))
-    return float(ratio(2 * hits, predicted + there))
-
-
-def macro_f1(counts: Tensor) -> float:
-    """The mean of the classes' F1, in segmentation also called Dice: 2 hits / (2 hits + extra + missed).
-
-    >>> macro_f1(torch.tensor([[3, 1, 0], [1, 3, 0], [0, 0, 0]]))    # the third class is nowhere: left out
-    0.75
-    """
-    hits, predicted, there = per_class(counts)
-    return mean(ratio(2 * hits, predicted + there))
-
-
-def mean_iou(counts: Tensor) -> float:
-    """The mean of the classes' intersection over union: hits / (hits + extra + missed).
-
-    >>> mean_iou(torch.tensor([[3, 1], [1, 3]]))
-    0.6
-    """
-    hits, predicted, there = per_class(counts)
-    return mean(ratio(hits, predicted + there - hits))
 
 
 def psnr(mse: Tensor, data_range: float = 1.0) -> Tensor:

@@ -7,7 +7,9 @@
     Image           wandb.Image
     list of Image   list of wandb.Image, at most 108
     Table           wandb.Table, at most 200,000 rows
-    Matrix          the chart wandb/confusion_matrix/v1; above 447 classes a wandb.Table of the cells that are not 0
+    Matrix          the chart wandb/confusion_matrix/v1. Above 447 classes it is that of `media.confused_block`, whose
+                    last class is the sum of the others, as its title says; and <key>_cells is a wandb.Table of the
+                    cells that are not 0. Where they are more than 200,000, its last row is the sum of the smallest
     Histogram       wandb.Histogram of at most 512 bins; <key>/nan, <key>/posinf and <key>/neginf when not 0
     File            no key: an artifact with its name, type, aliases and metadata
 
@@ -26,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from lwcallbacks.media import Cell, Entry, File, Histogram, Image, Matrix, Table, kind_of, to_pil
+from lwcallbacks.media import Cell, Entry, File, Histogram, Image, Matrix, Table, confused_block, kind_of, to_pil
 from lwcallbacks.writers.base import Writer, each, raise_errors
 
 MAX_IMAGES = 108
@@ -63,7 +65,7 @@ class WandbWriter(Writer):
             case Table():
                 return {key: _table(entry.columns, self._at_most(MAX_ROWS, key, entry.rows), image)}
             case Matrix():
-                return {key: self._matrix(key, entry, image)}
+                return _matrix(key, entry, image)
             case Histogram():
                 return _histogram(key, entry)
             case _:
@@ -77,22 +79,6 @@ class WandbWriter(Writer):
             )
         return items[:limit]
 
-    def _matrix(self, key: str, matrix: Matrix, image: Callable[[Image], Any]) -> Any:
-        import wandb
-
-        names, counts = np.array(matrix.class_names, dtype=object), matrix.counts
-        columns = ("Actual", "Predicted", "nPredictions")
-        is_chart = counts.size <= MAX_ROWS
-        true, pred = np.indices(counts.shape).reshape(2, -1) if is_chart else np.nonzero(counts)
-        if not is_chart:
-            order = np.argsort(-counts[true, pred], kind="stable")  # what is cut is the smallest
-            true, pred = true[order], pred[order]
-        rows = list(zip(names[true], names[pred], counts[true, pred].tolist(), strict=True))
-        table = _table(columns, self._at_most(MAX_ROWS, key, rows), image)
-        if not is_chart:
-            return table
-        return wandb.plot_table("wandb/confusion_matrix/v1", table, {name: name for name in columns}, {"title": key})
-
     def _log_artifact(self, file: File) -> None:
         import wandb
 
@@ -103,6 +89,38 @@ class WandbWriter(Writer):
         else:
             artifact.add_file(str(content))
         self._run.log_artifact(artifact, aliases=list(file.aliases) or None)
+
+
+def _matrix(key: str, matrix: Matrix, image: Callable[[Image], Any]) -> dict[str, Any]:
+    import wandb
+
+    columns = ("Actual", "Predicted", "nPredictions")
+    title, more = key, {}
+    if matrix.counts.size > MAX_ROWS:
+        more[f"{key}_cells"] = _table(columns, filled_cells(matrix), image)
+        size, matrix = len(matrix.class_names), confused_block(matrix)
+        shown = len(matrix.class_names) - 1
+        title = f"{key}: {shown} of {size} classes, those confused most; the other {size - shown} are summed as one"
+    names = matrix.class_names
+    rows = [
+        (t, p, n) for t, row in zip(names, matrix.counts.tolist(), strict=True) for p, n in zip(names, row, strict=True)
+    ]
+    table = _table(columns, rows, image)
+    fields = {name: name for name in columns}
+    return {key: wandb.plot_table("wandb/confusion_matrix/v1", table, fields, {"title": title}), **more}
+
+
+def filled_cells(matrix: Matrix) -> list[tuple[str, str, int]]:
+    """The cells that are not 0, the largest first; of too many the smallest are summed in the last row."""
+    names, (true, predicted) = np.array(matrix.class_names, dtype=object), np.nonzero(matrix.counts)
+    counts = matrix.counts[true, predicted]
+    order = np.argsort(-counts, kind="stable")
+    kept = order[: MAX_ROWS - 1] if len(order) > MAX_ROWS else order
+    rows = list(zip(names[true[kept]], names[predicted[kept]], counts[kept].tolist(), strict=True))
+    if len(kept) < len(order):
+        rest = f"(the other {len(order) - len(kept)} cells)"
+        rows.append((rest, rest, int(counts.sum() - counts[kept].sum())))
+    return rows
 
 
 def _images() -> Callable[[Image], Any]:

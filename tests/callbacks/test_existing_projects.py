@@ -14,7 +14,7 @@ from support.existing import LOOPS, ran
 from support.processes import run_processes
 
 # The callbacks count `val_data`, which has 21 samples: two processes read one of them twice.
-MATRIX = {"val/confusion_matrix", "val/confusion_matrix_chart", "val/confusion_matrix_report"}
+MATRIX = {f"val/confusion_matrix{kind}" for kind in ("", "_chart", "_report", "_pairs")}
 TWICE = ("token_classification", "graphs", "several_crops")
 
 

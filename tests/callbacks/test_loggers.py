@@ -77,7 +77,8 @@ def test_all_loggers_together_each_get_their_part(tmp_path: Path, mlflow_uri: st
         ("val/predictions", 4),
     }
     gradients = {(f"gradients/net.1.{name}", step) for name in ("weight", "bias") for step in (1, 3)}
-    tables = {("val/confusion_matrix_report", 4), ("val/labels_report", 4), ("val/predictions_table", 4)}
+    tables = {("val/confusion_matrix_report", 4), ("val/confusion_matrix_pairs", 4)}
+    tables |= {("val/labels_report", 4), ("val/predictions_table", 4)}
     norms = {("gradients_norm/total", 1), ("gradients_norm/total", 3)}
 
     client, run_id = mlflow_logger.experiment, str(mlflow_logger.run_id)

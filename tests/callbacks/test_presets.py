@@ -59,13 +59,17 @@ SCALARS = {
 }
 MEDIA = {
     "classification": {
-        "confusion_matrix", "confusion_matrix_chart_table", "confusion_matrix_report", "predictions",
-        "predictions_table",
+        "confusion_matrix", "confusion_matrix_chart_table", "confusion_matrix_report", "confusion_matrix_pairs",
+        "predictions", "predictions_table",
     },
     "multilabel": {"confusion_matrix", "confusion_matrix_report", "predictions", "predictions_table"},
-    "segmentation": {"confusion_matrix", "confusion_matrix_chart_table", "confusion_matrix_report", "masks"},
+    "segmentation": {
+        "confusion_matrix", "confusion_matrix_chart_table", "confusion_matrix_report", "confusion_matrix_pairs",
+        "masks",
+    },
     "reconstruction": {"mosaic"},
 }  # fmt: skip
+NUMBERS = {"accuracy", "balanced_accuracy", "cohen_kappa", "matthews_corrcoef", "macro_f1", "mean_iou"}
 every_preset = pytest.mark.parametrize("name", PRESETS)
 
 
@@ -92,10 +96,13 @@ def test_what_a_preset_logs(name: str, tmp_path: Path) -> None:
     assert {"gradients/net.1.weight", "gradients_norm/net.1.weight", "gradients_norm/total"} <= gradients
     scalars = {f"{stage}/{key}" for stage in ("val", "test") for key in SCALARS[name]}
     scalars |= {f"train/{key}_{end}" for key in SCALARS[name] for end in ("step", "epoch")}
+    if "confusion_matrix" in MEDIA[name]:
+        scalars |= {f"{stage}/confusion_matrix_{key}" for stage in ("val", "test") for key in NUMBERS}
     assert keys - gradients == scalars | {f"{stage}/{key}" for stage in ("val", "test") for key in MEDIA[name]}
     assert [a.aliases for a in run.artifacts if a.type == "model"] == [("best", "latest")]
     doc = str(getattr(lw.presets, name).__doc__)
     told = {f"``val/{key.removesuffix('_table') if 'chart' in key else key}``" for key in MEDIA[name]}
+    told |= {f"``val/confusion_matrix_{key}``" for key in NUMBERS if "confusion_matrix" in MEDIA[name]}
     assert [key for key in {*told, *(f"``{key}``" for key in SCALARS[name])} if key not in doc] == []
 
 

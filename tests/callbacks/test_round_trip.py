@@ -34,6 +34,7 @@ GIVEN: dict[str, Any] = {
     "background": 2,
     "bins": 16,
     "class_names": ["a", "b", "c", "d", "e"],
+    "cost_matrix": [[0, 1.5], [-2, 0]],
     "every_n_epochs": 2,
     "every_n_train_steps": 2,
     "fields": ["inputs", "targets"],
@@ -65,16 +66,19 @@ GIVEN: dict[str, Any] = {
     "targets": "support.sources.labels",
     "task": "multilabel",
     "threshold": 0.75,
+    "top_k": 2,
 }
 # Where a callback needs something else; and where it needs other data, or a module for it.
 OWN: dict[type, dict[str, Any]] = {
     lw.ConfusionMatrix: {
         "num_classes": 2, "class_names": ["a", "b"], "task": "binary",
-        "preds": "support.sources.brightness", "targets": "support.sources.halves",
+        "preds": "support.sources.brightness", "targets": "support.sources.halves", "top_k": 1,
     },
     lw.MaskGrid: {"preds": "support.sources.masks", "task": "binary"},
     lw.ScalarMetrics: {"inputs": "support.sources.scores"},
 }  # fmt: skip
+# What can only be at its default with the others as they are here, and so has a test of its own.
+ALONE = {(lw.ConfusionMatrix, "top_k")}  # two classes have no second best
 DATA: dict[type, tuple[type[Classifier], Any]] = {
     lw.MaskGrid: (Segmenter, label_maps),
     lw.MultilabelConfusionMatrix: (Multilabel, label_sets),
@@ -113,13 +117,23 @@ def test_every_callback_is_tested_here() -> None:
     assert len(PUBLIC) >= 8
     for callback in PUBLIC:
         for name, parameter in parameters(callback).items():
-            assert plain(given_to(callback)[name]) != parameter.default, name
+            is_default = plain(given_to(callback)[name]) == parameter.default
+            assert is_default == ((callback, name) in ALONE), name
 
 
 @pytest.mark.parametrize("callback", PUBLIC)
 def test_an_argument_is_an_attribute(callback: type) -> None:
     """Of the same name, with the value given; a list is a tuple from then on."""
     assert arguments(callback(**given_to(callback))) == plain(given_to(callback))
+
+
+def test_the_best_k_is_an_attribute(tmp_path: Path) -> None:
+    """A callback that is made of what can be read from another does the same."""
+    first = lw.ConfusionMatrix(CLASSES, top_k=2)
+    assert first.top_k == 2
+    again = lw.ConfusionMatrix(**arguments(first))
+    assert difference(ran(first, tmp_path / "first"), ran(again, tmp_path / "again")) is None
+    assert difference(first.results, ran(lw.ConfusionMatrix(CLASSES), tmp_path / "other")) is not None
 
 
 @pytest.mark.parametrize("callback", PUBLIC)

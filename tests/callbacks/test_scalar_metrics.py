@@ -78,7 +78,11 @@ def test_each_loader_has_its_own_value() -> None:
     module = Classifier()
     metrics, matrix = lw.ScalarMetrics({"acc": micro()}), lw.ConfusionMatrix(CLASSES)
     logged = trainer(callbacks=[metrics, matrix]).validate(module, [loader(40), loader(24)], verbose=False)
-    assert {key for part in logged for key in part} == {"val/acc/dataloader_idx_0", "val/acc/dataloader_idx_1"}
+    keys = {f"val/{name}/dataloader_idx_{i}" for name in ("acc", "confusion_matrix_accuracy") for i in (0, 1)}
+    assert {key for part in logged for key in part if "acc" in key and "balanced" not in key} == keys
+    numbers = {key: value for part in logged for key, value in part.items()}
+    for i in (0, 1):
+        assert numbers[f"val/acc/dataloader_idx_{i}"] == numbers[f"val/confusion_matrix_accuracy/dataloader_idx_{i}"]
     assert int(matrix.results["val/dataloader_idx_0"].sum()) == 40
     assert int(matrix.results["val/dataloader_idx_1"].sum()) == 24
 

@@ -61,8 +61,8 @@ def test_pictures_go_on_when_the_process_of_wandb_is_killed(tmp_path: Path) -> N
         root.mkdir()
         programs.append(
             Program(
-                "fit", str(root), ours=ours, fault="wandb", logger="wandb", leave_out="ScalarMetrics",
-                log_every_n_steps=1000,
+                "fit", str(root), ours=ours, fault="wandb", logger="wandb", log_every_n_steps=1000,
+                leave_out="ScalarMetrics ConfusionMatrix MultilabelConfusionMatrix",
             )
         )  # fmt: skip
     alone, ours = (program.wait() for program in programs)
@@ -83,7 +83,7 @@ def test_pictures_go_on_when_the_process_of_wandb_is_killed(tmp_path: Path) -> N
 
 
 def test_a_module_that_logs_ends_when_the_process_of_wandb_is_killed(tmp_path: Path) -> None:
-    """What goes through `self.log`, the module's numbers and those of ScalarMetrics, is logged by the Trainer."""
+    """What goes through `self.log`, the module's numbers and those of the callbacks, is logged by the Trainer."""
     programs = []
     for ours in (False, True):
         root = tmp_path / str(ours)

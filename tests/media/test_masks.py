@@ -70,9 +70,12 @@ COUNTS = np.array([[[3, 1], [2, 4]], [[10, 0], [0, 0]]])
 def test_a_table_of_labels() -> None:
     """By hand: 4 found, 2 missed, 1 too many; a label that never occurs has no ratio and no part in the averages."""
     table = label_report(COUNTS, ("cat", "dog"))
-    assert table.columns == ("label", "precision", "recall", "f1", "support")
-    assert [list(row) for row in table.rows] == [
-        ["cat", 4 / 5, 4 / 6, 8 / 11, 6],
-        ["dog", None, None, None, 0],
-        ["macro average", 4 / 5, 4 / 6, 8 / 11, 6],
+    assert table.columns == ("label", "precision", "recall", "f1", "iou", "support", "value")
+    assert [list(row) for row in table.rows[:-3]] == [
+        ["cat", 4 / 5, 4 / 6, 8 / 11, 4 / 7, 6, None],
+        ["dog", None, None, None, None, 0, None],
+        ["macro average", 4 / 5, 4 / 6, 8 / 11, 4 / 7, 6, None],
+        ["weighted average", *(pytest.approx(rate) for rate in (4 / 5, 4 / 6, 8 / 11, 4 / 7)), 6, None],
+        ["micro average", 4 / 5, 4 / 6, 8 / 11, 4 / 7, 6, None],
+        ["accuracy", None, None, None, None, 20, 17 / 20],
     ]

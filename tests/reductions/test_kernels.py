@@ -193,6 +193,12 @@ def test_labels_of_every_dtype(dtype: torch.dtype, ignore_index: int | None, spo
         if truth != ignore_index and truth < 5 and predicted < 5:
             plain[truth, predicted] += 1
     assert counts.value(counts.lift(preds, targets)).equal(plain)
+    best = ConfusionCounts(5, ignore_index=ignore_index, top_k=3)
+    for given_scores, mask in ((scores, None), (scores.half(), valid), ((scores * 3).round(), None)):
+        found = best.lift(given_scores, targets, valid=mask)
+        with as_on_a_device():
+            expected = best.lift(given_scores, targets, valid=mask)
+        assert all(found[name].equal(expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize("label", [-1, 3, 2**63 - 1, -(2**63), 2**32, 2**40 + 1])

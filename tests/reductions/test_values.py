@@ -273,6 +273,55 @@ def test_the_largest_score_is_the_prediction(scores: Tensor, targets: Tensor) ->
     assert ConfusionCounts(3).value(ConfusionCounts(3).lift(scores, targets)).tolist() == counted(pairs, 3)
 
 
+@many
+@given(tensors((6, 5), torch.int64, min_value=0, max_value=3), tensors(6, torch.int64, max_value=4), st.integers(1, 4))
+def test_a_target_among_the_best_scores_counts_as_predicted(scores: Tensor, targets: Tensor, top_k: int) -> None:
+    """Else it is the best that is predicted; of equal scores the first is the better one."""
+    ranked = [sorted(range(5), key=lambda c, row=row: (-row[c], c)) for row in scores.tolist()]
+    right = [int(r) in best[:top_k] for best, r in zip(ranked, targets, strict=True)]
+    pairs = [(int(r), int(r) if hit else best[0]) for best, r, hit in zip(ranked, targets, right, strict=True)]
+    reduction = ConfusionCounts(5, top_k=top_k)
+    assert reduction.value(reduction.lift(scores.float(), targets)).tolist() == counted(pairs, 5)
+
+
+def test_the_best_scores_of_a_pixel() -> None:
+    """As of a sample; what is ignored, NaN or out of range is in no cell, whatever is best there."""
+    scores = torch.tensor([[[3.0, 2.0, 1.0, NAN]], [[2.0, 3.0, 2.0, 1.0]], [[1.0, 1.0, 3.0, 2.0]]])[None]
+    targets = torch.tensor([[[1, 2, 9, 0]], [[1, 2, 255, 0]]])
+    reduction = ConfusionCounts(3, ignore_index=255, top_k=2)
+    state = reduction.lift(scores.expand(2, -1, -1, -1), targets)
+    assert reduction.value(state).tolist() == [[0, 0, 0], [0, 2, 0], [0, 2, 0]]
+    told = str(reduction.problems(state))
+    assert told.startswith("1 labels are out of range (for example 9)")
+    assert "2 predictions are NaN" in told
+
+
+def test_the_best_of_labels_is_an_error() -> None:
+    """Labels have no second best; the message has the shape that scores would have."""
+    with pytest.raises(
+        ValueError, match=r"preds are torch.int64 \(1, 2\), expected float scores \(1, 3, 2\) for top_k=2"
+    ):
+        ConfusionCounts(3, top_k=2).lift(torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, 2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (2, 3), (2, 1, 3), (2, 1, 2, 3)])
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_any_trailing_shape_is_that_of_its_elements(shape: tuple[int, ...], top_k: int) -> None:
+    """Scores [N, C, ...] and targets [N, ...] count as those of all elements in one row; so do labels [N, ...]."""
+    generator = torch.Generator().manual_seed(0)
+    scores, targets = (
+        torch.randn(5, 3, *shape, generator=generator),
+        torch.randint(-1, 3, (5, *shape), generator=generator),
+    )
+    reduction = ConfusionCounts(3, ignore_index=-1, top_k=top_k)
+    flat = scores.movedim(1, -1).reshape(-1, 3)
+    expected = reduction.value(reduction.lift(flat, targets.reshape(-1)))
+    assert reduction.value(reduction.lift(scores, targets)).equal(expected)
+    assert int(expected.sum()) == int((targets >= 0).sum())
+    if top_k == 1:
+        assert reduction.value(reduction.lift(scores.argmax(1), targets)).equal(expected)
+
+
 def test_every_pixel_counts() -> None:
     """Scores [N, C, H, W] and targets [N, H, W] are N H W samples."""
     scores = torch.eye(3)[torch.tensor([[[0, 1], [2, 2]]])].permute(0, 3, 1, 2)
@@ -322,6 +371,10 @@ def test_problems_show_a_label_rather_than_a_score() -> None:
         ({"num_classes": 0, "task": "multilabel"}, "num_classes=0, expected an int of at least 1"),
         ({"num_classes": 3, "task": "binary"}, "num_classes=3 with task='binary', expected 2"),
         ({"num_classes": 3, "task": "multi"}, "task='multi', expected 'multiclass', 'binary' or 'multilabel'"),
+        ({"num_classes": 5, "top_k": 5}, "top_k=5, expected an int of 1 to 4: fewer than the 5 classes"),
+        ({"num_classes": 5, "top_k": 0}, "top_k=0, expected an int of 1 to 4"),
+        ({"num_classes": 5, "top_k": True}, "top_k=True, expected an int of 1 to 4"),
+        ({"num_classes": 5, "task": "multilabel", "top_k": 2}, "top_k=2, expected 1: fewer than the 2 classes"),
         ({"num_classes": 2, "threshold": 1.0}, r"threshold=1.0, expected a probability in \(0, 1\)"),
     ],
 )

@@ -30,11 +30,18 @@ _EXAMPLES: dict[str, Callable[..., Any]] = {
     "ScalarMetrics": partial(
         lw.ScalarMetrics, {"acc": MulticlassAccuracy(CLASSES, average="micro", validate_args=False)}
     ),
-    "ConfusionMatrix": partial(lw.ConfusionMatrix, CLASSES),
+    "ConfusionMatrix": partial(
+        lw.ConfusionMatrix, CLASSES, cost_matrix=[[abs(i - j) for j in range(CLASSES)] for i in range(CLASSES)]
+    ),
     "ImageMosaic": partial(lw.ImageMosaic, 4),
     "PredictionGrid": partial(lw.PredictionGrid, 4),
     "MultilabelConfusionMatrix": partial(
-        lw.MultilabelConfusionMatrix, CLASSES, name="labels", preds=label_sets, targets=label_sets
+        lw.MultilabelConfusionMatrix,
+        CLASSES,
+        cost_matrix=[[0, 1], [10, 0]],
+        name="labels",
+        preds=label_sets,
+        targets=label_sets,
     ),
     "MaskGrid": partial(lw.MaskGrid, 4, preds=masks, targets=masks),
     "GradientHistogram": partial(lw.GradientHistogram, 2),

@@ -164,7 +164,7 @@ def fit(
     torch.manual_seed(0)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     found = list(callbacks) or (everyone(on_error=kwargs.pop("on_error", "warn")) if ours else [])
-    mine = [callback for callback in found if type(callback).__name__ != leave_out]
+    mine = [callback for callback in found if type(callback).__name__ not in leave_out.split()]
     saving = {name: kwargs.pop(name) for name in ("save_on_exception",) if name in kwargs}
     checkpoint = ModelCheckpoint(f"{root}/checkpoints", **saving)
     extra = [KillWandb()] if fault == "wandb" else []

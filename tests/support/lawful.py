@@ -105,6 +105,14 @@ LAWFUL: dict[str, tuple[Reduction, SearchStrategy[Any]]] = {
     "confusion with ignore_index": (ConfusionCounts(3, ignore_index=-1), samples(labels, labels)),
     "confusion with ignored class": (ConfusionCounts(3, ignore_index=1), samples(score_maps, label_maps)),
     "confusion of maps": (ConfusionCounts(3), samples(label_maps, label_maps)),
+    "confusion by the best two": (
+        ConfusionCounts(4, ignore_index=1, top_k=2),
+        samples(lambda n: floats32((n, 4, 2, 2)), label_maps),
+    ),
+    "confusion by the best two of few scores": (
+        ConfusionCounts(4, top_k=2),  # of which many are equal
+        samples(lambda n: tensors((n, 4), torch.int64, min_value=-1, max_value=1).map(lambda x: x.half()), labels),
+    ),
     "binary labels": (ConfusionCounts(2, task="binary"), samples(bits, bits)),
     "binary scores": (ConfusionCounts(2, task="binary", threshold=0.25), samples(floats, labels)),
     "binary logits": (ConfusionCounts(2, task="binary", logits=True), samples(floats, labels)),

@@ -54,7 +54,10 @@ def square(page: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def read(tile: np.ndarray, texts: Iterable[str], size: int = 13) -> str:
-    """Which text stands in a cell of one colour, mixed from black or white with that colour, as far as levels allow."""
+    """Which text stands in a cell of one colour, mixed from black or white with that colour, as far as levels allow; ""
+    in one that is white all over."""
+    if (tile == 255).all():
+        return ""
     ground = tile[0, 0].astype(int)
     ink = 0 if tile.min(axis=(0, 1)).sum() < ground.sum() else 255
     share = 255 * (tile.astype(int) - ground).sum(axis=2) / (ink - ground).sum()

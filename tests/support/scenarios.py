@@ -373,3 +373,26 @@ def calls_of_a_fit() -> tuple[int, int, int]:
     t.fit(Classifier.seeded(), loader(), loader())
     meter = Hub.of(t).meter
     return meter.total().collectives, counted[0], meter.num_epochs
+
+
+def counts_and_changes(root: str, epochs: int, checkpoint: str | None = None) -> dict[str, Any]:
+    """Fit with a matrix until `epochs`: its numbers as the Trainer has them, its tables on process 0, its state."""
+    from lwcallbacks.readers import find_folders, read_folder
+
+    torch.manual_seed(0)
+    matrix = lw.ConfusionMatrix(CLASSES, top_k=2, cost_matrix=[[abs(i - j) for j in range(CLASSES)] for i in range(5)])
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    t = trainer(
+        callbacks=[matrix], devices=world_size, strategy="ddp" if world_size > 1 else "auto", default_root_dir=root,
+        max_epochs=epochs,
+    )  # fmt: skip
+    t.fit(Classifier(), DataLoader(images(24), 24), DataLoader(images(40, seed=1), 7), ckpt_path=checkpoint)
+    t.save_checkpoint(f"{root}/saved.ckpt")
+    tables = {}
+    if t.is_global_zero:
+        [folder] = [read_folder(found) for found in find_folders(root)]
+        for key in ("report", "pairs"):
+            for step, table in folder.data(f"val/confusion_matrix_{key}").items():
+                tables[key, step] = (table["columns"], table["rows"])
+    numbers = {key: float(value) for key, value in t.callback_metrics.items() if key.startswith("val/confusion")}
+    return {"counts": matrix.results["val"], "numbers": numbers, "tables": tables}

@@ -15,11 +15,11 @@ import torch
 import wandb
 from pytorch_lightning.loggers import WandbLogger
 
-from lwcallbacks.media import File, Histogram, Image, Matrix, Table, to_pixels
+from lwcallbacks.media import File, Histogram, Image, Matrix, Table, confused_block, to_pixels
 from lwcallbacks.readers import OfflineRun, read_run
 from lwcallbacks.writers import Writer, writers_for
 from lwcallbacks.writers.base import NotWritten
-from lwcallbacks.writers.wandb import artifact_name
+from lwcallbacks.writers.wandb import artifact_name, filled_cells
 
 GREY = Image(np.arange(64, dtype=np.uint8).reshape(8, 8), "a ramp")
 COLOUR = Image(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
@@ -104,12 +104,34 @@ def test_the_chart_of_a_confusion_matrix_holds_its_counts(session: Session) -> N
     assert table["data"] == [[names[i], names[j], counts[i, j]] for i in range(3) for j in range(3)]
 
 
-def test_a_matrix_too_large_for_the_chart_is_a_table_of_what_is_not_zero(session: Session) -> None:
-    """With 448 classes the chart would lose cells without a word."""
+def test_a_matrix_too_large_for_the_chart_is_the_chart_of_a_block_and_a_table_of_what_is_not_zero(
+    session: Session,
+) -> None:
+    """With 448 classes the chart would lose cells. Its title says what was summed; no count is lost in either."""
     counts = np.zeros((448, 448), np.int64)
     counts[3, 447], counts[447, 0] = 2, 9
-    run = session.write({"cm": Matrix(counts, [f"c{i}" for i in range(448)])})
-    assert table_of(run, run.history[0]["cm"])["data"] == [["c447", "c0", 9], ["c3", "c447", 2]]
+    matrix = Matrix(counts, [f"c{i}" for i in range(448)])
+    run = session.write({"cm": matrix})
+    assert table_of(run, run.history[0]["cm_cells"])["data"] == [["c447", "c0", 9], ["c3", "c447", 2]]
+    shown = table_of(run, run.history[0]["cm_table"])["data"]
+    names = confused_block(matrix).class_names
+    assert [row[:2] for row in shown] == [[true, pred] for true in names for pred in names]
+    assert sorted(row for row in shown if row[2]) == [["c3", "c447", 2], ["c447", "c0", 9]]
+    told = "cm: 39 of 448 classes, those confused most; the other 409 are summed as one"
+    assert told in (run.files_dir.parent / next(run.files_dir.parent.glob("*.wandb"))).read_bytes().decode(
+        errors="replace"
+    )
+
+
+def test_a_table_of_too_many_cells_has_the_smallest_in_its_last_row() -> None:
+    """Of 202,500 filled cells 199,999 are there, and the rest as a sum that says of how many."""
+    counts = np.ones((450, 450), np.int64)
+    counts[449, 448], counts[0, 0] = 70, 3
+    rows = filled_cells(Matrix(counts, [f"c{i}" for i in range(450)]))
+    rest = "(the other 2501 cells)"
+    assert len(rows) == 200_000
+    assert [rows[0], rows[1], rows[-1]] == [("c449", "c448", 70), ("c0", "c0", 3), (rest, rest, 2501)]
+    assert sum(row[2] for row in rows) == counts.sum()
 
 
 def test_a_table_keeps_cells_and_pixels(session: Session) -> None:
