@@ -11,6 +11,7 @@
                     written with the table, else <key>/00000120.png, which holds all other images of the table
     Matrix          a line of data: the counts that are not 0
     Histogram       a line of data
+    Curve           a line of data
     File            a line of data; the file itself stays where it is
     a number        a place in scalars.jsonl, one line {"step": 120, "gradients_norm/total": 0.5} per write, whether or
                     not a logger takes it too
@@ -34,13 +35,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lwcallbacks.media import Box, Entry, File, Grid, Histogram, Image, Matrix, Table, as_rgb, kind_of, nearest
+from lwcallbacks.media import Box, Curve, Entry, File, Grid, Histogram, Image, Matrix, Table, as_rgb, kind_of, nearest
 from lwcallbacks.writers.base import Writer, each, raise_errors
 from lwcallbacks.writers.chunks import Chunks
-from lwcallbacks.writers.compact import encode, file_json, histograms_json, matrix_json, table_json
+from lwcallbacks.writers.compact import curve_json, encode, file_json, histograms_json, matrix_json, table_json
 from lwcallbacks.writers.disk import append_lines, folder_of, replace
 
-_KINDS = {Table: "table", Matrix: "matrix", Histogram: "histogram", File: "file"}
+_KINDS = {Table: "table", Matrix: "matrix", Histogram: "histogram", Curve: "curve", File: "file"}
 _OWN = ("cost.js", "data", "index.html", "manifest.js", "scalars.jsonl")
 
 Places = dict[int, tuple[str, Box]]
@@ -127,13 +128,15 @@ class FolderWriter(Writer):
                 return {key: shown.caption}
         return {}
 
-    def _data(self, key: str, entry: Table | Matrix | File, step: int, places: Places) -> str:
+    def _data(self, key: str, entry: Table | Matrix | Curve | File, step: int, places: Places) -> str:
         match entry:
             case Table():
                 places = self._with_rest(key, entry, step, places)
                 return table_json(entry, self._chunks.texts, lambda image: _cell(image, places))
             case Matrix():
                 return matrix_json(entry, self._chunks.texts)
+            case Curve():
+                return curve_json(entry)
             case File():
                 return file_json(entry)
 
