@@ -4,7 +4,7 @@ from lwcallbacks import presets as presets
 from lwcallbacks.callbacks.base import LoggingCallback as LoggingCallback
 from lwcallbacks.callbacks.checkpoint_artifact import CheckpointArtifact as CheckpointArtifact
 from lwcallbacks.callbacks.confusion_matrix import ConfusionMatrix as ConfusionMatrix
-
+from lwcallbacks.callbacks.curves import Curves as Curves
 from lwcallbacks.callbacks.gradient_histogram import GradientHistogram as GradientHistogram
 from lwcallbacks.callbacks.image_mosaic import ImageMosaic as ImageMosaic
 from lwcallbacks.callbacks.mask_grid import MaskGrid as MaskGrid

@@ -1,7 +1,7 @@
 """The keys that are logged through the Trainer: a key that somebody else logs is theirs.
 
     keys = LoggedKeys()
-    keys.log(trainer, "val/acc", value, on_step=False, prog_bar=False)
+    keys.log(trainer, "val/acc", value, on_step=False, prog_bar=False, owner=("ScalarMetrics", "prefix='lw_'"))
     for told in keys.check(trainer, "val"): ...                # keys that somebody else has logged, after us
 
 The Trainer keeps what is logged by hook and name, and where a name comes twice the later one is what is monitored. So
@@ -29,12 +29,14 @@ class Renamed(NamedTuple):
     new: str
     value: Tensor | None
     """What was logged under the key and lost to the other; None if it was not logged yet."""
+    owner: tuple[str, str]
+    """Whose it is, and the argument that gives it keys of its own."""
 
     def __str__(self) -> str:
         return (
-            f"ScalarMetrics: {self.key!r} is logged by somebody else, too: the module or another callback. It keeps "
+            f"{self.owner[0]}: {self.key!r} is logged by somebody else, too: the module or another callback. It keeps "
             f"the key, and ours is logged as {self.new!r} from now on. Expected a key of its own: write "
-            "ScalarMetrics(..., prefix='lw_')"
+            f"{self.owner[0]}(..., {self.owner[1]})"
         )
 
 
@@ -43,17 +45,23 @@ class LoggedKeys:
 
     def __init__(self) -> None:
         self._renamed: dict[str, str] = {}
-        self._last: dict[str, Tensor] = {}
+        self._last: dict[str, tuple[Tensor, tuple[str, str]]] = {}
 
-    def log(self, trainer: Trainer, key: str, value: Tensor, *, on_step: bool, prog_bar: bool) -> Renamed | None:
-        """Log a value that is final: neither averaged over batches nor over processes. Returns a key that is taken."""
+    def log(
+        self, trainer: Trainer, key: str, value: Tensor, *, on_step: bool, prog_bar: bool, owner: tuple[str, str]
+    ) -> Renamed | None:
+        """Log a value that is final: neither averaged over batches nor over processes. Returns a key that is taken.
+
+        Args:
+            owner: the class of the callback, and the argument that gives it keys of its own, for the message.
+        """
         results = trainer._results
         if results is None:
             return None
         told = None
         if key not in self._renamed and key in set(_names_of_others(results)):
-            told = self._rename(key, None)
-        self._last[key] = value
+            told = self._rename(key, None, owner)
+        self._last[key] = value, owner
         name = self._renamed.get(key, key)
         results.pop(f"{HOOK}.{name}", None)  # what it was in the last epoch would be averaged in
         how: dict[str, Any] = {"on_step": on_step, "on_epoch": not on_step, "prog_bar": prog_bar, "sync_dist": True}
@@ -63,16 +71,16 @@ class LoggedKeys:
     def check(self, trainer: Trainer, stage: str) -> list[Renamed]:
         """Which keys of a stage somebody else has logged since; they keep them."""
         results = trainer._results
-        last = {key: value for key, value in self._last.items() if key.startswith(f"{stage}/")}
+        last = {key: told for key, told in self._last.items() if key.startswith(f"{stage}/")}
         if results is None or not last:
             return []
-        self._last = {key: value for key, value in self._last.items() if key not in last}
+        self._last = {key: told for key, told in self._last.items() if key not in last}
         theirs = set(_names_of_others(results)) - self._renamed.keys()
-        return [self._rename(key, value) for key, value in last.items() if key in theirs]
+        return [self._rename(key, *told) for key, told in last.items() if key in theirs]
 
-    def _rename(self, key: str, value: Tensor | None) -> Renamed:
+    def _rename(self, key: str, value: Tensor | None, owner: tuple[str, str]) -> Renamed:
         self._renamed[key] = f"{HOOK}/{key}"
-        return Renamed(key, self._renamed[key], value)
+        return Renamed(key, self._renamed[key], value, owner)
 
 
 def _names_of_others(results: Any) -> Iterator[str]:

@@ -15,8 +15,8 @@ from torchmetrics import Metric, MetricCollection
 from lwcallbacks.callbacks.base import Entries, plain, short_key
 from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.need import Need
-from lwcallbacks.callbacks.stateful import StateCallback
-from lwcallbacks.callbacks.trainer import logging_step, monitored_keys
+from lwcallbacks.callbacks.numbers import NumberCallback
+from lwcallbacks.callbacks.trainer import monitored_keys
 from lwcallbacks.capture import Extract, Source
 from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.reductions import Derived, Reduction, ScoreRange
@@ -27,7 +27,7 @@ LOGITS, RANGE = " (logits)", "(range)"
 """What is kept beside a metric where nobody says whether scores are logits."""
 
 
-class ScalarMetrics(StateCallback):
+class ScalarMetrics(NumberCallback):
     """Log metrics through the Trainer: this step's value while training, and the value over all samples of an epoch.
 
     Padding that a ``DistributedSampler`` adds is left out, and unequal batches weigh what they hold. All are synced
@@ -95,6 +95,7 @@ class ScalarMetrics(StateCallback):
     """
 
     takes_parts = True
+    own_key = "prefix='lw_'"
 
     def __init__(
         self,
@@ -138,7 +139,6 @@ class ScalarMetrics(StateCallback):
         self.targets = targets
         self.ids = ids
         self.forward = forward
-        self._had: set[str] = set()
         self._keys: dict[str, list[str]] = {}
 
     @property
@@ -148,10 +148,6 @@ class ScalarMetrics(StateCallback):
         usual = {name: extract if found.get(name) is None else found[name] for name, extract in given.items()}
         more = tuple((name, extract) for name, extract in found.items() if name not in usual)
         return Source(**usual, ids=self.ids, forward=self.forward, more=more)
-
-    def begin(self) -> None:
-        super().begin()
-        self._had = set()
 
     def remembered(self, stage: str) -> Mapping[str, Need]:
         needs: dict[str, Need] = {}
@@ -226,48 +222,24 @@ class ScalarMetrics(StateCallback):
         for name in self._metrics:
             found = self._keys.get(name) if stage + suffix in self._results and read & {name, name + LOGITS} else None
             if found is None:
-                self._log_nothing(trainer, stage, name, ending)
+                self._log_nothing(trainer, self._asked(trainer, stage, name, ending))
                 continue
             for key in found:
-                self._log(trainer, f"{stage}/{self.prefix}{key}{ending}", values[key], on_step=False)
-            self._had.update(f"{stage}/{self.prefix}{key}{ending}" for key in found)
+                self._log(trainer, f"{stage}/{self.prefix}{key}{ending}", values[key])
 
-    def _log_nothing(self, trainer: Trainer, stage: str, name: str, ending: str) -> None:
-        """Keep the last value for whoever monitors it; without one, NaN, so that the key is there."""
+    def _asked(self, trainer: Trainer, stage: str, name: str, ending: str) -> set[str]:
+        """The keys that a metric has, those that something monitors among them."""
         begin = f"{stage}/{self.prefix}"
         asked = {
             key
             for key in monitored_keys(trainer)
             if key.startswith(begin) and key.endswith(ending) and self._metric_of(key[len(begin) :]) == name
         }
-        for key in {f"{begin}{name}{ending}", *asked} - self._had - trainer.callback_metrics.keys():
-            Hub.of(trainer).say(
-                f"ScalarMetrics: {key!r} has no value in this epoch and had none before, so NaN is logged. "
-                "EarlyStopping(check_finite=True), its default, stops on NaN"
-            )
-            self._log(trainer, key, torch.tensor(float("nan")), on_step=False)
+        return {f"{begin}{name}{ending}", *asked}
 
     def _metric_of(self, key: str) -> str | None:
         """The metric that a key is of, without its stage: the longest name that the key begins with."""
         return max((n for n in self._metrics if key == n or key.startswith(f"{n}_")), key=len, default=None)
-
-    def _log(self, trainer: Trainer, key: str, value: Tensor, *, on_step: bool) -> None:
-        hub = Hub.of(trainer)
-        renamed = hub.keys.log(trainer, key, value.to(torch.float32), on_step=on_step, prog_bar=self.prog_bar)
-        if renamed is not None:
-            hub.say(str(renamed))
-
-    def _check_keys(self, trainer: Trainer, stage: str) -> None:
-        """After the module has logged, too: a key that it took is its own, and our value goes elsewhere."""
-        if stage not in self.stages or trainer.sanity_checking:
-            return
-        hub = Hub.of(trainer)
-        lost: dict[str, float] = {}
-        for renamed in hub.keys.check(trainer, stage):
-            hub.say(str(renamed))
-            lost |= {renamed.new: float(renamed.value)} if renamed.value is not None else {}
-        if lost:
-            self.publish(trainer, lambda: lost, logging_step(trainer, train_epoch_end=stage == "train"), stage=stage)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -286,19 +258,6 @@ class ScalarMetrics(StateCallback):
         for name, value in self._read(values).items():
             for key, scalar in self._scalars(name, value) or ():
                 self._log(trainer, f"train/{self.prefix}{key}_step", scalar, on_step=True)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._check_keys(trainer, "train")
-        super().on_train_epoch_start(trainer, pl_module)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._check_keys(trainer, "train")
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._check_keys(trainer, "val")
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._check_keys(trainer, "test")
 
 
 @dataclass(frozen=True)

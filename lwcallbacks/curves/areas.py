@@ -4,8 +4,8 @@
     area.value, area.low, area.high                    # the area itself lies between low and high
     print(area)                                        # 0.9312, off by at most 0.0002
 
-In what order the scores of one bin are is not known, nor which of them are equal. `low` and `high` are the extremes over
-all orders; `value` is that of equal scores, so it is exact where each bin holds equal scores only.
+In what order the scores of one bin are is not known, nor which of them are equal. `low` and `high` are the extremes
+over all orders; `value` is that of equal scores, so it is exact where each bin holds equal scores only.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def auroc(binned: BinnedScores) -> Bounded:
 def average_precision(binned: BinnedScores) -> Bounded:
     """The area under the precision-recall curve as a step function: the mean of the precision at each positive.
 
-    It is not defined without a positive. It is not the area by trapezoids, which is too large: between two points of the
-    curve precision does not change linearly. Source: J. Davis and M. Goadrich, The relationship between
+    It is not defined without a positive. It is not the area by trapezoids, which is too large: between two points of
+    the curve precision does not change linearly. Source: J. Davis and M. Goadrich, The relationship between
     precision-recall and ROC curves, ICML 2006, 233-240.
 
     Of the positives of a bin, precision is highest where all have one score above the bin's negatives, and lowest where

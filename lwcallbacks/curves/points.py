@@ -72,8 +72,8 @@ def steps(points: Points) -> Points:
     if not len(points.x):
         return points
     before = np.concatenate([[0.0], points.x[:-1]])
-    twice = [np.stack(pair, axis=1).ravel() for pair in ((before, points.x), (points.y, points.y))]
-    return Points(*twice, points.threshold.repeat(2))
+    x = np.stack([before, points.x], axis=1).ravel()
+    return Points(x, points.y.repeat(2), points.threshold.repeat(2))
 
 
 def simplified(points: Points, tolerance: float = TOLERANCE) -> Points:

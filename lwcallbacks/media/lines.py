@@ -18,7 +18,9 @@ from lwcallbacks.media.names import shorten
 from lwcallbacks.media.values import Curve, Image, Line
 
 MAX_LINES, MAX_NAME = 10, 28
-SIDE, EDGE, TICK, SWATCH = 330, 10, 4, 26
+DOTTED = 20  # points of a line that has no `at`: of so few each is seen
+LEAST, MOST = 330, 460  # pixels of the square's side: as high as the legend, if it can
+EDGE, TICK, SWATCH = 10, 4, 26
 FINE = 4  # drawn so many times as large, then made smaller: that is what smooths the lines
 GREY, GRID, FRAME = (89, 89, 89), (228, 228, 228), (118, 118, 118)
 # Told apart by those who see no red or no green as well: after P. Tol's and Okabe and Ito's, none of them light.
@@ -26,6 +28,7 @@ COLOURS = ((0, 95, 160), (200, 80, 0), (17, 119, 51), (136, 34, 85), (51, 34, 13
 DASH = 7  # pixels
 
 Span = tuple[float, float]
+Tick = tuple[float, str]
 
 
 def draw_curve(curve: Curve, title: str | None = None) -> Image:
@@ -37,44 +40,47 @@ def draw_curve(curve: Curve, title: str | None = None) -> Image:
     shown, line = curve.lines[:MAX_LINES], line_height()
     spans = tuple(_span([getattr(one, axis) for one in curve.lines]) for axis in ("x", "y"))
     ticks = tuple(_ticks(*span) for span in spans)
+    beside = sum(map(_legend_height, shown))
+    side = min(max(LEAST, beside - TICK - 2 * line), MOST)
     left = EDGE + line + EDGE + max(width_of(text) for _, text in ticks[1]) + TICK + 4
-    legend = left + SIDE + 2 * EDGE
+    legend = left + side + 2 * EDGE
     width = legend + max((_legend_width(one) for one in shown), default=0) + EDGE
     notes = [text for note in _notes(curve) for text in wrap(note, width - 2 * EDGE, max_lines=3)]
     header = wrap(title or "", width - 2 * EDGE, max_lines=2)
     top = EDGE + line * len(header) + EDGE
-    below = top + SIDE + TICK + 4 + line + 4 + line + EDGE
-    in_legend = top + sum(_legend_height(one) for one in shown)
-    page = np.full((max(below, in_legend) + line * len(notes) + EDGE, width, 3), 255, np.uint8)
+    below = top + side + TICK + 4 + line + 4 + line + EDGE
+    page = np.full((max(below, top + beside) + line * len(notes) + EDGE, width, 3), 255, np.uint8)
 
     for k, text in enumerate(header):
         write(page, text, EDGE, EDGE + k * line)
-    page[top : top + SIDE, left : left + SIDE] = _plot(curve, shown, spans, ticks)
+    page[top : top + side, left : left + side] = _plot(curve, shown, spans, ticks, side)
     for place, text in ticks[0]:
-        x = left + round(place * (SIDE - 1))
-        page[top + SIDE : top + SIDE + TICK, x] = FRAME
-        write(page, text, x, top + SIDE + TICK + 2, anchor="middle")
+        x = left + round(place * (side - 1))
+        page[top + side : top + side + TICK, x] = FRAME
+        write(page, text, x, top + side + TICK + 2, anchor="middle")
     for place, text in ticks[1]:
-        y = top + SIDE - 1 - round(place * (SIDE - 1))
+        y = top + side - 1 - round(place * (side - 1))
         page[y, left - TICK : left] = FRAME
         write(page, text, left - TICK - 3, y - line // 2, anchor="end")
-    write(page, curve.x, left + SIDE // 2, top + SIDE + TICK + 4 + line + 2, anchor="middle")
-    write(page, curve.y, EDGE, top + SIDE // 2, anchor="middle", up=True)
+    write(page, curve.x, left + side // 2, top + side + TICK + 4 + line + 2, anchor="middle")
+    write(page, curve.y, EDGE, top + side // 2, anchor="middle", up=True)
     y = top
     for k, one in enumerate(shown):
         _write_legend(page, one, k, legend, y)
         y += _legend_height(one)
     for k, text in enumerate(notes):
-        write(page, text, EDGE, max(below, in_legend) + k * line, ink=GREY)
+        write(page, text, EDGE, max(below, top + beside) + k * line, ink=GREY)
     return Image(page, title)
 
 
-def _plot(curve: Curve, shown: Sequence[Line], spans: tuple[Span, ...], ticks: tuple[list[tuple[float, str]], ...]):  # type: ignore[no-untyped-def]
-    """The square between the axes, uint8 [SIDE, SIDE, 3]."""
+def _plot(
+    curve: Curve, shown: Sequence[Line], spans: Sequence[Span], ticks: Sequence[list[Tick]], side: int
+) -> np.ndarray:
+    """The square between the axes, uint8 [side, side, 3]."""
     import PIL.Image
     from PIL import ImageDraw
 
-    size = SIDE * FINE
+    size = side * FINE
     drawn = PIL.Image.new("RGB", (size, size), (255, 255, 255))
     draw = ImageDraw.Draw(drawn)
     end = size - FINE  # the last pixel is of the frame
@@ -92,19 +98,18 @@ def _plot(curve: Curve, shown: Sequence[Line], spans: tuple[Span, ...], ticks: t
             for part in _strokes(places, k):
                 draw.line(part, fill=COLOURS[k % len(COLOURS)], width=2 * FINE, joint="curve")
     for k, line in reversed(list(enumerate(shown))):
-        marks = [(x, y) for x, y, _ in line.marks]
-        radius = 5 if marks else 3
-        if len(line.x) <= 20:  # so few that each is to be seen
-            marks = [*zip(line.x.tolist(), line.y.tolist(), strict=True), *marks]
-        for x, y in _places(*np.array(marks or np.zeros((0, 2))).T, spans, end).tolist():
-            if math.isfinite(x) and math.isfinite(y):
-                box = [x - radius * FINE, y - radius * FINE, x + radius * FINE, y + radius * FINE]
+        few = line.at is None and len(line.x) <= DOTTED
+        dots = [(x, y, 3) for x, y in zip(line.x.tolist(), line.y.tolist(), strict=True) if few]
+        for x, y, radius in [*dots, *((x, y, 5) for x, y, _ in line.marks)]:
+            [(at, above)] = _places(np.array([x]), np.array([y]), spans, end).tolist()
+            if math.isfinite(at) and math.isfinite(above):
+                box = [place + sign * radius * FINE for sign in (-1, 1) for place in (at, above)]
                 draw.ellipse(box, fill=COLOURS[k % len(COLOURS)], outline=(255, 255, 255), width=FINE)
     draw.rectangle([0, 0, size - 1, size - 1], outline=FRAME, width=FINE)
     return np.asarray(drawn.reduce(FINE))
 
 
-def _places(x: np.ndarray, y: np.ndarray, spans: tuple[Span, ...], end: int) -> np.ndarray:
+def _places(x: np.ndarray, y: np.ndarray, spans: Sequence[Span], end: int) -> np.ndarray:
     """Where points are in the square, float64 [K, 2]; y counts downwards."""
     shares = [(of - low) / (high - low) for of, (low, high) in zip((x, y), spans, strict=True)]
     return np.stack([shares[0] * end, end - shares[1] * end], axis=1).astype(np.float64)
@@ -139,7 +144,7 @@ def _span(values: Sequence[np.ndarray]) -> Span:
     return (low, high) if low < high else (low - 0.5, high + 0.5)
 
 
-def _ticks(low: float, high: float) -> list[tuple[float, str]]:
+def _ticks(low: float, high: float) -> list[Tick]:
     """Round numbers between the ends of an axis, four to ten: their places from 0 to 1, and how they are written."""
     step = 10.0 ** math.floor(math.log10((high - low) / 4))
     step *= next(factor for factor in (5, 2.5, 2, 1) if (high - low) / (factor * step) >= 4)

@@ -63,8 +63,8 @@ class MediaFolder:
 
         Table: {"columns", "rows"}, an image cell is {"image", "box", "caption"}: a file in `directory`, and left, top,
         width and height in it. Matrix: {"counts", "class_names"}, rows are the truth. Histogram: {"counts", "edges",
-        "nan", "posinf", "neginf"}. Curve: {"x", "y", "lines", "diagonal", "notes"}, a line is {"name", "x", "y", "text",
-        "marks", "at"}. File: {"name", "type", "path", "aliases", "metadata"}. JSON has no NaN: in tables
+        "nan", "posinf", "neginf"}. Curve: {"x", "y", "lines", "diagonal", "notes"}, a line is {"name", "x", "y",
+        "text", "marks", "at"}. File: {"name", "type", "path", "aliases", "metadata"}. JSON has no NaN: in tables
         and metadata such numbers are "nan", "inf" and "-inf".
 
         Raises KeyError for a key that has none, with those that have.

@@ -184,7 +184,7 @@ def _kind(cell: Cell) -> type:
 
 
 def _curve(key: str, curve: Curve, image: Callable[[Image], Any]) -> Any:
-    """The chart that W&B has for ROC and precision-recall curves; of more than it draws, points evenly along each line."""
+    """The chart that W&B has for ROC and precision-recall curves; of more points than it draws, some of each line."""
     import wandb
 
     rows: list[tuple[str, float, float]] = []
