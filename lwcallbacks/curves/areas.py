@@ -26,7 +26,7 @@ _DIRECT = 64
 class Bounded:
     """A number with the least and the most that it can be; NaN three times where it is not defined.
 
-    >>> str(Bounded(0.93118, 0.9311, 0.93127)), str(Bounded(0.5, 0.5, 0.5))
+    >>> str(Bounded(0.93118, 0.93105, 0.93131)), str(Bounded(0.5, 0.5, 0.5))
     ('0.9312, off by at most 0.0002', '0.5000')
     """
 

@@ -17,7 +17,7 @@ from lwcallbacks.reductions.floats import as_float32
 
 FARTHEST = 40
 """A logit so far below the largest, or farther, has the probability 0: below 2**-57. Products stay below 2**63."""
-_FAR = 2.0**33  # so large, float32 has no two numbers that are less than 40 apart
+_BEYOND = 2.0**33  # two float32 beyond it are equal or far apart
 _IN, _LOG2E_BITS, _OUT, _SUM = 27, 30, 30, 44  # bits behind the point: of logits, log2(e), exponentials, their sum
 _LOG2E = 1549082005  # round(log2(e) * 2**30)
 # 2**-f for 0 <= f < 1, times 2**30, by powers of f: interpolation of degree 6 at Chebyshev's nodes, with 1 at 0.
@@ -35,9 +35,12 @@ def same_softmax(logits: Tensor) -> Tensor:
             [0.0000, 1.0000]])
     """
     x = as_float32(logits)
-    unfit = ~x.amax(dim=1, keepdim=True).isfinite()
-    fixed = (x.clamp(-_FAR, _FAR).nan_to_num_() * 2.0**_IN).to(torch.int64)
-    below = (fixed.amax(dim=1, keepdim=True) - fixed).clamp_(max=FARTHEST << _IN)
+    largest = x.amax(dim=1, keepdim=True)
+    unfit = ~largest.isfinite()
+    fixed = (x.clamp(-_BEYOND, _BEYOND).nan_to_num_() * 2.0**_IN).to(torch.int64)
+    # A difference of floats is rounded, which is of no matter where it is far more than that.
+    is_far = largest - x > 2 * FARTHEST
+    below = (fixed.amax(dim=1, keepdim=True) - fixed).clamp_(max=FARTHEST << _IN).masked_fill_(is_far, FARTHEST << _IN)
     # How many times e**-below has to be doubled to be 1: a whole number and a fraction.
     halvings = (below * _LOG2E) >> (_IN + _LOG2E_BITS - _OUT)
     whole = halvings >> _OUT
