@@ -15,7 +15,7 @@ def of_labels(count: int, example: int, classes: int, more: bool) -> str | None:
     """What to say of so many labels that are none of 0 to `classes` - 1; None where there were none.
 
     Args:
-        more: whether there could be more classes than were told.
+        more: whether there could be more classes than these.
     """
     if not count:
         return None

@@ -41,6 +41,11 @@ class BinnedScores:
         high: the upper edge; a score is below it, or both edges are 1 and the score is.
         negatives: how many scores in a bin are of another class, int64 [F].
         positives: how many are of the class, int64 [F].
+
+    >>> counts = ScoreCounts(2, task="binary", logits=False)
+    >>> [binned] = counts.value(counts.lift(torch.tensor([0.5, 1.0]), torch.tensor([0, 1]))).classes
+    >>> binned.low.tolist(), binned.high.tolist()
+    ([0.5, 1.0], [0.500244140625, 1.0])
     """
 
     low: np.ndarray
@@ -57,6 +62,11 @@ class SeenScores:
         kind: what scores were taken for.
         classes: the scores of each chosen class against the rest; of the label 1 for `task="binary"`.
         confidence: multiclass: the largest score of each sample, positive where it is that of the true class.
+
+    >>> counts = ScoreCounts(3)
+    >>> seen = counts.value(counts.lift(torch.tensor([[9.0, 0.0, 1.0]]), torch.tensor([0])))
+    >>> seen.kind, len(seen.classes), seen.confidence.positives.tolist()
+    ('logits', 3, [1])
     """
 
     kind: Kind

@@ -11,6 +11,7 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from sklearn.metrics import average_precision_score, roc_auc_score
+from support.documented import code
 from support.modules import CLASSES, Classifier, Multilabel, images, label_sets, trainer
 from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
@@ -146,8 +147,8 @@ def test_numbers_can_be_monitored(tmp_path: Path) -> None:
     assert math.isnan(curves.results["val"]["classes"]["eel"]["auroc"])
     assert 0 < curves.results["val"]["auroc"] < 1
     assert watchers[1].best_model_score is not None
-    roc = read_folder(next(tmp_path.rglob("media"))).data("val/curves_roc")[16]
-    assert roc["notes"][-1] == "not defined for eel: one kind of target only"
+    charts = read_folder(next(tmp_path.rglob("media"))).data("val/curves_roc")
+    assert charts[max(charts)]["notes"][-1] == "not defined for eel: one kind of target only"
 
 
 def test_where_nothing_is_defined_the_key_is_there() -> None:
@@ -199,6 +200,22 @@ def test_many_classes_are_in_the_report_and_the_worst_in_the_charts(tmp_path: Pa
     assert roc["notes"][1:] == ["the worst classes come first", "50 classes more are in the report"]
     [table] = folder.data("val/curves_report").values()
     assert len(table["rows"]) == 151
+
+
+def test_what_the_page_shows_runs() -> None:
+    """As it stands, after a validation."""
+    here: dict[str, Any] = {}
+    exec(code("curves.md", "curves"), here)
+
+    class Three(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            return {"preds": self(batch[0])[:, :3], "targets": batch[1] % 3}
+
+    trainer(callbacks=[here["curves"]]).validate(Three.seeded(), DataLoader(images(40), 8), verbose=False)
+    exec(code("curves.md", "results"), here)
+    assert 0 < here["area"] < 1
+    assert 0 <= here["off_by"] < 1e-3
+    assert here["fpr"][-1] == here["recall"][-1] == 1
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ GIVEN: dict[str, Any] = {
     "alpha": 0.25,
     "background": 2,
     "bins": 16,
+    "classes": [3, 0],
     "class_names": ["a", "b", "c", "d", "e"],
     "every_n_epochs": 2,
     "every_n_train_steps": 2,
@@ -43,11 +44,13 @@ GIVEN: dict[str, Any] = {
     "ignore_index": 3,
     "inputs": 0,
     "logits": True,
+    "mantissa_bits": 5,
     "max_overhead": 0.5,
     "mean": [0.25],
     "metadata": {"data": {"name": "digits", "classes": [0, 1]}},
     "metrics": METRICS,
     "missing_ok": True,
+    "n_bins": 10,
     "name": "mine",
     "normalize": "true",
     "nrow": 3,
@@ -65,6 +68,7 @@ GIVEN: dict[str, Any] = {
     "targets": "support.sources.labels",
     "task": "multilabel",
     "threshold": 0.75,
+    "threshold_by": {"false_positive": 1, "false_negative": 2.5},
 }
 # Where a callback needs something else; and where it needs other data, or a module for it.
 OWN: dict[type, dict[str, Any]] = {
@@ -76,6 +80,7 @@ OWN: dict[type, dict[str, Any]] = {
     lw.ScalarMetrics: {"inputs": "support.sources.scores"},
 }  # fmt: skip
 DATA: dict[type, tuple[type[Classifier], Any]] = {
+    lw.Curves: (Multilabel, label_sets),
     lw.MaskGrid: (Segmenter, label_maps),
     lw.MultilabelConfusionMatrix: (Multilabel, label_sets),
     lw.PredictionGrid: (Multilabel, label_sets),

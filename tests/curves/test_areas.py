@@ -1,4 +1,4 @@
-"""The exact area always lies within the bounds, and is the value where each bin holds equal scores only."""
+"""The exact area is always within the bounds, and is the value where each bin holds equal scores only."""
 
 from __future__ import annotations
 

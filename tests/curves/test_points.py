@@ -39,6 +39,11 @@ def binned(scores: torch.Tensor, targets: torch.Tensor) -> BinnedScores:
     return counts.value(counts.lift(scores, targets)).classes[0]
 
 
+def area_below(points: Points) -> float:
+    """By trapezoids."""
+    return float((np.diff(points.x) * (points.y[1:] + points.y[:-1]) / 2).sum())
+
+
 NOTHING = binned(torch.zeros(0), torch.zeros(0))
 ONLY_POSITIVES = binned(torch.tensor([0.25, 0.75]), torch.tensor([1, 1]))
 ONLY_NEGATIVES = binned(torch.tensor([0.25, 0.75]), torch.tensor([0, 0]))
@@ -55,7 +60,7 @@ def test_a_roc_curve_has_the_points_of_scikit_learn(n: int) -> None:
     assert {(0.0, 0.0), (1.0, 1.0)} <= set(zip(found.x.tolist(), found.y.tolist(), strict=True))
     assert set(zip(found.x, found.y, strict=True)) <= set(zip(fpr, tpr, strict=True))
     assert set(found.threshold.tolist()) <= set(thresholds.tolist())
-    assert np.trapezoid(found.y, found.x) == pytest.approx(auroc(binned(scores, targets)).value, abs=1e-12)
+    assert area_below(found) == pytest.approx(auroc(binned(scores, targets)).value, abs=1e-12)
     assert np.isfinite(everywhere).all()
 
 
@@ -73,7 +78,7 @@ def test_a_precision_recall_curve_has_the_points_of_scikit_learn(n: int) -> None
     drawn = steps(found)
     assert drawn.x[0] == 0
     area = average_precision(binned(scores, targets)).value
-    assert np.trapezoid(drawn.y, drawn.x) == pytest.approx(area, abs=1e-12)
+    assert area_below(drawn) == pytest.approx(area, abs=1e-12)
 
 
 def test_a_long_curve_has_at_most_a_thousand_points() -> None:
@@ -82,7 +87,7 @@ def test_a_long_curve_has_at_most_a_thousand_points() -> None:
     found = roc(seen)
     assert 900 < len(found.x) <= 1000
     assert (found.x[0], found.y[0], found.x[-1], found.y[-1]) == (0, 0, 1, 1)
-    assert abs(np.trapezoid(found.y, found.x) - auroc(seen).value) < 1e-4
+    assert abs(area_below(found) - auroc(seen).value) < 1e-4
 
 
 def test_what_is_drawn_is_never_far_from_the_curve() -> None:
