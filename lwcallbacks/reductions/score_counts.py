@@ -205,7 +205,8 @@ ignore_index=7 if that is a target that does not count'
     def _by_row(self, preds: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores and labels with the classes as dimension 1, or one label for all of them, and which scores are of a
         positive: int64 [N, rows, ...]."""
-        expect(preds.is_floating_point(), self, f"preds are {preds.dtype} {tuple(preds.shape)}", "float scores")
+        found = f"preds are {preds.dtype} {tuple(preds.shape)}"
+        expect(preds.is_floating_point(), self, found, "float scores: write preds= for where the scores are")
         label = whole(targets)
         if self.task == "binary":
             return preds.unsqueeze(1), label.unsqueeze(1), label.unsqueeze(1)

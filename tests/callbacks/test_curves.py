@@ -11,13 +11,16 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from sklearn.metrics import average_precision_score, roc_auc_score
+from support import scenarios
 from support.documented import code
 from support.modules import CLASSES, Classifier, Multilabel, images, label_sets, trainer
+from support.processes import run_processes
 from torch import nn
-from torch.utils.data import DataLoader, Subset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 import lwcallbacks as lw
 from lwcallbacks.readers import read_folder
+from lwcallbacks.testing.same import difference
 
 NAMES = ["ant", "bee", "cat", "dog", "eel"]
 
@@ -26,15 +29,6 @@ def scores_of(module: Any, data: Any) -> tuple[torch.Tensor, torch.Tensor]:
     x, y = next(iter(DataLoader(data, len(data))))
     with torch.no_grad():
         return module(x).double(), y
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether results have the same bits."""
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, tuple):
-        return all(map(same, a, b))
-    return bool(np.array_equal(a, b, equal_nan=True))
 
 
 def test_areas_are_those_of_all_samples() -> None:
@@ -58,29 +52,30 @@ def test_areas_are_those_of_all_samples() -> None:
     assert (fpr[0], tpr[-1]) == (0, 1)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_the_results_do_not_depend_on_the_batches(precision: str) -> None:
-    """To the bit, at batch sizes 1, 7 and 64, in another order, curves and bounds included."""
-    module, data = Classifier.seeded(), images(64)
-    scores, targets = scores_of(module, data)
-    ready = TensorDataset(scores.float() if precision == "32-true" else scores.bfloat16(), targets)
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize(("batch_size", "shuffle"), [(1, False), (7, True), (64, False)])
+def test_the_results_do_not_depend_on_the_split(
+    world_size: int, batch_size: int, shuffle: bool, tmp_path: Path
+) -> None:
+    """To the bit, curves and bounds included: by batch, by order and by process, though the sampler repeats samples."""
+    alone = scenarios.curves(100, 100, False, str(tmp_path))
+    assert 0.5 < alone["auroc"] < 1
+    split = (100, batch_size, shuffle, str(tmp_path))
+    for there in [scenarios.curves(*split)] if world_size == 1 else run_processes(world_size, scenarios.curves, *split):
+        assert difference(there, alone) is None
 
-    class Ready(Classifier):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x
 
-        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
-            self(batch[0])
-
-    found = []
-    for order in (range(64), torch.randperm(64, generator=torch.Generator().manual_seed(0)).tolist()):
-        for size in (1, 7, 64):
-            curves = lw.Curves(CLASSES)
-            trainer(callbacks=[curves], precision=precision).validate(
-                Ready(), DataLoader(Subset(ready, list(order)), size), verbose=False
-            )
-            found.append(curves.results["val"])
-    assert all(same(found[0], other) for other in found[1:])
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-true"])
+def test_scores_of_half_precision(precision: str, tmp_path: Path) -> None:
+    """The areas are exactly those of scikit-learn, for each number has a bin of its own."""
+    dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float16
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randint(2, (500,), generator=generator)
+    scores = (torch.randn(500, generator=generator) + targets).to(dtype)
+    curves = lw.Curves(task="binary")
+    t = trainer(callbacks=[curves], precision=precision, default_root_dir=tmp_path)
+    t.validate(scenarios.Ready(), DataLoader(TensorDataset(scores, targets), 32), verbose=False)
+    assert curves.results["val"]["auroc"] == pytest.approx(roc_auc_score(targets, scores.float()), abs=1e-12)
 
 
 def test_binary_and_multilabel() -> None:
