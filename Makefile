@@ -50,7 +50,7 @@ RUN_TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest
 test: lint docs
 	$(RUN_TESTS) -m "not long" $(PYTEST_ARGS)
 
-# So many examples for each law and each of the 34 reductions and variants: more than 10,000 a law.
+# So many examples for each law and each of the 43 reductions and variants: more than 10,000 a law.
 LONG_EXAMPLES ?= 400
 
 test-long: lint docs
@@ -79,7 +79,7 @@ test-matrix: $(STAMPS)/wheel
 	$(BIN)/python tests/matrix/run.py dist/*.whl $(MATRIX)
 
 # The quick ones first; `make bench BENCHMARKS="gradients files"` runs these two.
-BENCHMARKS ?= imports measuring exact_mean confusion_update confusion_chart naming choosing pictures files background \
+BENCHMARKS ?= imports measuring exact_mean confusion_update confusion_chart curves naming choosing pictures files background \
   many_parameters world_scaling payload sync_metrics gradients demo_overhead long_epochs
 
 bench: $(STAMPS)/demo $(STAMPS)/dev $(STAMPS)/package  # dev: world_scaling imports lwcallbacks.testing

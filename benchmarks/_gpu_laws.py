@@ -27,6 +27,7 @@ from lwcallbacks.reductions import (
     Product,
     RandomSample,
     Reduction,
+    ScoreCounts,
     ScoreRange,
     TopK,
     content_ids,
@@ -97,6 +98,20 @@ LAWFUL: dict[str, tuple[Reduction, Make]] = {
     "binary scores": (ConfusionCounts(2, task="binary", threshold=0.25), lambda d: (d.scores(), d.labels())),
     "binary logits": (ConfusionCounts(2, task="binary", logits=True), lambda d: (d.floats(), d.labels())),
     "multilabel": (ConfusionCounts(4, task="multilabel"), lambda d: (d.scores(4), d.labels(4, low=0, high=2))),
+    "binary score counts": (ScoreCounts(2, task="binary", mantissa_bits=4), lambda d: (d.scores(), d.labels())),
+    "score counts": (ScoreCounts(5, mantissa_bits=6), lambda d: (d.scores(5), d.labels(high=6))),
+    "score counts of logits": (
+        ScoreCounts(100, logits=True, mantissa_bits=4),
+        lambda d: (10 * d.floats(100), d.labels()),
+    ),
+    "score counts of some classes": (
+        ScoreCounts(3, 1, logits=True, classes=(2, 0), mantissa_bits=4),
+        lambda d: (d.floats(3, 2, 2), d.labels(2, 2)),
+    ),
+    "multilabel score counts": (
+        ScoreCounts(4, task="multilabel", mantissa_bits=4, classes=(3, 1)),
+        lambda d: (d.scores(4), d.labels(4, low=0, high=2)),
+    ),
     "range of scores": (ScoreRange(), lambda d: (d.scores(3),)),
     "largest": (TopK(5), lambda d: (d.floats(), *d.identified())),
     "smallest": (TopK(5, largest=False), lambda d: (d.floats(), *d.identified())),

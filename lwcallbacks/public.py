@@ -4,6 +4,7 @@ from lwcallbacks import presets as presets
 from lwcallbacks.callbacks.base import LoggingCallback as LoggingCallback
 from lwcallbacks.callbacks.checkpoint_artifact import CheckpointArtifact as CheckpointArtifact
 from lwcallbacks.callbacks.confusion_matrix import ConfusionMatrix as ConfusionMatrix
+from lwcallbacks.callbacks.curves import Curves as Curves
 from lwcallbacks.callbacks.gradient_histogram import GradientHistogram as GradientHistogram
 from lwcallbacks.callbacks.image_mosaic import ImageMosaic as ImageMosaic
 from lwcallbacks.callbacks.mask_grid import MaskGrid as MaskGrid
@@ -14,9 +15,11 @@ from lwcallbacks.callbacks.prediction_grid import PredictionGrid as PredictionGr
 from lwcallbacks.callbacks.scalar_metrics import ScalarMetrics as ScalarMetrics
 from lwcallbacks.callbacks.stateful import StateCallback as StateCallback
 from lwcallbacks.capture import Source as Source
+from lwcallbacks.media import Curve as Curve
 from lwcallbacks.media import File as File
 from lwcallbacks.media import Histogram as Histogram
 from lwcallbacks.media import Image as Image
+from lwcallbacks.media import Line as Line
 from lwcallbacks.media import Matrix as Matrix
 from lwcallbacks.media import Table as Table
 from lwcallbacks.parallel import DataParallelStrategy as DataParallelStrategy

@@ -7,6 +7,7 @@ from lwcallbacks.media.grid import captioned_grid as captioned_grid
 from lwcallbacks.media.grid import with_caption as with_caption
 from lwcallbacks.media.heatmap import draw_labels as draw_labels
 from lwcallbacks.media.heatmap import draw_matrix as draw_matrix
+from lwcallbacks.media.lines import draw_curve as draw_curve
 from lwcallbacks.media.masks import name_of as name_of
 from lwcallbacks.media.masks import overlay as overlay
 from lwcallbacks.media.masks import side_by_side as side_by_side
@@ -30,11 +31,13 @@ from lwcallbacks.media.report import confusion_report as confusion_report
 from lwcallbacks.media.report import label_report as label_report
 from lwcallbacks.media.values import Box as Box
 from lwcallbacks.media.values import Cell as Cell
+from lwcallbacks.media.values import Curve as Curve
 from lwcallbacks.media.values import Entry as Entry
 from lwcallbacks.media.values import File as File
 from lwcallbacks.media.values import Grid as Grid
 from lwcallbacks.media.values import Histogram as Histogram
 from lwcallbacks.media.values import Image as Image
+from lwcallbacks.media.values import Line as Line
 from lwcallbacks.media.values import Matrix as Matrix
 from lwcallbacks.media.values import Picture as Picture
 from lwcallbacks.media.values import Table as Table

@@ -9,6 +9,7 @@
     Matrix           Image: the labelled heatmap, and a Table of the counts ("counts") beside it; Table
     Table            Text: Markdown, and an Image of its images, numbered as in the text ("images"); Image of its cells
     Histogram        Image: the bars; Table of the bins
+    Curve            Image: the lines; Table of their points
     File             Table: its path, aliases and metadata; Text; Image
 
 A kind in `takes` stands for its subclasses; `list` stands for a list of images. A new kind of media is one more line in
@@ -27,9 +28,10 @@ from typing import Any
 from lwcallbacks.media.charts import draw_histogram, draw_table
 from lwcallbacks.media.grid import captioned_grid, with_caption
 from lwcallbacks.media.heatmap import draw_matrix
-from lwcallbacks.media.values import Cell, Entry, File, Histogram, Image, Matrix, Picture, Table, Text
+from lwcallbacks.media.lines import draw_curve
+from lwcallbacks.media.values import Cell, Curve, Entry, File, Histogram, Image, Matrix, Picture, Table, Text
 
-EVERY_KIND: tuple[type, ...] = (Image, list, Table, Matrix, Histogram, File)
+EVERY_KIND: tuple[type, ...] = (Image, list, Table, Matrix, Histogram, Curve, File)
 
 Form = Entry | Text
 Way = Callable[[Any, str], Form]
@@ -113,7 +115,7 @@ def kind_of(key: str, entry: object) -> type:
         found = type(entry).__name__
         if isinstance(entry, list | tuple):
             found += f" with a {next(type(item).__name__ for item in entry if not isinstance(item, Image))} in it"
-        expected = "expected Image, a list of Image, Table, Matrix, Histogram or File, or a float for a number"
+        expected = "expected Image, a list of Image, Table, Matrix, Histogram, Curve or File, or a float for a number"
         raise TypeError(f"{key!r} is a {found}, {expected}")
     return kind
 
@@ -186,6 +188,18 @@ def _bins_table(histogram: Histogram) -> Table:
     return Table(("from", "to", "count"), [*rows, *([name, None, count] for name, count in odd if count)])
 
 
+def _points_table(curve: Curve) -> Table:
+    """A row for each point of each line."""
+    has_at = any(line.at is not None for line in curve.lines)
+    rows: list[list[Cell]] = []
+    for line in curve.lines:
+        columns = [line.x.tolist(), line.y.tolist()]
+        if has_at:
+            columns.append([None] * len(line.x) if line.at is None else line.at.tolist())
+        rows += [[line.name, *point] for point in zip(*columns, strict=True)]
+    return Table(("line", curve.x, curve.y, *(("at",) if has_at else ())), rows)
+
+
 def _details_table(file: File) -> Table:
     details = {"path": str(file.path), "aliases": ", ".join(file.aliases), **file.metadata}
     return Table((file.type, file.name), [(str(name), str(value)) for name, value in details.items()])
@@ -228,6 +242,10 @@ _WAYS: dict[type, tuple[tuple[type, Way], ...]] = {
     Histogram: (
         (Image, lambda histogram, key: draw_histogram(histogram, title=key)),
         (Table, lambda histogram, key: _bins_table(histogram)),
+    ),
+    Curve: (
+        (Image, lambda curve, key: draw_curve(curve, title=key)),
+        (Table, lambda curve, key: _points_table(curve)),
     ),
     File: ((Table, lambda file, key: _details_table(file)),),
 }

@@ -4,6 +4,7 @@
     Table(("image", "pred"), [[image, "3"]])
     Matrix(counts, ("cat", "dog"))
     Histogram(counts, edges)
+    Curve([Line("cat", x, y)], "Recall", "Precision")
     File(path, name="model-x", type="model", aliases=("latest",))
 
 A writer receives `Entry` values: one of these, or a list of images. It dispatches on the type. `Picture` and `Text` are
@@ -14,7 +15,7 @@ Everything here lives on the CPU, is immutable by convention and safe to hand to
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,63 @@ class Histogram:
             raise ValueError(f"Histogram: {len(self.edges)} edges for {len(self.counts)} counts, expected one more")
 
 
+@dataclass(frozen=True, eq=False)
+class Line:
+    """A line through points (x, y), float64 [K] each, in their order.
+
+    Args:
+        name: what it is called.
+        x, y: the points.
+        text: a number or a few words that belong to it.
+        marks: points to be seen, each with what it is: (x, y, text).
+        at: a number of each point, such as the threshold that it belongs to, float64 [K].
+
+    >>> len(Line("cat", np.array([0.0, 1.0]), np.array([0.0, 1.0]), text="0.5000").x)
+    2
+
+    Raises ValueError unless there are as many x, y and, if given, `at`.
+    """
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    text: str | None = None
+    marks: Sequence[tuple[float, float, str]] = ()
+    at: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        sizes = [len(of) for of in (self.x, self.y, self.at) if of is not None]
+        if len(set(sizes)) > 1:
+            raise ValueError(f"Line: {self.name!r} has {sizes} numbers in x, y and at, expected as many of each")
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Lines in one chart, such as a ROC curve for each class. Equal names are told apart by the index of the second.
+
+    Args:
+        lines: the lines, the most telling ones first: a picture has room for ten.
+        x, y: what the axes are.
+        diagonal: whether a line from corner to corner is drawn for comparison, as for a ROC curve.
+        notes: what is to be said below it.
+
+    >>> line = Line("cat", np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+    >>> [line.name for line in Curve([line, line], "Recall", "Precision").lines]
+    ['cat', 'cat (1)']
+    """
+
+    lines: Sequence[Line]
+    x: str
+    y: str
+    diagonal: bool = False
+    notes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        names = distinct(line.name for line in self.lines)
+        lines = [replace(line, name=name) for line, name in zip(self.lines, names, strict=True)]
+        object.__setattr__(self, "lines", lines)
+
+
 @dataclass(frozen=True)
 class File:
     """A file or folder to keep under a name, as a version that carries aliases.
@@ -162,4 +220,4 @@ class File:
     content: Path | None = None
 
 
-Entry = Image | Sequence[Image] | Table | Matrix | Histogram | File
+Entry = Image | Sequence[Image] | Table | Matrix | Histogram | Curve | File

@@ -12,7 +12,7 @@ _INTEGERS = {1: "B", 2: "H", 4: "I"}
 
 
 def expanded(kind: str, value: Mapping[str, Any], texts: Mapping[int, Sequence[str]]) -> dict[str, Any]:
-    """The value of a "table", "matrix", "histogram" or "file"; `texts` are those that numbers stand for.
+    """The value of a "table", "matrix", "histogram", "curve" or "file"; `texts` are those that numbers stand for.
 
     >>> expanded("matrix", {"class_names": ["cat", "dog"], "cells": [1, 5, 3, 7]}, {})
     {'counts': [[5, 0], [0, 7]], 'class_names': ['cat', 'dog']}
@@ -30,6 +30,9 @@ def expanded(kind: str, value: Mapping[str, Any], texts: Mapping[int, Sequence[s
             odd = {name: value.get(name, 0) for name in ("nan", "posinf", "neginf")}
             counts = _counts(value["counts"])
             return {"counts": counts, "edges": _edges(value["edges"], len(counts)), **odd}
+        case "curve":
+            lines = [{"text": None, "marks": [], "at": None, **line} for line in value["lines"]]
+            return {"diagonal": False, "notes": [], **value, "lines": lines}
         case _:
             return dict(value)
 

@@ -28,7 +28,7 @@ NUMBERS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that was written: `kind` is "image", "table", "matrix", "histogram" or "file".
+    """One thing that was written: `kind` is "image", "table", "matrix", "histogram", "curve" or "file".
 
     `path` is the PNG of an image; what is no image shares its file with others, and `MediaFolder.data` reads it.
     """
@@ -81,11 +81,12 @@ class MediaFolder:
         return {(item.key, item.step): item for item in self.items}
 
     def data(self, key: str) -> dict[int, dict[str, Any]]:
-        """What a table, matrix, histogram or file holds, by step.
+        """What a table, matrix, histogram, curve or file holds, by step.
 
         Table: {"columns", "rows"}, an image cell is {"image", "box", "caption"}: a file in `directory`, and left, top,
         width and height in it. Matrix: {"counts", "class_names"}, rows are the truth. Histogram: {"counts", "edges",
-        "nan", "posinf", "neginf"}. File: {"name", "type", "path", "aliases", "metadata"}. JSON has no NaN: in tables
+        "nan", "posinf", "neginf"}. Curve: {"x", "y", "lines", "diagonal", "notes"}, a line is {"name", "x", "y",
+        "text", "marks", "at"}. File: {"name", "type", "path", "aliases", "metadata"}. JSON has no NaN: in tables
         and metadata such numbers are "nan", "inf" and "-inf".
 
         Raises KeyError for a key that has none, with those that have.

@@ -26,6 +26,9 @@ from lwcallbacks.reductions.confusion import ConfusionCounts as ConfusionCounts
 from lwcallbacks.reductions.hashing import content_ids as content_ids
 from lwcallbacks.reductions.histogram import LogHistogram as LogHistogram
 from lwcallbacks.reductions.log_bins import LogBins as LogBins
+from lwcallbacks.reductions.score_counts import BinnedScores as BinnedScores
+from lwcallbacks.reductions.score_counts import ScoreCounts as ScoreCounts
+from lwcallbacks.reductions.score_counts import SeenScores as SeenScores
 from lwcallbacks.reductions.score_range import ScoreRange as ScoreRange
 from lwcallbacks.reductions.scores import Derived as Derived
 from lwcallbacks.reductions.scores import psnr as psnr

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from lwcallbacks.reductions.base import INT64_MIN, FieldError, Scatter, Scattered, Slots, State, amounts
-from lwcallbacks.reductions.fitting import FRACTION, fitted, whole
+from lwcallbacks.reductions.fitting import fitted, whole
+from lwcallbacks.reductions.outside import of_labels
 from lwcallbacks.reductions.score_range import (
     BEYOND,
     CODES,
@@ -33,9 +34,6 @@ from lwcallbacks.reductions.score_range import (
     reach,
     readings,
 )
-
-MANY = 1000
-"""A label from here on is hardly a class that was forgotten."""
 
 Task = Literal["multiclass", "binary", "multilabel"]
 
@@ -240,25 +238,13 @@ ignore_index=7 if that is a target that does not count, or num_classes=8 if it i
         rows = cells[:, : self._classes]
         missing = int(rows[..., self._classes + 1].sum())
         unfit = int(rows[..., BEYOND:].sum()) if self._classes == 2 and kind != "logits" else 0
-        parts = [self._of_labels(left_out - missing - unfit, state), self._of_unfit(unfit, kind, state)]
+        example = int(state["example"].cpu() ^ INT64_MIN)
+        labels = of_labels(left_out - missing - unfit, example, self._classes, more=self._classes > 2)
+        parts = [labels, self._of_unfit(unfit, kind, state)]
         if missing:
             told = f"{missing} predictions are NaN; they were left out of the counts"
             parts.append(f"{told}. Expected numbers: Trainer(detect_anomaly=True) tells where NaN comes up in training")
         return "; ".join(part for part in parts if part) or None
-
-    def _of_labels(self, count: int, state: State) -> str | None:
-        if not count:
-            return None
-        example = int(state["example"].cpu() ^ INT64_MIN)
-        found = f"{count} labels are out of range (for example {_in_words(example)})"
-        left_out = f"{found}, expected 0 to {self._classes - 1}; they were left out of the counts"
-        return f"{left_out}. {self._cure(example)}"
-
-    def _cure(self, example: int) -> str:
-        if example == FRACTION:
-            return "Make them whole, as in targets=lambda outputs, batch: batch[1].round()"
-        more = f", or num_classes={example + 1} if it is a class" if 0 <= example < MANY and self._classes > 2 else ""
-        return f"Write ignore_index={example} if that is a target that does not count{more}"
 
     def _of_unfit(self, count: int, kind: Kind, state: State) -> str | None:
         found = f"{count} scores are no probabilities in [0, 1]"
@@ -266,10 +252,6 @@ ignore_index=7 if that is a target that does not count, or num_classes=8 if it i
             asked = question(state["range"])
             return f"{asked}; {found}; they were left out of the counts" if count else asked
         return f"{found} (pass logits=True for logits); they were left out" if count else None
-
-
-def _in_words(label: int) -> str:
-    return "one that is no whole number" if label == FRACTION else str(label)
 
 
 def _last(labels: Tensor) -> int:

@@ -39,8 +39,9 @@ class Writer(ABC):
     """
 
     takes: ClassVar[tuple[type, ...]] = EVERY_KIND
-    """The kinds that `write` gets as they are: of Image, list (of Image), Table, Matrix, Histogram, File, and Picture
-    and Text, which others become. The rest arrives as the nearest of these; what is near none of them is left out."""
+    """The kinds that `write` gets as they are: of Image, list (of Image), Table, Matrix, Histogram, Curve, File, and
+    Picture and Text, which others become. The rest arrives as the nearest of these; what is near none of them is left
+    out."""
 
     name: str = ""
     """What messages call it; left empty, its logger's class, or else its own."""

@@ -7,6 +7,8 @@
     Histogram   {"counts": ["u1", "AAEC..."], "edges": [low, high]}: little-endian unsigned integers of 1, 2 or 4 bytes,
                 in Base64; a list of numbers where a count needs more; all edges where they are not
                 low + i * ((high - low) / bins); "nan", "posinf" and "neginf" where they are not 0
+    Curve       {"x", "y", "lines": [{"name", "x": [...], "y": [...], "text", "marks": [[x, y, text], ...],
+                "at": [...]}, ...], "diagonal": true, "notes": [...]}, without what there is none of
     File        {"name", "type", "path", "aliases", "metadata"}
 
 A list of texts that was written before, such as the names of the classes, is a number in place of the list: see
@@ -24,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from lwcallbacks.media import Cell, File, Histogram, Image, Matrix, Table
+from lwcallbacks.media import Cell, Curve, File, Histogram, Image, Matrix, Table
 
 SHORT = 8  # texts: a list of so many is written as it is
 
@@ -124,6 +126,13 @@ def _edges_json(edges: np.ndarray) -> list[str]:
         f"[{ends[i][0]!r},{ends[i][1]!r}]" if is_even else encode(edges[i].tolist())
         for i, is_even in enumerate(even.tolist())
     ]
+
+
+def curve_json(curve: Curve) -> str:
+    lines = [{name: of for name, of in vars(line).items() if of is not None and len(of)} for line in curve.lines]
+    whole = {"x": curve.x, "y": curve.y, "lines": [jsonable({"x": [], "y": [], **line}) for line in lines]}
+    beside = {"diagonal": curve.diagonal, "notes": list(curve.notes)}
+    return encode(whole | {name: of for name, of in beside.items() if of})
 
 
 def file_json(file: File) -> str:

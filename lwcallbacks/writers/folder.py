@@ -11,6 +11,7 @@
                     written with the table, else <key>/00000120.png, which holds all other images of the table
     Matrix          a line of data: the counts that are not 0
     Histogram       a line of data
+    Curve           a line of data
     File            a line of data; the file itself stays where it is
     a number        a place in scalars.js, a line LW.scalars(120,4,{"train/loss":0.5}); for what was logged at a step:
                     step, epoch (null where it is not known), values; whether or not a logger takes it too
@@ -38,13 +39,13 @@ from typing import Any
 
 import numpy as np
 
-from lwcallbacks.media import Box, Entry, File, Grid, Histogram, Image, Matrix, Table, as_rgb, kind_of, nearest
+from lwcallbacks.media import Box, Curve, Entry, File, Grid, Histogram, Image, Matrix, Table, as_rgb, kind_of, nearest
 from lwcallbacks.writers.base import Writer, each, raise_errors
 from lwcallbacks.writers.chunks import Chunks
-from lwcallbacks.writers.compact import encode, file_json, histograms_json, matrix_json, table_json
+from lwcallbacks.writers.compact import curve_json, encode, file_json, histograms_json, matrix_json, table_json
 from lwcallbacks.writers.disk import append_lines, folder_of, replace
 
-_KINDS = {Table: "table", Matrix: "matrix", Histogram: "histogram", File: "file"}
+_KINDS = {Table: "table", Matrix: "matrix", Histogram: "histogram", Curve: "curve", File: "file"}
 _OWN = ("cost.js", "data", "index.html", "manifest.js", "page", "run.js", "scalars.js")
 
 Places = dict[int, tuple[str, Box]]
@@ -156,13 +157,15 @@ class FolderWriter(Writer):
                 return {key: shown.caption}
         return {}
 
-    def _data(self, key: str, entry: Table | Matrix | File, step: int, places: Places) -> str:
+    def _data(self, key: str, entry: Table | Matrix | Curve | File, step: int, places: Places) -> str:
         match entry:
             case Table():
                 places = self._with_rest(key, entry, step, places)
                 return table_json(entry, self._chunks.texts, lambda image: _cell(image, places))
             case Matrix():
                 return matrix_json(entry, self._chunks.texts)
+            case Curve():
+                return curve_json(entry)
             case File():
                 return file_json(entry)
 

@@ -9,6 +9,7 @@
     Table           the artifact <key>/00000120/table.json, as `log_table` writes one; an image cell is a PNG beside it
     Matrix          an image: the labelled heatmap; and the counts as a table
     Histogram       an image: the bars; <key>/00000120/histogram.json; metrics <key>/nan, /posinf and /neginf when not 0
+    Curve           an image: the lines; <key>/00000120/curve.json, as in the run's folder
     File            the artifact <name>/00000120/<file>, with its aliases and metadata in <file>.json; for each alias a
                     tag <name>/<alias> of the run, which says where the file is that carries it now
 
@@ -25,9 +26,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lwcallbacks.media import Entry, File, Histogram, Image, Picture, Table, nearest, to_pil
+from lwcallbacks.media import Curve, Entry, File, Histogram, Image, Picture, Table, nearest, to_pil
 from lwcallbacks.writers.base import Writer, each, prefixed, raise_errors
-from lwcallbacks.writers.compact import jsonable
+from lwcallbacks.writers.compact import curve_json, jsonable
 from lwcallbacks.writers.disk import folder_of
 
 NATIVE = (Picture, Table)  # an image and a table may have one key, so that both forms of a matrix have it
@@ -68,6 +69,9 @@ class MLflowWriter(Writer):
             staged.json(name, "histogram.json", vars(entry))
             odd = {f"{name}/{kind}": getattr(entry, kind) for kind in ("nan", "posinf", "neginf")}
             staged.numbers |= {name: float(count) for name, count in odd.items() if count}
+
+        if isinstance(entry, Curve):
+            staged.json(name, "curve.json", json.loads(curve_json(entry)))
 
     def _send(self, staged: _Staged) -> None:
         for name, image in staged.images:

@@ -11,6 +11,7 @@
                     last class is the sum of the others, as its title says; and <key>_cells is a wandb.Table of the
                     cells that are not 0. Where they are more than 200,000, its last row is the sum of the smallest
     Histogram       wandb.Histogram of at most 512 bins; <key>/nan, <key>/posinf and <key>/neginf when not 0
+    Curve           the chart wandb/area-under-curve/v0, of at most 10,000 points
     File            no key: an artifact with its name, type, aliases and metadata
 
 What goes beyond a limit of W&B is cut, with one warning per key.
@@ -28,12 +29,13 @@ from typing import Any
 
 import numpy as np
 
-from lwcallbacks.media import Cell, Entry, File, Histogram, Image, Matrix, Table, confused_block, kind_of, to_pil
+from lwcallbacks.media import Cell, Curve, Entry, File, Histogram, Image, Matrix, Table, confused_block, kind_of, to_pil
 from lwcallbacks.writers.base import Writer, each, raise_errors
 
 MAX_IMAGES = 108
 MAX_ROWS = 200_000
 MAX_BINS = 512
+MAX_POINTS = 10_000  # that a chart draws
 
 
 class WandbWriter(Writer):
@@ -68,6 +70,8 @@ class WandbWriter(Writer):
                 return _matrix(key, entry, image)
             case Histogram():
                 return _histogram(key, entry)
+            case Curve():
+                return {key: _curve(key, entry, image)}
             case _:
                 raise NotImplementedError(f"a {kind_of(key, entry).__name__}")  # of what is no media, `kind_of` says so
 
@@ -195,6 +199,22 @@ def _plain_json(table: Any, target: Any) -> Any:
 
 def _kind(cell: Cell) -> type:
     return next((kind for kind in (Image, str, bool, Real) if isinstance(cell, kind)), type(cell))
+
+
+def _curve(key: str, curve: Curve, image: Callable[[Image], Any]) -> Any:
+    """The chart that W&B has for ROC and precision-recall curves; of more points than it draws, some of each line."""
+    import wandb
+
+    rows: list[tuple[str, float, float]] = []
+    room = MAX_POINTS // max(1, len(curve.lines))
+    for line in curve.lines:
+        points = np.arange(len(line.x))
+        if len(points) > room:
+            points = np.unique(np.linspace(0, len(points) - 1, room).round().astype(int))
+        rows += zip([line.name] * len(points), line.x[points].tolist(), line.y[points].tolist(), strict=True)
+    table = _table(("class", "x", "y"), rows, image)
+    texts = {"title": key, "x-axis-title": curve.x, "y-axis-title": curve.y}
+    return wandb.plot_table("wandb/area-under-curve/v0", table, {"x": "x", "y": "y", "class": "class"}, texts)
 
 
 def _histogram(key: str, histogram: Histogram) -> dict[str, Any]:

@@ -33,6 +33,7 @@ GIVEN: dict[str, Any] = {
     "alpha": 0.25,
     "background": 2,
     "bins": 16,
+    "classes": [3, 0],
     "class_names": ["a", "b", "c", "d", "e"],
     "cost_matrix": [[0, 1.5], [-2, 0]],
     "every_n_epochs": 2,
@@ -44,11 +45,13 @@ GIVEN: dict[str, Any] = {
     "ignore_index": 3,
     "inputs": 0,
     "logits": True,
+    "mantissa_bits": 5,
     "max_overhead": 0.5,
     "mean": [0.25],
     "metadata": {"data": {"name": "digits", "classes": [0, 1]}},
     "metrics": METRICS,
     "missing_ok": True,
+    "n_bins": 10,
     "name": "mine",
     "normalize": "true",
     "nrow": 3,
@@ -66,6 +69,7 @@ GIVEN: dict[str, Any] = {
     "targets": "support.sources.labels",
     "task": "multilabel",
     "threshold": 0.75,
+    "threshold_by": {"false_positive": 1, "false_negative": 2.5},
     "top_k": 2,
 }
 # Where a callback needs something else; and where it needs other data, or a module for it.
@@ -80,6 +84,7 @@ OWN: dict[type, dict[str, Any]] = {
 # What can only be at its default with the others as they are here, and so has a test of its own.
 ALONE = {(lw.ConfusionMatrix, "top_k")}  # two classes have no second best
 DATA: dict[type, tuple[type[Classifier], Any]] = {
+    lw.Curves: (Multilabel, label_sets),
     lw.MaskGrid: (Segmenter, label_maps),
     lw.MultilabelConfusionMatrix: (Multilabel, label_sets),
     lw.PredictionGrid: (Multilabel, label_sets),

@@ -11,14 +11,17 @@ import pytest
 
 from lwcallbacks.media import (
     EVERY_KIND,
+    Curve,
     File,
     Histogram,
     Image,
+    Line,
     Matrix,
     Picture,
     Table,
     Text,
     captioned_grid,
+    draw_curve,
     draw_matrix,
     drawn_once,
     fitted,
@@ -34,6 +37,7 @@ ENTRIES: dict[str, Any] = {
     "table": Table(("image", "pred"), [[GREY, "a|b"], [GREY, None]]),
     "matrix": Matrix(np.array([[5, 1], [0, 7]]), ("cat", "dog")),
     "histogram": Histogram(np.array([1, 0, 2]), np.array([0.0, 0.5, 1.0, 1.5]), nan=3),
+    "curve": Curve([Line("cat", np.array([0.0, 1.0]), np.array([0.0, 0.5]))], "x", "y"),
     "file": File(Path("a.ckpt"), "model-a", aliases=("best",), metadata={"loss": 0.5}),
 }
 KINDS = (*EVERY_KIND, Picture, Text)
@@ -72,6 +76,18 @@ def test_a_matrix_is_its_heatmap_and_its_counts() -> None:
     assert list(forms) == ["val/m", "val/m_counts"]
     assert (forms["val/m"].pixels == draw_matrix(matrix, title="val/m").pixels).all()
     assert forms["val/m_counts"].rows == [["cat", 5, 1], ["dog", 0, 7]]
+
+
+def test_a_curve_is_its_chart_or_its_points() -> None:
+    """A row for each point of each line; what belongs to a point stands beside it."""
+    curve = ENTRIES["curve"]
+    assert (nearest(curve, "c", (Image, Table))[""].pixels == draw_curve(curve, title="c").pixels).all()  # type: ignore[union-attr]
+    table: Any = nearest(curve, "c", (Table,))[""]
+    assert (table.columns, table.rows) == (("line", "x", "y"), [["cat", 0.0, 0.0], ["cat", 1.0, 0.5]])
+    line = Line("dog", np.array([1.0]), np.array([2.0]), at=np.array([0.25]))
+    table = nearest(Curve([*curve.lines, line], "x", "y"), "c", (Table,))[""]
+    assert table.columns == ("line", "x", "y", "at")
+    assert [row[3] for row in table.rows] == [None, None, 0.25]
 
 
 def test_a_table_is_markdown_and_a_numbered_grid() -> None:

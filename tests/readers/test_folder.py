@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import lwcallbacks
-from lwcallbacks.media import File, Histogram, Image, Matrix, Table
+from lwcallbacks.media import Curve, File, Histogram, Image, Line, Matrix, Table
 from lwcallbacks.readers import find_folders, read_folder
 from lwcallbacks.writers import FolderWriter
 
@@ -23,6 +23,7 @@ ENTRIES: dict[str, Any] = {
     "val/table": Table(("image", "a\nb"), [[IMAGE, "größe\u2028"]]),
     "acc@5/matrix": Matrix(np.eye(2, dtype=np.int64), ("a", "b")),
     "histogram": Histogram(np.array([1]), np.array([0.0, 1.0]), nan=2),
+    "roc": Curve([Line("a", np.array([0.0, 0.5]), np.array([0.0, 1.0]))], "x", "y", notes=["mean 0.5"]),
     "model": File(Path("a.ckpt"), "model", aliases=("best",), metadata={"loss": float("nan")}),
 }
 
@@ -42,7 +43,18 @@ def test_every_entry_is_read_back(tmp_path: Path) -> None:
     assert folder.steps() == {key: [1, 2] for key in ENTRIES}
     histogram = {"counts": [1], "edges": [0.0, 1.0], "nan": 2, "posinf": 0, "neginf": 0}
     assert folder.data("histogram") == {1: histogram, 2: histogram}
-    assert [item.kind for item in folder.items][:6] == ["image", "image", "table", "matrix", "histogram", "file"]
+    line = {"name": "a", "x": [0.0, 0.5], "y": [0.0, 1.0], "text": None, "marks": [], "at": None}
+    curve = {"x": "x", "y": "y", "lines": [line], "diagonal": False, "notes": ["mean 0.5"]}
+    assert folder.data("roc") == {1: curve, 2: curve}
+    assert [item.kind for item in folder.items][:7] == [
+        "image",
+        "image",
+        "table",
+        "matrix",
+        "histogram",
+        "curve",
+        "file",
+    ]
     assert all(item.path.stat().st_size for item in folder.items)
     assert folder.latest()["val/image", 2].caption == "black"
     matrix = {"counts": [[1, 0], [0, 1]], "class_names": ["a", "b"]}

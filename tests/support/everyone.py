@@ -43,6 +43,7 @@ _EXAMPLES: dict[str, Callable[..., Any]] = {
         preds=label_sets,
         targets=label_sets,
     ),
+    "Curves": partial(lw.Curves, CLASSES, mantissa_bits=4),
     "MaskGrid": partial(lw.MaskGrid, 4, preds=masks, targets=masks),
     "GradientHistogram": partial(lw.GradientHistogram, 2),
     "CheckpointArtifact": partial(lw.CheckpointArtifact, missing_ok=True),

@@ -20,6 +20,7 @@ from lwcallbacks.reductions import (
     Product,
     RandomSample,
     Reduction,
+    ScoreCounts,
     ScoreRange,
     TopK,
 )
@@ -124,6 +125,30 @@ LAWFUL: dict[str, tuple[Reduction, SearchStrategy[Any]]] = {
     "multilabel scores of either kind": (
         ConfusionCounts(2, task="multilabel"),
         samples(lambda n: some_scores((n, 2)), lambda n: tensors((n, 2), torch.int64, max_value=2)),
+    ),
+    "binary score counts": (ScoreCounts(2, task="binary", mantissa_bits=2), samples(some_scores, labels)),
+    "binary score counts of logits": (
+        ScoreCounts(2, 0, task="binary", logits=True, mantissa_bits=1),
+        samples(lambda n: tensors(n, torch.float16), whole_floats),
+    ),
+    "binary score counts of probabilities": (ScoreCounts(2, None, "binary", logits=False), samples(floats, labels)),
+    "score counts": (
+        ScoreCounts(3, mantissa_bits=2),
+        samples(lambda n: st.one_of(some_scores((n, 3)), tensors((n, 3), torch.bfloat16)), labels),
+    ),
+    "score counts of some classes": (
+        ScoreCounts(3, ignore_index=1, classes=(2, 0), mantissa_bits=1),
+        samples(score_maps, label_maps),
+    ),
+    "score counts of logits": (ScoreCounts(3, logits=True), samples(lambda n: floats32((n, 3)), labels)),
+    "score counts of probabilities": (ScoreCounts(3, logits=False), samples(lambda n: some_scores((n, 3)), labels)),
+    "multilabel score counts": (
+        ScoreCounts(2, task="multilabel", mantissa_bits=1, ignore_index=1),
+        samples(lambda n: some_scores((n, 2, 3)), lambda n: tensors((n, 2, 3), torch.int64, min_value=-1, max_value=2)),
+    ),
+    "some labels of multilabel score counts": (
+        ScoreCounts(2, task="multilabel", mantissa_bits=1, classes=(1,)),
+        samples(lambda n: some_scores((n, 2)), bits),
     ),
     "range of scores": (ScoreRange(), samples(some_scores)),
     "range of maps of scores": (ScoreRange(), samples(maps)),

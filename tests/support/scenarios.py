@@ -13,7 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MaxMetric, MinMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
@@ -46,6 +46,32 @@ def validate(n: int, batch_size: int, root: str) -> dict[str, Any]:
         "pixels": chosen.payload[0] if chosen.payload else None,
         "grid": grid.results["val"].ids,
     }
+
+
+class Ready(Classifier):
+    """The inputs are the scores: no arithmetic of a model's depends on the batch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        self(batch[0])
+
+
+def curves(n: int, batch_size: int, shuffle: bool, root: str) -> dict[str, Any]:
+    """What `Curves` holds of n samples with ready scores, under DDP where there are several processes."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randint(CLASSES, (n,), generator=generator)
+    scores = torch.randn(n, CLASSES, generator=generator) * 3 + torch.nn.functional.one_hot(targets, CLASSES)
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    strategy = "ddp" if world_size > 1 else "auto"
+    callback = lw.Curves(CLASSES)
+    t = trainer(callbacks=[callback], devices=world_size, strategy=strategy, default_root_dir=root)
+    torch.manual_seed(world_size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Lightning, about shuffling
+        t.validate(Ready(), DataLoader(TensorDataset(scores, targets), batch_size, shuffle=shuffle), verbose=False)
+    return callback.results["val"]
 
 
 def validate_preset(name: str, n: int, root: str) -> dict[str, Any]:

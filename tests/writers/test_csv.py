@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pytorch_lightning.loggers import CSVLogger
 
-from lwcallbacks.media import File, Histogram, Image, Matrix, Table
+from lwcallbacks.media import Curve, File, Histogram, Image, Line, Matrix, Table
 from lwcallbacks.writers import FolderWriter, writers_for
 
 IMAGE = Image(np.zeros((8, 8), np.uint8))
@@ -21,6 +21,7 @@ ENTRIES: dict[str, Any] = {
     "val/table": Table(("a",), [[1]]),
     "acc@5/matrix": Matrix(np.eye(2, dtype=np.int64), ("a", "b")),
     "histogram": Histogram(np.array([1]), np.array([0.0, 1.0])),
+    "curve": Curve([Line("cat", np.array([0.0, 1.0]), np.array([0.0, 0.5]))], "x", "y"),
     "model": File(Path("some") / "a.ckpt", "model"),
 }
 
@@ -39,7 +40,7 @@ def test_every_file_is_listed_and_is_there(media: str, tmp_path: Path) -> None:
         for writer in writers:
             writer.write(ENTRIES, step)
     found = rows(Path(logger.log_dir, "media.csv"))
-    kinds = ["image", "image", "table", "matrix", "histogram", "file"]
+    kinds = ["image", "image", "table", "matrix", "histogram", "curve", "file"]
     keys = [key for key in ENTRIES if key != "none"]
     assert [(row["step"], row["key"], row["kind"]) for row in found] == [
         (step, key, kind) for step in ("1", "2") for key, kind in zip(keys, kinds, strict=True)

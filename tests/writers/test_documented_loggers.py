@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger
 from pytorch_lightning.loggers.logger import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lwcallbacks.media import File, Histogram, Image, Matrix, Table
+from lwcallbacks.media import Curve, File, Histogram, Image, Line, Matrix, Table
 from lwcallbacks.readers import read_folder, read_run
 from lwcallbacks.writers import writers_for
 
@@ -45,6 +45,7 @@ def entries(folder: Path) -> dict[str, Any]:
         "table": Table(("image", "pred"), [[IMAGE, "3"], [IMAGE, "4"]]),
         "confusion matrix": Matrix(np.array([[5, 1], [0, 7]]), ("cat", "dog")),
         "histogram": Histogram(np.array([1, 2]), np.array([0.0, 0.5, 1.0]), nan=3),
+        "curve": Curve([Line("cat", np.array([0.0, 1.0]), np.array([0.0, 0.5]))], "x", "y"),
         "checkpoint": File(checkpoint, "checkpoint", aliases=("best",), metadata={"loss": 0.5}),
     }
 
@@ -75,8 +76,8 @@ def wandb_holds(folder: Path, everything: dict[str, Any]) -> Found:
         for key, value in row.items():
             if key.startswith("_") or key == "trainer/global_step":
                 continue
-            if key == "confusion matrix_table":  # what a chart is drawn from
-                yield "confusion matrix", "chart"
+            if key in ("confusion matrix_table", "curve_table"):  # what a chart is drawn from
+                yield key.removesuffix("_table"), "chart"
             else:
                 yield key, words[value["_type"]] if isinstance(value, dict) else "number"
     yield from ((artifact.name, "artifact") for artifact in run.artifacts if artifact.type == "model")
@@ -109,7 +110,7 @@ def mlflow_holds(folder: Path, everything: dict[str, Any], uri: str) -> Found:
         for file in client.list_artifacts(run_id, f"{item.path}/00000007"):
             if file.path in tables:
                 yield item.path, "table"
-            elif file.path.endswith("histogram.json"):
+            elif file.path.endswith(("histogram.json", "curve.json")):
                 yield item.path, "JSON"
             elif item.path == "checkpoint":
                 yield item.path, "artifact"

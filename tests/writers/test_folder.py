@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from lwcallbacks.media import File, Histogram, Image, Matrix, Table, confusion_report
+from lwcallbacks.media import Curve, File, Histogram, Image, Line, Matrix, Table, confusion_report
 from lwcallbacks.readers import read_folder
 from lwcallbacks.writers import chunks
 from lwcallbacks.writers.disk import folder_of, reserve
@@ -29,6 +29,21 @@ ENTRIES: dict[str, Any] = {
     "val/table": Table(("image", "loss", "other"), [[RAMP, float("nan"), COLOUR], [None, 0.5, "text"]]),
     "val/matrix": Matrix(np.array([[5, 1], [0, 7]]), ("</script><b>cat</b>", "dog")),
     "grad/histogram": Histogram(np.array([1, 2]), np.array([0.0, 0.5, 1.0]), nan=3, posinf=4, neginf=5),
+    "val/roc": Curve(
+        [
+            Line(
+                "<b>cat</b>",
+                np.array([0.0, 0.5]),
+                np.array([0.0, 1.0]),
+                "0.5",
+                [(0.5, 1.0, "best")],
+                np.array([np.inf, 0.25]),
+            )
+        ],
+        "x",
+        "y",
+        diagonal=True,
+    ),
     "model": File(
         Path("some") / "epoch=1.ckpt", "model-a", aliases=("best",), metadata={"loss": float("inf"), "at": Path("p")}
     ),
@@ -62,7 +77,7 @@ def test_every_kind_holds_its_values(tmp_path: Path) -> None:
     FolderWriter(tmp_path).write(ENTRIES, 120)
     assert (pixels_in(tmp_path / "val/image/00000120.png") == RAMP.pixels).all()
     assert pixels_in(tmp_path / "val/images/00000120.png").shape == (8 + 88 + 8 + 15, 2 * (88 + 8) + 8, 3)
-    assert sorted(line for _, line in lines_of(tmp_path / "data/00000.js")) == [
+    assert sorted((line for _, line in lines_of(tmp_path / "data/00000.js")), key=lambda line: int(line[0])) == [
         [
             2,
             120,
@@ -79,6 +94,25 @@ def test_every_kind_holds_its_values(tmp_path: Path) -> None:
         [4, 120, {"counts": ["u1", "AQI="], "edges": [0.0, 1.0], "nan": 3, "posinf": 4, "neginf": 5}],
         [
             5,
+            120,
+            {
+                "x": "x",
+                "y": "y",
+                "lines": [
+                    {
+                        "x": [0.0, 0.5],
+                        "y": [0.0, 1.0],
+                        "name": "<b>cat</b>",
+                        "text": "0.5",
+                        "marks": [[0.5, 1.0, "best"]],
+                        "at": ["inf", 0.25],
+                    }
+                ],
+                "diagonal": True,
+            },
+        ],
+        [
+            6,
             120,
             {
                 "path": str(Path("some") / "epoch=1.ckpt"),
@@ -100,11 +134,11 @@ def test_the_index_lists_every_entry_and_every_file_it_names_exists(tmp_path: Pa
     assert [arguments[:3] for name, arguments in index if name == "key"] == [
         [number, key, kind]
         for number, (key, kind) in enumerate(
-            zip(ENTRIES, ["image", "image", "table", "matrix", "histogram", "file"], strict=True)
+            zip(ENTRIES, ["image", "image", "table", "matrix", "histogram", "curve", "file"], strict=True)
         )
     ]
     assert [arguments for name, arguments in index if name == "step"] == [
-        [step, 0, [0, 5], {"0": "a ramp"}] for step in (1, 2, 3)
+        [step, 0, [0, 6], {"0": "a ramp"}] for step in (1, 2, 3)
     ]
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     images = {f"val/{key}/0000000{step}.png" for key in ("image", "images") for step in (1, 2, 3)}

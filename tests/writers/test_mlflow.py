@@ -13,12 +13,15 @@ from pytorch_lightning.loggers import MLFlowLogger
 from support.mlflow_images import images_of
 
 from lwcallbacks.media import (
+    Curve,
     File,
     Histogram,
     Image,
+    Line,
     Matrix,
     Table,
     captioned_grid,
+    draw_curve,
     draw_histogram,
     draw_matrix,
     with_caption,
@@ -125,6 +128,15 @@ def test_a_histogram_is_drawn_and_kept(session: Session) -> None:
     metrics = session.client.get_run(session.run_id).data.metrics
     assert metrics == {"g/w/nan": 9.0, "g/w/neginf": 1.0}
     assert [metric.step for metric in session.client.get_metric_history(session.run_id, "g/w/nan")] == [7]
+
+
+def test_a_curve_is_drawn_and_kept(session: Session) -> None:
+    """Lines to look at, and their points as in the run's folder."""
+    curve = Curve([Line("cat", np.array([0.0, 1.0]), np.array([0.0, 0.5]), at=np.array([np.inf, 0.5]))], "x", "y")
+    session.writer.write({"val/roc": curve}, 7)
+    assert (session.images()["val/roc", 7] == draw_curve(curve, title="val/roc").pixels).all()
+    line = {"name": "cat", "x": [0.0, 1.0], "y": [0.0, 0.5], "at": ["inf", 0.5]}
+    assert session.json("val/roc/00000007/curve.json") == {"x": "x", "y": "y", "lines": [line]}
 
 
 def test_a_checkpoint_is_found_by_its_alias(session: Session, tmp_path: Path) -> None:

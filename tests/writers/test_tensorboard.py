@@ -12,7 +12,19 @@ import pytest
 from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lwcallbacks.media import File, Histogram, Image, Matrix, Table, captioned_grid, draw_matrix, with_caption
+from lwcallbacks.media import (
+    Curve,
+    File,
+    Histogram,
+    Image,
+    Line,
+    Matrix,
+    Table,
+    captioned_grid,
+    draw_curve,
+    draw_matrix,
+    with_caption,
+)
 from lwcallbacks.writers import writers_for
 
 GREY = Image(np.arange(64, dtype=np.uint8).reshape(8, 8))
@@ -94,6 +106,13 @@ def test_a_histogram_keeps_counts_limits_and_what_is_not_finite(tmp_path: Path) 
     assert (value.min, value.max, value.num, value.sum) == (1.0, 4.0, 5, 2 * 1.5 + 3 * 3.5)
     assert {tag: events.Scalars(tag)[0].value for tag in events.Tags()["scalars"]} == {"grad/nan": 9, "grad/neginf": 1}
     assert events.Tags()["histograms"] == ["grad"]
+
+
+def test_a_curve_is_its_picture(tmp_path: Path) -> None:
+    """All lines with their legend: the PR curves of TensorBoard's own have one class each, and nothing but counts."""
+    curve = Curve([Line("cat", np.array([0.0, 1.0]), np.array([0.0, 0.5]))], "x", "y")
+    events = written(tmp_path, {"val/roc": curve}, 7)
+    assert (pixels(events, "val/roc") == draw_curve(curve, title="val/roc").pixels).all()
 
 
 def test_tables_and_files_are_markdown_that_cells_cannot_break(tmp_path: Path) -> None:

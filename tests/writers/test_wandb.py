@@ -15,7 +15,7 @@ import torch
 import wandb
 from pytorch_lightning.loggers import WandbLogger
 
-from lwcallbacks.media import File, Histogram, Image, Matrix, Table, confused_block, to_pixels
+from lwcallbacks.media import Curve, File, Histogram, Image, Line, Matrix, Table, confused_block, to_pixels
 from lwcallbacks.readers import OfflineRun, read_run
 from lwcallbacks.writers import Writer, writers_for
 from lwcallbacks.writers.base import NotWritten
@@ -102,6 +102,21 @@ def test_the_chart_of_a_confusion_matrix_holds_its_counts(session: Session) -> N
     table = table_of(run, row["val/confusion_table"])
     assert table["columns"] == ["Actual", "Predicted", "nPredictions"]
     assert table["data"] == [[names[i], names[j], counts[i, j]] for i in range(3) for j in range(3)]
+
+
+def test_the_chart_of_a_curve_holds_its_points(session: Session) -> None:
+    """Every point of every line is a row of the table below wandb/area-under-curve/v0; beyond 10,000 some are."""
+    lines = [Line(name, np.arange(3) / 2, np.arange(3) / 4) for name in ("cat", "<b>")]
+    long = [Line(name, np.arange(9000.0), np.arange(9000.0)) for name in ("cat", "dog")]
+    run = session.write({"val/roc": Curve(lines, "x", "y"), "long": Curve(long, "x", "y"), "none": Curve([], "x", "y")})
+    (row,) = run.history
+    table = table_of(run, row["val/roc_table"])
+    assert table["columns"] == ["class", "x", "y"]
+    assert table["data"] == [[name, k / 2, k / 4] for name in ("cat", "<b>") for k in range(3)]
+    rows = table_of(run, row["long_table"])["data"]
+    assert len(rows) == 10_000
+    assert [rows[k][1] for k in (0, 4999, 5000, -1)] == [0, 8999, 0, 8999]
+    assert table_of(run, row["none_table"])["data"] == []
 
 
 def test_a_matrix_too_large_for_the_chart_is_the_chart_of_a_block_and_a_table_of_what_is_not_zero(

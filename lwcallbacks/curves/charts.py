@@ -1,0 +1,126 @@
+"""What is shown of curves: three charts and a table.
+
+charts("val/curves", found, "f1")                # {"val/curves_roc": Curve, ..., "val/curves_report": Table}
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from lwcallbacks.curves.areas import Bounded
+from lwcallbacks.curves.calibration import Calibration
+from lwcallbacks.curves.points import Points, simplified, steps
+from lwcallbacks.curves.summary import AREAS, Summaries, Summary
+from lwcallbacks.curves.thresholds import ThresholdBy
+from lwcallbacks.media import Cell, Curve, Entry, Line, Table
+
+IN_ORDER, MAX_LINES = 10, 100
+DRAWN = 5  # digits behind the point: far finer than what can be seen
+
+
+def charts(key: str, found: Summaries, threshold_by: ThresholdBy) -> dict[str, Entry]:
+    """A chart of ROC, of precision-recall and of calibration, each with a line for each class, and the report.
+
+    Of more than 10 classes those with the smallest area come first, and of more than 100 the others are left to the
+    report. Lines hold the points that matter; what is printed of areas comes from the counts.
+    """
+    summaries, areas = found.classes, found.areas
+    best = {summary.name: _best(summary, threshold_by) for summary in summaries}
+
+    def roc_line(summary: Summary) -> Line:
+        mark = (summary.threshold.false_positive_rate, summary.threshold.recall)
+        return _line(summary.name, summary.roc, f"AUROC {summary.auroc}", mark, best[summary.name])
+
+    def pr_line(summary: Summary) -> Line:
+        mark = (summary.threshold.recall, summary.threshold.precision)
+        return _line(summary.name, steps(summary.precision_recall), f"AP {summary.ap}", mark, best[summary.name])
+
+    by_roc = _ordered(summaries, "auroc")
+    by_pr = _ordered(summaries, "ap")
+    calibrated = [(one.name, one.calibration) for one in by_roc]
+    if found.confidence is not None:
+        calibrated.insert(0, ("largest score of each sample", found.confidence))
+    return {
+        f"{key}_roc": Curve(
+            [roc_line(one) for one in by_roc],
+            "False positive rate",
+            "True positive rate",
+            diagonal=True,
+            notes=_notes("AUROC", areas["auroc"], summaries, by_roc),
+        ),
+        f"{key}_pr": Curve(
+            [pr_line(one) for one in by_pr],
+            "Recall",
+            "Precision",
+            notes=_notes("average precision", areas["ap"], summaries, by_pr),
+        ),
+        f"{key}_calibration": Curve(
+            [_calibration_line(*one) for one in calibrated],
+            "Mean score",
+            "Share of positives",
+            diagonal=True,
+            notes=[f"expected calibration error {areas['ece']}"],
+        ),
+        f"{key}_report": report(found),
+    }
+
+
+def report(found: Summaries) -> Table:
+    """A row for each class, and one of means: each area with how far off it is at most, and the best threshold."""
+    of_areas = [column for area in AREAS for column in (area, f"{area} off by")]
+    columns = ("class", *of_areas, "threshold", "precision", "recall", "positives", "negatives")
+    rows: list[list[Cell]] = []
+    for one in found.classes:
+        numbers = [_cell(number) for area in AREAS for number in _both(getattr(one, area))]
+        there = [_cell(number) for number in (one.threshold.value, one.threshold.precision, one.threshold.recall)]
+        rows.append([one.name, *numbers, *there, one.positives, one.negatives])
+    if len(found.classes) > 1:
+        rows.append(["mean", *(_cell(n) for area in AREAS for n in _both(found.areas[area])), *[None] * 5])
+    return Table(columns, rows)
+
+
+def _line(name: str, points: Points, text: str, mark: tuple[float, float], best: str | None) -> Line:
+    shown = simplified(points)
+    marks = [(*mark, best)] if best and all(map(math.isfinite, mark)) else []
+    return Line(name, shown.x.round(DRAWN), shown.y.round(DRAWN), text, marks, at=shown.threshold)
+
+
+def _calibration_line(name: str, found: Calibration) -> Line:
+    return Line(name, found.confidence.round(DRAWN), found.share.round(DRAWN), f"ECE {found.ece}")
+
+
+def _best(summary: Summary, by: ThresholdBy) -> str | None:
+    found = summary.threshold
+    if not math.isfinite(found.value):
+        return None
+    what = {"f1": "F1", "youden": "Youden's J"}[by] if isinstance(by, str) else "cost"
+    return f"best {what} {found.score:.4g} at {found.value:.4g}"
+
+
+def _ordered(summaries: Sequence[Summary], area: str) -> list[Summary]:
+    """Those that have a curve, as they come or, of many, the worst ones."""
+    defined = [one for one in summaries if not math.isnan(getattr(one, area).value)]
+    if len(defined) > IN_ORDER:
+        defined.sort(key=lambda one: float(getattr(one, area).value))
+    return defined[:MAX_LINES]
+
+
+def _notes(what: str, mean: Bounded, summaries: Sequence[Summary], shown: Sequence[Summary]) -> list[str]:
+    notes = [f"mean {what} {mean}"] if len(summaries) > 1 else []
+    if len(shown) > IN_ORDER:
+        notes.append("the worst classes come first")
+    undefined = [one.name for one in summaries if not (one.positives and (one.negatives or what != "AUROC"))]
+    if undefined:
+        more = f" and {len(undefined) - IN_ORDER} more" if len(undefined) > IN_ORDER else ""
+        notes.append(f"not defined for {', '.join(undefined[:IN_ORDER])}{more}: one kind of target only")
+    rest = len(summaries) - len(undefined) - len(shown)
+    return [*notes, f"{rest} classes more are in the report"] if rest else notes
+
+
+def _both(area: Bounded) -> tuple[float, float]:
+    return area.value, area.bound
+
+
+def _cell(number: float) -> float | None:
+    return number if math.isfinite(number) else None
