@@ -34,6 +34,8 @@ class Item:
     kind: str
     path: Path
     caption: str | None = None
+    chunk: Path | None = None
+    """The file with the step's lines of data, if there are any; an image may have one, see `MediaFolder.data`."""
 
 
 @dataclass(frozen=True)
@@ -59,26 +61,30 @@ class MediaFolder:
         return {(item.key, item.step): item for item in self.items}
 
     def data(self, key: str) -> dict[int, dict[str, Any]]:
-        """What a table, matrix, histogram or file holds, by step.
+        """What a table, matrix, histogram or file holds, by step; of images, what lies over them.
 
         Table: {"columns", "rows"}, an image cell is {"image", "box", "caption"}: a file in `directory`, and left, top,
         width and height in it. Matrix: {"counts", "class_names"}, rows are the truth. Histogram: {"counts", "edges",
-        "nan", "posinf", "neginf"}. File: {"name", "type", "path", "aliases", "metadata"}. JSON has no NaN: in tables
-        and metadata such numbers are "nan", "inf" and "-inf".
+        "nan", "posinf", "neginf"}. File: {"name", "type", "path", "aliases", "metadata"}. An image with masks or boxes:
+        {"layers", "boxes"}, a layer is {"name", "classes", "colours", "image"}, the file of a label for each pixel,
+        and the names and colours of labels; a box is {"box", "label", "style"}, left, top, width and height in pixels
+        of the image, with "score" and "match" where they are known. JSON has no NaN: in tables and metadata such
+        numbers are "nan", "inf" and "-inf".
 
         Raises KeyError for a key that has none, with those that have.
         """
-        items = [item for item in self.latest().values() if item.kind != "image"]
-        wanted = [item for item in items if item.key == key]
-        if not wanted:
-            raise KeyError(f"{self.directory} has no data of {key!r}, but of {sorted({item.key for item in items})}")
+        items = list(self.latest().values())
+        wanted = [item for item in items if item.key == key and item.chunk is not None]
         found: dict[int, dict[str, Any]] = {}
-        for path in dict.fromkeys(item.path for item in wanted):
-            here = {(self.index.numbers[key, item.kind], item.step): item for item in wanted if item.path == path}
+        for path in dict.fromkeys(item.chunk for item in wanted if item.chunk is not None):
+            here = {(self.index.numbers[key, item.kind], item.step): item for item in wanted if item.chunk == path}
             for place, value in _data(path, {number for number, _ in here}):
                 if place in here:
                     item = here[place]
                     found[item.step] = expanded(item.kind, value, self.index.texts)
+        if not found and all(item.kind == "image" for item in items if item.key == key):
+            others = sorted({item.key for item in items if item.kind != "image"})
+            raise KeyError(f"{self.directory} has no data of {key!r}, but of {others}")
         return {item.step: found[item.step] for item in wanted if item.step in found}
 
 
@@ -146,8 +152,9 @@ def _index(directory: Path) -> Index:
                 for low, high in zip(ranges[::2], ranges[1::2], strict=True):
                     for number in range(low, high + 1):
                         key, kind, folder = keys[number]
-                        file = f"{folder}/{step:08d}.png" if kind == "image" else f"data/{chunk:05d}.js"
-                        index.items.append(Item(key, step, kind, directory / file, told.get(str(number))))
+                        data = None if chunk is None else directory / f"data/{chunk:05d}.js"
+                        path = directory / f"{folder}/{step:08d}.png" if data is None or kind == "image" else data
+                        index.items.append(Item(key, step, kind, path, told.get(str(number)), data))
     return index
 
 
