@@ -17,6 +17,8 @@ from lwcallbacks.media.masks import Classes as Classes
 from lwcallbacks.media.masks import errors_layer as errors_layer
 from lwcallbacks.media.masks import in_a_row as in_a_row
 from lwcallbacks.media.masks import tinted as tinted
+from lwcallbacks.media.matching import ltwh as ltwh
+from lwcallbacks.media.matching import matches as matches
 from lwcallbacks.media.names import distinct as distinct
 from lwcallbacks.media.names import shorten as shorten
 from lwcallbacks.media.nearest import EVERY_KIND as EVERY_KIND

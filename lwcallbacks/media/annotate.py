@@ -7,7 +7,7 @@ over(images, captioned_grid(images))                    # labels and boxes in th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,18 +15,23 @@ import numpy as np
 from lwcallbacks.media.legend import Key, Legend
 from lwcallbacks.media.marks import MATCHED, UNMATCHED, draw_marks
 from lwcallbacks.media.masks import in_a_row, tinted
-from lwcallbacks.media.render import as_rgb, enlarge
+from lwcallbacks.media.render import as_rgb
 from lwcallbacks.media.values import NO_CLASS, Annotated, Box, Grid, Image, Layer, Mark
 
-MARKED_SIDE = 240  # pixels of the shorter side of an image with boxes: fewer have no room for their labels
+MARKED_SIDE = 200  # about so many pixels has the shorter side of a small image with boxes, for their labels
 
 
 def annotated(
-    image: Image, layers: Sequence[Layer] = (), marks: Sequence[Mark] = (), has_marks: bool | None = None
+    image: Image,
+    layers: Sequence[Layer] = (),
+    marks: Sequence[Mark] = (),
+    class_names: Mapping[int, str] | None = None,
+    has_marks: bool | None = None,
 ) -> Annotated:
     """The image with its label maps and boxes. Drawn, it is the image, one panel for each layer and one for all boxes.
 
     Args:
+        class_names: those of all boxes that are shown together, by index; of these boxes alone if left out.
         has_marks: whether there is a panel for boxes; True where one may have none but others have.
 
     >>> labels = np.array([[0, 1]], np.uint8)
@@ -38,11 +43,11 @@ def annotated(
     panels = [base, *(tinted(base, layer) for layer in layers)]
     names, factor = ["Input", *(layer.name.capitalize() for layer in layers)], 1
     if has_marks:
-        large = enlarge(base[None], MARKED_SIDE)[0]
-        factor = large.shape[0] // base.shape[0]
-        marked = as_rgb(large[None])[0].copy()
+        factor = max(1, MARKED_SIDE // max(1, min(base.shape[:2])))
+        panels = [panel.repeat(factor, axis=0).repeat(factor, axis=1) for panel in panels]
+        marked = as_rgb(panels[0][None])[0].copy()
         draw_marks(marked, marks, factor)
-        panels = [*(enlarge(panel[None], MARKED_SIDE)[0] for panel in panels), marked]
+        panels.append(marked)
         names.append("Boxes")
     place = (0, 0, base.shape[1] * factor, base.shape[0] * factor)
     return Annotated(
@@ -53,6 +58,7 @@ def annotated(
         panels=tuple(names),
         layers=tuple(layers),
         marks=tuple(marks),
+        class_names={mark.class_id: mark.label for mark in marks} if class_names is None else class_names,
     )
 
 
@@ -76,7 +82,7 @@ def legend_of(images: Sequence[Image]) -> Legend:
     legend = [*((text, list[Key]()) for text in panels), *(row for row in legend if row[1])]
     kinds = {(mark.is_truth, mark.match) for image in shown for mark in image.marks}
     for is_truth, name, line in ((True, "Truth", "dashed"), (False, "Prediction", "whole")):
-        texts = {None: "box", True: "found" if is_truth else "right", False: "missed" if is_truth else "no such object"}
+        texts = {None: "box", True: "found" if is_truth else "right", False: "missed" if is_truth else "invented"}
         keys = [
             Key(texts[match], UNMATCHED if match is False else MATCHED, line)
             for match in (None, True, False)

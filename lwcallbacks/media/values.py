@@ -129,6 +129,8 @@ class Annotated(Image):
     panels: tuple[str, ...] = ()
     layers: tuple[Layer, ...] = ()
     marks: tuple[Mark, ...] = ()
+    class_names: Mapping[int, str] = field(default_factory=dict)
+    """Names of the classes of boxes, of all images that are shown together."""
 
     @property
     def image(self) -> Image:

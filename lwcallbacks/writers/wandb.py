@@ -143,7 +143,7 @@ def _over(image: Annotated) -> dict[str, Any]:
     """The masks and boxes of an image as `wandb.Image` takes them."""
     masks = {layer.name: _mask(layer) for layer in image.layers}
     boxes = {
-        name: _boxes([mark for mark in image.marks if mark.is_truth is is_truth])
+        name: _boxes([mark for mark in image.marks if mark.is_truth is is_truth], image.class_names)
         for name, is_truth in (("predictions", False), ("ground truth", True))
         if any(mark.is_truth is is_truth for mark in image.marks)
     }
@@ -155,7 +155,7 @@ def _mask(layer: Layer) -> dict[str, Any]:
     return {"mask_data": layer.labels, "class_labels": {**layer.classes, **none}}
 
 
-def _boxes(marks: Sequence[Mark]) -> dict[str, Any]:
+def _boxes(marks: Sequence[Mark], class_names: Mapping[int, str]) -> dict[str, Any]:
     data = []
     for mark in marks:
         left, top, width, height = mark.box
@@ -166,7 +166,7 @@ def _boxes(marks: Sequence[Mark]) -> dict[str, Any]:
             "box_caption": mark.label if mark.score is None else f"{mark.label} {mark.score:.2f}",
         }
         data.append(box | ({} if mark.score is None else {"scores": {"score": mark.score}}))
-    return {"box_data": data, "class_labels": {mark.class_id: mark.label for mark in marks}}
+    return {"box_data": data, "class_labels": dict(class_names)}
 
 
 def artifact_name(name: str) -> str:
