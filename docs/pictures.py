@@ -80,8 +80,6 @@ def main() -> None:
     ):
         last = max(path for path in (source.parent / "val" / key).glob("*.png"))
         shutil.copy(last, IMAGES / f"{name}.png")
-    with PIL.Image.open(IMAGES / "mask_grid.png") as grid:  # of eight columns the first three
-        grid.crop((0, 0, 3 * grid.width // 8, grid.height)).save(IMAGES / "mask_grid.png")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from lwcallbacks import presets as presets
 from lwcallbacks.callbacks.base import LoggingCallback as LoggingCallback
+from lwcallbacks.callbacks.box_grid import BoxGrid as BoxGrid
 from lwcallbacks.callbacks.checkpoint_artifact import CheckpointArtifact as CheckpointArtifact
 from lwcallbacks.callbacks.confusion_matrix import ConfusionMatrix as ConfusionMatrix
 from lwcallbacks.callbacks.curves import Curves as Curves

@@ -29,6 +29,7 @@ import lwcallbacks as lw
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 PUBLIC = list(public_callbacks().values())
 OTHER_DATA = {
+    lw.BoxGrid: {"num_samples": 4, "class_names": ["a", "b"], "size": [64, 96], "preds": 0, "stages": ["val"]},
     lw.MaskGrid: {"num_samples": 4, "class_names": ["a", "b"], "mean": [0.5], "preds": 0, "stages": ["val"]},
     lw.MultilabelConfusionMatrix: {"num_labels": 2, "class_names": ["a", "b"], "logits": True},
 }

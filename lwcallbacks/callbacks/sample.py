@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from torch import Tensor
 
@@ -33,6 +34,15 @@ def check_sample(owner: str, num_samples: object, seed: object) -> None:
         raise ValueError(f"{owner}: num_samples={num_samples!r}, expected an int of at least 1")
     if seed is not None and not isinstance(seed, int):
         raise ValueError(f"{owner}: seed={seed!r}, expected an int, or None for the first samples of the data set")
+
+
+def check_size(owner: str, size: Any) -> int | tuple[int, int]:
+    """The size of a place for an image. Raises ValueError where it is none."""
+    both = (size, size) if isinstance(size, int) else size
+    if not isinstance(both, tuple) or len(both) != 2 or not all(isinstance(n, int) and n > 0 for n in both):
+        raise ValueError(f"{owner}: size={size!r}, expected an int of at least 1, or two, (height, width)")
+    checked: int | tuple[int, int] = size
+    return checked
 
 
 def warn_unnamed(owner: str, names: tuple[str, ...] | None, labels: Iterable[int], said: set[str]) -> None:

@@ -145,7 +145,9 @@ class ScalarMetrics(NumberCallback):
     def source(self) -> Source:
         found = dict(self.fields) if isinstance(self.fields, Mapping) else dict.fromkeys(self.fields)
         given = {"inputs": self.inputs, "preds": self.preds, "targets": self.targets}
-        usual = {name: extract if found.get(name) is None else found[name] for name, extract in given.items()}
+        usual: dict[str, Any] = {
+            name: extract if found.get(name) is None else found[name] for name, extract in given.items()
+        }
         more = tuple((name, extract) for name, extract in found.items() if name not in usual)
         return Source(**usual, ids=self.ids, forward=self.forward, more=more)
 

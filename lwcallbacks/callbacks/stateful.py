@@ -84,7 +84,7 @@ class StateCallback(LoggingCallback):
     @property
     def source(self) -> Source:
         """Where fields are: what `inputs`, `preds`, `targets`, `ids`, `forward` say, those of them that it takes."""
-        names = [field.name for field in fields(Source) if field.name != "more"]
+        names = [field.name for field in fields(Source) if field.name not in ("more", "forms")]
         places: dict[str, Any] = {name: getattr(self, name, None) for name in names}
         return Source(**places)
 

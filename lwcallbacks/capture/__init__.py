@@ -9,6 +9,11 @@ Looks at structure, shapes and dtypes only, never at values, so a device is not 
 """
 
 from lwcallbacks.capture.errors import CaptureError as CaptureError
+from lwcallbacks.capture.forms import FORMATS as FORMATS
+from lwcallbacks.capture.forms import BoxesForm as BoxesForm
+from lwcallbacks.capture.forms import Form as Form
+from lwcallbacks.capture.forms import ImagesForm as ImagesForm
+from lwcallbacks.capture.forms import drawn_size as drawn_size
 from lwcallbacks.capture.forward import Call as Call
 from lwcallbacks.capture.forward import ForwardCalls as ForwardCalls
 from lwcallbacks.capture.forward import listen_apart as listen_apart

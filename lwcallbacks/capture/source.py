@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from lwcallbacks.capture.errors import CaptureError
+from lwcallbacks.capture.forms import Form
 from lwcallbacks.capture.names import KEYS
 
 # In this order, and with Any, for jsonargparse: it takes the first member that fits, and would look for callables that
@@ -40,6 +41,8 @@ class Source:
         ids: where the id of each row is, integers [N]; there is no usual place for it.
         forward: the name of the submodule whose calls return the predictions; None is the module itself.
         more: any further fields by name; one without a place is looked for under its own name.
+        forms: how to read those fields that are no tensor, by name. Where a form has parts, "inputs.size" is the part
+            "size" of the inputs.
 
     >>> source = Source(targets=1, more={"score": "my_score"})
     >>> source.extract("targets"), source.extract("score"), source.extract("preds")
@@ -52,13 +55,23 @@ class Source:
     ids: Extract | None = None
     forward: str | None = None
     more: tuple[tuple[str, Extract | None], ...] = ()
+    forms: tuple[tuple[str, Form], ...] = ()
 
     def __post_init__(self) -> None:
-        more = self.more.items() if isinstance(self.more, Mapping) else self.more or ()
-        object.__setattr__(self, "more", tuple((name, extract) for name, extract in more))
+        for name in ("more", "forms"):
+            given = getattr(self, name)
+            pairs = given.items() if isinstance(given, Mapping) else given or ()
+            object.__setattr__(self, name, tuple((field, value) for field, value in pairs))
+
+    def form(self, field: str) -> tuple[str, Form | None, str]:
+        """The field that is to be found, how to read it, and which part of it is wanted."""
+        whole, _, part = field.partition(".")
+        form = dict(self.forms).get(whole)
+        return (field, None, "") if form is None else (whole, form, part)
 
     def extract(self, field: str) -> Extract | None:
         """Where `field` is; None for the usual places."""
+        field = self.form(field)[0]
         extract = dict(self.more).get(field)
         if extract is None and field in _OWN:
             extract = getattr(self, field)

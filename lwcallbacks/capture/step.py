@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lwcallbacks.capture import messages
 from lwcallbacks.capture.errors import CaptureError
+from lwcallbacks.capture.forms import Form
 from lwcallbacks.capture.forward import Call
 from lwcallbacks.capture.look import describe, may_have, names_of, part
 from lwcallbacks.capture.names import BATCH_INDEX, KEYS
@@ -73,9 +74,10 @@ class Step:
         found = self._found(field, source)
         if found is None:
             return None
+        field, form, wanted = source.form(field)
         told = messages.place(field, extract)
         try:
-            tensor = as_tensor(found.value)
+            tensor = as_tensor(found.value) if form is None else form.read(found.value, wanted)
         except CaptureError as error:
             raise CaptureError(f"{told}: {error}; {self.describe()}") from error
         if tensor is None:
@@ -116,7 +118,9 @@ class Step:
         batch, place = self.batch, BATCH_INDEX.get(field)
         if field != "targets" or source.extract(field) is not None or place is None or names_of(batch):
             return None
-        if not isinstance(batch, (tuple, list)) or next(_by_name(self.outputs, field, has_samples), None) is not None:
+        if source.form(field)[1] is not None or not isinstance(batch, (tuple, list)):
+            return None
+        if next(_by_name(self.outputs, field, has_samples), None) is not None:
             return None
         parts = [as_tensor(p) if is_field(p) and not isinstance(p, Tensor) else p for p in batch]
         taken = parts[place] if len(parts) > place else None
@@ -154,11 +158,24 @@ class Step:
     # -- where a field is ----------------------------------------------------------------------------------------------
 
     def _found(self, field: str, source: Source) -> _Found | None:
-        extract = source.extract(field)
+        extract, (field, form, _) = source.extract(field), source.form(field)
         if extract is not None:
             further = is_further(field) and extract == field
             return self._by_key(field, source.forward) if further else self._extract(field, extract, source.forward)
-        return next(self._usual(field, source.forward), None)
+        usual = self._usual(field, source.forward) if form is None else self._of_form(field, source.forward, form)
+        return next(usual, None)
+
+    def _of_form(self, field: str, forward: str | None, form: Form) -> Iterator[_Found]:
+        """A field that is no tensor, in the usual places."""
+        if field == "preds":
+            yield from map(_Found, _by_name(self.outputs, field, form.fits) if forward is None else ())
+            for first, output in reversed(self.calls.get(forward, ())):
+                yield from (_Found(found, first) for found in _by_name(output, field, form.fits))
+                yield from [_Found(output, first)] if form.fits(output) else []
+            yield from [_Found(self.outputs)] if forward is None and form.fits(self.outputs) else []
+        elif field in BATCH_INDEX:
+            yield from map(_Found, _by_name(self.outputs, field, form.fits))
+            yield from map(_Found, self._in_batch(field, form.fits))
 
     def _usual(self, field: str, forward: str | None) -> Iterator[_Found]:
         if field == "preds":
@@ -178,14 +195,14 @@ class Step:
         if forward is None:
             yield from map(_Found, _only_tensor(self.outputs))
 
-    def _in_batch(self, field: str) -> Iterator[Any]:
+    def _in_batch(self, field: str, fits: Callable[[Any], bool] = is_field) -> Iterator[Any]:
         batch = self.batch
         if isinstance(batch, Tensor):
             yield from [batch] if field == "inputs" else []
             return
-        yield from _by_name(batch, field, is_field)
+        yield from _by_name(batch, field, fits)
         if isinstance(batch, (tuple, list)) and BATCH_INDEX[field] < len(batch):
-            yield from (p for p in [batch[BATCH_INDEX[field]]] if is_field(p))
+            yield from (p for p in [batch[BATCH_INDEX[field]]] if fits(p))
 
     def _extract(self, field: str, extract: Extract, forward: str | None) -> _Found:
         if callable(extract):

@@ -1,16 +1,26 @@
 """Media to publish, as plain values, and how they are made from tensors. No logger, no plotting at import."""
 
+from lwcallbacks.media.annotate import annotated as annotated
+from lwcallbacks.media.annotate import over as over
 from lwcallbacks.media.block import confused_block as confused_block
 from lwcallbacks.media.charts import draw_histogram as draw_histogram
 from lwcallbacks.media.charts import draw_table as draw_table
+from lwcallbacks.media.colours import colour_of as colour_of
 from lwcallbacks.media.grid import captioned_grid as captioned_grid
 from lwcallbacks.media.grid import with_caption as with_caption
 from lwcallbacks.media.heatmap import draw_labels as draw_labels
 from lwcallbacks.media.heatmap import draw_matrix as draw_matrix
 from lwcallbacks.media.lines import draw_curve as draw_curve
-from lwcallbacks.media.masks import name_of as name_of
-from lwcallbacks.media.masks import overlay as overlay
-from lwcallbacks.media.masks import side_by_side as side_by_side
+from lwcallbacks.media.masks import CONFUSED as CONFUSED
+from lwcallbacks.media.masks import INVENTED as INVENTED
+from lwcallbacks.media.masks import MISSED as MISSED
+from lwcallbacks.media.masks import RIGHT as RIGHT
+from lwcallbacks.media.masks import Classes as Classes
+from lwcallbacks.media.masks import errors_layer as errors_layer
+from lwcallbacks.media.masks import in_a_row as in_a_row
+from lwcallbacks.media.masks import tinted as tinted
+from lwcallbacks.media.matching import ltwh as ltwh
+from lwcallbacks.media.matching import matches as matches
 from lwcallbacks.media.names import distinct as distinct
 from lwcallbacks.media.names import shorten as shorten
 from lwcallbacks.media.nearest import EVERY_KIND as EVERY_KIND
@@ -29,6 +39,8 @@ from lwcallbacks.media.render import stack as stack
 from lwcallbacks.media.report import confused_pairs as confused_pairs
 from lwcallbacks.media.report import confusion_report as confusion_report
 from lwcallbacks.media.report import label_report as label_report
+from lwcallbacks.media.values import NO_CLASS as NO_CLASS
+from lwcallbacks.media.values import Annotated as Annotated
 from lwcallbacks.media.values import Box as Box
 from lwcallbacks.media.values import Cell as Cell
 from lwcallbacks.media.values import Curve as Curve
@@ -37,7 +49,9 @@ from lwcallbacks.media.values import File as File
 from lwcallbacks.media.values import Grid as Grid
 from lwcallbacks.media.values import Histogram as Histogram
 from lwcallbacks.media.values import Image as Image
+from lwcallbacks.media.values import Layer as Layer
 from lwcallbacks.media.values import Line as Line
+from lwcallbacks.media.values import Mark as Mark
 from lwcallbacks.media.values import Matrix as Matrix
 from lwcallbacks.media.values import Picture as Picture
 from lwcallbacks.media.values import Table as Table

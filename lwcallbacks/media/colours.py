@@ -1,7 +1,11 @@
-"""Colours of a share from 0 to 1, and of what is written over them.
+"""Colours of a share from 0 to 1 and of what is written over them, and those of classes.
 
 SCALE[level]       # uint8 RGB of a level 0 to 255, from a pale blue, which is not the white of a blank, to navy
 INK[level]         # 0 or 255: the grey of a text on it that is easy to read
+colour_of(3)       # RGB of a class
+
+Colours of classes are those of Okabe and Ito ("Color Universal Design", 2008), which people of any colour vision can
+tell apart; then their light and dark shades. From class 21 on they repeat.
 """
 
 from __future__ import annotations
@@ -22,3 +26,30 @@ def luminance(colours: np.ndarray) -> np.ndarray:
 
 # Black or white, whichever stands out more: by sqrt(1.05 / 0.05) = 4.58 to 1 or better; WCAG's level AA asks for 4.5.
 INK = np.where((luminance(SCALE) + 0.05) ** 2 > 1.05 * 0.05, 0, 255).astype(np.uint8)
+
+Colour = tuple[int, int, int]
+
+ORANGE: Colour = (230, 159, 0)
+SKY_BLUE: Colour = (86, 180, 233)
+GREEN: Colour = (0, 158, 115)
+YELLOW: Colour = (240, 228, 66)
+BLUE: Colour = (0, 114, 178)
+VERMILION: Colour = (213, 94, 0)
+PURPLE: Colour = (204, 121, 167)
+_HUES = (ORANGE, SKY_BLUE, GREEN, YELLOW, BLUE, VERMILION, PURPLE)
+
+
+def _shades(towards: int) -> list[Colour]:
+    return [((r + towards) // 2, (g + towards) // 2, (b + towards) // 2) for r, g, b in _HUES]
+
+
+_PALETTE = (*_HUES, *_shades(255), *_shades(0))
+
+
+def colour_of(label: int) -> Colour:
+    """The colour of a class, RGB.
+
+    >>> colour_of(0), colour_of(21)
+    ((230, 159, 0), (230, 159, 0))
+    """
+    return _PALETTE[label % len(_PALETTE)]

@@ -7,22 +7,29 @@ with_caption(Image(pixels, "true 3, pred 5"))                      # -> Image
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from lwcallbacks.media.annotate import legend_of
+from lwcallbacks.media.legend import draw_legend
 from lwcallbacks.media.lettering import line_height, wrap, write
 from lwcallbacks.media.render import enlarge, put
-from lwcallbacks.media.values import Grid, Image
+from lwcallbacks.media.values import Annotated, Grid, Image
 
 GAP = 8
+MAX_WIDTH = 1600  # of a picture of images that stand in panels; one image is never cut
 
 
 def with_caption(image: Image, unless: str | None = None) -> Image:
     """The image with its caption drawn below it, for a place that keeps pixels only.
 
-    Untouched where there is no caption, or where it equals `unless`.
+    Untouched where there is no caption, or where it equals `unless`; but one with masks or boxes has its legend.
     """
-    return image if image.caption in (None, "", unless) else captioned_grid([image])
+    silent = image.caption in (None, "", unless)
+    if isinstance(image, Annotated):
+        return captioned_grid([image if not silent else replace(image, caption=None)])
+    return image if silent else captioned_grid([image])
 
 
 def captioned_grid(images: Sequence[Image], nrow: int = 8, title: str | None = None, min_side: int = 84) -> Grid:
@@ -30,7 +37,7 @@ def captioned_grid(images: Sequence[Image], nrow: int = 8, title: str | None = N
 
     Small images are enlarged by an integer so that their shorter side has at least `min_side` pixels. A caption is
     wrapped to the width of its tile, at most three lines and cut with an ellipsis, so that it never reaches its
-    neighbour.
+    neighbour. Above images with masks or boxes stands what their colours mean; they take no more than 1,600 pixels.
     Raises ValueError when there is no image.
     """
     if not images or nrow < 1:
@@ -38,6 +45,8 @@ def captioned_grid(images: Sequence[Image], nrow: int = 8, title: str | None = N
     line = line_height()
     tiles = [enlarge(image.pixels[None], min_side)[0] for image in images]
     width, height = max(tile.shape[1] for tile in tiles), max(tile.shape[0] for tile in tiles)
+    legend = legend_of(images)
+    nrow = min(nrow, max(1, (MAX_WIDTH - GAP) // (width + GAP))) if legend else nrow
     columns = min(nrow, len(tiles))
     rows = -(-len(tiles) // columns)
 
@@ -45,8 +54,11 @@ def captioned_grid(images: Sequence[Image], nrow: int = 8, title: str | None = N
     header = wrap(title or "", columns * (width + GAP) - GAP, max_lines=2)
     pitch = height + GAP + line * max(len(caption) for caption in captions)
     top = GAP + (line * len(header) + GAP // 2 if header else 0)
+    told = draw_legend(legend, columns * (width + GAP) - GAP)
+    start, top = top, top + len(told) + (GAP // 2 if legend else 0)
 
     page = np.full((top + rows * pitch, columns * (width + GAP) + GAP, 3), 255, np.uint8)
+    page[start : start + len(told), GAP : GAP + told.shape[1]] = told
     for k, text in enumerate(header):
         write(page, text, GAP, GAP + k * line)
     boxes = []

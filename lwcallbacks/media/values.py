@@ -1,6 +1,7 @@
 """What a callback publishes, as plain values that need no logger.
 
     Image(pixels, caption="Top: output, Bottom: input")
+    annotated(Image(pixels), layers=(Layer("prediction", labels, {1: "road"}, {1: (230, 159, 0)}),))
     Table(("image", "pred"), [[image, "3"]])
     Matrix(counts, ("cat", "dog"))
     Histogram(counts, edges)
@@ -15,7 +16,7 @@ Everything here lives on the CPU, is immutable by convention and safe to hand to
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,79 @@ class Grid(Image):
     """Images in one picture; `boxes` are the places of their pixels in it, in their order."""
 
     boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A label for each pixel of an image: uint8 [H, W].
+
+    `classes` are the names of labels, `colours` those of labels that are drawn, `alpha` how much of a pixel is colour.
+
+    >>> Layer("prediction", np.array([[0, 1]], np.uint8), {0: "background", 1: "road"}, {1: (230, 159, 0)}).alpha
+    0.6
+
+    Raises ValueError for labels of any other dtype or shape.
+    """
+
+    name: str
+    labels: np.ndarray
+    classes: Mapping[int, str]
+    colours: Mapping[int, tuple[int, int, int]]
+    alpha: float = 0.6
+
+    def __post_init__(self) -> None:
+        if self.labels.dtype != np.uint8 or self.labels.ndim != 2:
+            found = f"labels are {self.labels.dtype} {self.labels.shape}"
+            raise ValueError(f"Layer {self.name!r}: {found}, expected uint8 (H, W); {NO_CLASS} is no class")
+
+
+NO_CLASS = 255
+"""The label of a `Layer` that stands for none."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A box around something in an image, that is there or was predicted.
+
+    `box` is left, top, width and height in pixels, `label` the class and `class_id` its index. `match` tells whether a
+    prediction and a truth were taken for the same; None where that was not asked.
+
+    >>> Mark((4.0, 2.5, 10.0, 8.0), "cat", class_id=1, score=0.75, is_truth=False, match=True).style
+    'prediction'
+    """
+
+    box: tuple[float, float, float, float]
+    label: str
+    class_id: int = 0
+    score: float | None = None
+    is_truth: bool = False
+    match: bool | None = None
+
+    @property
+    def style(self) -> str:
+        return "truth" if self.is_truth else "prediction"
+
+
+@dataclass(frozen=True, eq=False)
+class Annotated(Image):
+    """An image with label maps and boxes, made by `annotated`. `pixels` have all of it drawn, for places that know
+    neither, in panels of these names; `base` is the image alone, and `place` where it stands in `pixels`, enlarged by
+    a whole number.
+    """
+
+    _: KW_ONLY
+    base: np.ndarray
+    place: Box
+    panels: tuple[str, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    class_names: Mapping[int, str] = field(default_factory=dict)
+    """Names of the classes of boxes, of all images that are shown together."""
+
+    @property
+    def image(self) -> Image:
+        """The image alone."""
+        return Image(self.base, self.caption)
 
 
 class Picture(Image):

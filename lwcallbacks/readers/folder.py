@@ -38,6 +38,8 @@ class Item:
     kind: str
     path: Path
     caption: str | None = None
+    chunk: Path | None = None
+    """The file with the step's lines of data, if there are any; an image may have one, see `MediaFolder.data`."""
 
 
 class Logged(NamedTuple):
@@ -81,13 +83,16 @@ class MediaFolder:
         return {(item.key, item.step): item for item in self.items}
 
     def data(self, key: str) -> dict[int, dict[str, Any]]:
-        """What a table, matrix, histogram, curve or file holds, by step.
+        """What a table, matrix, histogram, curve or file holds, by step; of images, what lies over them.
 
         Table: {"columns", "rows"}, an image cell is {"image", "box", "caption"}: a file in `directory`, and left, top,
         width and height in it. Matrix: {"counts", "class_names"}, rows are the truth. Histogram: {"counts", "edges",
         "nan", "posinf", "neginf"}. Curve: {"x", "y", "lines", "diagonal", "notes"}, a line is {"name", "x", "y",
-        "text", "marks", "at"}. File: {"name", "type", "path", "aliases", "metadata"}. JSON has no NaN: in tables
-        and metadata such numbers are "nan", "inf" and "-inf".
+        "text", "marks", "at"}. File: {"name", "type", "path", "aliases", "metadata"}. An image with masks or boxes:
+        {"layers", "boxes"}, a layer is {"name", "classes", "colours", "image"}, the file of a label for each pixel,
+        and the names and colours of labels; a box is {"box", "label", "style"}, left, top, width and height in pixels
+        of the image, with "score" and "match" where they are known. JSON has no NaN: in tables and metadata such
+        numbers are "nan", "inf" and "-inf".
 
         Raises KeyError for a key that has none, with those that have.
         """
@@ -98,17 +103,18 @@ class MediaFolder:
         return {step: value for step, (_, value) in self._found(key).items()}
 
     def _found(self, key: str) -> dict[int, tuple[str, dict[str, Any]]]:
-        items = [item for item in self.latest().values() if item.kind != "image"]
-        wanted = [item for item in items if item.key == key]
-        if not wanted:
-            raise KeyError(f"{self.directory} has no data of {key!r}, but of {sorted({item.key for item in items})}")
+        items = list(self.latest().values())
+        wanted = [item for item in items if item.key == key and item.chunk is not None]
         found: dict[int, tuple[str, dict[str, Any]]] = {}
-        for path in dict.fromkeys(item.path for item in wanted):
-            here = {(self.index.numbers[key, item.kind], item.step): item for item in wanted if item.path == path}
+        for path in dict.fromkeys(item.chunk for item in wanted if item.chunk is not None):
+            here = {(self.index.numbers[key, item.kind], item.step): item for item in wanted if item.chunk == path}
             for place, value in _data(self.directory, path, {number for number, _ in here}):
                 if place in here:
                     item = here[place]
                     found[item.step] = item.kind, value
+        if not found and all(item.kind == "image" for item in items if item.key == key):
+            others = sorted({item.key for item in items if item.kind != "image"})
+            raise KeyError(f"{self.directory} has no data of {key!r}, but of {others}")
         return {item.step: found[item.step] for item in wanted if item.step in found}
 
 
@@ -188,8 +194,9 @@ def _index(directory: Path) -> Index:
                 for low, high in zip(ranges[::2], ranges[1::2], strict=True):
                     for number in range(low, high + 1):
                         key, kind, folder = keys[number]
-                        file = f"{folder}/{step:08d}.png" if kind == "image" else f"data/{chunk or 0:05d}.js"
-                        index.items.append(Item(key, step, kind, directory / file, told.get(str(number))))
+                        data = None if chunk is None else directory / f"data/{chunk:05d}.js"
+                        path = directory / f"{folder}/{step:08d}.png" if data is None or kind == "image" else data
+                        index.items.append(Item(key, step, kind, path, told.get(str(number)), data))
             case _:
                 raise ValueError(f"{directory / 'manifest.js'}: found LW.{name} of {str(arguments)[:80]}")
     return index

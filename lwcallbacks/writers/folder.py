@@ -6,6 +6,8 @@
     Value           What is in the folder
     Image           <key>/00000120.png
     list of Image   <key>/00000120.png: a grid with the captions below the tiles
+    Annotated       as an image or a list, and a line of data: "layers", each with a name, the names and colours of its
+                    labels, and a file <key>/00000120-0.png with the label of each pixel of the image; and "boxes"
     Table           a line of data; an image cell is {"image": "val/worst/00000120.png", "box": [8, 8, 84, 84]}: a file
                     of the folder, and left, top, width and height in it. The file is that of an image or a list that is
                     written with the table, else <key>/00000120.png, which holds all other images of the table
@@ -39,7 +41,24 @@ from typing import Any
 
 import numpy as np
 
-from lwcallbacks.media import Box, Curve, Entry, File, Grid, Histogram, Image, Matrix, Table, as_rgb, kind_of, nearest
+from lwcallbacks.media import (
+    Annotated,
+    Box,
+    Curve,
+    Entry,
+    File,
+    Grid,
+    Histogram,
+    Image,
+    Layer,
+    Mark,
+    Matrix,
+    Table,
+    as_rgb,
+    kind_of,
+    nearest,
+    over,
+)
 from lwcallbacks.writers.base import Writer, each, raise_errors
 from lwcallbacks.writers.chunks import Chunks
 from lwcallbacks.writers.compact import curve_json, encode, file_json, histograms_json, matrix_json, table_json
@@ -98,7 +117,7 @@ class FolderWriter(Writer):
         texts: dict[str, str] = {}
         errors = each(entries, lambda key, entry: kinds.update({key: _kind(key, entry)}))
         images = {key: entries[key] for key, kind in kinds.items() if kind == "image"}
-        errors |= each(images, lambda key, entry: captions.update(self._images(key, entry, step, places)))
+        errors |= each(images, lambda key, entry: captions.update(self._images(key, entry, step, places, texts)))
         histograms = {key: entry for key, entry in entries.items() if isinstance(entry, Histogram)}
         texts |= zip(histograms, histograms_json(list(histograms.values())), strict=True)
         rest = {key: entries[key] for key, kind in kinds.items() if kind not in ("image", "histogram")}
@@ -147,15 +166,27 @@ class FolderWriter(Writer):
         columns = {"columns": list(table.columns), "cells": [list(column) for column in zip(*table.rows, strict=True)]}
         replace(self.directory / "cost.js", f"LW.cost({encode(columns)});\n".encode())
 
-    def _images(self, key: str, entry: Entry, step: int, places: Places) -> dict[str, str | None]:
+    def _images(
+        self, key: str, entry: Entry, step: int, places: Places, texts: dict[str, str]
+    ) -> dict[str, str | None]:
         """Write the file of an image, or of a list: its caption by its key, nothing of a list without images."""
+        entry = [entry] if isinstance(entry, Annotated) else entry  # with its legend
         for shown in nearest(entry, key, (Image,)).values():
             if isinstance(shown, Image):
                 file = _png(key, step)
                 self._bytes += replace(self.directory / file, shown.png)
                 places |= _within(file, entry, shown)
+                if isinstance(entry, list | tuple) and (overlay := over(entry, shown)) is not None:
+                    layers = [self._layer(layer, _png(key, step, i)) for i, layer in enumerate(overlay.layers)]
+                    texts[key] = encode({"layers": layers, "boxes": list(map(_box, overlay.marks))})
                 return {key: shown.caption}
         return {}
+
+    def _layer(self, layer: Layer, file: str) -> dict[str, object]:
+        """Write a layer's labels: what the page reads of it."""
+        self._bytes += replace(self.directory / file, Image(layer.labels).png)
+        colours = {label: "#{:02x}{:02x}{:02x}".format(*colour) for label, colour in layer.colours.items()}
+        return {"name": layer.name, "classes": layer.classes, "colours": colours, "image": file}
 
     def _data(self, key: str, entry: Table | Matrix | Curve | File, step: int, places: Places) -> str:
         match entry:
@@ -201,8 +232,14 @@ def _folder(key: str) -> str:
     return f"{first}-{zlib.crc32(first.encode()):08x}{slash}{rest}" if first.lower() in _OWN else folder
 
 
-def _png(key: str, step: int) -> str:
-    return f"{_folder(key)}/{step:08d}.png"
+def _png(key: str, step: int, layer: int | None = None) -> str:
+    return f"{_folder(key)}/{step:08d}{'' if layer is None else f'-{layer}'}.png"
+
+
+def _box(mark: Mark) -> dict[str, object]:
+    told = {"score": mark.score, "match": mark.match}
+    known = {name: value for name, value in told.items() if value is not None}
+    return {"box": mark.box, "label": mark.label, "style": mark.style, **known}
 
 
 def _within(file: str, entry: Entry, shown: Image) -> Places:

@@ -6,6 +6,8 @@
     Value           What is logged under its key
     Image           wandb.Image
     list of Image   list of wandb.Image, at most 108
+    Annotated       wandb.Image of the image alone, with native masks, one for each layer, and native boxes,
+                    "predictions" and "ground truth"; in lists and tables, too
     Table           wandb.Table, at most 200,000 rows
     Matrix          the chart wandb/confusion_matrix/v1. Above 447 classes it is that of `media.confused_block`, whose
                     last class is the sum of the others, as its title says; and <key>_cells is a wandb.Table of the
@@ -29,7 +31,23 @@ from typing import Any
 
 import numpy as np
 
-from lwcallbacks.media import Cell, Curve, Entry, File, Histogram, Image, Matrix, Table, confused_block, kind_of, to_pil
+from lwcallbacks.media import (
+    NO_CLASS,
+    Annotated,
+    Cell,
+    Curve,
+    Entry,
+    File,
+    Histogram,
+    Image,
+    Layer,
+    Mark,
+    Matrix,
+    Table,
+    confused_block,
+    kind_of,
+    to_pil,
+)
 from lwcallbacks.writers.base import Writer, each, raise_errors
 
 MAX_IMAGES = 108
@@ -138,10 +156,41 @@ def _images() -> Callable[[Image], Any]:
 
     def image(shown: Image) -> Any:
         if id(shown) not in made:
-            made[id(shown)] = wandb.Image(to_pil(shown), caption=shown.caption)
+            alone, over = (shown.image, _over(shown)) if isinstance(shown, Annotated) else (shown, {})
+            made[id(shown)] = wandb.Image(to_pil(alone), caption=shown.caption, **over)
         return made[id(shown)]
 
     return image
+
+
+def _over(image: Annotated) -> dict[str, Any]:
+    """The masks and boxes of an image as `wandb.Image` takes them."""
+    masks = {layer.name: _mask(layer) for layer in image.layers}
+    boxes = {
+        name: _boxes([mark for mark in image.marks if mark.is_truth is is_truth], image.class_names)
+        for name, is_truth in (("predictions", False), ("ground truth", True))
+        if any(mark.is_truth is is_truth for mark in image.marks)
+    }
+    return {name: value for name, value in (("masks", masks), ("boxes", boxes)) if value}
+
+
+def _mask(layer: Layer) -> dict[str, Any]:
+    none = {NO_CLASS: "no class"} if (layer.labels == NO_CLASS).any() else {}
+    return {"mask_data": layer.labels, "class_labels": {**layer.classes, **none}}
+
+
+def _boxes(marks: Sequence[Mark], class_names: Mapping[int, str]) -> dict[str, Any]:
+    data = []
+    for mark in marks:
+        left, top, width, height = mark.box
+        box: dict[str, Any] = {
+            "position": {"minX": left, "minY": top, "maxX": left + width, "maxY": top + height},
+            "domain": "pixel",
+            "class_id": mark.class_id,
+            "box_caption": mark.label if mark.score is None else f"{mark.label} {mark.score:.2f}",
+        }
+        data.append(box | ({} if mark.score is None else {"scores": {"score": mark.score}}))
+    return {"box_data": data, "class_labels": dict(class_names)}
 
 
 def artifact_name(name: str) -> str:

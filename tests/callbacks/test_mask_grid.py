@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,25 +13,38 @@ import pytest
 import torch
 from pytorch_lightning.loggers import WandbLogger
 from support.modules import CLASSES, Segmenter, images, label_maps, trainer
+from support.pictures import places
 from torch.utils.data import DataLoader, TensorDataset
 
 import lwcallbacks as lw
-from lwcallbacks.readers import read_run
+from lwcallbacks.readers import read_folder, read_run, wandb_file
 
 NAMES = ["sky", "road", "car", "tree", "person"]
 
 
-def shown(root: Path, module: Any, data: TensorDataset, grid: lw.MaskGrid) -> list[tuple[str, np.ndarray]]:
+def pixels_in(path: Path) -> np.ndarray:
+    with PIL.Image.open(path) as image:
+        return np.asarray(image)
+
+
+def logged(root: Path, module: Any, data: TensorDataset, grid: lw.MaskGrid) -> tuple[Path, dict[str, Any]]:
+    """What W&B's files say was logged, and where the files are."""
     logger = WandbLogger(mode="offline", save_dir=root)
-    trainer(callbacks=[grid], logger=logger).validate(module, DataLoader(data, 8), verbose=False)
+    trainer(callbacks=[grid], logger=logger, default_root_dir=root).validate(module, DataLoader(data, 8), verbose=False)
     run_dir = Path(logger.experiment.dir).parent
     logger.experiment.finish()
     run = read_run(run_dir)
     [value] = [row["val/masks"] for row in run.history if "val/masks" in row]
-    return [
-        (caption, np.asarray(PIL.Image.open(run.files_dir / name)))
-        for caption, name in zip(value["captions"], value["filenames"], strict=True)
-    ]
+    return run.files_dir, value
+
+
+def in_folder(root: Path, key: str = "val/masks") -> tuple[np.ndarray, dict[str, Any], Path]:
+    """The folder's picture, what it says of it, and the folder."""
+    [manifest] = root.rglob("manifest.js")
+    folder = read_folder(manifest.parent)
+    [item] = [item for item in folder.items if item.key == key]
+    [data] = folder.data(key).values()
+    return pixels_in(item.path), data, folder.directory
 
 
 class Labels(Segmenter):
@@ -60,37 +74,122 @@ def test_labels_are_kept_and_not_scores() -> None:
     assert torch.equal(targets.long(), y[:6])
 
 
-def test_input_truth_and_prediction_stand_side_by_side(tmp_path: Path) -> None:
-    """Three panels of 8 pixels with gaps of 2. The background has no colour, and every other class its own."""
+def test_wandb_gets_the_image_alone_and_native_masks_with_names(tmp_path: Path) -> None:
+    """Each mask's file holds the index of the class of each pixel. The third mask is that of the errors."""
     x, y = label_maps().tensors
-    [(caption, pixels), *_] = shown(tmp_path, Labels(), label_maps(), lw.MaskGrid(3, NAMES, seed=None, alpha=1.0))
-    assert pixels.shape == (8, 28, 3)
-    grey = (x[0, 0].double() * 255).round().to(torch.uint8).numpy()
-    assert np.array_equal(pixels[:, :8], np.repeat(grey[..., None], 3, 2))
-    assert (pixels[:, [8, 9, 18, 19]] == 128).all()
-    truth, guess = pixels[:, 10:18], pixels[:, 20:]
-    assert np.array_equal(truth[y[0] == 0], np.repeat(grey[y[0] == 0][:, None], 3, 1))
-    assert np.array_equal(guess[y[0] == CLASSES - 1], np.repeat(grey[y[0] == CLASSES - 1][:, None], 3, 1))
+    files, value = logged(tmp_path, Labels(), label_maps(), lw.MaskGrid(3, NAMES, seed=None))
+    grey = (x[:3, 0].double() * 255).round().to(torch.uint8).numpy()
+    names = {str(i): name for i, name in enumerate(NAMES)}
+    assert len(value["filenames"]) == len(value["all_masks"]) == 3
+    for i, (file, masks) in enumerate(zip(value["filenames"], value["all_masks"], strict=True)):
+        assert np.array_equal(pixels_in(files / file), grey[i])
+        truth, guess = y[i].numpy(), ((y[i] + 1) % CLASSES).numpy()
+        assert set(masks) == {"ground truth", "prediction", "errors"}
+        assert np.array_equal(pixels_in(files / masks["ground truth"]["path"]), truth)
+        assert np.array_equal(pixels_in(files / masks["prediction"]["path"]), guess)
+        expected = np.where(truth == 0, 3, np.where(guess == 0, 2, 4))  # each label is one too large: none is right
+        assert np.array_equal(pixels_in(files / masks["errors"]["path"]), expected)
+    singletons = class_labels_in(files)
+    assert singletons["val/masks_wandb_delimeter_prediction"] == names
+    assert singletons["val/masks_wandb_delimeter_errors"]["2"] == "missed"
+
+
+def class_labels_in(files: Path) -> dict[str, dict[str, str]]:
+    """The names of classes that W&B keeps for the masks of a run."""
+    records = wandb_file._parse(next(files.parent.glob("*.wandb")))
+    updates = [u for r in records if r.HasField("config") for u in r.config.update]
+    updates += [u for r in records if r.HasField("run") for u in r.run.config.update]
+    return {
+        key: found["value"]
+        for update in updates
+        for key, found in _under(json.loads(update.value_json), "mask/class_labels").items()
+    }
+
+
+def _under(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {}
+    return {**value.get(name, {}), **{k: v for inner in value.values() for k, v in _under(inner, name).items()}}
+
+
+def test_elsewhere_four_panels_stand_beside_each_other(tmp_path: Path) -> None:
+    """Of 8 pixels, with gaps of 2, enlarged by 11. The background has no colour, and every other class its own."""
+    x, y = label_maps().tensors
+    grid = lw.MaskGrid(3, NAMES, seed=None, alpha=1.0)
+    trainer(callbacks=[grid], default_root_dir=tmp_path).validate(Labels(), DataLoader(label_maps(), 8), verbose=False)
+    page, _, _ = in_folder(tmp_path)
+    grey = (x[0, 0].double() * 255).round().to(torch.uint8).numpy()[..., None].repeat(3, 2)
+    top = next(i for i in range(len(page)) if (page[i : i + 88 : 11, 8 : 8 + 88 : 11] == grey).all())
+    pixels = page[top : top + 88 : 11, 8 : 8 + 38 * 11 : 11]
+    assert (pixels[:, [8, 9, 18, 19, 28, 29]] == 128).all()
+    truth, guess, errors = pixels[:, 10:18], pixels[:, 20:28], pixels[:, 30:]
+    assert np.array_equal(truth[y[0] == 0], grey[y[0] == 0])
+    assert np.array_equal(guess[y[0] == CLASSES - 1], grey[y[0] == CLASSES - 1])
     colours = {label: np.unique(truth[y[0] == label], axis=0) for label in range(1, CLASSES)}
     assert [len(colour) for colour in colours.values()] == [1] * (CLASSES - 1)
     assert len({tuple(colour[0]) for colour in colours.values()}) == CLASSES - 1
     assert np.array_equal(np.unique(guess[y[0] == 1], axis=0), colours[2])
-    legend = "road: sky blue, car: bluish green, tree: yellow, person: blue"
-    assert caption == f"Input | Truth | Prediction; {legend}"
+    kinds = {(0, "invented"): (213, 94, 0), (4, "missed"): (240, 228, 66), (1, "another class"): (204, 121, 167)}
+    for (label, name), colour in kinds.items():
+        assert (errors[y[0] == label] == colour).all()
+        [(left, above)] = [(x, y) for x, y in places(page, name) if y < top]
+        assert (page[above + 3, left - 8] == colour).all()
+    for name in NAMES[1:]:
+        assert [y for _, y in places(page, name) if y < top]
+    assert not places(page, "sky")
 
 
-def test_ignored_pixels_have_no_colour_in_either_mask(tmp_path: Path) -> None:
-    """255 is no class: not in the legend, and the prediction is not shown where it lies."""
+def test_the_folder_has_the_label_of_each_pixel_of_the_picture(tmp_path: Path) -> None:
+    """A map for each layer, as large as the picture; there, where the input stands, and none elsewhere."""
+    _, y = label_maps().tensors
+    grid = lw.MaskGrid(3, NAMES, seed=None)
+    trainer(callbacks=[grid], default_root_dir=tmp_path).validate(Labels(), DataLoader(label_maps(), 8), verbose=False)
+    page, data, directory = in_folder(tmp_path)
+    assert data["boxes"] == []
+    assert [layer["name"] for layer in data["layers"]] == ["ground truth", "prediction", "errors"]
+    assert data["layers"][0]["classes"] == {str(i): name for i, name in enumerate(NAMES) if i}
+    assert data["layers"][2]["colours"] == {"1": "#0072b2", "2": "#f0e442", "3": "#d55e00", "4": "#cc79a7"}
+    labels = pixels_in(directory / data["layers"][0]["image"]).copy()
+    assert labels.shape == page.shape[:2]
+    top = int(np.flatnonzero((labels != 255).any(axis=1))[0])
+    for i in range(3):  # three in a row: four panels of 88 and gaps of 22, then 8
+        left = 8 + i * (38 * 11 + 8)
+        assert np.array_equal(labels[top : top + 88 : 11, left : left + 88 : 11], y[i].numpy())
+        labels[top : top + 88, left : left + 88] = 255
+    assert (labels == 255).all()
+
+
+def test_ignored_pixels_have_no_colour_and_are_no_error(tmp_path: Path) -> None:
+    """Where the target is 255: neither in the masks, nor in what is right and wrong."""
     x, y = label_maps().tensors
     y = y.clone()
     y[:, :4] = 255
     grid = lw.MaskGrid(2, seed=None, background=None, ignore_index=255)
-    pictures = shown(tmp_path, Ignores(), TensorDataset(x, y), grid)
-    assert len(pictures) == 2
-    for caption, pixels in pictures:
-        assert "255" not in caption
-        assert (pixels[:4] == pixels[:4, :, :1]).all()
-        assert not (pixels[4:] == pixels[4:, :, :1]).all()
+    files, value = logged(tmp_path, Ignores(), TensorDataset(x, y), grid)
+    assert len(value["all_masks"]) == 2
+    for masks in value["all_masks"]:
+        for mask in masks.values():
+            labels = pixels_in(files / mask["path"])
+            assert (labels[:4] == 255).all()
+            assert not (labels[4:] == 255).any()
+    page, _, _ = in_folder(tmp_path)
+    assert not places(page, "255")
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [(0, "right 100%"), (1, "missed 17%, invented 22%, another class 61%"), (None, "missed 100%")],
+)
+def test_the_caption_tells_the_share_of_each_error(tmp_path: Path, step: int | None, expected: str) -> None:
+    """All right; each label one too large; nothing but background."""
+
+    class Shifted(Segmenter):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            preds = batch[1] * 0 if step is None else (batch[1] + step) % CLASSES
+            return {"preds": preds, "targets": batch[1]}
+
+    _, value = logged(tmp_path, Shifted(), label_maps(), lw.MaskGrid(1, seed=None))
+    assert value["captions"] == [expected]
 
 
 def test_without_targets_while_predicting(tmp_path: Path) -> None:
@@ -101,10 +200,10 @@ def test_without_targets_while_predicting(tmp_path: Path) -> None:
         Segmenter(), DataLoader(x, 8), return_predictions=False
     )
     assert len(grid.results["predict"].payload) == 2
-    [picture] = tmp_path.rglob("media/predict/masks/*.png")
-    # The folder enlarges a tile of 8 x 18 pixels to 84 x 189, and puts two into a row.
-    with PIL.Image.open(picture) as image:
-        assert image.size[0] == 2 * 198 + 3 * 8
+    page, data, _ = in_folder(tmp_path, "predict/masks")
+    # The folder enlarges a tile of 8 x 18 pixels to 88 x 198, and puts two into a row.
+    assert page.shape[1] == 2 * 198 + 3 * 8
+    assert [layer["name"] for layer in data["layers"]] == ["prediction"]
 
 
 def test_masks_of_another_size_are_an_error_at_the_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ import lwcallbacks as lw
 from lwcallbacks.lightning import Callback
 
 from .modules import CLASSES
-from .sources import label_sets, masks
+from .sources import boxes, label_sets, masks
 
 # One of each, with its defaults where it has any. Each finds its fields in a step of `modules.Classifier` on `images`,
 # and no two log under one key, so that all of them train together. Further arguments are handed on.
@@ -45,6 +45,7 @@ _EXAMPLES: dict[str, Callable[..., Any]] = {
     ),
     "Curves": partial(lw.Curves, CLASSES, mantissa_bits=4),
     "MaskGrid": partial(lw.MaskGrid, 4, preds=masks, targets=masks),
+    "BoxGrid": partial(lw.BoxGrid, 4, preds=boxes, targets=boxes),
     "GradientHistogram": partial(lw.GradientHistogram, 2),
     "CheckpointArtifact": partial(lw.CheckpointArtifact, missing_ok=True),
 }
