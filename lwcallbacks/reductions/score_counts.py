@@ -32,7 +32,6 @@ MAX_BYTES = 256 * 2**20
 Task = Literal["multiclass", "binary", "multilabel"]
 
 
-@dataclass(frozen=True, eq=False)
 class BinnedScores:
     """Scores of one class by the bins that hold some, ascending.
 
@@ -48,13 +47,17 @@ class BinnedScores:
     ([0.5, 1.0], [0.500244140625, 1.0])
     """
 
-    low: np.ndarray
-    high: np.ndarray
-    negatives: np.ndarray
-    positives: np.ndarray
+    # No dataclass: torchmetrics reaches into those.
+    def __init__(self, low: np.ndarray, high: np.ndarray, negatives: np.ndarray, positives: np.ndarray) -> None:
+        self.low = low
+        self.high = high
+        self.negatives = negatives
+        self.positives = positives
+
+    def __repr__(self) -> str:
+        return f"BinnedScores(negatives={self.negatives.sum()}, positives={self.positives.sum()})"
 
 
-@dataclass(frozen=True, eq=False)
 class SeenScores:
     """What a `ScoreCounts` saw.
 
@@ -69,9 +72,13 @@ class SeenScores:
     ('logits', 3, [1])
     """
 
-    kind: Kind
-    classes: tuple[BinnedScores, ...]
-    confidence: BinnedScores | None = None
+    def __init__(self, kind: Kind, classes: tuple[BinnedScores, ...], confidence: BinnedScores | None = None) -> None:
+        self.kind = kind
+        self.classes = classes
+        self.confidence = confidence
+
+    def __repr__(self) -> str:
+        return f"SeenScores(kind={self.kind!r}, classes={self.classes})"
 
 
 @dataclass(frozen=True)
