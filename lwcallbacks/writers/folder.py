@@ -29,19 +29,19 @@ import os
 import zlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
 from lwcallbacks.media import Box, Entry, File, Grid, Histogram, Image, Matrix, Table, as_rgb, kind_of, nearest
+from lwcallbacks.page import page_html
 from lwcallbacks.writers.base import Writer, each, raise_errors
 from lwcallbacks.writers.chunks import Chunks
 from lwcallbacks.writers.compact import encode, file_json, histograms_json, matrix_json, table_json
 from lwcallbacks.writers.disk import append_lines, folder_of, replace
 
 _KINDS = {Table: "table", Matrix: "matrix", Histogram: "histogram", File: "file"}
-_OWN = ("cost.js", "data", "index.html", "manifest.js", "scalars.jsonl")
+_OWN = ("cost.js", "data", "index.html", "manifest.js", "run.js", "scalars.js", "scalars.jsonl")
 
 Places = dict[int, tuple[str, Box]]
 """The file that holds an image, and where in it, by the image's id."""
@@ -151,7 +151,7 @@ class FolderWriter(Writer):
     def _write_page(self) -> None:
         if self._has_page and (self.directory / "index.html").exists():
             return
-        page, target = files(__package__).joinpath("index.html").read_bytes(), self.directory / "index.html"
+        page, target = page_html(), self.directory / "index.html"
         if not target.exists() or target.read_bytes() != page:
             self._bytes += replace(target, page)
         self._has_page = True
