@@ -4,6 +4,7 @@
 #   make demo DEVICES=2     the same with two processes
 #   make test               lint, types, documentation and tests, the tests and `>>>` examples against the built wheel
 #   make test PYTEST_ARGS="-k mosaic -x"
+#   make test-page          the tests of a run's page in headless Chromium; `make test` has them where one is installed
 #   make test-long          also the tests that take minutes
 #   make test-engines       training under torchrun, Ray and SLURM's variables; installs Ray, about 100 MB
 #   make test-packages      training code of public packages, with callbacks appended, in an environment of its own
@@ -31,13 +32,13 @@ STAMPS := $(VENV)/stamps
 PIP := $(BIN)/pip --disable-pip-version-check
 CODE := lwcallbacks tests examples benchmarks docs
 # With the folders, so that a file that goes away is noticed too.
-SOURCES := $(shell find lwcallbacks -name __pycache__ -prune -o -print) pyproject.toml README.md LICENSE
+SOURCES := $(shell find lwcallbacks -name __pycache__ -prune -o -print) pyproject.toml hatch_build.py README.md LICENSE
 
 # What a user has set for another project must not leak in here: the tests are about the wheel in .venv.
 unexport PYTHONPATH PYTHONHOME
 export PIP_USER := 0
 
-.PHONY: demo test test-long test-engines test-packages test-matrix bench bench-gpu report docs lint format clean
+.PHONY: demo test test-page test-long test-engines test-packages test-matrix bench bench-gpu report docs lint format clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # one environment, so one pip at a time
 
@@ -49,6 +50,15 @@ RUN_TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest
 
 test: lint docs
 	$(RUN_TESTS) -m "not long" $(PYTEST_ARGS)
+
+# Needs a Chromium of 123 or later by the name chromium, chromium-browser or google-chrome:
+#   Debian                  apt install chromium
+#   Ubuntu                  snap install chromium, or Chrome's own package
+#   without root            pip install playwright && playwright install chromium, and its binary's folder in PATH
+test-page: $(STAMPS)/dev $(STAMPS)/package
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+	  echo "No chromium in PATH: 'apt install chromium' gets it; see the Makefile for other ways."; exit 1; }
+	$(RUN_TESTS) tests/writers/test_page.py tests/writers/test_page_units.py $(PYTEST_ARGS)
 
 # So many examples for each law and each of the 43 reductions and variants: more than 10,000 a law.
 LONG_EXAMPLES ?= 400
@@ -98,6 +108,7 @@ lint: $(STAMPS)/dev $(STAMPS)/package
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy lwcallbacks
+	mkdir -p build && $(BIN)/python -m lwcallbacks.page > build/page.js && $(BIN)/oxlint -c .oxlintrc.json build/page.js
 
 format: $(STAMPS)/dev
 	$(BIN)/ruff check --fix $(CODE)
@@ -115,12 +126,13 @@ $(STAMPS)/venv:
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet -c constraints.txt build hatchling
+	$(PIP) install --quiet -c constraints.txt --no-deps uplot-python  # for its two files: it is never imported
 	mkdir -p $(STAMPS) && touch $@
 
 # The sdist, and from it the wheel: what would be published is what is run and tested.
 $(STAMPS)/wheel: $(STAMPS)/venv $(SOURCES)
 	rm -rf dist
-	$(BIN)/python -m build --no-isolation --outdir dist . > $(STAMPS)/build.log || { cat $(STAMPS)/build.log; exit 1; }
+	$(BIN)/python -m build --no-isolation --skip-dependency-check --outdir dist . > $(STAMPS)/build.log || { cat $(STAMPS)/build.log; exit 1; }
 	touch $@
 
 # What an extra requires. Pip is asked again only when the requirements or the pins change.

@@ -23,14 +23,14 @@ def test_the_tests_import_the_installed_wheel():
     assert PACKAGE.parent.name == "site-packages"
 
 
-@pytest.mark.parametrize("name", ["py.typed", "writers/index.html"])
+@pytest.mark.parametrize("name", ["py.typed", "writers/page/index.html", "writers/page/uplot/LICENSE"])
 def test_the_wheel_carries_its_data_files(name):
-    """The type marker and the local page are in the package."""
+    """The type marker, the local page, and the licence of what draws its curves are in the package."""
     assert (PACKAGE / name).is_file()
 
 
 def test_the_wheel_has_every_source_file_and_nothing_else():
-    """The installed files are those of the source tree: nothing forgotten, nothing stale."""
+    """The installed files are those of the source tree, and uPlot's: nothing forgotten, nothing stale."""
     source = {
         path.relative_to(REPOSITORY).as_posix()
         for path in (REPOSITORY / "lwcallbacks").rglob("*")
@@ -39,7 +39,15 @@ def test_the_wheel_has_every_source_file_and_nothing_else():
     installed = {
         path.as_posix() for path in files("lwcallbacks") if path.parts[0] == "lwcallbacks" and path.suffix != ".pyc"
     }
-    assert installed == source
+    built = {f"lwcallbacks/writers/page/uplot/{name}" for name in ("LICENSE", "uPlot.css", "uPlot.js")}
+    assert installed == source | built
+
+
+def test_the_licence_of_uplot_is_in_the_wheel_with_its_copyright():
+    """The text of the MIT licence, and who it is from."""
+    text = (PACKAGE / "writers/page/uplot/LICENSE").read_text()
+    assert "Leon Sorokin" in text
+    assert "to deal in the Software without" in text
 
 
 def test_the_metadata_shut_out_the_releases_that_stole_credentials():

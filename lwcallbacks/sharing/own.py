@@ -1,45 +1,29 @@
-"""The page as this package has it: its HTML and what that names, and whether a folder's page is the same."""
+"""Whether a folder's page is the one that this package has, and what its data are."""
 
 from __future__ import annotations
 
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from lwcallbacks.page import page_html
 from lwcallbacks.readers import calls, read_folder
 from lwcallbacks.readers.inside import content
 
 CALLS = {"manifest.js": ("key", "text", "step"), "scalars.js": ("scalars",), "run.js": ("run",), "cost.js": ("cost",)}
-"""The scripts of a run's data that the page names, and the calls in them."""
-
-
-def _writers() -> Traversable:
-    return files("lwcallbacks").joinpath("writers")  # found without an import of it
-
-
-def page_file(name: str) -> str | None:
-    """A text of the page by its path in a run's folder: "index.html", or a script or style; None if there is none."""
-    for place in ("page", "."):
-        found = _writers().joinpath(place, name.removeprefix("page/"))
-        if found.is_file():
-            return found.read_text(encoding="utf-8")
-    return None
+"""The scripts of a run's data that the page loads first, and the calls in them."""
 
 
 def is_as_written(directory: Path) -> bool:
-    """Whether a browser may be given the folder's page: its scripts are ours, and what they load is plain data.
+    """Whether a browser may be given the folder's page: it is ours, and what it loads is plain data.
 
     Raises ValueError, as `read_folder`, for what is none.
     """
     for path in directory.rglob("*"):
         name = path.relative_to(directory).as_posix()
-        is_of_page = path.suffix in (".html", ".css") or (path.suffix == ".js" and not _is_data(name))
-        if is_of_page and path.is_file():
-            own, there = page_file(name), content(directory, name)
-            if own is None or there != own.encode():
-                return False
+        runs = path.suffix in (".html", ".css", ".js") and not _is_data(name)
+        if runs and path.is_file() and (name != "index.html" or content(directory, name) != page_html()):
+            return False
     folder = read_folder(directory)
-    chunks = {item.path.relative_to(directory).as_posix() for item in folder.items if item.kind != "image"}
+    chunks = {item.chunk.relative_to(directory).as_posix() for item in folder.items if item.chunk is not None}
     for name in chunks | {p.relative_to(directory).as_posix() for p in directory.glob("data/*.js")}:
         for _ in calls(directory, name, "data"):
             pass

@@ -17,15 +17,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from lwcallbacks.page import page_html
 from lwcallbacks.readers import calls, read_folder
 from lwcallbacks.readers.inside import content
-from lwcallbacks.sharing.own import CALLS, page_file
+from lwcallbacks.sharing.own import CALLS
 from lwcallbacks.sharing.safe import inline, script_json, with_policy
 
 MOST_BYTES = 2**30
 _PNG = b"\x89PNG\r\n\x1a\n"
-_SRC = re.compile(r'<script(?P<before>[^>]*?)\s+src="(?P<name>[^"]+)"(?P<after>[^>]*)></script>')
-_STYLE = re.compile(r'<link\b[^>]*rel="?stylesheet"?[^>]*href="(?P<name>[^"]+)"[^>]*>')
+_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>\n')
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,13 @@ def single_file(path: Path) -> SingleFile:
     """
     folder = read_folder(path)
     directory = folder.directory
-    chunks = sorted({item.path.relative_to(directory).as_posix() for item in folder.items if item.kind != "image"})
+    chunks = sorted({item.chunk.relative_to(directory).as_posix() for item in folder.items if item.chunk is not None})
     wanted = {
         item.path.relative_to(directory).as_posix(): None for item in folder.latest().values() if item.kind == "image"
     }
-    inside: dict[str, str] = dict.fromkeys(CALLS, "")  # a page that looks for news finds none
+    inside: dict[str, str] = {}
+    for name, of in CALLS.items():
+        inside[name] = "\n".join(_script(call, [arguments]) for call, arguments in calls(directory, name, *of))
     for chunk in chunks:
         data = [arguments for _, arguments in calls(directory, chunk, "data")]
         wanted |= dict.fromkeys(name for arguments in data for name in _images(arguments))
@@ -62,7 +64,7 @@ def single_file(path: Path) -> SingleFile:
             room -= len(inside[name])
         except (OSError, _LeftOut) as error:
             left_out.append(f"{name}: {error}")
-    return SingleFile(with_policy(_page(directory, inside)), left_out)
+    return SingleFile(with_policy(_page(inside)), left_out)
 
 
 class _LeftOut(ValueError):
@@ -100,35 +102,11 @@ def _script(name: str, many: list[list[Any]]) -> str:
     return "\n".join(f"LW.{name}({script_json(arguments)[1:-1]});" for arguments in many)
 
 
-def _page(directory: Path, inside: dict[str, str]) -> str:
-    late: list[str] = []
-
-    def script(found: re.Match[str]) -> str:
-        name = found["name"]
-        if name in CALLS:
-            code = "\n".join(_script(call, [arguments]) for call, arguments in calls(directory, name, *CALLS[name]))
-        else:
-            code = inline(_known(name))
-        attributes = f"{found['before']}{found['after']}"
-        element = f"<script>\n{code}\n</script>"
-        if re.search(r"\bdefer\b", attributes):
-            late.append(element)
-            return ""
-        return element
-
-    page = _SRC.sub(script, _known("index.html"))
-    page = _STYLE.sub(lambda found: f"<style>\n{_known(found['name'])}\n</style>", page)
+def _page(inside: dict[str, str]) -> str:
+    """The page, which asks for its files by their paths, and a script before it that has them."""
+    page = _POLICY.sub("", page_html().decode())
     first = files(__package__).joinpath("files.js").read_text(encoding="utf-8")
     ours = f'<script type="application/json" id="lw-files">{script_json(inside)}</script>\n'
     ours += f"<script>\n{inline(first)}</script>\n"
     start = page.index("<script")
-    page = page[:start] + ours + page[start:]
-    end = page.rfind("</html>")
-    return page[:end] + "\n".join([*late, page[end:]]) if end >= 0 else "\n".join([page, *late])
-
-
-def _known(name: str) -> str:
-    text = page_file(name)
-    if text is None:
-        raise ValueError(f"the page names {name!r}, which this installation of lwcallbacks lacks")
-    return text
+    return page[:start] + ours + page[start:]

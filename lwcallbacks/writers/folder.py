@@ -35,7 +35,6 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +58,14 @@ from lwcallbacks.media import (
     nearest,
     over,
 )
+from lwcallbacks.page import page_html
 from lwcallbacks.writers.base import Writer, each, raise_errors
 from lwcallbacks.writers.chunks import Chunks
 from lwcallbacks.writers.compact import curve_json, encode, file_json, histograms_json, matrix_json, table_json
 from lwcallbacks.writers.disk import append_lines, folder_of, replace
 
 _KINDS = {Table: "table", Matrix: "matrix", Histogram: "histogram", Curve: "curve", File: "file"}
-_OWN = ("cost.js", "data", "index.html", "manifest.js", "page", "run.js", "scalars.js")
+_OWN = ("cost.js", "data", "index.html", "manifest.js", "run.js", "scalars.js")
 
 Places = dict[int, tuple[str, Box]]
 """The file that holds an image, and where in it, by the image's id."""
@@ -215,7 +215,7 @@ class FolderWriter(Writer):
         if self._has_page and (self.directory / "index.html").exists():
             return
         self.directory.mkdir(parents=True, exist_ok=True)
-        page, target = files(__package__).joinpath("index.html").read_bytes(), self.directory / "index.html"
+        page, target = page_html(), self.directory / "index.html"
         if not target.exists() or target.read_bytes() != page:
             self._bytes += replace(target, page)
         self._has_page = True

@@ -6,7 +6,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -363,46 +362,6 @@ def test_an_unknown_value_is_an_error_that_names_the_key(tmp_path: Path) -> None
     """A tensor is no picture."""
     with pytest.raises(TypeError, match="'x' is a dict, expected Image"):
         FolderWriter(tmp_path).write({"x": {}}, 1)  # type: ignore[dict-item]
-
-
-def test_the_page_makes_no_html_of_what_it_shows() -> None:
-    """Class names come from users' data: the page inserts text only, and it loads nothing from elsewhere."""
-    page = (Path(__file__).parents[2] / "lwcallbacks/writers/index.html").read_text()
-    assert "textContent" in page
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|fetch\(", page)
-    assert re.findall(r"https?://[^\"' ]+", page) == ["http://www.w3.org/2000/svg"]
-
-
-@pytest.mark.skipif(
-    not (browser := shutil.which("chromium") or shutil.which("google-chrome")), reason="needs a browser"
-)
-def test_the_page_shows_every_kind_from_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Opened as a file, each card is filled from the chunks, and markup in a class name is shown as text. The last of
-    what was written twice is shown, of class names that are written once, too."""
-    monkeypatch.setattr(chunks, "MIN_CHUNK", 1)
-    names = [f"class <{i}>" for i in range(12)]
-    for step, count in ((1, 1), (20, 7), (20, 2)):
-        shared = {"val/shared": Matrix(np.eye(12, dtype=np.int64) * count, names)}
-        FolderWriter(tmp_path / "media #1").write(ENTRIES | shared, step)
-    assert len(list((tmp_path / "media #1/data").iterdir())) == 3
-    switches = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    page = subprocess.run(
-        [str(browser), *switches.split(), f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,3000",
-         "--virtual-time-budget=5000", "--dump-dom", (tmp_path / "media #1/index.html").as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
-    ).stdout  # fmt: skip
-    assert re.findall(r"<h3>(.*?)</h3>", page) == sorted(
-        [*ENTRIES, "val/shared"], key=lambda key: (not key.startswith("val/"), key)
-    ), "val first"
-    assert page.count("step 20</output>") == 2 + len(ENTRIES)
-    assert "24 samples, 100.0 % on the diagonal" in page
-    assert page.count("<th>class &lt;11&gt;</th>") == 2
-    assert "13 samples, 92.3 % on the diagonal" in page
-    assert "&lt;/script&gt;&lt;b&gt;cat&lt;/b&gt;" in page
-    assert "3 finite values, 3 NaN, 4 +Inf, 5 −Inf. Between 0 and 1." in page
-    assert "<dd>model-a</dd>" in page
-    assert '<svg class="crop" viewBox="104 8 88 88"><title></title><image href="val/images/00000020.png">' in page
-    assert not re.search(r"<p[^>]*>No data of", page)
 
 
 def test_runs_that_reserve_a_folder_at_once_get_one_each(tmp_path: Path) -> None:

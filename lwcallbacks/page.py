@@ -1,0 +1,72 @@
+"""The page of a run, one HTML file that is put together from `writers/page/`: it needs no server and no network.
+
+    html = page_html()              # bytes of a whole index.html, to be put beside manifest.js
+    html = page_html(before="LW.files = {...};")    # with a script of yours that runs before the page is built
+
+The scripts are in files of one purpose each, below; the order is that in which they are joined, and each uses what is
+before it. They share one scope: a name is declared once. Curves are drawn by uPlot, which this project does not carry:
+the wheel's build takes it out of the package `uplot-python` (`hatch_build.py`). Run from a source tree, the page takes
+it from there if that package is installed; without it, the page says what is missing and shows everything else.
+
+No torch is imported here, so that the command line can use it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.machinery import PathFinder
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+SCRIPTS = (
+    "text", "numbers", "store", "expand", "dom", "time", "panel", "tile", "overlay", "samples", "matrix", "confusion",
+    "curves", "pictures", "lines", "histogram", "gradients", "tables", "files", "answers", "about", "link", "live",
+    "main",
+)  # fmt: skip
+FOLDER = "writers/page"
+
+
+def page_html(before: str = "") -> bytes:
+    """The page as one file. `before` is a script that runs before the page is built."""
+    styles, scripts = _parts()
+    # A tag's end inside of a string would end the script.
+    own = before.replace("</", "<\\/")
+    template = _text(_folder() / "index.html")
+    return template.replace("{{styles}}", styles).replace("{{scripts}}", f"{scripts}\n{own}").encode()
+
+
+@cache
+def _parts() -> tuple[str, str]:
+    folder = _folder()
+    own = [_text(folder / f"{name}.js") for name in SCRIPTS]
+    styles, scripts = _text(folder / "page.css"), '"use strict";\n' + "\n".join(own)
+    if chart := _uplot():
+        css, js = chart
+        return f"{css}\n{styles}", f"{js}\n{scripts}"
+    return styles, scripts
+
+
+def _folder() -> Traversable:
+    return files("lwcallbacks").joinpath(*FOLDER.split("/"))
+
+
+def _uplot() -> tuple[str, str] | None:
+    """Style and script of uPlot: those of the wheel, else of an installed `uplot-python`, else none."""
+    own = _folder() / "uplot"
+    if own.joinpath("uPlot.js").is_file():
+        return _text(own / "uPlot.css"), _text(own / "uPlot.js")
+    found = PathFinder.find_spec("uplot")  # not imported: it would import IPython
+    for place in (found.submodule_search_locations or ()) if found else ():
+        static = Path(place, "static")
+        if (static / "uPlot.iife.js").is_file():
+            return _text(static / "uPlot.min.css"), _text(static / "uPlot.iife.js")
+    return None
+
+
+def _text(path: Traversable) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":  # for a linter
+    print("\n".join(_text(_folder() / f"{name}.js") for name in SCRIPTS))

@@ -1,0 +1,84 @@
+// Words and numbers as the page shows them. Pure functions.
+
+const order = new Intl.Collator("en", {numeric: true, sensitivity: "base"});
+
+/** "layer2" before "layer10"; equal but for case: by code. */
+const natural = (a, b) => order.compare(a, b) || (a < b ? -1 : a > b ? 1 : 0);
+
+/** Four digits that matter: 0.1235, 12346, 1.2e-7. Text stays text. */
+function brief(value, digits = 4) {
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value !== "number") return value === null || value === undefined ? "" : String(value);
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "−∞";
+  if (Number.isInteger(value) && Math.abs(value) < 1e15) return grouped(value);
+  const size = Math.abs(value);
+  const text = size < 1e-4 || size >= 1e7 ? value.toExponential(digits - 2) : String(+value.toPrecision(digits));
+  return text.replace("-", "−").replace("e−", "e-").replace("e+", "e");
+}
+
+/** 12,345 */
+const grouped = value => String(value).replace("-", "−").replace(/\B(?=(\d{3})+(?!\d))/g, ",");
+
+/** A change with its sign: +3, −0.25; nothing of none. */
+const signed = value => value > 0 ? `+${brief(value)}` : value < 0 ? brief(value) : "";
+
+const percent = (share, digits = 1) => `${(100 * share).toFixed(digits).replace(/\.0+$/, "")} %`;
+
+const plural = (count, one, more = `${one}s`) => `${grouped(count)} ${count === 1 ? one : more}`;
+
+/** At most so many characters, with both ends: names often differ in their last part. */
+function shorten(text, most) {
+  const letters = [...text];
+  if (letters.length <= most) return text;
+  const tail = Math.floor((most - 1) / 2);
+  return `${letters.slice(0, most - 1 - tail).join("")}…${letters.slice(letters.length - tail).join("")}`;
+}
+
+const STAGES = {val: "val", valid: "val", validation: "val", test: "test", predict: "predict", train: "train", training: "train"};
+
+/** {stage, rest, every} of a name: "train/loss_step" is {train, loss, step}; stage and every may be "". */
+function partsOf(name) {
+  const [, head, separator, tail] = name.match(/^([^/_]*)([/_]?)(.*)$/s);
+  const stage = separator && tail && STAGES[head.toLowerCase()] || "";
+  const [, rest, every = ""] = (stage ? tail : name).match(/^(.+?)(?:_(step|epoch))?$/s);
+  return {stage, rest: rest.replace(/\/dataloader_idx_\d+$/, ""), every};
+}
+
+const STAGE_ORDER = ["val", "test", "predict", "train"];
+
+/** Validation first, then by name. */
+function byStage(a, b) {
+  const rank = key => (STAGE_ORDER.indexOf(partsOf(key).stage) + 5) % 5;
+  return rank(a) - rank(b) || natural(a, b);
+}
+
+const HIGHER = /acc|f1|f_?beta|auroc|auc|roc|precision|recall|iou|dice|kappa|matthews|mcc|r2|map\b|psnr|ssim|bleu|rouge|score|spearman|pearson/i;
+const LOWER = /loss|err|mse|mae|rmse|nll|perplexity|ppl|wer\b|cer\b|ece|fid|divergence|cost|distance/i;
+
+/** Whether the "max" or the "min" of a metric is its best, by its name; "" if the name does not say it. */
+function bestOf(name) {
+  const {rest} = partsOf(name);
+  return LOWER.test(rest) ? "min" : HIGHER.test(rest) ? "max" : "";
+}
+
+/** The state of the page as the part of an address after "#": key@step, or key@step~other to compare. */
+function linkOf({key = "", step = null, other = null}) {
+  const at = step === null ? "" : `@${step}${other === null ? "" : `~${other}`}`;
+  return encodeURIComponent(key).replaceAll("%2F", "/") + at;
+}
+
+/** The state that `linkOf` wrote. What is no such state is a key. */
+function stateOf(link) {
+  const [, key, step, other] = link.match(/^(.*?)(?:@(\d+)(?:~(\d+))?)?$/s);
+  let name = key;
+  try {
+    name = decodeURIComponent(key);
+  } catch { /* a stray % stays as it is */ }
+  return {key: name, step: step === undefined ? null : +step, other: other === undefined ? null : +other};
+}
+
+/** What a search box is asked: every word is somewhere in the text. */
+function matches(text, wanted) {
+  const low = text.toLowerCase();
+  return wanted.toLowerCase().split(/\s+/).every(word => low.includes(word));
+}

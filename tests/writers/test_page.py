@@ -1,0 +1,641 @@
+"""The page of a run in headless Chromium: what is seen, clicked, typed and read out, in both themes and two widths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import page_runs
+from support.browser import CHROMIUM, NEEDS, Browser, Page
+
+from lwcallbacks import page as page_module
+from lwcallbacks.media import Image, Matrix, Table
+from lwcallbacks.page import page_html
+from lwcallbacks.writers.folder import FolderWriter
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NEEDS)
+HAS_UPLOT = b"uPlot.js" in page_html()
+needs_uplot = pytest.mark.skipif(not HAS_UPLOT, reason="needs the built wheel, or uplot-python beside the source tree")
+CONTRAST = Path(page_runs.__file__).with_name("contrast.js")
+HOSTILE = '<img src=x onerror="document.title=1">'
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a value of every kind, in a folder whose name has to be quoted."""
+    return page_runs.everything(tmp_path_factory.mktemp("media") / "media #1 %")
+
+
+def opened(browser: Browser, folder: Path, link: str = "", missing: int = 0, **how: Any) -> Page:
+    """The page once it is put together. So many scripts may be missing: the browser says so on its console."""
+    page = browser.open(f"{(folder / 'index.html').as_uri()}{link}", **how)
+    page.wait("document.body.dataset.ready")
+    page.settle(0.1)
+    assert all("ERR_FILE_NOT_FOUND" in error for error in page.errors), page.errors
+    assert len(page.errors) == missing
+    page.errors.clear()
+    return page
+
+
+@pytest.fixture
+def page(browser: Browser, run: Path) -> Iterator[Page]:
+    """The page of the run with everything; in the end nothing may have gone wrong on it."""
+    found = opened(browser, run)
+    yield found
+    assert found.errors == []
+    found.close()
+
+
+def go(page: Page, step: int) -> None:
+    page.value(f"goTo({step})")
+    page.settle(0.1)
+
+
+def show(page: Page, selector: str, content: str) -> None:
+    """Scroll to a part of the page and wait until it holds something: what is far away is not drawn."""
+    page.value(f"document.querySelector('{selector}').scrollIntoView()")
+    page.wait(f"document.querySelector('{selector} {content}')")
+
+
+def test_four_answers_come_first(page: Page) -> None:
+    """How good, best when, worst class, what it cost: before anything else, of the last step."""
+    answers = page.value(
+        "[...document.querySelectorAll('.stat')].map(node => node.innerText.split('\\n').filter(Boolean))"
+    )
+    assert [answer[0] for answer in answers] == ["val/acc", "val/loss", "worst class", "cost of these callbacks"]
+    assert answers[0][1:] == ["0.981", "highest of 10 values"]
+    assert re.fullmatch(r"lowest 0\.\d+ at epoch 7", answers[1][2])
+    assert answers[2][1:] == ["9", "recall 96 %, 4 of 100 missed"]
+    assert answers[3][1:] == ["0.7 %", "of the run; 30 collectives, 1.1 MiB on disk"]
+
+
+def test_the_run_has_its_name_state_and_configuration(page: Page) -> None:
+    """Nested configuration by path."""
+    assert page.text("h1") == "digits 9eqq36ma, 10 epochs, finished"
+    assert page.value("document.title") == "digits"
+    configuration = page.text("#configuration dl").split("\n")
+    assert configuration[configuration.index("model.layers") + 1] == "32, 64, 128"
+    assert configuration[configuration.index("optimizer.lr") + 1] == "0.001"
+    assert configuration[configuration.index("seed") + 1] == "none"
+
+
+def test_one_time_for_everything(page: Page) -> None:
+    """The keyboard moves it: by steps, by epochs, to the ends; what is shown and read out follows, and the address."""
+    page.value("document.querySelector('.scrub input').focus()")
+    page.key("Home")
+    page.key("PageUp")
+    page.wait("document.getElementById('at').textContent.startsWith('epoch 0 · step 62')")
+    page.key("PageUp")
+    page.wait("document.getElementById('at').textContent.startsWith('epoch 1 · step 125')")
+    page.key("ArrowLeft")
+    page.wait("document.getElementById('at').textContent.startsWith('epoch 1 · step 104')")
+    page.key("PageUp")
+    show(page, "#confusion", ".matrix")
+    page.wait("document.querySelector('#confusion .note').textContent.includes('85.9 % right')")
+    page.wait("document.querySelector('.stat b').textContent === '0.859'")
+    page.wait("document.getElementById('said').textContent === 'epoch 1 · step 125'")
+    page.wait("location.hash === '#@125'")
+    assert page.value("document.querySelector('.scrub input').getAttribute('aria-valuetext')") == "epoch 1 · step 125"
+    page.key("End")
+    page.wait("document.getElementById('at').textContent === 'epoch 9 · step 629 · best'")
+
+
+def test_brackets_and_arrows_move_the_time_from_anywhere(page: Page) -> None:
+    """Without the focus on the slider."""
+    page.key("[")
+    page.wait("document.getElementById('at').textContent.startsWith('epoch 8 · step 566')")
+    page.key("ArrowLeft")
+    page.wait("document.getElementById('at').textContent.startsWith('epoch 8 · step 545')")
+    page.key("]", 2)
+    page.wait("document.getElementById('at').textContent.startsWith('epoch 9')")
+
+
+def test_the_best_step_is_a_click_away(page: Page) -> None:
+    """The button, and the answer that names it."""
+    go(page, 62)
+    page.click("#best")
+    page.wait("document.getElementById('at').textContent.includes('best')")
+    page.click(".stat:nth-child(2) button")  # the lowest loss, at another step
+    page.wait("document.getElementById('at').textContent.startsWith('epoch 7')")
+
+
+@needs_uplot
+def test_curves_of_everything_that_was_logged(page: Page) -> None:
+    """A chart for each metric, training and validation over each other, those that have both first."""
+    titles = page.value("[...document.querySelectorAll('.chart h3')].map(node => node.innerText)")
+    assert titles == ["acc", "loss", "f1", "gradients_norm/total", "lr-Adam"]
+    page.wait("document.querySelectorAll('.chart canvas').length >= 3")
+    assert page.value("[...document.querySelectorAll('.chart:nth-child(2) .name')].map(node => node.innerText)") == [
+        "val/loss", "train/loss_epoch", "train/loss_step",
+    ]  # fmt: skip
+    assert "at epoch 7" in page.text(".chart:nth-child(2) .legend")
+
+
+@needs_uplot
+def test_curves_are_searched_smoothed_and_hidden(page: Page) -> None:
+    """Each by its control; the best value stays that of what was logged."""
+    page.wait("document.querySelector('.chart canvas')")
+    best = page.text(".chart .legend")
+    page.click("#curves input[type=search]")
+    page.type("acc")
+    page.wait("document.querySelectorAll('.chart').length === 1")
+    page.set("#curves input[type=range]", "0.9")
+    page.click("#curves input[type=checkbox]")
+    page.settle(0.2)
+    assert page.text(".chart .legend") == best
+    page.click(".chart .legend button")
+    page.wait("document.querySelector('.chart .legend button').getAttribute('aria-pressed') === 'false'")
+
+
+@needs_uplot
+def test_curves_are_read_and_zoomed_by_keys(page: Page) -> None:
+    """Arrows read values out, Enter goes there, plus zooms all charts and Escape shows the whole run."""
+    page.wait("document.querySelector('.chart canvas')")
+    page.value("document.querySelector('.chart').focus()")
+    page.key("Home")
+    page.wait("document.getElementById('said').textContent.startsWith('epoch 0 · step 6: val/acc')")
+    page.key("+")
+    page.wait("curves.zoom !== null && curves.zoom[1] < 400")
+    assert not page.value("curves.reset.hidden")
+    page.key("Escape")
+    page.wait("curves.zoom === null")
+    page.key("End")
+    page.key("ArrowLeft")
+    page.key("Enter")
+    page.wait("time.now < 629")
+
+
+@needs_uplot
+def test_a_drag_zooms_all_charts(page: Page) -> None:
+    """To the steps between the two ends; a double click shows the whole run."""
+    page.wait("document.querySelectorAll('.chart .u-over').length >= 2")
+    box = "document.querySelector('.u-over').getBoundingClientRect()"
+    left, top, width, height = (page.value(f"{box}.{side}") for side in ("left", "top", "width", "height"))
+    middle = top + height / 2
+    for kind, x in (("mouseMoved", 0.25), ("mousePressed", 0.25), ("mouseMoved", 0.5), ("mouseReleased", 0.5)):
+        page.mouse(kind, left + x * width, middle)
+        page.settle(0.05)
+    low, high = page.wait("curves.zoom")
+    assert 130 < low < 180
+    assert 290 < high < 340
+    assert page.wait("curves.charts[1].range()")[0] == pytest.approx(low)
+    page.click("#curves .tools > button:last-child")
+    page.wait("curves.zoom === null")
+
+
+def test_without_uplot_the_page_says_so_and_shows_the_rest(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from a source tree: curves are missing, with the reason; all else is there."""
+    folder = page_runs.everything(tmp_path / "media", 2)
+    page_module._parts.cache_clear()
+    monkeypatch.setattr(page_module, "_uplot", lambda: None)
+    (folder / "index.html").write_bytes(page_html())
+    page_module._parts.cache_clear()
+    page = opened(browser, folder)
+    assert "Curves need uPlot, which the built package carries" in page.text("#curves")
+    show(page, "#confusion", ".matrix")
+    assert page.errors == []
+    page.close()
+
+
+def test_the_matrix_has_blank_zeros_and_says_what_a_cell_is(page: Page) -> None:
+    """Counts on the diagonal blue, beside it orange, nothing where there is none."""
+    show(page, "#confusion", ".matrix")
+    row = page.value(
+        "[...document.querySelectorAll('#confusion tbody tr')[4].cells].map(cell => [cell.textContent, cell.className])"
+    )
+    assert row[0] == ["4", ""]
+    assert [cell for cell in row[1:11] if cell[0]] == [["97", "ok"], ["3", "err"]]
+    assert row[11][0] == "97 %"
+    page.value("document.querySelectorAll('#confusion tbody tr')[4].cells[10].focus()")
+    page.wait("document.querySelector('#confusion .note').textContent === 'true 4, predicted 9: 3, 3 % of true 4'")
+
+
+def test_the_matrix_is_normalised_and_compared_with_the_epoch_before(page: Page) -> None:
+    """By truth, by prediction, and what has changed."""
+    show(page, "#confusion", ".matrix")
+    cell = "document.querySelectorAll('#confusion tbody tr')[9].cells[1].textContent"
+    assert page.value(cell) == "2"
+    for mode, text in (("truth", "2"), ("pred", "2"), ("since", "−1")):
+        page.click(f"#confusion button[data-value={mode}]")
+        page.wait(f"{cell} === '{text}'")
+    assert page.text("#confusion button[data-value=since]") == "since epoch 8"
+
+
+def test_a_cell_shows_the_samples_behind_it(page: Page) -> None:
+    """Chosen by a click or the keyboard: its examples, how many they were by epoch, and since when."""
+    show(page, "#confusion", ".matrix")
+    page.wait("document.querySelector('#confusion .behind h4').textContent === 'true 4, predicted 9: 3 samples'")
+    assert page.value("document.querySelectorAll('#confusion .behind .tile.wrong').length") == 3
+    assert page.text("#confusion .tile .open") == "9\ntrue 4"
+    assert page.value("document.querySelectorAll('#confusion .bars rect').length") == 10
+    assert "in every epoch so far" in page.text("#confusion .history")
+    page.value("document.querySelectorAll('#confusion tbody tr')[4].cells[10].focus()")
+    page.key("ArrowDown", 5)
+    page.key("ArrowLeft", 9)
+    page.key("Enter")
+    page.wait("document.querySelector('#confusion .behind h4').textContent === 'true 9, predicted 0: 2 samples'")
+    assert "1 fewer than at epoch 8" in page.text("#confusion .behind header")
+    assert page.value("document.activeElement.getAttribute('aria-selected')") == "true"
+
+
+def test_the_most_confused_pairs_are_listed_with_their_change(page: Page) -> None:
+    """A click chooses the cell."""
+    show(page, "#confusion", ".pairs")
+    assert page.text("#confusion .pairs li").split("\n") == ["4 as 9", "3", "±0"]
+    page.click("#confusion .pairs li:nth-child(2) button")
+    page.wait("document.querySelector('#confusion .behind h4').textContent === 'true 2, predicted 3: 2 samples'")
+
+
+def test_classes_are_sorted_and_searched(page: Page) -> None:
+    """By recall the worst is first; a search leaves what it finds and what that is confused with."""
+    show(page, "#confusion", ".matrix")
+    names = "[...document.querySelectorAll('#confusion tbody th')].map(node => node.textContent)"
+    page.set("#confusion .tools select", "recall")
+    page.wait(f"{names}[0] === '9'")
+    page.click("#confusion .tools input")
+    page.type("8")
+    page.wait(f"{names}.length < 10 && {names}.includes('8')")
+
+
+def test_samples_are_real_images_with_text_and_history(page: Page) -> None:
+    """Cut from their sheet, with what was predicted and what is true, and right or wrong by epoch."""
+    show(page, "#samples", ".tile")
+    assert page.value("document.querySelectorAll('#samples .tile').length") == 32
+    first = page.value("document.querySelector('#samples .tile .open').getAttribute('aria-label')")
+    assert re.fullmatch(r"predicted \d, true \d, confidence [\d.]+, wrong", first)
+    page.wait("document.querySelectorAll('#samples .tile .strip').length === 32")
+    assert page.value("document.querySelectorAll('#samples .tile:first-child .strip rect').length") == 10
+    assert page.text("#samples .tile .since") == "always wrong"
+    file = page.value("document.querySelector('#samples .crop image').href.baseVal")
+    [width, _] = page.value(f"sizeOf({file!r})")
+    assert width >= 28
+
+
+def test_samples_are_filtered(page: Page) -> None:
+    """Wrong only, a class, a confidence, words; how many are left is read out."""
+    show(page, "#samples", ".tile")
+    status = "document.querySelector('#samples [role=status]').textContent"
+    page.click("#samples button[data-value=wrong]")
+    page.wait(f"{status} === '19 of 32 samples, 19 wrong'")
+    page.set("#samples select[aria-label=Class]", "4")
+    page.wait(f"!{status}.startsWith('19')")
+    assert page.value(
+        "[...document.querySelectorAll('#samples .tile .open')].every(node => / 4\\b/.test(node.ariaLabel))"
+    )
+    page.set("#samples .range input", "0")
+    page.wait(f"{status} === '0 of 32 samples, 19 wrong'")
+
+
+def test_a_sample_opens_with_everything_about_it(page: Page) -> None:
+    """In a window that Escape closes: every column, and what was predicted in each epoch."""
+    show(page, "#samples", ".tile .strip")
+    page.click("#samples .tile .open")
+    page.wait("document.querySelector('dialog[open]')")
+    text = page.text("dialog")
+    assert "always wrong" in text
+    assert "epoch 0 · step 62" in text
+    assert "top-3" in text
+    page.key("Escape")
+    page.wait("!document.querySelector('dialog')")
+
+
+def test_pictures_have_a_strip_of_the_other_epochs_and_zoom(page: Page) -> None:
+    """A click on one of the strip goes there; a click on the picture opens it, and keys zoom."""
+    show(page, "#pictures", ".film button")
+    card = "[...document.querySelectorAll('#pictures .card')].find(node => node.innerText.startsWith('val/mosaic'))"
+    page.wait(f"{card}.querySelector('.frame img')")
+    assert page.value(f"{card}.querySelector('.frame img').alt") == "Top: output, Bottom: input"
+    page.value(f"{card}.querySelector('.film button:nth-child(3)').click()")
+    page.wait("time.now === 188")
+    page.value(f"{card}.querySelector('.frame button').click()")
+    page.wait("document.querySelector('dialog .stage')")
+    before = page.text("dialog output")
+    page.key("+")
+    page.wait(f"document.querySelector('dialog output').textContent !== {before!r}")
+    page.key("Escape")
+
+
+def test_masks_and_boxes_are_shown_and_hidden(page: Page, tmp_path: Path) -> None:
+    """A label map is drawn in the colours of its classes, which a pixel shows; a class can be hidden, so can boxes."""
+    show(page, "#pictures", ".labels")
+    page.settle(0.3)
+    names = page.value("[...document.querySelectorAll('#pictures .switches label')].map(node => node.innerText.trim())")
+    assert names == [
+        "all of truth",
+        "disc",
+        "box",
+        "all of prediction",
+        "disc",
+        "box",
+        "boxes: truth",
+        "boxes: prediction",
+    ]
+    for i in (6, 7, 3):  # boxes, and the prediction
+        page.value(f"document.querySelectorAll('#pictures .switches input')[{i}].click()")
+    crop = "#pictures .crop"
+
+    def blue() -> int:
+        """Pixels in which the blue of class 1 is."""
+        pixels = page_runs.pixels_of(page.screenshot(tmp_path / "masks.png", selector=crop)).astype(int)
+        return int(((pixels[..., 2] - pixels[..., 0]) > 40).sum())
+
+    with_discs = blue()
+    page.value("document.querySelectorAll('#pictures .switches input')[1].click()")
+    page.settle(0.2)
+    assert with_discs > 2000
+    assert blue() < with_discs / 4
+    assert page.value(
+        "[...document.querySelectorAll('#pictures .boxes.prediction rect title')].map(node => node.textContent)[2]"
+    ) == ("prediction shape 0.5, not matched")
+
+
+def test_lines_that_are_no_time_have_a_threshold(page: Page) -> None:
+    """ROC curves: a slider says what a threshold means, a legend hides lines."""
+    show(page, "#scores", "polyline")
+    assert page.value("document.querySelectorAll('#scores polyline').length") == 3
+    assert "off by at most 0.0002" in page.text("#scores .legend")
+    page.set("#scores input", "0.5")
+    assert re.search(
+        r"class 0: false positive rate [\d.]+, true positive rate [\d.]+ at threshold 0\.\d+",
+        page.text("#scores .note"),
+    )
+    page.click("#scores .legend button")
+    page.wait("document.querySelectorAll('#scores polyline').length === 2")
+
+
+def test_gradients_are_one_picture_before_single_histograms(page: Page) -> None:
+    """The norm of each layer over time; a layer opens its histogram."""
+    show(page, "#gradients", "canvas")
+    page.wait("document.querySelector('#gradients .note').textContent.includes('norms from')")
+    assert page.value("[...document.querySelectorAll('#gradients [role=option]')].map(node => node.innerText)") == [
+        f"net.{i}.{part}" for i in (0, 3, 8) for part in ("bias", "weight")
+    ]  # fmt: skip
+    page.click("#gradients [role=option]:nth-child(4)")
+    page.wait("document.querySelector('#gradients article h3').innerText === 'gradients/net.3.weight'")
+    page.wait("document.querySelector('#gradients .histogram')")
+    assert re.search(r"2,000 finite values\. Between −0\.\d+ and 0\.\d+\.", page.text("#gradients article"))
+
+
+def test_tables_sort_and_filter(page: Page) -> None:
+    """By any column, either way; numbers as numbers."""
+    show(page, "#tables", "tbody tr")
+    first = "document.querySelector('#tables tbody td').textContent"
+    page.click("#tables th:nth-child(3) button")
+    page.click("#tables th:nth-child(3) button")
+    page.wait(f"{first} === '9'")
+    assert page.value("document.querySelector('#tables th:nth-child(3)').getAttribute('aria-sort')") == "ascending"
+    assert page.value("document.activeElement.textContent") == "recall ↑"
+    page.click("#tables input")
+    page.type("macro")
+    page.wait("document.querySelectorAll('#tables tbody tr').length === 1")
+
+
+def test_checkpoints_have_their_metrics(page: Page) -> None:
+    """Every version in one table, the newest first."""
+    show(page, "#files", "tbody tr")
+    assert page.value("document.querySelectorAll('#files tbody tr').length") == 10
+    assert page.text("#files tbody tr").split("\t")[:3] == ["model-digits", "629", "best, latest"]
+    assert {"val/loss", "val/acc"} < set(page.text("#files thead").split("\t"))
+
+
+def test_two_steps_are_compared_side_by_side(page: Page) -> None:
+    """Everything has both; the address keeps them."""
+    page.click(".actions button[aria-pressed]")
+    show(page, "#confusion", ".side:nth-child(2) .matrix")
+    assert page.value("[...document.querySelectorAll('#confusion .when')].map(node => node.innerText)") == [
+        "epoch 9 · step 629",
+        "epoch 8 · step 566",
+    ]
+    page.wait("location.hash === '#@629~566'")
+    assert page.text(".stat:first-child").endswith("0.975 at epoch 8")
+    page.click(".actions button[aria-pressed]")
+    page.wait("document.querySelectorAll('#confusion .side').length === 1")
+
+
+def test_a_link_opens_a_key_at_a_step(browser: Browser, run: Path) -> None:
+    """Also a histogram, which has no card until it is asked for; and a part of the page."""
+    page = opened(browser, run, "#gradients/net.8.bias@104")
+    page.wait("document.querySelector('#gradients article h3')?.innerText === 'gradients/net.8.bias'")
+    page.wait("document.getElementById('at').textContent.startsWith('epoch 1 · step 104')")
+    page.wait("document.querySelector('#gradients article').getBoundingClientRect().top < innerHeight")
+    page.value("location.hash = '#val/confusion_matrix_chart@62~125'")
+    page.wait("document.querySelectorAll('#confusion .side').length === 2")
+    page.wait("document.activeElement.innerText.startsWith('val/confusion_matrix')")
+    assert page.errors == []
+    page.close()
+
+
+def test_names_and_captions_are_text(browser: Browser, tmp_path: Path) -> None:
+    """Markup in any name is shown as it is, and nothing of it runs."""
+    rows = [[Image(np.zeros((8, 8), np.uint8), HOSTILE), HOSTILE, "cat", 0.5], [None, "dog", HOSTILE, 0.25]]
+    FolderWriter(tmp_path).write(
+        {
+            f"val/{HOSTILE}": Matrix(np.array([[5, 1], [2, 7]]), (HOSTILE, "dog")),
+            "val/samples": Table(("image", "pred", "target", HOSTILE), rows),
+            "val/table": Table(("class", HOSTILE), [[HOSTILE, 1.0]]),
+            f"val/image{HOSTILE}": Image(np.zeros((8, 8), np.uint8), HOSTILE),
+        },
+        3,
+    )
+    page_runs.write_run(tmp_path, name=HOSTILE, config={HOSTILE: HOSTILE})
+    page_runs.write_scalars(tmp_path, [(3, None, {f"val/{HOSTILE}": float("nan"), "val/acc": 0.5})])
+    page = opened(browser, tmp_path, missing=1)
+    for part in ("confusion", "samples", "pictures", "tables"):
+        show(page, f"#{part}", ".view > *")
+    page.click("#samples .tile .open")
+    page.settle(0.3)
+    assert page.value("document.title") == HOSTILE
+    assert page.value("document.querySelectorAll('img[onerror], [onerror]').length") == 0
+    assert HOSTILE in page.text("#configuration")
+    assert page.errors == []
+    page.close()
+
+
+def test_a_folder_without_anything_but_pictures_is_shown(browser: Browser, tmp_path: Path) -> None:
+    """No curves, no name, no epochs, no cost: what is there is there."""
+    writer = FolderWriter(tmp_path / "my run" / "media")
+    for step in (1, 2):
+        writer.write({"a": Image(np.full((4, 4), 9 * step, np.uint8), f"caption {step}")}, step)
+    page = opened(browser, tmp_path / "my run" / "media", missing=3)
+    assert page.text("h1").strip() == "my run"
+    show(page, "#pictures", "img")
+    assert page.text("#at") == "step 2"
+    assert "caption 2" in page.text("#pictures")
+    assert page.value("[...document.querySelectorAll('main > section')].map(node => node.id)") == [
+        "overview",
+        "pictures",
+    ]
+    page.close()
+
+
+def test_an_empty_folder_says_so(browser: Browser, tmp_path: Path) -> None:
+    """The page alone."""
+    (tmp_path / "index.html").write_bytes(page_html())
+    page = opened(browser, tmp_path, missing=4)
+    assert "Nothing has been written yet." in page.text("main")
+    page.close()
+
+
+def test_the_samples_of_a_cell_come_from_tables_where_the_matrix_has_none(browser: Browser, tmp_path: Path) -> None:
+    """A table of samples of the same stage and step."""
+    rows = [[i, pred, target] for i, (pred, target) in enumerate([("cat", "dog"), ("dog", "dog"), ("cat", "dog")])]
+    FolderWriter(tmp_path).write(
+        {
+            "val/confusion_matrix_chart": Matrix(np.array([[5, 0], [2, 7]]), ("cat", "dog")),
+            "val/samples_table": Table(("id", "pred", "target"), rows),
+            "test/samples_table": Table(("id", "pred", "target"), rows),
+        },
+        3,
+    )
+    page = opened(browser, tmp_path, missing=3)
+    show(page, "#confusion", ".behind .tile")
+    assert page.value("document.querySelectorAll('#confusion .behind .tile').length") == 2
+    page.close()
+
+
+def test_many_classes_are_a_picture_that_zooms(browser: Browser, tmp_path: Path) -> None:
+    """Each cell is reached by a search, a click or the keyboard; then it has its names and its count."""
+    names = [f"class number {i}" for i in range(300)]
+    counts = np.diag(np.arange(1, 301))
+    counts[123, 45] = 9
+    FolderWriter(tmp_path).write({"val/confusion_matrix_chart": Matrix(counts, names)}, 3)
+    page = opened(browser, tmp_path, missing=3)
+    show(page, "#confusion", "canvas")
+    assert "true class number 123, predicted class number 45: 9" in page.text("#confusion .behind")
+    page.value("document.querySelector('#confusion canvas').focus()")
+    page.key("ArrowRight")
+    page.wait("document.querySelector('#confusion .note').textContent.includes('predicted class number 46: 0')")
+    page.key("ArrowLeft")
+    page.key("Enter")
+    page.wait("document.querySelector('#confusion td[aria-selected=true]')?.textContent === '9'")
+    assert page.value("document.querySelectorAll('#confusion tbody tr').length") == 20
+    page.value("[...document.querySelectorAll('#confusion .tools button')].at(-1).click()")
+    page.wait("document.querySelector('#confusion canvas')")
+    page.click("#confusion .tools input[type=search]")
+    page.type("number 123")
+    page.wait("document.querySelectorAll('#confusion tbody tr').length === 2")
+    assert page.errors == []
+    page.close()
+
+
+def test_a_run_that_goes_on_is_shown_without_reloading(browser: Browser, tmp_path: Path) -> None:
+    """New steps, keys, curves and its end; the last step is followed, and one that was chosen is kept."""
+    folder = page_runs.everything(tmp_path / "media", 2, state="running")
+    page = opened(browser, folder)
+    assert page.text("#state") == "epoch 2 of 2, running" or page.text("#state") == "9eqq36ma, 2 epochs, running"
+    show(page, "#confusion", ".matrix")
+    writer = FolderWriter(folder)
+    writer.write(
+        {
+            "val/new": Image(np.zeros((4, 4), np.uint8)),
+            "val/confusion_matrix_chart": Matrix(np.eye(10, dtype=np.int64), [str(i) for i in range(10)]),
+        },
+        188,
+    )
+    page_runs.write_scalars(folder, [(188, 2, {"val/acc": 0.9999, "val/new": 1.0})])
+    page.value("readAgain()")
+    page.wait("document.getElementById('at').textContent.startsWith('epoch 2 · step 188')")
+    page.wait("document.querySelector('#confusion .note').textContent.startsWith('10 samples')")
+    page.wait("panels.has('val/new')")
+    page.wait("document.querySelector('.stat b').textContent === '0.9999'")
+    go(page, 62)
+    writer.write({"val/new": Image(np.zeros((4, 4), np.uint8))}, 251)
+    page_runs.write_run(folder, state="finished")
+    page.value("readAgain()")
+    page.wait("document.querySelector('#state').textContent.endsWith('finished')")
+    assert page.value("time.now") == 62
+    assert page.value("time.steps.at(-1)") == 251
+    assert page.value("LW.series.get('val/acc').steps") == [62, 125, 188]
+    assert page.errors == []
+    page.close()
+
+
+def test_a_running_page_reads_again_by_itself(browser: Browser, tmp_path: Path) -> None:
+    """Every few seconds, until the run has ended."""
+    folder = page_runs.everything(tmp_path / "media", 1, state="running")
+    page = opened(browser, folder)
+    page_runs.write_run(folder, state="failed")
+    page.wait("document.querySelector('#state').textContent.endsWith('failed')", 30)
+    assert page.value("live.timer === null || LW.info.state !== 'running'")
+    page.close()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [420, 1400])
+def test_nothing_is_cut_and_text_has_contrast(browser: Browser, run: Path, width: int, dark: bool) -> None:
+    """In both themes and two widths: no sideways scrolling, and WCAG AA for every text that is seen."""
+    page = opened(browser, run, width=width, height=6000, dark=dark)
+    page.wait("['#tables tbody tr', '#samples .strip', '#files tbody'].every(part => document.querySelector(part))")
+    assert page.value("document.documentElement.scrollWidth") <= width
+    found = page.value(CONTRAST.read_text())
+    assert found["texts"] > 200
+    assert found["low"] == []
+    page.close()
+
+
+def test_the_theme_is_switched(page: Page) -> None:
+    """System, light, dark; curves and matrices are drawn in its colours."""
+    background = "getComputedStyle(document.body).backgroundColor"
+    assert page.value(background) == "rgb(255, 255, 255)"
+    page.click(".theme")
+    page.click(".theme")
+    page.wait(f"{background} === 'rgb(15, 18, 22)'")
+    assert page.value("document.querySelector('.theme').getAttribute('aria-label')") == "Theme: dark"
+    page.click(".theme")
+    page.wait(f"{background} === 'rgb(255, 255, 255)'")
+
+
+def test_every_control_has_a_name_and_every_image_a_text(page: Page) -> None:
+    """What a screen reader says: no button, input or picture without words."""
+    for part in ("confusion", "samples", "pictures", "scores", "gradients", "tables", "files"):
+        show(page, f"#{part}", "*")
+        page.settle(0.2)
+    nameless = page.value(
+        """[...document.querySelectorAll("button, input, select, a, canvas, svg[role=img], img, [role=grid]")]
+        .filter(node => node.checkVisibility() && !node.closest(".uplot"))
+        .filter(node => !node.ariaLabel && !node.textContent.trim() && !node.title && node.getAttribute("alt") === null)
+        .filter(node => !node.closest("label")?.textContent.trim())
+        .map(node => node.outerHTML.slice(0, 100))"""
+    )
+    assert nameless == []
+
+
+def test_the_page_asks_for_nothing_outside_of_its_folder(browser: Browser, run: Path) -> None:
+    """Every address that it asks for is a file below it."""
+    page = opened(browser, run)
+    page.value("window.scrollTo(0, document.body.scrollHeight)")
+    page.settle(0.5)
+    assert len(page.asked) > 5
+    assert all(address.startswith((run.as_uri(), "data:", "about:")) for address in page.asked)
+    page.close()
+
+
+def test_the_page_prints(page: Page) -> None:
+    """Controls are left out, and what scrolls is whole."""
+    page.call("Emulation.setEmulatedMedia", media="print")
+    assert page.value("getComputedStyle(document.querySelector('nav')).display") == "none"
+    assert page.value("getComputedStyle(document.querySelector('.top')).position") == "static"
+    assert len(page.call("Page.printToPDF")["data"]) > 10_000
+
+
+def test_a_page_carries_its_files_itself_where_it_is_told_to(browser: Browser, run: Path, tmp_path: Path) -> None:
+    """As a single file to mail has it: the folder's scripts inside, no script loaded."""
+    scripts = [(run / name).read_text() for name in ("manifest.js", "scalars.js", "run.js", "cost.js")]
+    (tmp_path / "one.html").write_bytes(page_html(before="LW.files = {};\n" + "\n".join(scripts)))
+    page = browser.open(tmp_path / "one.html")
+    page.wait("document.body.dataset.ready")
+    assert page.text("h1").startswith("digits")
+    assert [address for address in page.asked if address.endswith(".js")] == []
+    page.close()

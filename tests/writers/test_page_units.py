@@ -1,0 +1,262 @@
+"""The page's pure functions, run in Chromium; and what holds for its scripts as text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.browser import CHROMIUM, NEEDS, Browser, Page
+
+from lwcallbacks import page as page_module
+from lwcallbacks.page import SCRIPTS, page_html
+
+FOLDER = Path(page_module.__file__).parent / "writers" / "page"
+OWN = {path.stem: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.js")}
+in_browser = pytest.mark.skipif(CHROMIUM is None, reason=NEEDS)
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A page with nothing to show: its functions are there."""
+    target = tmp_path_factory.mktemp("page") / "index.html"
+    target.write_bytes(page_html(before="LW.files = {};"))
+    with Browser() as browser:
+        page = browser.open(target)
+        page.wait("document.body.dataset.ready")
+        yield page
+
+
+CALLS: dict[str, list[tuple[str, Any]]] = {
+    "names in natural order": [
+        ("['b', 'a10', 'a2', 'A2', ''].sort(natural)", ["", "A2", "a2", "a10", "b"]),
+        ("['train/a', 'other', 'test/a', 'val/b', 'val/a10', 'val/a9'].sort(byStage)",
+         ["val/a9", "val/a10", "val/b", "test/a", "train/a", "other"]),
+    ],
+    "numbers with the digits that matter": [
+        ("[0, 1, -3, 12345, 0.123456].map(value => brief(value))", ["0", "1", "−3", "12,345", "0.1235"]),
+        ("[1e-7, 1.5e12, true, null, 'x'].map(value => brief(value))",
+         ["1.00e-7", "1,500,000,000,000", "yes", "", "x"]),
+        ("[NaN, Infinity, -Infinity, 12345678.5, -0.5].map(value => brief(value))",
+         ["NaN", "∞", "−∞", "1.23e7", "−0.5"]),
+        ("[3, -0.25, 0].map(signed)", ["+3", "−0.25", ""]),
+        ("[percent(1), percent(0.9795), percent(0.5, 0)]", ["100 %", "98 %", "50 %"]),
+    ],
+    "a shortened name keeps both ends and whole letters": [
+        ("shorten('a long name of a layer', 9)", "a lo…ayer"),
+        ("shorten('short', 9)", "short"),
+        ("shorten('😀😁😂🤣😃', 4)", "😀😁…😃"),
+    ],
+    "a name says its stage, its metric and how often it comes": [
+        ("partsOf('train/loss_step')", {"stage": "train", "rest": "loss", "every": "step"}),
+        ("partsOf('val_loss')", {"stage": "val", "rest": "loss", "every": ""}),
+        ("partsOf('validation/acc/dataloader_idx_1')", {"stage": "val", "rest": "acc", "every": ""}),
+        ("partsOf('lr-Adam')", {"stage": "", "rest": "lr-Adam", "every": ""}),
+        ("partsOf('train')", {"stage": "", "rest": "train", "every": ""}),
+        ("['val/acc', 'val/loss', 'lr', 'top5_error', 'val/AUROC', 'perplexity'].map(bestOf)",
+         ["max", "min", "", "min", "max", "min"]),
+    ],
+    "a link is read back as it was written": [
+        ("linkOf({key: 'val/a b', step: 3})", "val/a%20b@3"),
+        ("stateOf(linkOf({key: 'a@2~#%', step: 3, other: 1}))", {"key": "a@2~#%", "step": 3, "other": 1}),
+        ("stateOf(linkOf({key: 'a@2', step: null}))", {"key": "a@2", "step": None, "other": None}),
+        ("stateOf(linkOf({step: 7}))", {"key": "", "step": 7, "other": None}),
+        ("stateOf('')", {"key": "", "step": None, "other": None}),
+        ("stateOf('100%')", {"key": "100%", "step": None, "other": None}),
+    ],
+    "the last of ascending numbers that is not above": [
+        ("[0, 1, 2, 9, 10].map(value => lastAtMost([1, 2, 2, 9], value))", [-1, 0, 2, 3, 3]),
+        ("lastAtMost([], 5)", -1),
+    ],
+    "the best of a list is its first best finite value": [
+        ("bestIndex([NaN, 1, 3, 3, Infinity, null], 'max')", 2),
+        ("bestIndex([NaN, 1, 3, -1, -Infinity, -1], 'min')", 3),
+        ("bestIndex([NaN, null], 'max')", -1),
+    ],
+    "smoothing begins at the first value and leaves gaps": [
+        ("smoothed([1, 1, 1], 0.9).map(value => +value.toFixed(12))", [1, 1, 1]),
+        ("smoothed([2, null, NaN, 4], 0.5)", [2, None, None, (0.5 * (0.5 * 2) + 0.5 * 4) / (0.75)]),
+        ("smoothed([3, 4], 0)", [3, 4]),
+    ],
+    "columns of a chart have the places of all its series": [
+        ("columnsOf([{steps: [1, 3], values: [1, 2]}, {steps: [2, 3], values: [5, NaN]}], 0, false)",
+         [[1, 2, 3], [1, None, 2], [None, 5, None]]),
+        ("columnsOf([{steps: [1, 3], values: [1, -2]}], 0, true)", [[1, 3], [1, None]]),
+        ("columnsOf([{steps: [1], values: [4]}], 0.5, false)", [[1], [4], [4]]),
+    ],
+    "charts have all stages of a metric, those of validation and training first": [
+        ("chartsOf(['lr', 'val/acc', 'train/loss_step', 'val/loss', 'train/loss_epoch'])",
+         [{"title": "loss", "names": ["val/loss", "train/loss_epoch", "train/loss_step"]},
+          {"title": "acc", "names": ["val/acc"]}, {"title": "lr", "names": ["lr"]}]),
+        ("coloursOf(['val/loss', 'train/loss_epoch', 'train/loss_step', 'a', 'b'])", ["c1", "c2", "c2", "c3", "c4"]),
+        ("mainMetrics(['train/loss_step', 'val/f1', 'val/acc', 'val/loss', 'test/acc'])",
+         {"score": "val/acc", "loss": "val/loss"}),
+        ("mainMetrics(['lr'])", {"score": None, "loss": None}),
+    ],
+    "round numbers for an axis": [
+        ("ticks(0, 1)", [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        ("ticks(-3, 12, 4)", [0, 5, 10]),
+        ("ticks(2, 2)", [2]),
+    ],
+    "evenly has the first and the last": [
+        ("evenly([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 4)", [0, 3, 6, 9]),
+        ("evenly([0, 1], 4)", [0, 1]),
+    ],
+    "values of a picture of norms are the largest of their time": [
+        ("binned({steps: [0, 1, 8, 9], values: [1, 5, 2, NaN]}, [0, 9], 3).map(String)", ["5", "null", "NaN"]),
+        ("[0.01, 1, 0.1, 0, NaN, null].map(value => String(strengthOf(value, 0.01, 1)))",
+         ["0", "1", "0.5", "0", "Infinity", "null"]),
+    ],
+    "rows are sorted by numbers, then text, then nothing": [
+        ("sortedRows([3, null, 'b', 1, 'a10', 'a2'], [0, 1, 2, 3, 4, 5], false)", [3, 0, 5, 4, 2, 1]),
+        ("sortedRows([3, null, 1, 3], [0, 1, 2, 3], true)", [0, 3, 2, 1]),
+    ],
+    "samples are chosen by what the filter says": [
+        ("chosenRows([{pred: 'a', target: 'a'}, {pred: 'a', target: 'b'}], {wrong: true})",
+         [{"pred": "a", "target": "b"}]),
+        ("chosenRows([{pred: 1, loss: 1}, {pred: 1, loss: 3}], {sort: 'loss'}).map(row => row.loss)", [3, 1]),
+        ("chosenRows([{pred: 'a', confidence: 0.9}, {pred: 'a', confidence: 0.4}], {high: 0.5}).length", 1),
+        ("[isRight({correct: false, pred: 1, target: 1}), isRight({pred: '1', target: 1}), isRight({pred: 1})]",
+         [False, True, None]),
+        ("sinceWords([true, null, false, false].map((right, step) => ({step, right})))", "wrong since step 2"),
+        ("sinceWords([{step: 1, right: true}, {step: 2, right: true}])", "always right"),
+    ],
+    "nested configuration by path": [
+        ("flattened({a: {b: [1, 2], c: null}, d: 'x', e: {}})",
+         [["a.b", "1, 2"], ["a.c", None], ["d", "x"], ["e", "{}"]]),
+        ("flattened({a: [{b: 1}]})", [["a.0.b", 1]]),
+    ],
+    "a table of files has a column for each of their metrics": [
+        ("filesTable([{step: 2, value: {name: 'm', aliases: ['a'], metadata: {loss: 0.5}, type: 'model', path: 'p'}}])",
+         {"columns": ["name", "step", "aliases", "loss", "type", "path"],
+          "cells": [["m"], [2], ["a"], [0.5], ["model"], ["p"]], "length": 1}),
+    ],
+    "a colour for each label that is shown": [
+        ("lookups(new Set([1])).map(table => table.split(' ').length)", [256, 256, 256, 256]),
+        ("lookups(new Set([1, 255]))[3].split(' ').flatMap((value, i) => value === '0' ? [] : [i])", [1, 255]),
+    ],
+    "since when a count has been there": [
+        ("[[0, 1, 2], [1, 0], [1, 1], []].map(presentSince)", [1, -1, 0, -1]),
+    ],
+}  # fmt: skip
+
+
+@in_browser
+@pytest.mark.parametrize("fact", CALLS)
+def test_pure_functions(scripts: Page, fact: str) -> None:
+    """Each gives what is written beside it."""
+    for expression, expected in CALLS[fact]:
+        assert scripts.value(expression) == expected, expression
+
+
+def matrix_of(counts: np.ndarray, names: list[str] | None = None) -> str:
+    """A matrix as the page's functions take it."""
+    size = len(counts)
+    filled = np.flatnonzero(counts)
+    cells = np.stack([np.diff(filled, prepend=-1), counts.ravel()[filled]], 1).ravel().tolist()
+    value = {"class_names": names or [f"class {i}" for i in range(size)], "cells": cells}
+    return f"summed(expanded('matrix', {json.dumps(value)}))"
+
+
+@in_browser
+def test_a_matrix_is_summed_as_numpy_sums_it(scripts: Page) -> None:
+    """Rows, columns, diagonal, single cells, pairs, differences, the worst class and orders, of random counts."""
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 5, 30):
+        counts, before = (rng.integers(0, 4, (size, size)) * rng.integers(0, 2, (size, size)) for _ in range(2))
+        counts[rng.integers(size)] = 0
+        scripts.value(f"globalThis.m = {matrix_of(counts)}, globalThis.b = {matrix_of(before)}, null")
+        assert scripts.value("[[...m.rows], [...m.columns], [...m.right], m.total, m.hits]") == [
+            counts.sum(1).tolist(), counts.sum(0).tolist(), np.diag(counts).tolist(), counts.sum(), np.trace(counts),
+        ]  # fmt: skip
+        cells = f"Array.from({{length: {size}}}, (_, i) => Array.from({{length: {size}}}, (_, j) => countAt(%s, i, j)))"
+        assert scripts.value(cells % "m") == counts.tolist()
+        assert scripts.value(cells % "difference(m, b)") == (counts - before).tolist()
+        off = [(-int(counts[i, j]), i, j) for i in range(size) for j in range(size) if i != j and counts[i, j]]
+        expected = [
+            {"row": i, "column": j, "count": -n, "change": -n - int(before[i, j])} for n, i, j in sorted(off)[:7]
+        ]
+        assert scripts.value("confused(m, b, 7)") == expected
+        recall = [int(counts[i, i]) / int(counts[i].sum()) if counts[i].sum() else None for i in range(size)]
+        assert scripts.value("recalls(m)") == recall
+        worst = min((r for r in recall if r is not None), default=None)
+        assert scripts.value("worstClass(m)?.recall ?? null") == worst
+        assert sorted(scripts.value("classOrder(m, 'errors')")) == list(range(size))
+        errors = (counts.sum(0) + counts.sum(1) - 2 * np.diag(counts)).tolist()
+        assert scripts.value("classOrder(m, 'errors')") == sorted(range(size), key=lambda i: -errors[i])
+
+
+@in_browser
+def test_large_counts_are_exact(scripts: Page) -> None:
+    """Up to 2^53, which JSON's numbers hold."""
+    counts = np.array([[2**53 - 1, 0], [2**40, 1]])
+    assert scripts.value(
+        f"(() => {{ const m = {matrix_of(counts)}; return [countAt(m, 0, 0), countAt(m, 1, 0)]; }})()"
+    ) == [2**53 - 1, 2**40]
+
+
+def rgb(scripts: Page, name: str) -> np.ndarray:
+    return np.array(re.findall(r"[\d.]+", scripts.value(f"colour('{name}')"))[:3], float)
+
+
+def luminance(colours: np.ndarray) -> np.ndarray:
+    """As WCAG defines it, of colours [..., 3] in 0 to 255."""
+    parts = colours / 255
+    linear = np.where(parts <= 0.03928, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return linear @ np.array([0.2126, 0.7152, 0.0722])
+
+
+@in_browser
+def test_colours_of_cells_leave_their_text_legible(scripts: Page) -> None:
+    """WCAG AA for 256 strengths of both colours in both themes: the contrast of text and cell is 4.5 or more."""
+    for theme in ("light", "dark"):
+        scripts.value(f"document.documentElement.dataset.theme = '{theme}'")
+        ink, panel = (rgb(scripts, name) for name in ("ink", "panel"))
+        for name in ("ok", "err"):
+            most = float(scripts.value(f"getComputedStyle(document.documentElement).getPropertyValue('--{name}-most')"))
+            strengths = np.linspace(0, most, 256)[:, None]
+            cells = luminance(rgb(scripts, f"{name}-ink") * strengths + panel * (1 - strengths))
+            high, low = np.maximum(cells, luminance(ink)), np.minimum(cells, luminance(ink))
+            assert ((high + 0.05) / (low + 0.05)).min() >= 4.5, (theme, name)
+
+
+def test_every_script_is_in_its_place() -> None:
+    """All files of the folder are joined, each once."""
+    assert sorted(SCRIPTS) == sorted(OWN)
+
+
+def test_a_name_is_declared_once() -> None:
+    """The scripts share one scope: a second declaration would take the first one's place."""
+    names = [
+        name
+        for text in OWN.values()
+        for name in re.findall(r"^(?:async )?(?:function|const|let|class) (\w+)", text, re.MULTILINE)
+    ]
+    assert len(names) > 100
+    assert sorted(names) == sorted(set(names))
+
+
+def test_the_page_makes_no_html_of_what_it_shows() -> None:
+    """Names are users' data: the page inserts text only, makes no code of text, loads nothing from elsewhere."""
+    own = "\n".join([*OWN.values(), (FOLDER / "index.html").read_text(), (FOLDER / "page.css").read_text()])
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|fetch\(|XMLHttp", own
+    )
+    assert re.findall(r"https?://[^\"' ]+", own) == ["http://www.w3.org/2000/svg"]
+    assert "</script" not in "\n".join(OWN.values())
+
+
+def test_the_page_is_small() -> None:
+    """A run's folder has at most 300 kB of it, with what draws the curves."""
+    assert len(page_html()) < 300_000
+    assert len(page_html()) + (0 if b"uPlot.js" in page_html() else 125_000) < 300_000
+
+
+def test_the_page_cannot_be_left_by_a_script_before_it() -> None:
+    """What is put before it may hold the end of a tag in a string."""
+    html = page_html(before='LW.run({"name":"</script><b>"});').decode()
+    assert html.count("</script>") == page_html().decode().count("</script>")
