@@ -52,14 +52,16 @@ class Best:
 
 
 def best(folder: MediaFolder) -> Best | None:
-    """Of the number that a checkpoint callback monitors, else of the first of validation; None where there is none.
+    """Of the number that a checkpoint callback monitors, else of a loss of validation, else of the first number of it;
+    None where there is none.
 
     Which way is better is what the monitor says, else told from the name, as of a loss.
     """
     curves = folder.curves()
     monitored = folder.run.get("monitor")
     has_monitor = isinstance(monitored, str) and monitored in curves
-    key = monitored if has_monitor else next((k for k in sorted(curves) if k.startswith(("val/", "val_"))), None)
+    of_validation = sorted((k for k in curves if k.startswith(("val/", "val_"))), key=lambda k: ("loss" not in k, k))
+    key = monitored if has_monitor else next(iter(of_validation), None)
     if key is None:
         return None
     mode = folder.run.get("mode") if has_monitor else mode_of(key)

@@ -43,7 +43,7 @@ _EXAMPLES: dict[str, Callable[..., Any]] = {
         preds=label_sets,
         targets=label_sets,
     ),
-    "Curves": partial(lw.Curves, CLASSES, mantissa_bits=4),
+    "Curves": partial(lw.Curves, CLASSES, mantissa_bits=4, logits=True),
     "MaskGrid": partial(lw.MaskGrid, 4, preds=masks, targets=masks),
     "BoxGrid": partial(lw.BoxGrid, 4, preds=boxes, targets=boxes),
     "GradientHistogram": partial(lw.GradientHistogram, 2),
