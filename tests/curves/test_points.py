@@ -150,7 +150,7 @@ def test_the_best_threshold_is_that_of_a_plain_loop(n: int, by: Any) -> None:
 def test_a_threshold_lies_between_the_scores() -> None:
     """So that it is of no matter whether a score has to be above it or may be equal."""
     seen = binned(torch.tensor([0.25, 0.75]), torch.tensor([0, 1]))
-    assert 0.25 < best_threshold(seen, "f1").value < 0.75
+    assert seen.high[0] <= best_threshold(seen, "f1").value <= seen.low[1]
     assert best_threshold(seen, costs(1, 0)).value == math.inf
 
 
@@ -187,6 +187,17 @@ def test_calibration_is_that_of_a_plain_loop() -> None:
     assert found.ece.low <= error / 3000 <= found.ece.high
     assert found.ece.bound <= 2**-13
     assert found.ece.value == pytest.approx(float(binary_calibration_error(scores, targets, 16)), abs=2**-13 + 1e-6)
+
+
+@pytest.mark.parametrize("score", [0.25, 0.25 + 2**-12 - 2**-24, 0.5, 0.5 + 2**-12 - 2**-24])
+@pytest.mark.parametrize("target", [0, 1])
+def test_the_bounds_of_the_error_are_reached(score: float, target: int) -> None:
+    """By scores at either end of a narrow bin, that are too low and that are too high."""
+    found = calibration(binned(torch.full((5,), score), torch.full((5,), target)), 16).ece
+    exact = abs(score - target)
+    assert found.low <= exact <= found.high
+    assert min(exact - found.low, found.high - exact) <= 2**-24
+    assert found.high - found.low == 2**-12
 
 
 def test_the_largest_score_has_the_error_of_torchmetrics() -> None:
