@@ -2,28 +2,60 @@
 
 /** Names and values of nested configuration, by path: [["model.width", 64], ...]. Pure. */
 function flattened(value, path = "") {
-  if (value !== null && typeof value === "object" && Object.keys(value).length && !(Array.isArray(value) && value.every(item => item === null || typeof item !== "object")))
+  if (
+    value !== null &&
+    typeof value === "object" &&
+    Object.keys(value).length &&
+    !(Array.isArray(value) && value.every(item => item === null || typeof item !== "object"))
+  )
     return Object.entries(value).flatMap(([name, item]) => flattened(item, path ? `${path}.${name}` : name));
-  return [[path, Array.isArray(value) ? value.map(item => brief(item)).join(", ") : value !== null && typeof value === "object" ? "{}" : value]];
+  return [
+    [
+      path,
+      Array.isArray(value)
+        ? value.map(item => brief(item)).join(", ")
+        : value !== null && typeof value === "object"
+          ? "{}"
+          : value,
+    ],
+  ];
 }
 
 /** "10 epochs, running" */
 function stateWords(info) {
   const epochsSeen = new Set(clock().epochs).size;
   const parts = [];
-  if (info?.version !== null && info?.version !== undefined && info.version !== info.name) parts.push(String(info.version));
-  if (epochsSeen) parts.push(info?.max_epochs > epochsSeen && info.state === "running" ? `epoch ${epochsSeen} of ${info.max_epochs}` : plural(epochsSeen, "epoch"));
+  if (info?.version !== null && info?.version !== undefined && info.version !== info.name)
+    parts.push(String(info.version));
+  if (epochsSeen)
+    parts.push(
+      info?.max_epochs > epochsSeen && info.state === "running"
+        ? `epoch ${epochsSeen} of ${info.max_epochs}`
+        : plural(epochsSeen, "epoch"),
+    );
   if (info?.state) parts.push(info.state);
   return parts.join(", ");
 }
 
 function aboutSection() {
-  const list = make("dl", {className: "config"}), box = make("details", {className: "card", open: true}, make("summary", {}, "Configuration"), list);
+  const list = make("dl", {className: "config"}),
+    box = make("details", {className: "card", open: true}, make("summary", {}, "Configuration"), list);
   const show = () => {
     const config = flattened(LW.info?.config || {}).filter(([name]) => name);
     const {started, ended} = LW.info || {};
-    const rows = [...[["started", started], ["ended", ended]].filter(([, value]) => value), ...config];
-    list.replaceChildren(...rows.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value === null ? "none" : brief(value))]));
+    const rows = [
+      ...[
+        ["started", started],
+        ["ended", ended],
+      ].filter(([, value]) => value),
+      ...config,
+    ];
+    list.replaceChildren(
+      ...rows.flatMap(([name, value]) => [
+        make("dt", {}, name),
+        make("dd", {}, value === null ? "none" : brief(value)),
+      ]),
+    );
   };
   show();
   page.aboutGrows = show;
@@ -31,8 +63,11 @@ function aboutSection() {
 }
 
 function costSection() {
-  const settings = {most: 100}, box = make("div"), note = make("p", {className: "dim"}, "What the callbacks have cost in the last fit.");
-  const bar = make("div"), draw = (TABLE.tools(bar, settings, () => show()), TABLE.view(box, settings, () => show()));
+  const settings = {most: 100},
+    box = make("div"),
+    note = make("p", {className: "dim"}, "What the callbacks have cost in the last fit.");
+  const bar = make("div"),
+    draw = (TABLE.tools(bar, settings, () => show()), TABLE.view(box, settings, () => show()));
   const show = () => LW.costs && draw(expanded("table", LW.costs));
   show();
   page.costGrows = show;

@@ -3,8 +3,10 @@
 /** The names of the metric that says how good a run is, and of its loss: {score, loss}, each null if there is none. Pure. */
 function mainMetrics(names) {
   const ranked = [...names].filter(name => partsOf(name).every !== "step").sort(byStage);
-  const first = stages => which => ranked.filter(name => stages.includes(partsOf(name).stage) && bestOf(name) === which)
-    .sort((a, b) => usual(a) - usual(b) || partsOf(a).rest.length - partsOf(b).rest.length)[0];
+  const first = stages => which =>
+    ranked
+      .filter(name => stages.includes(partsOf(name).stage) && bestOf(name) === which)
+      .sort((a, b) => usual(a) - usual(b) || partsOf(a).rest.length - partsOf(b).rest.length)[0];
   const usual = name => {
     const i = USUAL.findIndex(pattern => pattern.test(partsOf(name).rest));
     return i < 0 ? USUAL.length : i;
@@ -16,56 +18,107 @@ function mainMetrics(names) {
 const USUAL = [/^acc(uracy)?$/i, /^loss$/i, /acc/i, /f1/i, /auroc|auc/i, /iou|dice/i, /loss/i];
 
 function answersSection() {
-  const cards = make("div", {className: "stats"}), {score, loss} = mainMetrics(LW.series.keys());
+  const cards = make("div", {className: "stats"}),
+    node = section("Overview", "overview", cards);
   const stat = () => make("div", {className: "card stat"});
-  const ofScore = stat(), ofLoss = stat(), ofClass = stat(), ofCost = stat();
+  const ofScore = stat(),
+    ofLoss = stat(),
+    ofClass = stat(),
+    ofCost = stat();
   const fill = (card, title, value, words, act = null) => {
     const open = act ? button("", act, {className: "open"}) : card;
     if (act) card.replaceChildren(open);
-    open.replaceChildren(make("span", {className: "dim"}, title), make("b", {"aria-live": "polite"}, value), make("span", {className: "dim"}, words));
+    open.replaceChildren(
+      make("span", {className: "dim"}, title),
+      make("b", {"aria-live": "polite"}, value),
+      make("span", {className: "dim"}, words),
+    );
     card.hidden = false;
   };
   const metric = (card, name, title) => {
-    const {steps, values} = LW.series.get(name), i = Math.max(0, lastAtMost(steps, time.now));
-    const which = bestOf(name) || "max", best = bestIndex(values, which);
+    const {steps, values} = LW.series.get(name),
+      i = Math.max(0, lastAtMost(steps, time.now));
+    const which = bestOf(name) || "max",
+      best = bestIndex(values, which);
     const count = plural(values.filter(Number.isFinite).length, "value");
     const word = which === "max" ? "highest" : "lowest";
-    const words = best < 0 ? "no finite value" : values[best] === values[i] ? `${word} of ${count}` : `${word} ${brief(values[best])} at ${soon(steps[best])}`;
+    const words =
+      best < 0
+        ? "no finite value"
+        : values[best] === values[i]
+          ? `${word} of ${count}`
+          : `${word} ${brief(values[best])} at ${soon(steps[best])}`;
     const other = time.other === null ? null : values[Math.max(0, lastAtMost(steps, time.other))];
-    fill(card, title, brief(values[i]), other === null ? words : `${brief(other)} at ${soon(time.other)}`, best < 0 ? null : () => goTo(steps[best]));
+    fill(
+      card,
+      title,
+      brief(values[i]),
+      other === null ? words : `${brief(other)} at ${soon(time.other)}`,
+      best < 0 ? null : () => goTo(steps[best]),
+    );
     card.firstChild.title = best < 0 ? "" : `Go to ${when(steps[best])}`;
   };
   async function show() {
-    for (const card of [ofScore, ofLoss, ofClass, ofCost]) if (!card.childNodes.length) card.hidden = true;
+    const {score, loss} = mainMetrics(LW.series.keys());
+    for (const card of cards.children) if (!card.childNodes.length) card.hidden = true;
     if (score) metric(ofScore, score, score);
     if (loss) metric(ofLoss, loss, loss);
-    const table = LW.costs && expanded("table", LW.costs), total = table?.cells[0]?.indexOf("total") ?? -1;
+    const table = LW.costs && expanded("table", LW.costs),
+      total = table?.cells[0]?.indexOf("total") ?? -1;
     if (total >= 0) {
       const at = name => table.cells[table.columns.findIndex(column => column.startsWith(name))]?.[total];
-      fill(ofCost, "cost of these callbacks", `${brief(at("share"), 2)} %`, `of the run; ${plural(at("collectives") ?? 0, "collective")}, ${brief(at("on disk") ?? 0, 3)} MiB on disk`, () => document.getElementById("cost")?.scrollIntoView());
+      fill(
+        ofCost,
+        "cost of these callbacks",
+        `${brief(at("share"), 2)} %`,
+        `of the run; ${plural(at("collectives") ?? 0, "collective")}, ${brief(at("on disk") ?? 0, 3)} MiB on disk`,
+        () => document.getElementById("cost")?.scrollIntoView(),
+      );
     }
-    const key = page.matrices[0], entry = key && entryAt(key, time.now);
-    const value = entry && await load(entry);
-    if (!value) return;
-    const matrix = summed(value), worst = worstClass(matrix);
-    if (!score) fill(ofScore, `${partsOf(key).stage || key} accuracy, by ${key}`, matrix.total ? percent(matrix.hits / matrix.total) : "none", plural(matrix.total, "sample"));
-    if (worst) fill(ofClass, "worst class", shorten(matrix.names[worst.index], 20), `recall ${percent(worst.recall, 0)}, ${grouped(worst.missed)} of ${grouped(worst.of)} missed`, () => {
-      const found = panels.get(key), row = worst.index;
-      const size = matrix.size, errors = Array.from({length: size}, (_, column) => column === row ? -1 : countAt(matrix, row, column));
-      found.settings.cell = {row, column: errors.indexOf(Math.max(...errors))};
-      found.refresh();
-      found.reveal();
-    });
+    const key = page.matrices[0],
+      entry = key && entryAt(key, time.now);
+    const value = entry && (await load(entry));
+    if (value) ofMatrix(value, key, score);
+    node.hidden = [...cards.children].every(({hidden}) => hidden);
+  }
+  function ofMatrix(value, key, score) {
+    const matrix = summed(value),
+      worst = worstClass(matrix);
+    if (!score)
+      fill(
+        ofScore,
+        `${partsOf(key).stage || key} accuracy, by ${key}`,
+        matrix.total ? percent(matrix.hits / matrix.total) : "none",
+        plural(matrix.total, "sample"),
+      );
+    if (worst)
+      fill(
+        ofClass,
+        "worst class",
+        shorten(matrix.names[worst.index], 20),
+        `recall ${percent(worst.recall, 0)}, ${grouped(worst.missed)} of ${grouped(worst.of)} missed`,
+        () => {
+          const found = panels.get(key),
+            row = worst.index;
+          const size = matrix.size,
+            errors = Array.from({length: size}, (_, column) => (column === row ? -1 : countAt(matrix, row, column)));
+          found.settings.cell = {row, column: errors.indexOf(Math.max(...errors))};
+          found.refresh();
+          found.reveal();
+        },
+      );
   }
   time.listeners.add(show);
   page.bestStep = () => {
-    const name = score || loss;
+    const {score, loss} = mainMetrics(LW.series.keys()),
+      name = score || loss;
     if (!name) return null;
-    const {steps, values} = LW.series.get(name), best = bestIndex(values, bestOf(name));
+    const {steps, values} = LW.series.get(name),
+      best = bestIndex(values, bestOf(name));
     if (best < 0 || !time.steps.length) return null;
     return time.steps[Math.max(0, lastAtMost(time.steps, steps[best]))];
   };
   cards.append(ofScore, ofLoss, ofClass, ofCost);
-  show();
-  return section("Overview", "overview", cards);
+  page.answered = show();
+  return node;
 }

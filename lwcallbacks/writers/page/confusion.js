@@ -1,7 +1,7 @@
 // The matrix on the page, with the samples behind the chosen cell beside it.
 
-const AS_TABLE = 32;  // classes up to which every cell is drawn as text
-const BLOCK = 20;     // classes of the part that is zoomed to
+const AS_TABLE = 32; // classes up to which every cell is drawn as text
+const BLOCK = 20; // classes of the part that is zoomed to
 
 const CONFUSION = {
   wide: true,
@@ -12,20 +12,36 @@ const CONFUSION = {
       if (name !== "mode") settings.block = null;
       refresh();
     };
-    settings.modes = choice("What a cell shows", {count: "counts", truth: "% of truth", pred: "% of predicted", since: "change"}, "count", set("mode"));
-    settings.orders = picker("Order of the classes", {given: "as given", errors: "most errors", recall: "worst recall", name: "by name"}, set("order"));
-    settings.whole = button("Whole matrix", () => {
-      settings.block = null;
-      refresh();
-    }, {hidden: true});
+    settings.modes = choice(
+      "What a cell shows",
+      {count: "counts", truth: "% of truth", pred: "% of predicted", since: "change"},
+      "count",
+      set("mode"),
+    );
+    settings.orders = picker(
+      "Order of the classes",
+      {given: "as given", errors: "most errors", recall: "worst recall", name: "by name"},
+      set("order"),
+    );
+    settings.whole = button(
+      "Whole matrix",
+      () => {
+        settings.block = null;
+        refresh();
+      },
+      {hidden: true},
+    );
     bar.append(settings.modes, settings.orders, search("Search classes", set("words")), settings.whole);
   },
   view(box, settings, refresh) {
-    const figure = make("div", {className: "figure"}), note = make("p", {className: "note", role: "status"}), behind = make("div", {className: "behind"});
+    const figure = make("div", {className: "figure"}),
+      note = make("p", {className: "note", role: "status"}),
+      behind = make("div", {className: "behind"});
     box.append(make("div", {className: "confusion"}, make("div", {}, figure, note), behind));
     const state = {};
     return async (value, entry) => {
-      const matrix = summed(value), before = await matrixBefore(entry);
+      const matrix = summed(value),
+        before = await matrixBefore(entry);
       const comparable = sameClasses(matrix, before?.matrix);
       if (entry.step === entryAt(entry.key, time.now).step) {
         settings.modes.lastChild.disabled = !comparable;
@@ -40,10 +56,21 @@ const CONFUSION = {
         refresh();
       };
       settings.cell ??= firstCell(matrix);
-      if (settings.cell && Math.max(settings.cell.row, settings.cell.column) >= matrix.size) settings.cell = firstCell(matrix);
+      if (settings.cell && Math.max(settings.cell.row, settings.cell.column) >= matrix.size)
+        settings.cell = firstCell(matrix);
       const summary = `${plural(matrix.total, "sample")}, ${matrix.total ? percent(matrix.hits / matrix.total) : "none"} right. Rows are the truth, columns the prediction.`;
-      Object.assign(state, {matrix, cells, mode, before: comparable ? before : null, settings, select, refresh, mostWrong: strongest(cells, mode === "since"),
-        tell: (row, column) => note.textContent = row === undefined ? summary : cellWords(matrix, comparable ? before : null, row, column)});
+      Object.assign(state, {
+        matrix,
+        cells,
+        mode,
+        before: comparable ? before : null,
+        settings,
+        select,
+        refresh,
+        mostWrong: strongest(cells, mode === "since"),
+        tell: (row, column) =>
+          (note.textContent = row === undefined ? summary : cellWords(matrix, comparable ? before : null, row, column)),
+      });
       state.tell();
       const focused = figure.contains(document.activeElement);
       settings.whole.hidden = !settings.block || shown.length <= AS_TABLE;
@@ -60,9 +87,11 @@ const CONFUSION = {
 
 /** The matrix of the step before an entry: {matrix, step}, null if there is none. */
 async function matrixBefore(entry) {
-  const {steps, lines} = historyOf(entry.key), i = lastAtMost(steps, entry.step - 1);
+  const {steps, lines} = historyOf(entry.key),
+    i = lastAtMost(steps, entry.step - 1);
   if (time.other !== null && time.other !== entry.step && time.now === entry.step) {
-    const other = entryAt(entry.key, time.other), value = other.step !== entry.step && await load(other);
+    const other = entryAt(entry.key, time.other),
+      value = other.step !== entry.step && (await load(other));
     if (value) return {matrix: summed(value), step: other.step};
   }
   if (i < 0) return null;
@@ -77,7 +106,8 @@ function firstCell(matrix) {
 }
 
 function cellWords(matrix, before, row, column) {
-  const count = countAt(matrix, row, column), of = matrix.rows[row];
+  const count = countAt(matrix, row, column),
+    of = matrix.rows[row];
   const change = before && signed(count - countAt(before.matrix, row, column));
   return `true ${matrix.names[row]}, predicted ${matrix.names[column]}: ${grouped(count)}${of ? `, ${percent(count / of)} of true ${matrix.names[row]}` : ""}${change ? `, ${change} since ${soon(before.step)}` : ""}`;
 }
@@ -85,19 +115,38 @@ function cellWords(matrix, before, row, column) {
 /** Cells as text, moved through by the arrow keys. `all` are the classes that a block is a part of. */
 function asTable(state, rows, columns, all = null) {
   const {matrix, cells, mode, settings, select, tell, mostWrong} = state;
-  const short = name => shorten(name, 14), upright = columns.some(i => [...matrix.names[i]].length > 3);
-  const table = make("table", {className: "matrix", role: "grid", "aria-label": "Confusion matrix: rows are the truth, columns the prediction"});
+  const short = name => shorten(name, 14),
+    upright = columns.some(i => [...matrix.names[i]].length > 3);
+  const table = make("table", {
+    className: "matrix",
+    role: "grid",
+    "aria-label": "Confusion matrix: rows are the truth, columns the prediction",
+  });
   const head = make("tr", {}, make("td", {className: "corner"}, "true ↓ predicted →"));
-  for (const column of columns) head.append(make("th", {scope: "col", className: upright ? "upright" : "", title: matrix.names[column]}, make("span", {}, short(matrix.names[column]))));
+  for (const column of columns)
+    head.append(
+      make(
+        "th",
+        {scope: "col", className: upright ? "upright" : "", title: matrix.names[column]},
+        make("span", {}, short(matrix.names[column])),
+      ),
+    );
   head.append(make("td", {className: "rate"}, "recall"));
-  const body = make("tbody"), at = new Map();
-  const chosen = settings.cell, has = chosen && rows.includes(chosen.row) && columns.includes(chosen.column);
+  const body = make("tbody"),
+    at = new Map();
+  const chosen = settings.cell,
+    has = chosen && rows.includes(chosen.row) && columns.includes(chosen.column);
   for (const [y, row] of rows.entries()) {
     const line = make("tr", {}, make("th", {scope: "row", title: matrix.names[row]}, short(matrix.names[row])));
     for (const [x, column] of columns.entries()) {
-      const count = countAt(cells, row, column), cell = cellOf(matrix, mode, count, row, column, mostWrong);
+      const count = countAt(cells, row, column),
+        cell = cellOf(matrix, mode, count, row, column, mostWrong);
       const selected = has && chosen.row === row && chosen.column === column;
-      const node = make("td", {tabIndex: selected || (!has && !x && !y) ? 0 : -1, role: "gridcell", "aria-selected": selected ? "true" : "false"});
+      const node = make("td", {
+        tabIndex: selected || (!has && !x && !y) ? 0 : -1,
+        role: "gridcell",
+        "aria-selected": selected ? "true" : "false",
+      });
       if (cell) {
         node.textContent = cell.text;
         node.className = cell.wrong ? "err" : "ok";
@@ -107,11 +156,20 @@ function asTable(state, rows, columns, all = null) {
       at.set(`${x} ${y}`, node);
       line.append(node);
     }
-    line.append(make("td", {className: "rate"}, matrix.rows[row] ? percent(matrix.right[row] / matrix.rows[row], 0) : "none"));
+    line.append(
+      make("td", {className: "rate"}, matrix.rows[row] ? percent(matrix.right[row] / matrix.rows[row], 0) : "none"),
+    );
     body.append(line);
   }
   const foot = make("tr", {}, make("th", {scope: "row"}, "precision"));
-  for (const column of columns) foot.append(make("td", {className: "rate"}, matrix.columns[column] ? percent(matrix.right[column] / matrix.columns[column], 0).replace(" %", "") : ""));
+  for (const column of columns)
+    foot.append(
+      make(
+        "td",
+        {className: "rate"},
+        matrix.columns[column] ? percent(matrix.right[column] / matrix.columns[column], 0).replace(" %", "") : "",
+      ),
+    );
   table.append(make("thead", {}, head), body, make("tfoot", {}, foot));
   const cellIn = event => event.target.closest("td[role=gridcell]");
   table.onmouseover = event => cellIn(event) && tell(...cellIn(event).at);
@@ -129,7 +187,9 @@ function asTable(state, rows, columns, all = null) {
     const [dx, dy] = ARROWS[event.key] || [];
     if (dx === undefined) return;
     event.preventDefault();
-    const x = columns.indexOf(cell.at[1]) + dx, y = rows.indexOf(cell.at[0]) + dy, next = at.get(`${x} ${y}`);
+    const x = columns.indexOf(cell.at[1]) + dx,
+      y = rows.indexOf(cell.at[0]) + dy,
+      next = at.get(`${x} ${y}`);
     if (next) {
       cell.tabIndex = -1;
       next.tabIndex = 0;
@@ -142,8 +202,12 @@ function asTable(state, rows, columns, all = null) {
 const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
 
 function moveBlock({settings, select}, all, dx, dy, [row, column]) {
-  const last = all.length - BLOCK, clamp = value => Math.min(last, Math.max(0, value));
-  settings.block = {row: clamp(settings.block.row + dy * (BLOCK >> 1)), column: clamp(settings.block.column + dx * (BLOCK >> 1))};
+  const last = all.length - BLOCK,
+    clamp = value => Math.min(last, Math.max(0, value));
+  settings.block = {
+    row: clamp(settings.block.row + dy * (BLOCK >> 1)),
+    column: clamp(settings.block.column + dx * (BLOCK >> 1)),
+  };
   select(row, column);
 }
 
@@ -156,18 +220,28 @@ function zoomTo({settings, select}, shown, row, column) {
 
 /** All cells of many classes as one picture. The arrow keys move a mark, Enter or a click zooms to it. */
 function asPicture(state, shown) {
-  const {matrix, cells, mode, settings, mostWrong, tell} = state, size = shown.length;
-  const side = Math.min(720, Math.max(320, size)), scale = Math.min(2, window.devicePixelRatio || 1);
-  const canvas = make("canvas", {width: side * scale, height: side * scale, tabIndex: 0, role: "img",
-    "aria-label": `Confusion matrix of ${size} classes. The arrow keys move, Enter zooms to 20 classes.`});
-  const brush = canvas.getContext("2d"), unit = side * scale / size, dot = Math.max(unit * 0.94, 1.6 * scale);
+  const {matrix, cells, mode, settings, mostWrong, tell} = state,
+    size = shown.length;
+  const side = Math.min(720, Math.max(320, size)),
+    scale = Math.min(2, window.devicePixelRatio || 1);
+  const canvas = make("canvas", {
+    width: side * scale,
+    height: side * scale,
+    tabIndex: 0,
+    role: "img",
+    "aria-label": `Confusion matrix of ${size} classes. The arrow keys move, Enter zooms to 20 classes.`,
+  });
+  const brush = canvas.getContext("2d"),
+    unit = (side * scale) / size,
+    dot = Math.max(unit * 0.94, 1.6 * scale);
   const rank = new Int32Array(matrix.size).fill(-1);
-  shown.forEach((index, i) => rank[index] = i);
+  shown.forEach((index, i) => (rank[index] = i));
   const colours = {true: colour("err-ink"), false: colour("ok-ink")};
   const draw = wrong => {
     brush.fillStyle = colours[wrong];
     for (let i = 0; i < cells.places.length; i++) {
-      const row = Math.floor(cells.places[i] / matrix.size), column = cells.places[i] % matrix.size;
+      const row = Math.floor(cells.places[i] / matrix.size),
+        column = cells.places[i] % matrix.size;
       if (rank[row] < 0 || rank[column] < 0) continue;
       const cell = cellOf(matrix, mode, cells.counts[i], row, column, mostWrong);
       if (cell.wrong !== wrong) continue;
@@ -178,15 +252,19 @@ function asPicture(state, shown) {
   };
   draw(false);
   draw(true);
-  const mark = make("i", {className: "mark"}), frame = make("div", {className: "picture"}, canvas, mark);
+  const mark = make("i", {className: "mark"}),
+    frame = make("div", {className: "picture"}, canvas, mark);
   const place = (row, column) => {
-    mark.style.left = `${100 * (rank[column] + 0.5) / size}%`;
-    mark.style.top = `${100 * (rank[row] + 0.5) / size}%`;
+    mark.style.left = `${(100 * (rank[column] + 0.5)) / size}%`;
+    mark.style.top = `${(100 * (rank[row] + 0.5)) / size}%`;
   };
   let {row, column} = settings.cell || {row: shown[0], column: shown[0]};
   if (rank[row] < 0 || rank[column] < 0) row = column = shown[0];
   place(row, column);
-  const under = event => [event.offsetY / canvas.clientHeight, event.offsetX / canvas.clientWidth].map(part => shown[Math.min(size - 1, Math.max(0, Math.floor(part * size)))]);
+  const under = event =>
+    [event.offsetY / canvas.clientHeight, event.offsetX / canvas.clientWidth].map(
+      part => shown[Math.min(size - 1, Math.max(0, Math.floor(part * size)))],
+    );
   canvas.onmousemove = event => tell(...under(event));
   canvas.onmouseleave = () => tell();
   canvas.onclick = event => zoomTo(state, shown, ...under(event));
@@ -195,7 +273,8 @@ function asPicture(state, shown) {
     if (event.key === "Enter" || event.key === " ") zoomTo(state, shown, row, column);
     else if (dx === undefined) return;
     else {
-      const stride = event.shiftKey ? BLOCK : 1, move = (index, by) => shown[Math.min(size - 1, Math.max(0, rank[index] + by * stride))];
+      const stride = event.shiftKey ? BLOCK : 1,
+        move = (index, by) => shown[Math.min(size - 1, Math.max(0, rank[index] + by * stride))];
       row = move(row, dy);
       column = move(column, dx);
       place(row, column);
@@ -208,17 +287,44 @@ function asPicture(state, shown) {
 
 /** What is behind the chosen cell: samples, how it came about, and the cells that hold most errors. */
 async function drawBehind(behind, state, entry) {
-  const {matrix, before, settings} = state, parts = [];
+  const {matrix, before, settings} = state,
+    parts = [];
   if (settings.cell) {
-    const {row, column} = settings.cell, count = countAt(matrix, row, column);
+    const {row, column} = settings.cell,
+      count = countAt(matrix, row, column);
     const change = before ? count - countAt(before.matrix, row, column) : 0;
     const samples = await samplesBehind(matrix, entry, row, column);
-    const title = row === column ? `true ${matrix.names[row]}, found: ` : `true ${matrix.names[row]}, predicted ${matrix.names[column]}: `;
-    const changed = change ? `${grouped(Math.abs(change))} ${change > 0 ? "more" : "fewer"} than at ${soon(before.step)}` : before ? `as at ${soon(before.step)}` : "";
-    parts.push(make("header", {}, make("h4", {}, title + plural(count, "sample")), make("span", {className: "dim"}, changed)));
+    const title =
+      row === column
+        ? `true ${matrix.names[row]}, found: `
+        : `true ${matrix.names[row]}, predicted ${matrix.names[column]}: `;
+    const changed = change
+      ? `${grouped(Math.abs(change))} ${change > 0 ? "more" : "fewer"} than at ${soon(before.step)}`
+      : before
+        ? `as at ${soon(before.step)}`
+        : "";
+    parts.push(
+      make("header", {}, make("h4", {}, title + plural(count, "sample")), make("span", {className: "dim"}, changed)),
+    );
     parts.push(await cellHistory(entry, row, column));
-    if (samples.length) parts.push(make("ul", {className: "tiles small"}, ...samples.map(({sample, image, history}) => tile(sample, {image, history, onclick: () => openSample(sample, history, image)}))));
-    else if (count) parts.push(make("p", {className: "dim"}, "No picture of them was kept. ConfusionMatrix(examples_per_cell=3) keeps the hardest."));
+    if (samples.length)
+      parts.push(
+        make(
+          "ul",
+          {className: "tiles small"},
+          ...samples.map(({sample, image, history}) =>
+            tile(sample, {image, history, onclick: () => openSample(sample, history, image)}),
+          ),
+        ),
+      );
+    else if (count)
+      parts.push(
+        make(
+          "p",
+          {className: "dim"},
+          "No picture of them was kept. ConfusionMatrix(examples_per_cell=3) keeps the hardest.",
+        ),
+      );
   }
   const pairs = confused(matrix, before?.matrix ?? null, 8);
   if (pairs.length) {
@@ -226,13 +332,29 @@ async function drawBehind(behind, state, entry) {
     for (const {row, column, count, change} of pairs) {
       const pressed = settings.cell?.row === row && settings.cell?.column === column;
       const name = i => shorten(matrix.names[i], 22);
-      list.append(make("li", {}, button("", () => {
-        const shown = settings.words ? classesFound(matrix, classOrder(matrix, settings.order), settings.words) : classOrder(matrix, settings.order);
-        if (shown.length > AS_TABLE) zoomTo(state, shown, row, column);
-        else state.select(row, column);
-      }, {"aria-pressed": String(pressed)})));
+      list.append(
+        make(
+          "li",
+          {},
+          button(
+            "",
+            () => {
+              const shown = settings.words
+                ? classesFound(matrix, classOrder(matrix, settings.order), settings.words)
+                : classOrder(matrix, settings.order);
+              if (shown.length > AS_TABLE) zoomTo(state, shown, row, column);
+              else state.select(row, column);
+            },
+            {"aria-pressed": String(pressed)},
+          ),
+        ),
+      );
       const better = change === null || change === 0 ? "" : change < 0 ? "better" : "worse";
-      list.lastChild.firstChild.append(make("span", {}, `${name(row)} as ${name(column)}`), make("b", {}, grouped(count)), make("span", {className: better, title: better}, change === null ? "" : signed(change) || "±0"));
+      list.lastChild.firstChild.append(
+        make("span", {}, `${name(row)} as ${name(column)}`),
+        make("b", {}, grouped(count)),
+        make("span", {className: better, title: better}, change === null ? "" : signed(change) || "±0"),
+      );
     }
     parts.push(make("h4", {}, "Most confused"), list);
   } else parts.push(make("p", {}, "No errors."));
@@ -244,14 +366,17 @@ async function samplesBehind(matrix, entry, row, column) {
   const kept = matrix.examples[`${row},${column}`];
   const [pred, target] = [matrix.names[column], matrix.names[row]];
   if (kept?.length) return kept.map(image => ({sample: {pred, target, caption: image.caption}, image}));
-  const found = [], stage = partsOf(entry.key).stage;
+  const found = [],
+    stage = partsOf(entry.key).stage;
   for (const key of page.samples) {
     if (partsOf(key).stage !== stage) continue;
-    const of = entryAt(key, entry.step), table = of && of.step === entry.step && await load(of);
+    const of = entryAt(key, entry.step),
+      table = of && of.step === entry.step && (await load(of));
     if (!table || !table.columns.includes("pred")) continue;
     const histories = table.columns.includes("id") ? await sampleHistories(key) : new Map();
     for (const sample of rowsOf(table))
-      if (String(sample.pred) === pred && String(sample.target) === target) found.push({sample, image: imageOf(sample), history: histories.get(sample.id)});
+      if (String(sample.pred) === pred && String(sample.target) === target)
+        found.push({sample, image: imageOf(sample), history: histories.get(sample.id)});
   }
   return found.slice(0, 12);
 }
@@ -261,18 +386,48 @@ async function cellHistory(entry, row, column) {
   const entries = entriesOf(entry.key, 60);
   if (entries.length < 2) return null;
   const values = await Promise.all(entries.map(load));
-  const counts = values.map(value => value && value.names.length > Math.max(row, column) ? countAt(value, row, column) : 0);
-  const most = Math.max(1, ...counts), width = 100 / counts.length;
-  const now = lastAtMost(entries.map(({step}) => step), entry.step), since = presentSince(counts.slice(0, now + 1));
-  const words = row === column ? "" : since < 0 ? "none now" : since === 0 ? "in every epoch so far" : `since ${soon(entries[since].step)}`;
-  const chart = svg("svg", {class: "bars", viewBox: "0 0 100 24", preserveAspectRatio: "none", role: "img",
-    "aria-label": `By epoch: ${counts.map(count => brief(count)).join(", ")}`});
+  const counts = values.map(value =>
+    value && value.names.length > Math.max(row, column) ? countAt(value, row, column) : 0,
+  );
+  const most = Math.max(1, ...counts),
+    width = 100 / counts.length;
+  const now = lastAtMost(
+      entries.map(({step}) => step),
+      entry.step,
+    ),
+    since = presentSince(counts.slice(0, now + 1));
+  const words =
+    row === column
+      ? ""
+      : since < 0
+        ? "none now"
+        : since === 0
+          ? "in every epoch so far"
+          : `since ${soon(entries[since].step)}`;
+  const chart = svg("svg", {
+    class: "bars",
+    viewBox: "0 0 100 24",
+    preserveAspectRatio: "none",
+    role: "img",
+    "aria-label": `By epoch: ${counts.map(count => brief(count)).join(", ")}`,
+  });
   counts.forEach((count, i) => {
-    const height = count ? Math.max(1.5, 24 * count / most) : 0.6;
-    const bar = svg("rect", {class: `${row === column ? "right" : "wrong"}${i === now ? " now" : ""}`, x: i * width + width * 0.1, y: 24 - height, width: width * 0.8, height});
+    const height = count ? Math.max(1.5, (24 * count) / most) : 0.6;
+    const bar = svg("rect", {
+      class: `${row === column ? "right" : "wrong"}${i === now ? " now" : ""}`,
+      x: i * width + width * 0.1,
+      y: 24 - height,
+      width: width * 0.8,
+      height,
+    });
     bar.append(svg("title", {}, `${soon(entries[i].step)}: ${grouped(count)}`));
     bar.onclick = () => goTo(entries[i].step);
     chart.append(bar);
   });
-  return make("div", {className: "history"}, chart, make("span", {className: "dim"}, `by epoch, at most ${brief(most)}${words ? `; ${words}` : ""}`));
+  return make(
+    "div",
+    {className: "history"},
+    chart,
+    make("span", {className: "dim"}, `by epoch, at most ${brief(most)}${words ? `; ${words}` : ""}`),
+  );
 }

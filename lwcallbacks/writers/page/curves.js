@@ -1,6 +1,6 @@
 // Curves of everything that was logged: one chart for each metric, with the stages over each other.
 
-const SMALLEST = 12;  // charts that are shown before "Show all"
+const SMALLEST = 12; // charts that are shown before "Show all"
 
 const curves = {charts: [], zoom: null, smooth: 0, log: false, axis: "epoch", words: "", all: false};
 
@@ -8,13 +8,24 @@ const curves = {charts: [], zoom: null, smooth: 0, log: false, axis: "epoch", wo
 function chartsOf(names) {
   const groups = new Map();
   for (const name of [...names].sort(byStage)) {
-    const {stage, rest} = partsOf(name), title = stage ? rest : partsOf(name).rest;
+    const {stage, rest} = partsOf(name),
+      title = stage ? rest : partsOf(name).rest;
     if (!groups.has(title)) groups.set(title, []);
     groups.get(title).push(name);
   }
   const stages = list => new Set(list.map(name => partsOf(name).stage));
-  const rank = list => stages(list).has("val") ? (stages(list).has("train") ? 0 : 1) : stages(list).has("test") ? 2 : stages(list).has("train") ? 3 : 4;
-  return [...groups].map(([title, list]) => ({title, names: list}))
+  const rank = list =>
+    stages(list).has("val")
+      ? stages(list).has("train")
+        ? 0
+        : 1
+      : stages(list).has("test")
+        ? 2
+        : stages(list).has("train")
+          ? 3
+          : 4;
+  return [...groups]
+    .map(([title, list]) => ({title, names: list}))
     .sort((a, b) => rank(a.names) - rank(b.names) || natural(a.title, b.title));
 }
 
@@ -22,16 +33,25 @@ function chartsOf(names) {
 function columnsOf(series, weight, log) {
   const places = union(series.map(({steps}) => steps));
   const plain = series.map(({steps, values}) => {
-    const finite = values.map(value => Number.isFinite(value) && (!log || value > 0) ? value : null);
+    const finite = values.map(value => (Number.isFinite(value) && (!log || value > 0) ? value : null));
     return spread(steps, smoothed(finite, weight), places);
   });
-  const raw = weight ? series.map(({steps, values}) => spread(steps, values.map(value => Number.isFinite(value) && (!log || value > 0) ? value : null), places)) : [];
-  return [places, ...raw, ...plain];  // what is smooth is drawn last
+  const raw = weight
+    ? series.map(({steps, values}) =>
+        spread(
+          steps,
+          values.map(value => (Number.isFinite(value) && (!log || value > 0) ? value : null)),
+          places,
+        ),
+      )
+    : [];
+  return [places, ...raw, ...plain]; // what is smooth is drawn last
 }
 
 /** The last step of each epoch, for an axis of epochs: [{step, epoch}]. */
 function epochEnds() {
-  const {steps, epochs: of} = clock(), ends = [];
+  const {steps, epochs: of} = clock(),
+    ends = [];
   of.forEach((epoch, i) => {
     if (ends.length && ends.at(-1).epoch === epoch) ends.at(-1).step = steps[i];
     else ends.push({epoch, step: steps[i]});
@@ -46,8 +66,10 @@ const MORE_COLOURS = ["c1", "c3", "c4", "c5", "c6", "c7", "c2"];
 function coloursOf(names) {
   const used = new Map();
   return names.map((name, i) => {
-    const {stage, rest} = partsOf(name), same = used.get(`${stage} ${rest}`);
-    const taken = [...used.values()], free = [LINE_COLOURS[stage], ...MORE_COLOURS].find(each => each && !taken.includes(each));
+    const {stage, rest} = partsOf(name),
+      same = used.get(`${stage} ${rest}`);
+    const taken = [...used.values()],
+      free = [LINE_COLOURS[stage], ...MORE_COLOURS].find(each => each && !taken.includes(each));
     const found = same || free || MORE_COLOURS[i % MORE_COLOURS.length];
     used.set(`${stage} ${rest}`, found);
     return found;
@@ -57,33 +79,66 @@ function coloursOf(names) {
 function curvesSection() {
   const names = [...LW.series.keys()].filter(name => !ofGradients(name));
   if (!names.length) return null;
-  const grid = make("div", {className: "row charts"}), all = button("", () => {
-    curves.all = true;
-    fill();
-  });
+  const grid = make("div", {className: "row charts"}),
+    all = button("", () => {
+      curves.all = true;
+      fill();
+    });
   const tools = make("div", {className: "tools"});
   const drawAll = () => curves.charts.forEach(chart => chart.draw());
   if (typeof uPlot === "undefined")
-    return section("Curves", "curves", make("p", {className: "card"}, "Curves need uPlot, which the built package carries: install lwcallbacks from a wheel, or uplot-python beside a source tree, and write the page again."));
+    return section(
+      "Curves",
+      "curves",
+      make(
+        "p",
+        {className: "card"},
+        "Curves need uPlot, which the built package carries: install lwcallbacks from a wheel, or uplot-python beside a source tree, and write the page again.",
+      ),
+    );
   tools.append(
     search("Search curves", words => {
       curves.words = words;
       fill();
     }),
-    make("label", {className: "range"}, "smooth ", make("input", {type: "range", min: 0, max: 0.99, step: 0.01, value: 0, oninput(event) {
-      curves.smooth = +event.target.value;
-      event.target.nextSibling.textContent = event.target.value;
-      drawAll();
-    }}), make("output", {}, "0")),
-    make("label", {}, make("input", {type: "checkbox", onchange(event) {
-      curves.log = event.target.checked;
-      drawAll();
-    }}), " log scale"),
+    make(
+      "label",
+      {className: "range"},
+      "smooth ",
+      make("input", {
+        type: "range",
+        min: 0,
+        max: 0.99,
+        step: 0.01,
+        value: 0,
+        oninput(event) {
+          curves.smooth = +event.target.value;
+          event.target.nextSibling.textContent = event.target.value;
+          drawAll();
+        },
+      }),
+      make("output", {}, "0"),
+    ),
+    make(
+      "label",
+      {},
+      make("input", {
+        type: "checkbox",
+        onchange(event) {
+          curves.log = event.target.checked;
+          drawAll();
+        },
+      }),
+      " log scale",
+    ),
   );
-  if (clock().steps.length) tools.append(choice("Axis", {epoch: "epochs", step: "steps"}, curves.axis, value => {
-    curves.axis = value;
-    drawAll();
-  }));
+  if (clock().steps.length)
+    tools.append(
+      choice("Axis", {epoch: "epochs", step: "steps"}, curves.axis, value => {
+        curves.axis = value;
+        drawAll();
+      }),
+    );
   else curves.axis = "step";
   const reset = button("Whole run", () => zoomCurves(null), {hidden: true});
   curves.reset = reset;
@@ -91,8 +146,12 @@ function curvesSection() {
 
   let count = -1;
   function fill() {
-    const series = [...LW.series.keys()].filter(name => !ofGradients(name)), groups = chartsOf(series);
-    const wanted = groups.filter(({title, names: of}) => !curves.words || of.some(name => matches(name, curves.words)) || matches(title, curves.words));
+    const series = [...LW.series.keys()].filter(name => !ofGradients(name)),
+      groups = chartsOf(series);
+    const wanted = groups.filter(
+      ({title, names: of}) =>
+        !curves.words || of.some(name => matches(name, curves.words)) || matches(title, curves.words),
+    );
     const shown = curves.all || curves.words ? wanted : wanted.slice(0, SMALLEST);
     for (const {title, names: of} of shown) {
       const known = curves.charts.find(chart => chart.title === title);
@@ -126,7 +185,8 @@ function zoomCurves(range) {
 
 /** The steps from the first to the last of all curves. */
 function wholeRun() {
-  let low = Infinity, high = -Infinity;
+  let low = Infinity,
+    high = -Infinity;
   for (const {steps} of LW.series.values()) {
     low = Math.min(low, steps[0]);
     high = Math.max(high, steps.at(-1));
@@ -135,14 +195,27 @@ function wholeRun() {
 }
 
 function chartOf(title, first) {
-  let names = first, plot = null, drawn = "", hidden = new Set();
-  const legend = make("div", {className: "legend"}), place = make("div", {className: "plot"}), readout = make("span", {className: "at"});
-  const node = make("figure", {className: "card chart", tabIndex: 0, role: "group"}, make("figcaption", {}, make("h3", {}, title), readout), place, legend);
+  let names = first,
+    plot = null,
+    drawn = "",
+    hidden = new Set();
+  const legend = make("div", {className: "legend"}),
+    place = make("div", {className: "plot"}),
+    readout = make("span", {className: "at"});
+  const node = make(
+    "figure",
+    {className: "card chart", tabIndex: 0, role: "group"},
+    make("figcaption", {}, make("h3", {}, title), readout),
+    place,
+    legend,
+  );
   const line = make("i", {className: "cursor"});
   const seriesOf = () => names.map(name => LW.series.get(name));
 
   function options(tints) {
-    const ink = colour("dim"), grid = colour("line"), weighted = curves.smooth > 0;
+    const ink = colour("dim"),
+      grid = colour("line"),
+      weighted = curves.smooth > 0;
     const dots = series => series.steps.length <= 40;
     const one = (name, i, faint) => ({
       label: name,
@@ -160,30 +233,57 @@ function chartOf(title, first) {
         y: false,
         points: {size: 7},
         drag: {x: true, y: false, setScale: false},
-        sync: {key: "curves", scales: ["x", null], filters: {pub: type => type === "mousemove" || type === "mouseleave"}},
-        bind: {dblclick: () => () => {
-          zoomCurves(null);
-          return null;
-        }},
+        sync: {
+          key: "curves",
+          scales: ["x", null],
+          filters: {pub: type => type === "mousemove" || type === "mouseleave"},
+        },
+        bind: {
+          dblclick: () => () => {
+            zoomCurves(null);
+            return null;
+          },
+        },
         dataIdx: (u, i, at) => nearestValue(u.data[i], at),
       },
       scales: {
         x: {time: false, range: () => curves.zoom || wholeRun()},
         y: curves.log ? {distr: 3, log: 10} : {},
       },
-      series: [{}, ...(weighted ? names.map((name, i) => one(name, i, true)) : []), ...names.map((name, i) => one(name, i, false))],
+      series: [
+        {},
+        ...(weighted ? names.map((name, i) => one(name, i, true)) : []),
+        ...names.map((name, i) => one(name, i, false)),
+      ],
       axes: [
-        {stroke: ink, grid: {stroke: grid, width: 1}, ticks: {stroke: grid}, size: 34, font: "12px system-ui, sans-serif", ...xAxis()},
-        {stroke: ink, grid: {stroke: grid, width: 1}, ticks: {show: false}, size: 56, gap: 4, font: "12px system-ui, sans-serif", values: (u, all) => all.map(value => value === null ? "" : brief(value, 3))},
+        {
+          stroke: ink,
+          grid: {stroke: grid, width: 1},
+          ticks: {stroke: grid},
+          size: 34,
+          font: "12px system-ui, sans-serif",
+          ...xAxis(),
+        },
+        {
+          stroke: ink,
+          grid: {stroke: grid, width: 1},
+          ticks: {show: false},
+          size: 56,
+          gap: 4,
+          font: "12px system-ui, sans-serif",
+          values: (u, all) => all.map(value => (value === null ? "" : brief(value, 3))),
+        },
       ],
       hooks: {
         setCursor: [read],
-        setSelect: [u => {
-          if (u.select.width < 4) return;
-          const range = [u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")];
-          u.setSelect({left: 0, top: 0, width: 0, height: 0}, false);
-          zoomCurves(range);
-        }],
+        setSelect: [
+          u => {
+            if (u.select.width < 4) return;
+            const range = [u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")];
+            u.setSelect({left: 0, top: 0, width: 0, height: 0}, false);
+            zoomCurves(range);
+          },
+        ],
         draw: [() => mark()],
       },
     };
@@ -191,21 +291,33 @@ function chartOf(title, first) {
 
   function xAxis() {
     if (curves.axis !== "epoch") return {values: (u, all) => all.map(value => brief(value))};
-    const ends = epochEnds(), of = new Map(ends.map(({epoch, step}) => [step, epoch]));
+    const ends = epochEnds(),
+      of = new Map(ends.map(({epoch, step}) => [step, epoch]));
     return {
       splits(u, axis, low, high) {
-        const inside = ends.filter(({step}) => step >= low && step <= high), most = Math.max(2, Math.floor(place.clientWidth / 60));
+        const inside = ends.filter(({step}) => step >= low && step <= high),
+          most = Math.max(2, Math.floor(place.clientWidth / 60));
         const every = Math.ceil(inside.length / most);
         return inside.filter((_, i) => i % every === 0).map(({step}) => step);
       },
-      values: (u, all) => all.map(step => of.has(step) ? String(of.get(step)) : brief(step)),
+      values: (u, all) => all.map(step => (of.has(step) ? String(of.get(step)) : brief(step))),
     };
   }
 
   function draw() {
     if (!node.seen || !node.isConnected) return;
-    const series = seriesOf(), theme = getComputedStyle(document.documentElement).colorScheme + document.documentElement.dataset.theme;
-    const wanted = [names.join(), series.map(({steps}) => steps.length).join(), curves.smooth, curves.log, curves.axis, theme, matchMedia("(prefers-color-scheme: dark)").matches, [...hidden].join()].join("|");
+    const series = seriesOf(),
+      theme = getComputedStyle(document.documentElement).colorScheme + document.documentElement.dataset.theme;
+    const wanted = [
+      names.join(),
+      series.map(({steps}) => steps.length).join(),
+      curves.smooth,
+      curves.log,
+      curves.axis,
+      theme,
+      matchMedia("(prefers-color-scheme: dark)").matches,
+      [...hidden].join(),
+    ].join("|");
     if (wanted === drawn) return void (plot && mark());
     drawn = wanted;
     const tints = coloursOf(names).map(colour);
@@ -218,31 +330,54 @@ function chartOf(title, first) {
 
   /** The names below the chart, with the best or the range of each; a click hides a line. */
   function describe(tints) {
-    legend.replaceChildren(...names.map((name, i) => {
-      const {steps, values} = LW.series.get(name), which = bestOf(name), at = bestIndex(values, which || "max");
-      const odd = values.filter(value => !Number.isFinite(value)).length;
-      let words = at < 0 ? "no finite value" : which ? `${which === "max" ? "highest" : "lowest"} ${brief(values[at])} at ${soon(steps[at])}` : `${brief(values[bestIndex(values, "min")])} to ${brief(values[at])}`;
-      if (odd) words += `, ${odd} not finite`;
-      const below = curves.log ? values.filter(value => value <= 0).length : 0;
-      if (below) words += `, ${below} not above 0`;
-      const swatch = make("i");
-      swatch.style.background = tints[i];
-      if (partsOf(name).every === "step" && names.length > 1) swatch.className = "thin";
-      const item = button("", () => {
-        hidden.has(name) ? hidden.delete(name) : hidden.add(name);
-        draw();
-      }, {"aria-pressed": String(!hidden.has(name)), title: `Show or hide ${name}`});
-      item.append(swatch, make("span", {className: "name"}, name), make("span", {className: "value"}), make("span", {className: "dim"}, words));
-      return item;
-    }));
-    node.setAttribute("aria-label", `Chart of ${title}. ${[...legend.children].map(child => child.innerText.trim().replace(/\s+/g, " ")).join("; ")}. Arrow keys read values, Enter goes there, plus and minus zoom.`);
+    legend.replaceChildren(
+      ...names.map((name, i) => {
+        const {steps, values} = LW.series.get(name),
+          which = bestOf(name),
+          at = bestIndex(values, which || "max");
+        const odd = values.filter(value => !Number.isFinite(value)).length;
+        let words =
+          at < 0
+            ? "no finite value"
+            : which
+              ? `${which === "max" ? "highest" : "lowest"} ${brief(values[at])} at ${soon(steps[at])}`
+              : `${brief(values[bestIndex(values, "min")])} to ${brief(values[at])}`;
+        if (odd) words += `, ${odd} not finite`;
+        const below = curves.log ? values.filter(value => value <= 0).length : 0;
+        if (below) words += `, ${below} not above 0`;
+        const swatch = make("i");
+        swatch.style.background = tints[i];
+        if (partsOf(name).every === "step" && names.length > 1) swatch.className = "thin";
+        const item = button(
+          "",
+          () => {
+            hidden.has(name) ? hidden.delete(name) : hidden.add(name);
+            draw();
+          },
+          {"aria-pressed": String(!hidden.has(name)), title: `Show or hide ${name}`},
+        );
+        item.append(
+          swatch,
+          make("span", {className: "name"}, name),
+          make("span", {className: "value"}),
+          make("span", {className: "dim"}, words),
+        );
+        return item;
+      }),
+    );
+    node.setAttribute(
+      "aria-label",
+      `Chart of ${title}. ${[...legend.children].map(child => child.innerText.trim().replace(/\s+/g, " ")).join("; ")}. Arrow keys read values, Enter goes there, plus and minus zoom.`,
+    );
   }
 
   function read(u) {
-    const at = u.cursor.idx, off = at === null || at === undefined || u.cursor.left < 0;
+    const at = u.cursor.idx,
+      off = at === null || at === undefined || u.cursor.left < 0;
     readout.textContent = off ? "" : when(u.data[0][at]);
     names.forEach((name, i) => {
-      const values = u.data[u.data.length - names.length + i], index = off ? null : nearestValue(values, at);
+      const values = u.data[u.data.length - names.length + i],
+        index = off ? null : nearestValue(values, at);
       const item = legend.children[i]?.querySelector(".value");
       if (item) item.textContent = index === null ? "" : brief(values[index]);
     });
@@ -259,11 +394,13 @@ function chartOf(title, first) {
   let at = null;
   node.onkeydown = event => {
     if (!plot || event.target !== node) return;
-    const places = plot.data[0], [low, high] = curves.zoom || wholeRun();
+    const places = plot.data[0],
+      [low, high] = curves.zoom || wholeRun();
     const visible = places.filter(place => place >= low && place <= high);
     if (!visible.length) return;
     at = Math.min(visible.length - 1, Math.max(0, at ?? lastAtMost(visible, time.now)));
-    const width = (high - low) / 4, here = visible[at];
+    const width = (high - low) / 4,
+      here = visible[at];
     const stride = Math.max(1, event.shiftKey ? Math.round(visible.length / 20) : 1);
     if (event.key === "ArrowLeft") at -= stride;
     else if (event.key === "ArrowRight") at += stride;
@@ -271,18 +408,34 @@ function chartOf(title, first) {
     else if (event.key === "End") at = visible.length - 1;
     else if (event.key === "Enter") goTo(here);
     else if (event.key === "+") zoomCurves([here - width, here + width]);
-    else if (event.key === "-" && curves.zoom) zoomCurves(high - low >= (wholeRun()[1] - wholeRun()[0]) / 2 ? null : [low - width * 2, high + width * 2]);
+    else if (event.key === "-" && curves.zoom)
+      zoomCurves(high - low >= (wholeRun()[1] - wholeRun()[0]) / 2 ? null : [low - width * 2, high + width * 2]);
     else if (event.key === "0" || event.key === "Escape") zoomCurves(null);
     else return;
     event.preventDefault();
     at = Math.min(visible.length - 1, Math.max(0, at));
     plot.setCursor({left: plot.valToPos(visible[at], "x"), top: 10});
-    announce(`${when(visible[at])}: ${[...legend.children].map(item => `${item.querySelector(".name").textContent} ${item.querySelector(".value").textContent}`).join(", ")}`);
+    announce(
+      `${when(visible[at])}: ${[...legend.children].map(item => `${item.querySelector(".name").textContent} ${item.querySelector(".value").textContent}`).join(", ")}`,
+    );
   };
   place.ondblclick = () => zoomCurves(null);
-  new ResizeObserver(() => plot && Math.abs(plot.width - place.clientWidth) > 2 && plot.setSize({width: Math.max(200, place.clientWidth), height: 190})).observe(place);
+  new ResizeObserver(
+    () =>
+      plot &&
+      Math.abs(plot.width - place.clientWidth) > 2 &&
+      plot.setSize({width: Math.max(200, place.clientWidth), height: 190}),
+  ).observe(place);
   onSight(node, draw);
-  return {title, node, draw, mark, range: () => plot && [plot.scales.x.min, plot.scales.x.max], zoom: () => plot?.setScale("x", {min: 0, max: 1}), take: list => names = list};
+  return {
+    title,
+    node,
+    draw,
+    mark,
+    range: () => plot && [plot.scales.x.min, plot.scales.x.max],
+    zoom: () => plot?.setScale("x", {min: 0, max: 1}),
+    take: list => (names = list),
+  };
 }
 
 /** The index of the value at a place or, where there is none, of the nearest before or after it; null if there is none. */

@@ -14,7 +14,8 @@ function make(tag, given = {}, ...children) {
 
 function svg(tag, attributes = {}, ...children) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) if (value !== null && value !== undefined) node.setAttribute(name, value);
+  for (const [name, value] of Object.entries(attributes))
+    if (value !== null && value !== undefined) node.setAttribute(name, value);
   node.append(...children.filter(child => child !== null && child !== undefined));
   return node;
 }
@@ -49,26 +50,39 @@ function picker(label, options, onchange) {
 }
 
 function search(label, oninput, given = {}) {
-  return make("input", {type: "search", placeholder: label, "aria-label": label, oninput: event => oninput(event.target.value), ...given});
+  return make("input", {
+    type: "search",
+    placeholder: label,
+    "aria-label": label,
+    oninput: event => oninput(event.target.value),
+    ...given,
+  });
 }
 
 /** A colour of the theme as the browser resolves it, for a canvas. */
 function colour(name) {
-  const probe = colour.probe ??= document.body.appendChild(make("span", {hidden: true}));
+  const probe = (colour.probe ??= document.body.appendChild(make("span", {hidden: true})));
   probe.style.color = `var(--${name})`;
   return getComputedStyle(probe).color;
 }
 
 /** The same with an opacity of 0 to 1. */
-const faded = (resolved, opacity) => `rgba(${resolved.match(/[\d.]+/g).slice(0, 3).join(", ")}, ${opacity})`;
+const faded = (resolved, opacity) =>
+  `rgba(${resolved
+    .match(/[\d.]+/g)
+    .slice(0, 3)
+    .join(", ")}, ${opacity})`;
 
 /** Calls `update` when a node comes near the window, and tells `node.seen`. */
-const nearby = new IntersectionObserver(seen => {
-  for (const {target, isIntersecting} of seen) {
-    target.seen = isIntersecting;
-    if (isIntersecting) target.update?.();
-  }
-}, {rootMargin: "400px"});
+const nearby = new IntersectionObserver(
+  seen => {
+    for (const {target, isIntersecting} of seen) {
+      target.seen = isIntersecting;
+      if (isIntersecting) target.update?.();
+    }
+  },
+  {rootMargin: "400px"},
+);
 
 function onSight(node, update) {
   node.update = update;
@@ -79,14 +93,19 @@ function onSight(node, update) {
 /** Something that changes and is read out: at most once in a while, as a slider moves. */
 function announce(text) {
   clearTimeout(announce.timer);
-  announce.timer = setTimeout(() => document.getElementById("said").textContent = text, 250);
+  announce.timer = setTimeout(() => (document.getElementById("said").textContent = text), 250);
 }
 
 /** A part of an image, whole pixels of a small one. */
 function crop({image, box: [left, top, width, height], caption}, label) {
   const small = Math.max(width, height) <= 96;
   const text = label || caption || "image";
-  const part = svg("svg", {class: small ? "crop pixels" : "crop", viewBox: `${left} ${top} ${width} ${height}`, role: "img", "aria-label": text});
+  const part = svg("svg", {
+    class: small ? "crop pixels" : "crop",
+    viewBox: `${left} ${top} ${width} ${height}`,
+    role: "img",
+    "aria-label": text,
+  });
   part.append(svg("title", {}, text), svg("image", {href: addressOf(image)}));
   return part;
 }
@@ -94,7 +113,12 @@ function crop({image, box: [left, top, width, height], caption}, label) {
 /** A window over the page, closed by Escape, its button or a click beside it. */
 function dialog(title, ...content) {
   const close = button("Close", () => node.close(), {className: "close"});
-  const node = make("dialog", {"aria-label": title}, make("header", {}, make("h3", {}, title), close), make("div", {className: "inside"}, ...content));
+  const node = make(
+    "dialog",
+    {"aria-label": title},
+    make("header", {}, make("h3", {}, title), close),
+    make("div", {className: "inside"}, ...content),
+  );
   node.onclick = event => event.target === node && node.close();
   node.onclose = () => node.remove();
   document.body.append(node);

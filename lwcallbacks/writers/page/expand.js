@@ -1,6 +1,6 @@
 // From what a file holds to what is drawn; `writers/compact.py` describes the former. Pure functions but for LW.texts.
 
-const textsOf = list => typeof list === "number" ? LW.texts.get(list) || [] : list;
+const textsOf = list => (typeof list === "number" ? LW.texts.get(list) || [] : list);
 
 const INTEGERS = {u1: Uint8Array, u2: Uint16Array, u4: Uint32Array};
 
@@ -18,7 +18,8 @@ const EXPAND = {
     return {columns, cells: lists, length: lists.length ? lists[0].length : 0};
   },
   matrix({class_names, cells, examples = {}}) {
-    const places = new Int32Array(cells.length / 2), counts = new Float64Array(cells.length / 2);
+    const places = new Int32Array(cells.length / 2),
+      counts = new Float64Array(cells.length / 2);
     for (let i = 0, at = -1; i < places.length; i++) {
       at += cells[2 * i];
       places[i] = at;
@@ -27,7 +28,9 @@ const EXPAND = {
     return {names: textsOf(class_names), places, counts, examples};
   },
   histogram({counts, edges, nan = 0, posinf = 0, neginf = 0}) {
-    const list = unpacked(counts), [low, high] = edges, bins = list.length;
+    const list = unpacked(counts),
+      [low, high] = edges,
+      bins = list.length;
     const all = edges.length === bins + 1 ? edges : [...list.map((_, i) => low + i * ((high - low) / bins)), high];
     return {counts: list, edges: all, nan, posinf, neginf};
   },

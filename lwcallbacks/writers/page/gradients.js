@@ -21,7 +21,8 @@ function histogramGroups() {
 
 /** Values of ascending steps put into so many columns of equal time: the largest of each, null where there is none. Pure. */
 function binned({steps, values}, [low, high], columns) {
-  const result = new Array(columns).fill(null), width = (high - low) / columns || 1;
+  const result = new Array(columns).fill(null),
+    width = (high - low) / columns || 1;
   for (let i = 0; i < steps.length; i++) {
     const column = Math.min(columns - 1, Math.max(0, Math.floor((steps[i] - low) / width)));
     const value = values[i];
@@ -40,47 +41,86 @@ function strengthOf(value, low, high) {
 
 function gradientsPart(prefix, keys) {
   const chosen = {key: keys[0]};
-  const detail = make("div"), part = make("div");
+  const detail = make("div"),
+    part = make("div");
   const open = key => {
     chosen.key = key;
     const known = panels.get(key) || panel(key, HISTOGRAM);
     detail.replaceChildren(known.node);
-    part.querySelectorAll("[role=option]").forEach(row => row.setAttribute("aria-selected", String(row.dataset.key === key)));
+    part
+      .querySelectorAll("[role=option]")
+      .forEach(row => row.setAttribute("aria-selected", String(row.dataset.key === key)));
     select.value = key;
   };
-  const select = make("select", {"aria-label": "Layer", onchange: event => open(event.target.value)}, ...keys.map(value => make("option", {value}, value)));
+  const select = make(
+    "select",
+    {"aria-label": "Layer", onchange: event => open(event.target.value)},
+    ...keys.map(value => make("option", {value}, value.slice(prefix.length + 1) || value)),
+  );
   const picture = normPicture(prefix, keys, open);
-  part.append(...[picture, make("div", {className: "tools"}, make("label", {}, "histogram of ", select)), detail].filter(Boolean));
+  part.append(
+    ...[picture, make("div", {className: "tools"}, make("label", {}, "histogram of ", select)), detail].filter(Boolean),
+  );
   onSight(detail, () => detail.childNodes.length || open(chosen.key));
   detail.append();
   detail.style.minHeight = "2rem";
-  for (const key of keys) lazyPanels.set(key, () => {
-    open(key);
-    return panels.get(key);
-  });
+  for (const key of keys)
+    lazyPanels.set(key, () => {
+      open(key);
+      return panels.get(key);
+    });
   return part;
 }
 
-const lazyPanels = new Map();  // key -> a function that makes its panel
+const lazyPanels = new Map(); // key -> a function that makes its panel
 
 /** A row for each layer, a column for a while; a darker cell is a larger norm. */
 function normPicture(prefix, keys, open) {
-  const rows = keys.map(key => ({key, layer: key.slice(prefix.length + 1), series: LW.series.get(`${prefix}_norm/${key.slice(prefix.length + 1)}`)})).filter(({series}) => series);
+  const rows = keys
+    .map(key => ({
+      key,
+      layer: key.slice(prefix.length + 1),
+      series: LW.series.get(`${prefix}_norm/${key.slice(prefix.length + 1)}`),
+    }))
+    .filter(({series}) => series);
   if (!rows.length) return null;
-  const node = make("div", {className: "card norms"}), note = make("p", {className: "note", role: "status"});
-  const canvas = make("canvas", {tabIndex: 0, role: "img"}), names = make("div", {className: "names", role: "listbox", "aria-label": "Layers"}), numbers = make("div", {className: "numbers"});
-  const line = make("i", {className: "cursor"}), frame = make("div", {className: "picture"}, canvas, line);
-  node.append(make("header", {}, make("h3", {}, `Norm of each layer, ${plural(rows.length, "layer")}`), make("span", {className: "dim"}, "darker is larger, by powers; orange is not finite")), make("div", {className: "heat"}, names, frame, numbers), note);
+  const node = make("div", {className: "card norms"}),
+    note = make("p", {className: "note", role: "status"});
+  const canvas = make("canvas", {tabIndex: 0, role: "img"}),
+    names = make("div", {className: "names", role: "listbox", "aria-label": "Layers"}),
+    numbers = make("div", {className: "numbers"});
+  const line = make("i", {className: "cursor"}),
+    frame = make("div", {className: "picture"}, canvas, line);
+  node.append(
+    make(
+      "header",
+      {},
+      make("h3", {}, `Norm of each layer, ${plural(rows.length, "layer")}`),
+      make("span", {className: "dim"}, "darker is larger, by powers; orange is not finite"),
+    ),
+    make("div", {className: "heat"}, names, frame, numbers),
+    note,
+  );
   const height = rows.length > 40 ? 12 : 22;
-  let columns = 0, cells = [], range = [0, 1], at = {row: 0, column: 0};
+  let columns = 0,
+    cells = [],
+    range = [0, 1],
+    at = {row: 0, column: 0};
   rows.forEach(({key, layer}, i) => {
-    const row = make("div", {role: "option", tabIndex: i ? -1 : 0, title: layer, onclick: () => open(key), "aria-selected": "false"}, shorten(layer, 34));
+    const row = make(
+      "div",
+      {role: "option", tabIndex: i ? -1 : 0, title: layer, onclick: () => open(key), "aria-selected": "false"},
+      shorten(layer, 34),
+    );
     row.dataset.key = key;
     row.style.height = `${height}px`;
     names.append(row);
+    numbers.append(make("div"));
+    numbers.lastChild.style.height = `${height}px`;
   });
   names.onkeydown = event => {
-    const here = [...names.children].indexOf(document.activeElement), by = {ArrowDown: 1, ArrowUp: -1}[event.key];
+    const here = [...names.children].indexOf(document.activeElement),
+      by = {ArrowDown: 1, ArrowUp: -1}[event.key];
     if (event.key === "Enter" || event.key === " ") open(rows[here].key);
     else if (by && names.children[here + by]) {
       names.children[here].tabIndex = -1;
@@ -90,42 +130,61 @@ function normPicture(prefix, keys, open) {
     event.preventDefault();
   };
   const tell = () => {
-    const {row, column} = at, step = Math.round(range[0] + (column + 1) * (range[1] - range[0]) / columns);
+    const {row, column} = at,
+      step = Math.round(range[0] + ((column + 1) * (range[1] - range[0])) / columns);
     note.textContent = `${rows[row].layer}, up to ${when(step)}: ${cells[row][column] === null ? "nothing" : brief(cells[row][column])}`;
   };
   function draw() {
     if (!node.seen) return;
-    const scale = Math.min(2, devicePixelRatio || 1), width = frame.clientWidth;
+    const scale = Math.min(2, devicePixelRatio || 1),
+      width = frame.clientWidth;
     if (!width) return;
-    const low0 = Math.min(...rows.map(({series}) => series.steps[0])), high0 = Math.max(...rows.map(({series}) => series.steps.at(-1)));
+    const low0 = Math.min(...rows.map(({series}) => series.steps[0])),
+      high0 = Math.max(...rows.map(({series}) => series.steps.at(-1)));
     range = [low0, high0 > low0 ? high0 : low0 + 1];
     const many = Math.max(...rows.map(({series}) => series.steps.length));
     columns = Math.max(1, Math.min(many, Math.floor(width / 3)));
     cells = rows.map(({series}) => binned(series, range, columns));
-    let low = Infinity, high = 0, odd = 0;
-    for (const row of cells) for (const value of row) {
-      if (value === null) continue;
-      if (!Number.isFinite(value)) odd++;
-      else if (value > 0) {
-        low = Math.min(low, value);
-        high = Math.max(high, value);
+    let low = Infinity,
+      high = 0,
+      odd = 0;
+    for (const row of cells)
+      for (const value of row) {
+        if (value === null) continue;
+        if (!Number.isFinite(value)) odd++;
+        else if (value > 0) {
+          low = Math.min(low, value);
+          high = Math.max(high, value);
+        }
       }
-    }
     canvas.width = width * scale;
     canvas.height = rows.length * height * scale;
     canvas.style.height = `${rows.length * height}px`;
-    const brush = canvas.getContext("2d"), w = canvas.width / columns, h = height * scale, blue = colour("ok-ink"), orange = colour("err-ink");
-    brush.fillStyle = blue;
-    cells.forEach((row, y) => row.forEach((value, x) => {
-      const strength = strengthOf(value, low, high);
-      if (strength === null) return;
-      const isOdd = strength === Infinity;
-      if (isOdd) brush.fillStyle = orange;
-      brush.globalAlpha = isOdd ? 1 : 0.06 + 0.94 * strength;
-      brush.fillRect(Math.floor(x * w), y * h, Math.ceil(w) - (w > 4 ? 1 : 0), h - scale);
-      if (isOdd) brush.fillStyle = blue;
-    }));
-    canvas.setAttribute("aria-label", `Norms of ${rows.length} layers from ${when(range[0])} to ${when(range[1])}, ${brief(low)} to ${brief(high)}${odd ? `, ${odd} not finite` : ""}. The arrow keys read, Enter opens a layer.`);
+    // A pixel for each cell, made larger: much faster than a rectangle for each.
+    const pixels = new ImageData(columns, rows.length),
+      inks = [colour("ok-ink"), colour("err-ink")].map(ink => ink.match(/[\d.]+/g).map(Number));
+    cells.forEach((row, y) =>
+      row.forEach((value, x) => {
+        const strength = strengthOf(value, low, high);
+        if (strength === null) return;
+        const isOdd = strength === Infinity,
+          [red, green, blue] = inks[+isOdd];
+        pixels.data.set([red, green, blue, isOdd ? 255 : 255 * (0.06 + 0.94 * strength)], 4 * (y * columns + x));
+      }),
+    );
+    const small = make("canvas", {width: columns, height: rows.length}),
+      brush = canvas.getContext("2d");
+    small.getContext("2d").putImageData(pixels, 0, 0);
+    brush.imageSmoothingEnabled = false;
+    brush.drawImage(small, 0, 0, canvas.width, canvas.height);
+    const w = canvas.width / columns,
+      h = height * scale;
+    for (let y = 1; y <= rows.length; y++) brush.clearRect(0, y * h - scale, canvas.width, scale);
+    if (w > 6) for (let x = 1; x < columns; x++) brush.clearRect(x * w - scale, 0, scale, canvas.height);
+    canvas.setAttribute(
+      "aria-label",
+      `Norms of ${rows.length} layers from ${when(range[0])} to ${when(range[1])}, ${brief(low)} to ${brief(high)}${odd ? `, ${odd} not finite` : ""}. The arrow keys read, Enter opens a layer.`,
+    );
     note.textContent = `From ${when(range[0])} to ${when(range[1])}; norms from ${brief(low, 3)} to ${brief(high, 3)}${odd ? `; ${plural(odd, "place")} not finite` : ""}.`;
     mark();
   }
@@ -133,13 +192,15 @@ function normPicture(prefix, keys, open) {
     const part = (time.now - range[0]) / (range[1] - range[0]);
     line.hidden = !(part >= 0 && part <= 1);
     line.style.left = `${100 * part}%`;
-    numbers.replaceChildren(...rows.map(({series}) => {
-      const i = lastAtMost(series.steps, time.now), cell = make("div", {}, i < 0 ? "" : brief(series.values[i], 3));
-      cell.style.height = `${height}px`;
-      return cell;
-    }));
+    rows.forEach(({series}, row) => {
+      const i = lastAtMost(series.steps, time.now);
+      numbers.children[row].textContent = i < 0 ? "" : brief(series.values[i], 3);
+    });
   }
-  const under = event => ({row: Math.min(rows.length - 1, Math.max(0, Math.floor(event.offsetY / height))), column: Math.min(columns - 1, Math.max(0, Math.floor(event.offsetX / canvas.clientWidth * columns)))});
+  const under = event => ({
+    row: Math.min(rows.length - 1, Math.max(0, Math.floor(event.offsetY / height))),
+    column: Math.min(columns - 1, Math.max(0, Math.floor((event.offsetX / canvas.clientWidth) * columns))),
+  });
   canvas.onmousemove = event => {
     at = under(event);
     tell();
@@ -147,23 +208,30 @@ function normPicture(prefix, keys, open) {
   canvas.onclick = event => {
     at = under(event);
     open(rows[at.row].key);
-    goTo(Math.round(range[0] + (at.column + 1) * (range[1] - range[0]) / columns));
+    goTo(Math.round(range[0] + ((at.column + 1) * (range[1] - range[0])) / columns));
   };
   canvas.onkeydown = event => {
     const [dx, dy] = ARROWS[event.key] || [];
     if (event.key === "Enter") open(rows[at.row].key);
     else if (dx === undefined) return;
     else {
-      at = {row: Math.min(rows.length - 1, Math.max(0, at.row + dy)), column: Math.min(columns - 1, Math.max(0, at.column + dx))};
+      at = {
+        row: Math.min(rows.length - 1, Math.max(0, at.row + dy)),
+        column: Math.min(columns - 1, Math.max(0, at.column + dx)),
+      };
       tell();
     }
     event.preventDefault();
   };
   onSight(node, draw);
-  new ResizeObserver(draw).observe(frame);
+  let drawnWidth = 0;
+  new ResizeObserver(() => {
+    if (frame.clientWidth !== drawnWidth) draw();
+    drawnWidth = frame.clientWidth;
+  }).observe(frame);
   time.listeners.add(() => node.seen && mark());
   redraws.push(draw);
   return node;
 }
 
-const redraws = [];  // pictures that know the colours of the theme
+const redraws = []; // pictures that know the colours of the theme

@@ -17,6 +17,7 @@ function writeLink() {
   writeLink.timer = setTimeout(() => {
     const atEnd = time.following && time.other === null;
     const link = linkOf({key: page.key || "", step: atEnd && !page.key ? null : time.now, other: time.other});
-    if (location.hash.slice(1) !== link) history.replaceState(null, "", link ? `#${link}` : location.pathname + location.search);
+    if (location.hash.slice(1) !== link)
+      history.replaceState(null, "", link ? `#${link}` : location.pathname + location.search);
   }, 300);
 }

@@ -3,10 +3,15 @@
 const live = {timer: null};
 
 async function readAgain() {
-  const began = performance.now(), before = LW.version, costs = JSON.stringify(LW.costs), info = JSON.stringify(LW.info);
+  const began = performance.now(),
+    before = LW.version,
+    costs = JSON.stringify(LW.costs),
+    info = JSON.stringify(LW.info);
   LW.counted = {step: 0, scalars: 0};
   const query = `?${Date.now()}`;
-  for (const name of ["manifest.js", "scalars.js", "run.js", "cost.js"]) if (page.found[name] || LW.info?.state === "running") page.found[name] = await loadScript(name + query) || page.found[name];
+  for (const name of ["manifest.js", "scalars.js", "run.js", "cost.js"])
+    if (page.found[name] || LW.info?.state === "running")
+      page.found[name] = (await loadScript(name + query)) || page.found[name];
   if (LW.version !== before) await page.grow();
   if (JSON.stringify(LW.costs) !== costs) page.costGrows ? page.costGrows() : await page.grow();
   if (JSON.stringify(LW.info) !== info) page.head();

@@ -1,33 +1,54 @@
 // Puts the page together, once the scripts of the folder have run.
 
 const page = {
-  key: null,        // what was opened by a link
-  samples: [],      // keys of tables of samples
-  matrices: [],     // keys of matrices
-  found: {},        // which scripts of the folder are there
+  key: null, // what was opened by a link
+  samples: [], // keys of tables of samples
+  matrices: [], // keys of matrices
+  found: {}, // which scripts of the folder are there
   parts: new Map(), // key -> true, of those that are on the page
 };
 
 function section(title, id, ...content) {
-  return make("section", {id, "aria-labelledby": `${id}-title`}, make("h2", {id: `${id}-title`}, title), ...content.filter(Boolean));
+  return make(
+    "section",
+    {id, "aria-labelledby": `${id}-title`},
+    make("h2", {id: `${id}-title`}, title),
+    ...content.filter(Boolean),
+  );
 }
 
 /** Keys by what shows them: {matrices, samples, pictures, lines, tables, files}. What a matrix or tiles show already is left out. */
 async function sorted() {
-  const of = {matrix: [], image: [], curve: [], table: [], file: []}, samples = [], tables = [];
+  const of = {matrix: [], image: [], curve: [], table: [], file: []},
+    samples = [],
+    tables = [];
   for (const key of [...LW.keys.keys()].sort(byStage)) of[kindOf(key)]?.push(key);
-  const looked = await Promise.all(of.table.map(async key => {
-    const entry = entryAt(key, Infinity), value = entry && await load(entry);
-    return [key, !!value && isOfSamples(value)];
-  }));
+  const looked = await Promise.all(
+    of.table.map(async key => {
+      const entry = entryAt(key, Infinity),
+        value = entry && (await load(entry));
+      return [key, !!value && isOfSamples(value)];
+    }),
+  );
   for (const [key, isSamples] of looked) (isSamples ? samples : tables).push(key);
-  const drawn = new Set([...of.matrix.map(key => key.replace(/_chart$/, "")), ...samples.map(key => key.replace(/_table$/, ""))]);
-  return {matrices: of.matrix, samples, pictures: of.image.filter(key => !drawn.has(key)), lines: of.curve, tables, files: of.file};
+  const drawn = new Set([
+    ...of.matrix.map(key => key.replace(/_chart$/, "")),
+    ...samples.map(key => key.replace(/_table$/, "")),
+  ]);
+  return {
+    matrices: of.matrix,
+    samples,
+    pictures: of.image.filter(key => !drawn.has(key)),
+    lines: of.curve,
+    tables,
+    files: of.file,
+  };
 }
 
 /** The sections of the page: those that are missing are made, in their places. */
 async function build() {
-  const main = document.querySelector("main"), {matrices, samples, pictures, lines, tables, files} = await sorted();
+  const main = document.querySelector("main"),
+    {matrices, samples, pictures, lines, tables, files} = await sorted();
   Object.assign(page, {matrices, samples});
   const sections = {
     overview: () => answersSection(),
@@ -38,14 +59,18 @@ async function build() {
     scores: () => lines.length && many("Score curves", "scores", lines, CURVE),
     gradients: () => {
       const groups = [...histogramGroups()];
-      return groups.length && section("Gradients", "gradients", ...groups.map(([prefix, keys]) => gradientsPart(prefix, keys)));
+      return (
+        groups.length &&
+        section("Gradients", "gradients", ...groups.map(([prefix, keys]) => gradientsPart(prefix, keys)))
+      );
     },
     tables: () => tables.length && many("Tables", "tables", tables, TABLE),
     files: () => files.length && section("Checkpoints", "files", filesCard(files)),
     configuration: () => LW.info && aboutSection(),
     cost: () => LW.costs && costSection(),
   };
-  const nav = document.querySelector("nav .sections"), links = [];
+  const nav = document.querySelector("nav .sections"),
+    links = [];
   let before = null;
   for (const [id, make0] of Object.entries(sections)) {
     let node = document.getElementById(id);
@@ -55,21 +80,40 @@ async function build() {
     }
     if (!node) continue;
     before = node;
-    links.push(make("a", {href: `#${id}`, onclick(event) {
-      event.preventDefault();
-      page.key = null;
-      node.scrollIntoView();
-      writeLink();
-    }}, node.querySelector("h2").textContent));
+    if (id === "overview") await page.answered;
+    if (node.hidden) continue;
+    links.push(
+      make(
+        "a",
+        {
+          href: `#${id}`,
+          onclick(event) {
+            event.preventDefault();
+            page.key = null;
+            node.scrollIntoView();
+            writeLink();
+          },
+        },
+        node.querySelector("h2").textContent,
+      ),
+    );
   }
   nav.replaceChildren(...links);
-  for (const [id, keys, kind, suffix] of [["confusion", matrices, CONFUSION, "_chart"], ["samples", samples, SAMPLES, "_table"], ["pictures", pictures, PICTURE], ["scores", lines, CURVE], ["tables", tables, TABLE]])
-    for (const key of keys) if (!panels.has(key)) document.querySelector(`#${id} .row`)?.append(panel(key, kind, titleOf(key, suffix)).node);
-  document.querySelector("#none")?.remove();
-  if (!LW.steps.length && !LW.series.size) main.append(make("p", {id: "none", className: "card"}, "Nothing has been written yet."));
+  for (const [id, keys, kind, suffix] of [
+    ["confusion", matrices, CONFUSION, "_chart"],
+    ["samples", samples, SAMPLES, "_table"],
+    ["pictures", pictures, PICTURE],
+    ["scores", lines, CURVE],
+    ["tables", tables, TABLE],
+  ])
+    for (const key of keys)
+      if (!panels.has(key)) document.querySelector(`#${id} .row`)?.append(panel(key, kind, titleOf(key, suffix)).node);
+  document.getElementById("none")?.remove();
+  if (!LW.steps.length && !LW.series.size)
+    main.append(make("p", {id: "none", className: "card"}, "Nothing has been written yet."));
 }
 
-const titleOf = (key, suffix = "") => suffix && key.endsWith(suffix) ? key.slice(0, -suffix.length) : key;
+const titleOf = (key, suffix = "") => (suffix && key.endsWith(suffix) ? key.slice(0, -suffix.length) : key);
 
 function many(title, id, keys, kind, suffix) {
   const row = make("div", {className: "row"});
@@ -79,7 +123,8 @@ function many(title, id, keys, kind, suffix) {
 
 /** The line at the top: name and state of the run. */
 page.head = () => {
-  const info = LW.info, name = info?.name || decodeURIComponent(location.pathname.split("/").at(-3) || "") || "Run";
+  const info = LW.info,
+    name = info?.name || decodeURIComponent(location.pathname.split("/").at(-3) || "") || "Run";
   document.title = name;
   document.getElementById("name").textContent = name;
   const state = document.getElementById("state");
@@ -101,20 +146,27 @@ page.grow = async () => {
 };
 
 function theme() {
-  const names = {"": "Theme: system", light: "Theme: light", dark: "Theme: dark"}, root = document.documentElement;
+  const names = {"": "Theme: system", light: "Theme: light", dark: "Theme: dark"},
+    root = document.documentElement;
   let kept = "";
   try {
     kept = localStorage.getItem("lwcallbacks-theme") || "";
-  } catch { /* a page on a disk may not keep anything in some browsers */ }
-  const node = button("", () => set({"": "light", light: "dark", dark: ""}[root.dataset.theme || ""]), {className: "theme"});
+  } catch {
+    /* a page on a disk may not keep anything in some browsers */
+  }
+  const node = button("", () => set({"": "light", light: "dark", dark: ""}[root.dataset.theme || ""]), {
+    className: "theme",
+  });
   const set = name => {
-    name ? root.dataset.theme = name : delete root.dataset.theme;
+    name ? (root.dataset.theme = name) : delete root.dataset.theme;
     node.textContent = {"": "◐", light: "☀", dark: "☾"}[name];
     node.title = names[name];
     node.setAttribute("aria-label", names[name]);
     try {
       localStorage.setItem("lwcallbacks-theme", name);
-    } catch { /* as above */ }
+    } catch {
+      /* as above */
+    }
     recolour();
   };
   const recolour = () => {
@@ -130,18 +182,25 @@ function theme() {
 /** Which section is looked at, in the list of sections. */
 function watchSections() {
   const nav = document.querySelector("nav .sections");
-  const watch = new IntersectionObserver(seen => {
-    for (const {target, isIntersecting} of seen) target.inView = isIntersecting;
-    const first = [...document.querySelectorAll("main > section")].find(({inView}) => inView);
-    for (const link of nav.children) link.getAttribute("href") === `#${first?.id}` ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
-  }, {rootMargin: "-80px 0px -50% 0px"});
+  const watch = new IntersectionObserver(
+    seen => {
+      for (const {target, isIntersecting} of seen) target.inView = isIntersecting;
+      const first = [...document.querySelectorAll("main > section")].find(({inView}) => inView);
+      for (const link of nav.children)
+        link.getAttribute("href") === `#${first?.id}`
+          ? link.setAttribute("aria-current", "true")
+          : link.removeAttribute("aria-current");
+    },
+    {rootMargin: "-80px 0px -50% 0px"},
+  );
   document.querySelectorAll("main > section").forEach(node => watch.observe(node));
 }
 
 /** Hide the cards whose key has not these words. */
 function filterKeys(words) {
   for (const {key, node} of panels.values()) if (node.closest(".row")) node.hidden = !!words && !matches(key, words);
-  for (const row of document.querySelectorAll("main > section > .row:not(.charts)")) row.parentElement.hidden = [...row.children].every(({hidden}) => hidden);
+  for (const row of document.querySelectorAll("main > section > .row:not(.charts)"))
+    row.parentElement.hidden = [...row.children].every(({hidden}) => hidden);
 }
 
 async function start() {
@@ -150,12 +209,20 @@ async function start() {
   const last = time.steps.at(-1) ?? 0;
   time.now = last;
   document.querySelector(".clock").append(timeBar());
-  const compare = button("Compare", () => {
-    const before = time.epochSteps[Math.max(0, lastAtMost(time.epochSteps, time.now - 1))] ?? time.now;
-    goTo(time.now, time.other === null ? before : null);
-    compare.setAttribute("aria-pressed", String(time.other !== null));
-  }, {"aria-pressed": "false", title: "Two steps side by side"});
-  document.querySelector(".actions").append(button("Best", () => time.best !== null && goTo(time.best), {id: "best", title: "Go to the best step"}), compare, theme());
+  const compare = button(
+    "Compare",
+    () => {
+      const before = time.epochSteps[Math.max(0, lastAtMost(time.epochSteps, time.now - 1))] ?? time.now;
+      goTo(time.now, time.other === null ? before : null);
+      compare.setAttribute("aria-pressed", String(time.other !== null));
+    },
+    {"aria-pressed": "false", title: "Two steps side by side"},
+  );
+  document.querySelector(".actions").append(
+    button("Best", () => time.best !== null && goTo(time.best), {id: "best", title: "Go to the best step"}),
+    compare,
+    theme(),
+  );
   document.querySelector("nav").append(search("Filter keys", filterKeys));
   await build();
   time.best = page.bestStep?.() ?? null;
@@ -172,6 +239,7 @@ async function start() {
 
 /** The scripts of the folder, each of which may be missing, and then the page. The head is there before. */
 LW.open = async () => {
-  if (!LW.files) for (const name of ["run.js", "manifest.js", "cost.js", "scalars.js"]) page.found[name] = await loadScript(name);
+  if (!LW.files)
+    for (const name of ["run.js", "manifest.js", "cost.js", "scalars.js"]) page.found[name] = await loadScript(name);
   await start();
 };

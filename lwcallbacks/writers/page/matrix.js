@@ -3,10 +3,16 @@
 /** What is often asked of a matrix, worked out once. */
 function summed(matrix) {
   if (matrix.rows) return matrix;
-  const size = matrix.names.length, rows = new Float64Array(size), columns = new Float64Array(size), right = new Float64Array(size);
-  let total = 0, hits = 0;
+  const size = matrix.names.length,
+    rows = new Float64Array(size),
+    columns = new Float64Array(size),
+    right = new Float64Array(size);
+  let total = 0,
+    hits = 0;
   matrix.places.forEach((place, i) => {
-    const row = Math.floor(place / size), column = place % size, count = matrix.counts[i];
+    const row = Math.floor(place / size),
+      column = place % size,
+      count = matrix.counts[i];
     rows[row] += count;
     columns[column] += count;
     total += count;
@@ -17,15 +23,19 @@ function summed(matrix) {
 
 /** The count of a cell. */
 function countAt({places, counts, names}, row, column) {
-  const place = row * names.length + column, i = lastAtMost(places, place);
+  const place = row * names.length + column,
+    i = lastAtMost(places, place);
   return i >= 0 && places[i] === place ? counts[i] : 0;
 }
 
 /** The cells in which two matrices of the same classes differ, as a matrix of the differences. */
 function difference(matrix, before) {
-  const places = [], counts = [];
-  let i = 0, j = 0;
-  const a = matrix.places, b = before.places;
+  const places = [],
+    counts = [];
+  let i = 0,
+    j = 0;
+  const a = matrix.places,
+    b = before.places;
   while (i < a.length || j < b.length) {
     const place = Math.min(i < a.length ? a[i] : Infinity, j < b.length ? b[j] : Infinity);
     const change = (a[i] === place ? matrix.counts[i++] : 0) - (b[j] === place ? before.counts[j++] : 0);
@@ -37,16 +47,20 @@ function difference(matrix, before) {
   return {names: matrix.names, places, counts};
 }
 
-const sameClasses = (a, b) => !!a && !!b && a.names.length === b.names.length && a.names.every((name, i) => name === b.names[i]);
+const sameClasses = (a, b) =>
+  !!a && !!b && a.names.length === b.names.length && a.names.every((name, i) => name === b.names[i]);
 
 /** The cells beside the diagonal with most in them: [{row, column, count, change}], change null without a matrix before. */
 function confused(matrix, before = null, most = 10) {
-  const size = matrix.names.length, found = [];
+  const size = matrix.names.length,
+    found = [];
   let least = 0;
   for (let i = 0; i < matrix.places.length; i++) {
-    const count = matrix.counts[i], place = matrix.places[i];
+    const count = matrix.counts[i],
+      place = matrix.places[i];
     if (count <= least && found.length >= most) continue;
-    const row = Math.floor(place / size), column = place % size;
+    const row = Math.floor(place / size),
+      column = place % size;
     if (row === column) continue;
     found.push({row, column, count});
     if (found.length >= 4 * most) {
@@ -62,14 +76,18 @@ function confused(matrix, before = null, most = 10) {
 }
 
 /** The share of each class that was found; null for one without samples. */
-const recalls = matrix => Array.from(matrix.rows, (sum, i) => sum ? matrix.right[i] / sum : null);
+const recalls = matrix => Array.from(matrix.rows, (sum, i) => (sum ? matrix.right[i] / sum : null));
 
 /** The class of the smallest recall, of equal ones that with most samples; null if there is none. */
 function worstClass(matrix) {
   let worst = null;
   recalls(matrix).forEach((recall, i) => {
     if (recall === null) return;
-    if (worst === null || recall < worst.recall || (recall === worst.recall && matrix.rows[i] > matrix.rows[worst.index]))
+    if (
+      worst === null ||
+      recall < worst.recall ||
+      (recall === worst.recall && matrix.rows[i] > matrix.rows[worst.index])
+    )
       worst = {index: i, recall, missed: matrix.rows[i] - matrix.right[i], of: matrix.rows[i]};
   });
   return worst;
@@ -91,10 +109,13 @@ function classOrder(matrix, by) {
 /** The classes that a search finds, and those they are confused with most; at most `most`, in their order. */
 function classesFound(matrix, order, wanted, most = 24) {
   const found = new Set(order.filter(i => matches(matrix.names[i], wanted)).slice(0, most));
-  const size = matrix.names.length, beside = [];
+  const size = matrix.names.length,
+    beside = [];
   matrix.places.forEach((place, i) => {
-    const row = Math.floor(place / size), column = place % size;
-    if (row !== column && found.has(row) !== found.has(column)) beside.push([matrix.counts[i], found.has(row) ? column : row]);
+    const row = Math.floor(place / size),
+      column = place % size;
+    if (row !== column && found.has(row) !== found.has(column))
+      beside.push([matrix.counts[i], found.has(row) ? column : row]);
   });
   beside.sort((a, b) => b[0] - a[0]);
   for (const [, other] of beside) if (found.size < most) found.add(other);
@@ -105,11 +126,25 @@ function classesFound(matrix, order, wanted, most = 24) {
 function cellOf(matrix, mode, count, row, column, mostWrong) {
   if (!count) return null;
   const diagonal = row === column;
-  const share = of => of ? count / of : 0;
-  if (mode === "since") return {text: signed(count), share: Math.sqrt(Math.abs(count) / mostWrong), wrong: diagonal ? count < 0 : count > 0};
-  if (mode === "count") return {text: grouped(count), share: diagonal ? share(matrix.rows[row]) : Math.sqrt(count / mostWrong), wrong: !diagonal};
+  const share = of => (of ? count / of : 0);
+  if (mode === "since")
+    return {
+      text: signed(count),
+      share: Math.sqrt(Math.abs(count) / mostWrong),
+      wrong: diagonal ? count < 0 : count > 0,
+    };
+  if (mode === "count")
+    return {
+      text: grouped(count),
+      share: diagonal ? share(matrix.rows[row]) : Math.sqrt(count / mostWrong),
+      wrong: !diagonal,
+    };
   const part = share(mode === "truth" ? matrix.rows[row] : matrix.columns[column]);
-  return {text: percent(part, part < 0.1 ? 1 : 0).replace(" %", ""), share: diagonal ? part : Math.sqrt(part), wrong: !diagonal};
+  return {
+    text: percent(part, part < 0.1 ? 1 : 0).replace(" %", ""),
+    share: diagonal ? part : Math.sqrt(part),
+    wrong: !diagonal,
+  };
 }
 
 /** The largest count beside the diagonal, or of a difference the largest of all. */

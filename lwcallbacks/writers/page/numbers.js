@@ -2,7 +2,8 @@
 
 /** Index of the last of ascending numbers that is not above `value`; -1 if all are. */
 function lastAtMost(ascending, value) {
-  let low = 0, high = ascending.length;
+  let low = 0,
+    high = ascending.length;
   while (low < high) {
     const middle = (low + high) >> 1;
     if (ascending[middle] <= value) low = middle + 1;
@@ -14,7 +15,8 @@ function lastAtMost(ascending, value) {
 /** Exponential moving mean of weight 0 to 1, without the pull of a first value; null and NaN stay out. */
 function smoothed(values, weight) {
   if (!weight) return values;
-  let sum = 0, mass = 0;
+  let sum = 0,
+    mass = 0;
   return values.map(value => {
     if (value === null || !Number.isFinite(value)) return null;
     sum = weight * sum + (1 - weight) * value;
@@ -36,7 +38,9 @@ function bestIndex(values, which) {
 
 /** All numbers that are in one of the ascending lists, ascending. */
 function union(lists) {
-  const distinct = lists.filter((list, i) => list.length && !lists.some((other, j) => j < i && sameNumbers(other, list)));
+  const distinct = lists.filter(
+    (list, i) => list.length && !lists.some((other, j) => j < i && sameNumbers(other, list)),
+  );
   if (distinct.length === 1) return distinct[0];
   return [...new Set(distinct.flat())].sort((a, b) => a - b);
 }
@@ -57,15 +61,17 @@ function spread(places, values, over) {
 /** At most `most` of a list, evenly, with its first and last. */
 function evenly(list, most) {
   if (list.length <= most) return list;
-  return Array.from({length: most}, (_, i) => list[Math.round(i * (list.length - 1) / (most - 1))]);
+  return Array.from({length: most}, (_, i) => list[Math.round((i * (list.length - 1)) / (most - 1))]);
 }
 
 /** Round numbers from low to high, about `most` of them. */
 function ticks(low, high, most = 5) {
   if (!(high > low)) return [low];
-  const raw = (high - low) / most, power = 10 ** Math.floor(Math.log10(raw));
+  const raw = (high - low) / most,
+    power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].find(factor => factor * power >= raw * 0.999) * power;
   const result = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) result.push(+(i * step).toPrecision(12));
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++)
+    result.push(+(i * step).toPrecision(12));
   return result;
 }

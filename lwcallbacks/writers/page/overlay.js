@@ -1,7 +1,16 @@
 // An image with its label maps and boxes over it, each to be shown or hidden.
 // A page on a disk may not read pixels, so a filter colours the maps: it looks the colour of each label up.
 
-const LABEL_COLOURS = [[0, 114, 178], [230, 159, 0], [0, 158, 115], [204, 121, 167], [86, 180, 233], [213, 94, 0], [240, 228, 66], [148, 103, 189]];
+const LABEL_COLOURS = [
+  [0, 114, 178],
+  [230, 159, 0],
+  [0, 158, 115],
+  [204, 121, 167],
+  [86, 180, 233],
+  [213, 94, 0],
+  [240, 228, 66],
+  [148, 103, 189],
+];
 
 const labelColour = label => LABEL_COLOURS[(label + LABEL_COLOURS.length - 1) % LABEL_COLOURS.length];
 
@@ -22,61 +31,112 @@ function lookups(shown) {
 function labelFilter(id, shown) {
   const [red, green, blue, opacity] = lookups(shown);
   const discrete = (channel, values) => svg(`feFunc${channel}`, {type: "discrete", tableValues: values});
-  return svg("filter", {id, "color-interpolation-filters": "sRGB", x: 0, y: 0, width: "100%", height: "100%"},
-    svg("feComponentTransfer", {in: "SourceGraphic", result: "coloured"}, discrete("R", red), discrete("G", green), discrete("B", blue)),
+  return svg(
+    "filter",
+    {id, "color-interpolation-filters": "sRGB", x: 0, y: 0, width: "100%", height: "100%"},
+    svg(
+      "feComponentTransfer",
+      {in: "SourceGraphic", result: "coloured"},
+      discrete("R", red),
+      discrete("G", green),
+      discrete("B", blue),
+    ),
     svg("feColorMatrix", {in: "SourceGraphic", values: "0 0 0 0 1  0 0 0 0 1  0 0 0 0 1  1 0 0 0 0", result: "labels"}),
     svg("feComponentTransfer", {in: "labels", result: "opacity"}, discrete("A", opacity)),
-    svg("feComposite", {in: "coloured", in2: "opacity", operator: "in"}));
+    svg("feComposite", {in: "coloured", in2: "opacity", operator: "in"}),
+  );
 }
 
 let filters = 0;
 
 /** An image cell {image, box, caption, layers, boxes} with its overlays and switches. Without a box it is a whole file. */
 function overlaid(cell, className = "", off = new Set(), size = null) {
-  const {layers = [], boxes = []} = cell, [left, top, width, height] = cell.box || [0, 0, ...size];
-  const small = Math.max(width, height) <= 96, text = cell.caption || "image";
-  const picture = svg("svg", {class: `crop ${small ? "pixels" : ""} ${className}`, viewBox: `${left} ${top} ${width} ${height}`, role: "img", "aria-label": text});
+  const {layers = [], boxes = []} = cell,
+    [left, top, width, height] = cell.box || [0, 0, ...size];
+  const small = Math.max(width, height) <= 96,
+    text = cell.caption || "image";
+  const picture = svg("svg", {
+    class: `crop ${small ? "pixels" : ""} ${className}`,
+    viewBox: `${left} ${top} ${width} ${height}`,
+    role: "img",
+    "aria-label": text,
+  });
   picture.style.setProperty("--ratio", width / height);
   picture.style.setProperty("--wide", `${width}px`);
   picture.append(svg("title", {}, text), svg("image", {href: addressOf(cell.image)}));
   const switches = make("div", {className: "switches"});
   const add = (name, tint, node, onchange) => {
-    const input = make("input", {type: "checkbox", checked: !off.has(name), onchange() {
-      input.checked ? off.delete(name) : off.add(name);
-      onchange(input.checked);
-    }});
+    const input = make("input", {
+      type: "checkbox",
+      checked: !off.has(name),
+      onchange() {
+        input.checked ? off.delete(name) : off.add(name);
+        onchange(input.checked);
+      },
+    });
     const swatch = tint && make("i");
     if (tint) swatch.style.background = tint;
     node.append(make("label", {}, input, swatch, ` ${name}`));
     onchange(input.checked);
   };
   for (const {name, classes = {}, image, box} of layers) {
-    const id = `labels-${filters++}`, defs = svg("defs"), [l, t, w, h] = box || [0, 0, width, height];
-    const map = svg("image", {href: addressOf(image), width, height, preserveAspectRatio: "none", filter: `url(#${id})`, class: "labels"});
+    const id = `labels-${filters++}`,
+      defs = svg("defs"),
+      [l, t, w, h] = box || [0, 0, width, height];
+    const map = svg("image", {
+      href: addressOf(image),
+      width,
+      height,
+      preserveAspectRatio: "none",
+      filter: `url(#${id})`,
+      class: "labels",
+    });
     const holder = box
       ? svg("svg", {x: left, y: top, width, height, viewBox: `${l} ${t} ${w} ${h}`, preserveAspectRatio: "none"}, map)
       : svg("g", {transform: `translate(${left} ${top})`}, map);
     if (box) ["width", "height"].forEach(attribute => map.removeAttribute(attribute));
-    const labels = Object.keys(classes).map(Number), shown = new Set(labels);
+    const labels = Object.keys(classes).map(Number),
+      shown = new Set(labels);
     const refill = () => defs.replaceChildren(labelFilter(id, shown));
     refill();
     picture.append(defs, holder);
     const group = make("fieldset", {}, make("legend", {}, name));
     add(`all of ${name}`, null, group, on => holder.setAttribute("visibility", on ? "visible" : "hidden"));
-    for (const label of labels) add(classes[label], `rgb(${labelColour(label)})`, group, on => {
-      on ? shown.add(label) : shown.delete(label);
-      refill();
-    });
+    for (const label of labels)
+      add(classes[label], `rgb(${labelColour(label)})`, group, on => {
+        on ? shown.add(label) : shown.delete(label);
+        refill();
+      });
     switches.append(group);
   }
   const styles = new Map();
-  for (const {box: [l, t, w, h], label, score, style = "prediction", match} of boxes) {
+  for (const {
+    box: [l, t, w, h],
+    label,
+    score,
+    style = "prediction",
+    match,
+  } of boxes) {
     const group = styles.get(style) || styles.set(style, svg("g", {class: `boxes ${style}`})).get(style);
     const words = `${style} ${label ?? ""}${typeof score === "number" ? ` ${brief(score, 2)}` : ""}${match === undefined ? "" : match ? ", matched" : ", not matched"}`;
     const shape = svg("rect", {x: left + l, y: top + t, width: w, height: h, class: match === false ? "missed" : ""});
     shape.append(svg("title", {}, words));
     const letters = Math.max(5, Math.min(height, width) / 24);
-    group.append(shape, svg("text", {x: left + l + 1, y: style === "truth" ? Math.min(top + height - 1, top + t + h + letters) : Math.max(top + letters, top + t - letters * 0.3), "font-size": letters}, `${label ?? ""}${typeof score === "number" ? ` ${brief(score, 2)}` : ""}`));
+    group.append(
+      shape,
+      svg(
+        "text",
+        {
+          x: left + l + 1,
+          y:
+            style === "truth"
+              ? Math.min(top + height - 1, top + t + h + letters)
+              : Math.max(top + letters, top + t - letters * 0.3),
+          "font-size": letters,
+        },
+        `${label ?? ""}${typeof score === "number" ? ` ${brief(score, 2)}` : ""}`,
+      ),
+    );
   }
   for (const [style, group] of styles) {
     picture.append(group);

@@ -1,17 +1,28 @@
 // A card for a key: what it holds at the time that is looked at and, while comparing, at the other time beside it.
 
-const panels = new Map();  // key -> panel
+const panels = new Map(); // key -> panel
 
 /**
  * A kind is {tools, view, wide}. `tools(bar, settings, refresh)` fills the line above, once. `view(box, settings,
  * refresh)` gives `draw(value, entry)`, which fills the box. Both sides share the settings.
  */
 function panel(key, {tools, view, wide = false, needsValue = true}, title = key) {
-  const settings = {}, bar = make("div", {className: "tools"}), sides = make("div", {className: "sides"});
+  const settings = {},
+    bar = make("div", {className: "tools"}),
+    sides = make("div", {className: "sides"});
   const at = make("span", {className: "at"});
-  const link = make("a", {className: "link", href: `#${linkOf({key})}`, "aria-label": `Link to ${key} at this step`}, "#");
-  const node = make("article", {className: wide ? "card wide" : "card", tabIndex: -1},
-    make("header", {}, make("h3", {}, title), link, at), bar, sides);
+  const link = make(
+    "a",
+    {className: "link", href: `#${linkOf({key})}`, "aria-label": `Link to ${key} at this step`},
+    "#",
+  );
+  const node = make(
+    "article",
+    {className: wide ? "card wide" : "card", tabIndex: -1},
+    make("header", {}, make("h3", {}, title), link, at),
+    bar,
+    sides,
+  );
   const shown = [];
   const refresh = () => show(true);
   tools?.(bar, settings, refresh);
@@ -19,33 +30,44 @@ function panel(key, {tools, view, wide = false, needsValue = true}, title = key)
 
   function side(i) {
     if (shown[i]) return shown[i];
-    const label = make("p", {className: "when"}), box = make("div", {className: "view"}), whole = make("div", {className: "side"}, label, box);
+    const label = make("p", {className: "when"}),
+      box = make("div", {className: "view"}),
+      whole = make("div", {className: "side"}, label, box);
     sides.append(whole);
-    return shown[i] = {whole, label, box, draw: view(box, settings, refresh), entry: null};
+    return (shown[i] = {whole, label, box, draw: view(box, settings, refresh), entry: null});
   }
 
   async function show(again = false) {
     const steps = time.other === null ? [time.now] : [time.now, time.other];
     sides.classList.toggle("two", steps.length === 2);
     while (shown.length > steps.length) shown.pop().whole.remove();
-    await Promise.all(steps.map(async (step, i) => {
-      const one = side(i), entry = entryAt(key, step);
-      one.label.hidden = steps.length === 1;
-      one.label.textContent = entry ? when(entry.step) : "";
-      if (i === 0) {
-        at.textContent = entry && entry.step !== time.now ? when(entry.step) : "";
-        link.href = `#${linkOf({key, step: time.now, other: time.other})}`;
-      }
-      const same = one.entry && entry && one.entry.step === entry.step && one.entry.chunk === entry.chunk && one.version === (entry.step === historyOf(key).steps.at(-1) ? LW.version : one.version);
-      if (!entry || (same && !again)) return;
-      one.entry = entry;
-      one.version = LW.version;
-      const value = needsValue ? await load(entry) : null;
-      if (one.entry !== entry || !one.whole.isConnected) return;  // the time has moved on
-      one.box.classList.toggle("none", value === undefined);
-      if (value === undefined) one.box.replaceChildren(make("p", {className: "dim"}, `No data of ${when(entry.step)}.`));
-      else await one.draw(value, entry);
-    }));
+    await Promise.all(
+      steps.map(async (step, i) => {
+        const one = side(i),
+          entry = entryAt(key, step);
+        one.label.hidden = steps.length === 1;
+        one.label.textContent = entry ? when(entry.step) : "";
+        if (i === 0) {
+          at.textContent = entry && entry.step !== time.now ? when(entry.step) : "";
+          link.href = `#${linkOf({key, step: time.now, other: time.other})}`;
+        }
+        const same =
+          one.entry &&
+          entry &&
+          one.entry.step === entry.step &&
+          one.entry.chunk === entry.chunk &&
+          one.version === (entry.step === historyOf(key).steps.at(-1) ? LW.version : one.version);
+        if (!entry || (same && !again)) return;
+        one.entry = entry;
+        one.version = LW.version;
+        const value = needsValue ? await load(entry) : null;
+        if (one.entry !== entry || !one.whole.isConnected) return; // the time has moved on
+        one.box.classList.toggle("none", value === undefined);
+        if (value === undefined)
+          one.box.replaceChildren(make("p", {className: "dim"}, `No data of ${when(entry.step)}.`));
+        else await one.draw(value, entry);
+      }),
+    );
   }
   node.update = () => node.seen && show();
   nearby.observe(node);

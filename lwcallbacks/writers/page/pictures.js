@@ -4,33 +4,55 @@ const PICTURE = {needsValue: false};
 
 PICTURE.view = (box, settings) => {
   settings.off ??= new Set();
-  const place = make("div", {className: "frame"}), note = make("p", {className: "caption"}), film = make("div", {className: "film", role: "group", "aria-label": "The same at other steps"});
+  const place = make("div", {className: "frame"}),
+    note = make("p", {className: "caption"}),
+    film = make("div", {className: "film", role: "group", "aria-label": "The same at other steps"});
   box.append(place, note, film);
   return async (_, entry) => {
     const [size, drawn] = await Promise.all([sizeOf(entry.file), load(entry)]);
     const caption = entry.caption || "";
     if (!size) place.replaceChildren(make("p", {className: "dim"}, `The file ${entry.file} is missing.`));
-    else if (drawn) place.replaceChildren(overlaid({image: entry.file, caption: caption || entry.key, ...drawn}, "large", settings.off, size));
+    else if (drawn)
+      place.replaceChildren(
+        overlaid({image: entry.file, caption: caption || entry.key, ...drawn}, "large", settings.off, size),
+      );
     else {
-      const [width, height] = size, factor = Math.max(1, Math.floor(200 / Math.min(width, height)));
-      const image = make("img", {src: addressOf(entry.file), alt: caption || `${entry.key} at ${when(entry.step)}`, width: width * factor, height: height * factor, className: factor > 1 ? "pixels" : ""});
-      const open = button("", () => openPicture(entry, size), {className: "open", "aria-label": `Zoom into ${entry.key}`});
+      const [width, height] = size,
+        factor = Math.max(1, Math.floor(200 / Math.min(width, height)));
+      const image = make("img", {
+        src: addressOf(entry.file),
+        alt: caption || `${entry.key} at ${when(entry.step)}`,
+        width: width * factor,
+        height: height * factor,
+        className: factor > 1 ? "pixels" : "",
+      });
+      const open = button("", () => openPicture(entry, size), {
+        className: "open",
+        "aria-label": `Zoom into ${entry.key}`,
+      });
       open.append(image);
       place.replaceChildren(open);
     }
     note.textContent = caption;
     note.hidden = !caption;
-    box.closest(".card").classList.toggle("wide", !!size && size[0] / size[1] > 2.2 && size[0] * Math.max(1, Math.floor(200 / size[1])) > 420);
+    box
+      .closest(".card")
+      .classList.toggle(
+        "wide",
+        !!size && size[0] / size[1] > 2.2 && size[0] * Math.max(1, Math.floor(200 / size[1])) > 420,
+      );
     const shown = entriesOf(entry.key, 16);
     film.hidden = shown.length < 2;
     if (film.dataset.steps !== shown.map(({step}) => step).join()) {
       film.dataset.steps = shown.map(({step}) => step).join();
-      film.replaceChildren(...shown.map(({file, step}) => {
-        const thumb = button("", () => goTo(step), {title: when(step), "aria-label": when(step)});
-        thumb.append(make("img", {src: addressOf(file), alt: "", loading: "lazy"}));
-        thumb.dataset.step = step;
-        return thumb;
-      }));
+      film.replaceChildren(
+        ...shown.map(({file, step}) => {
+          const thumb = button("", () => goTo(step), {title: when(step), "aria-label": when(step)});
+          thumb.append(make("img", {src: addressOf(file), alt: "", loading: "lazy"}));
+          thumb.dataset.step = step;
+          return thumb;
+        }),
+      );
     }
     for (const thumb of film.children) thumb.setAttribute("aria-pressed", String(+thumb.dataset.step === entry.step));
   };
@@ -49,7 +71,11 @@ function sizeOf(file) {
 /** The image in a window: plus, minus and the wheel zoom, arrow keys and dragging move. */
 function openPicture(entry, [width, height]) {
   const image = make("img", {src: addressOf(entry.file), alt: entry.caption || entry.key, draggable: false});
-  const stage = make("div", {className: "stage", tabIndex: 0, role: "group", "aria-label": "Image. Plus and minus zoom, the arrow keys move."}, image);
+  const stage = make(
+    "div",
+    {className: "stage", tabIndex: 0, role: "group", "aria-label": "Image. Plus and minus zoom, the arrow keys move."},
+    image,
+  );
   const scale = make("output");
   const at = {zoom: 1, x: 0, y: 0};
   const draw = () => {
@@ -59,7 +85,8 @@ function openPicture(entry, [width, height]) {
     scale.textContent = `${percent(at.zoom, 0)}`;
   };
   const zoom = (factor, x = stage.clientWidth / 2, y = stage.clientHeight / 2) => {
-    const next = Math.min(64, Math.max(0.05, at.zoom * factor)), by = next / at.zoom;
+    const next = Math.min(64, Math.max(0.05, at.zoom * factor)),
+      by = next / at.zoom;
     Object.assign(at, {zoom: next, x: x - (x - at.x) * by, y: y - (y - at.y) * by});
     draw();
   };
@@ -70,11 +97,15 @@ function openPicture(entry, [width, height]) {
     at.y = (stage.clientHeight - height * at.zoom) / 2;
     draw();
   };
-  stage.addEventListener("wheel", event => {
-    event.preventDefault();
-    const frame = stage.getBoundingClientRect();
-    zoom(event.deltaY < 0 ? 1.25 : 0.8, event.clientX - frame.left, event.clientY - frame.top);
-  }, {passive: false});
+  stage.addEventListener(
+    "wheel",
+    event => {
+      event.preventDefault();
+      const frame = stage.getBoundingClientRect();
+      zoom(event.deltaY < 0 ? 1.25 : 0.8, event.clientX - frame.left, event.clientY - frame.top);
+    },
+    {passive: false},
+  );
   stage.onpointerdown = event => stage.setPointerCapture(event.pointerId);
   stage.onpointermove = event => {
     if (!stage.hasPointerCapture(event.pointerId)) return;
@@ -94,9 +125,21 @@ function openPicture(entry, [width, height]) {
     } else return;
     event.preventDefault();
   };
-  const tools = make("div", {className: "tools"}, button("−", () => zoom(1 / 1.5), {"aria-label": "Smaller"}), button("+", () => zoom(1.5), {"aria-label": "Larger"}), button("Fit", fit), scale,
-    make("a", {href: addressOf(entry.file), target: "_blank"}, "the file"));
-  dialog(`${entry.key}, ${when(entry.step)}`, tools, stage, entry.caption ? make("p", {className: "caption"}, entry.caption) : null).classList.add("full");
+  const tools = make(
+    "div",
+    {className: "tools"},
+    button("−", () => zoom(1 / 1.5), {"aria-label": "Smaller"}),
+    button("+", () => zoom(1.5), {"aria-label": "Larger"}),
+    button("Fit", fit),
+    scale,
+    make("a", {href: addressOf(entry.file), target: "_blank"}, "the file"),
+  );
+  dialog(
+    `${entry.key}, ${when(entry.step)}`,
+    tools,
+    stage,
+    entry.caption ? make("p", {className: "caption"}, entry.caption) : null,
+  ).classList.add("full");
   fit();
   stage.focus();
 }

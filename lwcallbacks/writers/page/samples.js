@@ -1,7 +1,8 @@
 // Samples of a table as tiles: filtered, sorted, each with its history.
 
 /** Whether a table is one of samples: it has predictions, or images. */
-const isOfSamples = ({columns, cells}) => columns.includes("pred") || cells.some(column => Array.isArray(column) && column.some(isImage));
+const isOfSamples = ({columns, cells}) =>
+  columns.includes("pred") || cells.some(column => Array.isArray(column) && column.some(isImage));
 
 /** Keep the rows that the filter asks for, in the order it asks for. Pure. */
 function chosenRows(rows, {wrong = false, label = "", low = 0, high = 1, words = "", sort = "given"}) {
@@ -9,26 +10,51 @@ function chosenRows(rows, {wrong = false, label = "", low = 0, high = 1, words =
     if (wrong && isRight(row) !== false) return false;
     if (label && String(row.pred) !== label && String(row.target) !== label) return false;
     if (typeof row.confidence === "number" && (row.confidence < low || row.confidence > high)) return false;
-    return !words || matches(Object.values(row).filter(cell => !isImage(cell)).join(" "), words);
+    return (
+      !words ||
+      matches(
+        Object.values(row)
+          .filter(cell => !isImage(cell))
+          .join(" "),
+        words,
+      )
+    );
   });
   const by = {
-    loss: row => typeof row.loss === "number" ? -row.loss : isRight(row) === false ? -1 - (row.confidence ?? 0) : 1 - (row.confidence ?? 0),
+    loss: row =>
+      typeof row.loss === "number"
+        ? -row.loss
+        : isRight(row) === false
+          ? -1 - (row.confidence ?? 0)
+          : 1 - (row.confidence ?? 0),
     unsure: row => row.confidence ?? 2,
     sure: row => -(row.confidence ?? -1),
   }[sort];
-  return by ? kept.map((row, i) => [by(row), i, row]).sort((a, b) => a[0] - b[0] || a[1] - b[1]).map(([,, row]) => row) : kept;
+  return by
+    ? kept
+        .map((row, i) => [by(row), i, row])
+        .sort((a, b) => a[0] - b[0] || a[1] - b[1])
+        .map(([, , row]) => row)
+    : kept;
 }
 
 /** What a table said about each sample at other steps, by id: Map id -> [{step, right, row}]; {} without ids. */
 async function sampleHistories(key, most = 30) {
-  const known = sampleHistories.known ??= new Map(), version = historyOf(key).steps.length;
+  const known = (sampleHistories.known ??= new Map()),
+    version = historyOf(key).steps.length;
   if (known.get(key)?.version === version) return known.get(key).promise;
   const promise = (async () => {
-    const entries = entriesOf(key, most), tables = await Promise.all(entries.map(load)), found = new Map();
+    const entries = entriesOf(key, most),
+      tables = await Promise.all(entries.map(load)),
+      found = new Map();
     tables.forEach((table, at) => {
       if (!table?.columns.includes("id")) return;
       for (const row of rowsOf(table)) {
-        if (!found.has(row.id)) found.set(row.id, entries.map(({step}) => ({step, right: null, row: null})));
+        if (!found.has(row.id))
+          found.set(
+            row.id,
+            entries.map(({step}) => ({step, right: null, row: null})),
+          );
         found.get(row.id)[at] = {step: entries[at].step, right: isRight(row), row};
       }
     });
@@ -48,40 +74,85 @@ const SAMPLES = {
       Object.assign(settings, values);
       refresh();
     };
-    settings.labels = make("select", {"aria-label": "Class", onchange: event => change({label: event.target.value})}, make("option", {value: ""}, "every class"));
+    settings.labels = make(
+      "select",
+      {"aria-label": "Class", onchange: event => change({label: event.target.value})},
+      make("option", {value: ""}, "every class"),
+    );
     settings.parts = {
-      wrong: choice("Which samples", {all: "all", wrong: "wrong only"}, "all", value => change({wrong: value === "wrong"})),
-      sort: picker("Order of the samples", {given: "as chosen", loss: "hardest first", unsure: "least sure first", sure: "most sure first"}, value => change({sort: value})),
-      sure: make("label", {className: "range"}, "confidence up to ", make("input", {type: "range", min: 0, max: 1, step: 0.01, value: 1, oninput(event) {
-        event.target.nextSibling.textContent = percent(+event.target.value, 0);
-        change({high: +event.target.value});
-      }}), make("output", {}, "100 %")),
+      wrong: choice("Which samples", {all: "all", wrong: "wrong only"}, "all", value =>
+        change({wrong: value === "wrong"}),
+      ),
+      sort: picker(
+        "Order of the samples",
+        {given: "as chosen", loss: "hardest first", unsure: "least sure first", sure: "most sure first"},
+        value => change({sort: value}),
+      ),
+      sure: make(
+        "label",
+        {className: "range"},
+        "confidence up to ",
+        make("input", {
+          type: "range",
+          min: 0,
+          max: 1,
+          step: 0.01,
+          value: 1,
+          oninput(event) {
+            event.target.nextSibling.textContent = percent(+event.target.value, 0);
+            change({high: +event.target.value});
+          },
+        }),
+        make("output", {}, "100 %"),
+      ),
     };
     settings.found = make("span", {className: "dim", role: "status"});
-    bar.append(settings.parts.wrong, settings.parts.sort, settings.labels, settings.parts.sure, search("Search samples", words => change({words})), settings.found);
+    bar.append(
+      settings.parts.wrong,
+      settings.parts.sort,
+      settings.labels,
+      settings.parts.sure,
+      search("Search samples", words => change({words})),
+      settings.found,
+    );
   },
   view(box, settings, refresh) {
-    const list = make("ul", {className: "tiles"}), more = button("Show more", () => {
-      settings.most *= 4;
-      refresh();
-    });
+    const list = make("ul", {className: "tiles"}),
+      more = button("Show more", () => {
+        settings.most *= 4;
+        refresh();
+      });
     box.append(list, more);
     return async (table, entry) => {
-      const rows = rowsOf(table), has = name => table.columns.includes(name);
+      const rows = rowsOf(table),
+        has = name => table.columns.includes(name);
       settings.parts.wrong.hidden = !rows.some(row => isRight(row) !== null);
       settings.parts.sure.hidden = settings.parts.sort.hidden = !has("confidence") && !has("loss");
-      const labels = [...new Set(rows.flatMap(({pred, target}) => [pred, target]).filter(label => label !== undefined && label !== null).map(String))].sort(natural);
+      const labels = [
+        ...new Set(
+          rows
+            .flatMap(({pred, target}) => [pred, target])
+            .filter(label => label !== undefined && label !== null)
+            .map(String),
+        ),
+      ].sort(natural);
       settings.labels.hidden = labels.length < 2;
       if (settings.labels.options.length !== labels.length + 1 && !labels.includes(settings.label)) settings.label = "";
-      settings.labels.replaceChildren(make("option", {value: ""}, "every class"), ...labels.map(value => make("option", {value}, shorten(value, 40))));
+      settings.labels.replaceChildren(
+        make("option", {value: ""}, "every class"),
+        ...labels.map(value => make("option", {value}, shorten(value, 40))),
+      );
       settings.labels.value = settings.label;
-      const kept = chosenRows(rows, settings), wrong = rows.filter(row => isRight(row) === false).length;
+      const kept = chosenRows(rows, settings),
+        wrong = rows.filter(row => isRight(row) === false).length;
       settings.found.textContent = `${kept.length} of ${plural(rows.length, "sample")}${wrong ? `, ${wrong} wrong` : ""}`;
       const histories = has("id") ? await sampleHistories(entry.key) : new Map();
-      list.replaceChildren(...kept.slice(0, settings.most).map(row => {
-        const history = histories.get(row.id) || [];
-        return tile(row, {image: imageOf(row), history, onclick: () => openSample(row, history)});
-      }));
+      list.replaceChildren(
+        ...kept.slice(0, settings.most).map(row => {
+          const history = histories.get(row.id) || [];
+          return tile(row, {image: imageOf(row), history, onclick: () => openSample(row, history)});
+        }),
+      );
       more.hidden = kept.length <= settings.most;
     };
   },
@@ -91,16 +162,34 @@ const SAMPLES = {
 function openSample(row, history = [], image = imageOf(row)) {
   const list = make("dl");
   for (const [name, cell] of Object.entries(row))
-    if (!isImage(cell)) list.append(make("dt", {}, name), make("dd", {}, name === "correct" ? (cell ? "yes" : "no") : brief(cell)));
+    if (!isImage(cell))
+      list.append(make("dt", {}, name), make("dd", {}, name === "correct" ? (cell ? "yes" : "no") : brief(cell)));
   const parts = [];
   if (isImage(image)) parts.push(overlaid(image, "large"));
   parts.push(list);
   const seen = history.filter(({row: then}) => then);
   if (seen.length > 1) {
-    const head = make("tr", {}, ...["when", "predicted", "", "confidence"].map(text => make("th", {scope: "col"}, text)));
-    const lines = seen.map(({step, right, row: then}) => make("tr", {className: right ? "right" : "wrong"},
-      make("td", {}, when(step)), make("td", {}, brief(then.pred)), make("td", {}, rightWord(right)), make("td", {}, brief(then.confidence, 3))));
-    parts.push(make("h4", {}, "By epoch"), strip(history), make("p", {className: "dim"}, sinceWords(history)), make("div", {className: "scroll"}, make("table", {}, make("thead", {}, head), make("tbody", {}, ...lines))));
+    const head = make(
+      "tr",
+      {},
+      ...["when", "predicted", "", "confidence"].map(text => make("th", {scope: "col"}, text)),
+    );
+    const lines = seen.map(({step, right, row: then}) =>
+      make(
+        "tr",
+        {className: right ? "right" : "wrong"},
+        make("td", {}, when(step)),
+        make("td", {}, brief(then.pred)),
+        make("td", {}, rightWord(right)),
+        make("td", {}, brief(then.confidence, 3)),
+      ),
+    );
+    parts.push(
+      make("h4", {}, "By epoch"),
+      strip(history),
+      make("p", {className: "dim"}, sinceWords(history)),
+      make("div", {className: "scroll"}, make("table", {}, make("thead", {}, head), make("tbody", {}, ...lines))),
+    );
   }
   return dialog(told(row) || "Sample", ...parts);
 }

@@ -1,21 +1,21 @@
 // What the scripts of a run's folder say, kept short. They call LW.key(...), LW.step(...), LW.data(...) and so on; each
 // file only grows by whole lines, so that it can be loaded again: lines that are known are passed over.
 
-const KEPT_CHUNKS = 6;  // of histograms; values of the other kinds stay
+const KEPT_CHUNKS = 6; // of histograms; values of the other kinds stay
 
 const LW = {
-  numbers: [],          // number -> {key, kind, folder}: a key with its kind
-  keys: new Map(),      // key -> its numbers
-  texts: new Map(),     // number -> list of texts that stands in several values
-  steps: [],            // one per write: {step, chunk, ranges, captions}; ranges are first and last number of each run
-  values: new Map(),    // "number step" -> {chunk, value}, of what is no histogram
-  chunks: new Map(),    // chunk -> {ready, histograms}, the one that was used last at the end
-  series: new Map(),    // name -> {steps, values} of numbers, ascending steps
-  clock: new Map(),     // step -> epoch
-  info: null,           // what run.js says
-  costs: null,          // a table of what the last fit has cost
-  files: null,          // file -> address, where a page carries its files itself
-  version: 0,           // of everything above
+  numbers: [], // number -> {key, kind, folder}: a key with its kind
+  keys: new Map(), // key -> its numbers
+  texts: new Map(), // number -> list of texts that stands in several values
+  steps: [], // one per write: {step, chunk, ranges, captions}; ranges are first and last number of each run
+  values: new Map(), // "number step" -> {chunk, value}, of what is no histogram
+  chunks: new Map(), // chunk -> {ready, histograms}, the one that was used last at the end
+  series: new Map(), // name -> {steps, values} of numbers, ascending steps
+  clock: new Map(), // step -> epoch
+  info: null, // what run.js says
+  costs: null, // a table of what the last fit has cost
+  files: null, // file -> address, where a page carries its files itself
+  version: 0, // of everything above
   counted: {step: 0, scalars: 0},
 
   key(number, key, kind, folder) {
@@ -36,7 +36,7 @@ const LW = {
   step(step, chunk, ranges, captions = {}) {
     if (this.counted.step++ < this.steps.length) return;
     this.steps.push({step, chunk, ranges, captions});
-    this.chunks.delete(chunk);  // it has grown
+    this.chunks.delete(chunk); // it has grown
     this.version++;
   },
   scalars(step, epoch, values) {
@@ -46,9 +46,11 @@ const LW = {
     if (epoch !== null && epoch !== undefined) this.clock.set(step, epoch);
     for (const name in values) {
       let series = this.series.get(name);
-      if (!series) this.series.set(name, series = {steps: [], values: []});
-      const {steps} = series, value = values[name];
-      while (steps.length && steps[steps.length - 1] >= step) {  // a run that went on from before
+      if (!series) this.series.set(name, (series = {steps: [], values: []}));
+      const {steps} = series,
+        value = values[name];
+      while (steps.length && steps[steps.length - 1] >= step) {
+        // a run that went on from before
         steps.pop();
         series.values.pop();
       }
@@ -57,10 +59,11 @@ const LW = {
     }
   },
   data(number, step, value) {
-    const chunk = +document.currentScript.dataset.chunk, id = `${number} ${step}`;
+    const chunk = +document.currentScript.dataset.chunk,
+      id = `${number} ${step}`;
     if (this.numbers[number]?.kind === "histogram") return void chunkOf(chunk).histograms.set(id, value);
     const known = this.values.get(id);
-    if (!known || known.chunk <= chunk) this.values.set(id, {chunk, value});  // the last line holds
+    if (!known || known.chunk <= chunk) this.values.set(id, {chunk, value}); // the last line holds
   },
 };
 
@@ -68,7 +71,7 @@ const NUMBERS = {nan: NaN, inf: Infinity, "-inf": -Infinity};
 
 function chunkOf(chunk) {
   let found = LW.chunks.get(chunk);
-  if (!found) LW.chunks.set(chunk, found = {ready: null, histograms: new Map()});
+  if (!found) LW.chunks.set(chunk, (found = {ready: null, histograms: new Map()}));
   return found;
 }
 
@@ -78,7 +81,8 @@ const histories = new Map();
 function historyOf(key) {
   const known = histories.get(key);
   if (known?.version === LW.version) return known;
-  const lines = new Map(), numbers = LW.keys.get(key) || [];
+  const lines = new Map(),
+    numbers = LW.keys.get(key) || [];
   LW.steps.forEach(({step, ranges}, line) => {
     if (numbers.some(number => within(ranges, number))) lines.set(step, line);
   });
@@ -104,7 +108,15 @@ function entryOf(key, line) {
   const {step, chunk, ranges, captions} = LW.steps[line];
   const number = LW.keys.get(key).findLast(candidate => within(ranges, candidate));
   const {kind, folder} = LW.numbers[number];
-  return {key, number, kind, step, chunk, file: `${folder}/${String(step).padStart(8, "0")}.png`, caption: captions[number]};
+  return {
+    key,
+    number,
+    kind,
+    step,
+    chunk,
+    file: `${folder}/${String(step).padStart(8, "0")}.png`,
+    caption: captions[number],
+  };
 }
 
 /** The entries of a key at all of its steps, or at `most` of them, evenly. */
@@ -121,7 +133,7 @@ async function load({number, step, kind, chunk}) {
   const id = `${number} ${step}`;
   const held = chunkOf(chunk);
   if (kind === "histogram" ? !held.histograms.has(id) : LW.values.get(id)?.chunk !== chunk) await loadChunk(chunk);
-  LW.chunks.delete(chunk);  // to the end: used last
+  LW.chunks.delete(chunk); // to the end: used last
   LW.chunks.set(chunk, held);
   const value = kind === "histogram" ? held.histograms.get(id) : LW.values.get(id)?.value;
   for (const [old, {histograms}] of LW.chunks) {
@@ -133,7 +145,9 @@ async function load({number, step, kind, chunk}) {
 
 function loadChunk(chunk) {
   const held = chunkOf(chunk);
-  held.ready ??= LW.files ? Promise.resolve() : loadScript(`data/${String(chunk).padStart(5, "0")}.js?${LW.version}`, {chunk});
+  held.ready ??= LW.files
+    ? Promise.resolve()
+    : loadScript(`data/${String(chunk).padStart(5, "0")}.js?${LW.version}`, {chunk});
   return held.ready;
 }
 
@@ -150,7 +164,7 @@ function loadScript(source, data = {}) {
 }
 
 /** The address of a file of the folder. */
-const addressOf = file => LW.files ? LW.files[file] || "" : file.split("/").map(encodeURIComponent).join("/");
+const addressOf = file => (LW.files ? LW.files[file] || "" : file.split("/").map(encodeURIComponent).join("/"));
 
 let epochs = {version: -1, steps: [], epochs: []};
 
@@ -165,7 +179,8 @@ function clock() {
 
 /** The epoch that a step belongs to, null if it is unknown. */
 function epochOf(step) {
-  const known = clock(), i = lastAtMost(known.steps, step);
+  const known = clock(),
+    i = lastAtMost(known.steps, step);
   return i < 0 ? null : known.epochs[i];
 }
 

@@ -17,10 +17,13 @@ function brief(value, digits = 4) {
 }
 
 /** 12,345 */
-const grouped = value => String(value).replace("-", "−").replace(/\B(?=(\d{3})+(?!\d))/g, ",");
+const grouped = value =>
+  String(value)
+    .replace("-", "−")
+    .replace(/\B(?=(\d{3})+(?!\d))/g, ",");
 
 /** A change with its sign: +3, −0.25; nothing of none. */
-const signed = value => value > 0 ? `+${brief(value)}` : value < 0 ? brief(value) : "";
+const signed = value => (value > 0 ? `+${brief(value)}` : value < 0 ? brief(value) : "");
 
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits).replace(/\.0+$/, "")} %`;
 
@@ -34,12 +37,20 @@ function shorten(text, most) {
   return `${letters.slice(0, most - 1 - tail).join("")}…${letters.slice(letters.length - tail).join("")}`;
 }
 
-const STAGES = {val: "val", valid: "val", validation: "val", test: "test", predict: "predict", train: "train", training: "train"};
+const STAGES = {
+  val: "val",
+  valid: "val",
+  validation: "val",
+  test: "test",
+  predict: "predict",
+  train: "train",
+  training: "train",
+};
 
 /** {stage, rest, every} of a name: "train/loss_step" is {train, loss, step}; stage and every may be "". */
 function partsOf(name) {
   const [, head, separator, tail] = name.match(/^([^/_]*)([/_]?)(.*)$/s);
-  const stage = separator && tail && STAGES[head.toLowerCase()] || "";
+  const stage = (separator && tail && STAGES[head.toLowerCase()]) || "";
   const [, rest, every = ""] = (stage ? tail : name).match(/^(.+?)(?:_(step|epoch))?$/s);
   return {stage, rest: rest.replace(/\/dataloader_idx_\d+$/, ""), every};
 }
@@ -52,7 +63,8 @@ function byStage(a, b) {
   return rank(a) - rank(b) || natural(a, b);
 }
 
-const HIGHER = /acc|f1|f_?beta|auroc|auc|roc|precision|recall|iou|dice|kappa|matthews|mcc|r2|map\b|psnr|ssim|bleu|rouge|score|spearman|pearson/i;
+const HIGHER =
+  /acc|f1|f_?beta|auroc|auc|roc|precision|recall|iou|dice|kappa|matthews|mcc|r2|map\b|psnr|ssim|bleu|rouge|score|spearman|pearson/i;
 const LOWER = /loss|err|mse|mae|rmse|nll|perplexity|ppl|wer\b|cer\b|ece|fid|divergence|cost|distance/i;
 
 /** Whether the "max" or the "min" of a metric is its best, by its name; "" if the name does not say it. */
@@ -73,12 +85,17 @@ function stateOf(link) {
   let name = key;
   try {
     name = decodeURIComponent(key);
-  } catch { /* a stray % stays as it is */ }
+  } catch {
+    /* a stray % stays as it is */
+  }
   return {key: name, step: step === undefined ? null : +step, other: other === undefined ? null : +other};
 }
 
 /** What a search box is asked: every word is somewhere in the text. */
 function matches(text, wanted) {
   const low = text.toLowerCase();
-  return wanted.toLowerCase().split(/\s+/).every(word => low.includes(word));
+  return wanted
+    .toLowerCase()
+    .split(/\s+/)
+    .every(word => low.includes(word));
 }

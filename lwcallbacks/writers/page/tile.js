@@ -3,7 +3,9 @@
 /** Right or wrong, null where it is unknown. `sample` has the columns of its row. */
 function isRight({correct, pred, target}) {
   if (typeof correct === "boolean") return correct;
-  return pred === undefined || pred === null || target === undefined || target === null ? null : String(pred) === String(target);
+  return pred === undefined || pred === null || target === undefined || target === null
+    ? null
+    : String(pred) === String(target);
 }
 
 /** "predicted 9, true 4, confidence 0.93" */
@@ -17,17 +19,30 @@ function told(sample) {
 
 /** Right and wrong by epoch: [{step, right}] as a strip of little squares. */
 function strip(history) {
-  const most = history.length, label = history.map(({step, right}) => `${soon(step)}: ${rightWord(right)}`).join("; ");
-  const node = svg("svg", {class: "strip", viewBox: `0 0 ${most} 1`, preserveAspectRatio: "none", role: "img", "aria-label": `Right or wrong by epoch. ${label}`});
+  const most = history.length,
+    label = history.map(({step, right}) => `${soon(step)}: ${rightWord(right)}`).join("; ");
+  const node = svg("svg", {
+    class: "strip",
+    viewBox: `0 0 ${most} 1`,
+    preserveAspectRatio: "none",
+    role: "img",
+    "aria-label": `Right or wrong by epoch. ${label}`,
+  });
   history.forEach(({step, right}, i) => {
-    const mark = svg("rect", {class: right === null ? "unknown" : right ? "right" : "wrong", x: i + 0.08, y: right === false ? 0 : 0.3, width: 0.84, height: right === false ? 1 : 0.7});
+    const mark = svg("rect", {
+      class: right === null ? "unknown" : right ? "right" : "wrong",
+      x: i + 0.08,
+      y: right === false ? 0 : 0.3,
+      width: 0.84,
+      height: right === false ? 1 : 0.7,
+    });
     mark.append(svg("title", {}, `${soon(step)}: ${rightWord(right)}`));
     node.append(mark);
   });
   return node;
 }
 
-const rightWord = right => right === null ? "not shown" : right ? "right" : "wrong";
+const rightWord = right => (right === null ? "not shown" : right ? "right" : "wrong");
 
 /** The words below a strip: "wrong since epoch 3", "right since epoch 5", "always wrong". */
 function sinceWords(history) {
@@ -42,12 +57,18 @@ function sinceWords(history) {
 function tile(sample, {image, history = [], onclick}) {
   const right = isRight(sample);
   const node = make("li", {className: right === null ? "tile" : right ? "tile right" : "tile wrong"});
-  const open = button("", onclick, {className: "open", "aria-label": [told(sample) || "sample", right === null ? "" : rightWord(right)].filter(Boolean).join(", ")});
+  const open = button("", onclick, {
+    className: "open",
+    "aria-label": [told(sample) || "sample", right === null ? "" : rightWord(right)].filter(Boolean).join(", "),
+  });
   if (isImage(image)) open.append(crop(image, told(sample)));
-  const pred = sample.pred ?? null, target = sample.target ?? null;
+  const pred = sample.pred ?? null,
+    target = sample.target ?? null;
   if (pred !== null) open.append(make("b", {className: "pred", title: String(pred)}, shorten(String(pred), 28)));
-  if (target !== null) open.append(make("span", {className: "target", title: String(target)}, `true ${shorten(String(target), 28)}`));
-  if (pred === null && target === null && (image?.caption || sample.caption)) open.append(make("span", {className: "target"}, image?.caption || sample.caption));
+  if (target !== null)
+    open.append(make("span", {className: "target", title: String(target)}, `true ${shorten(String(target), 28)}`));
+  if (pred === null && target === null && (image?.caption || sample.caption))
+    open.append(make("span", {className: "target"}, image?.caption || sample.caption));
   if (typeof sample.confidence === "number") {
     const bar = make("span", {className: "bar", title: `confidence ${brief(sample.confidence, 3)}`}, make("i"));
     bar.firstChild.style.width = `${100 * Math.min(1, Math.max(0, sample.confidence))}%`;

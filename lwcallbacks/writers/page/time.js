@@ -1,18 +1,20 @@
 // One time for everything on the page: the step that is looked at, and a second one to compare with.
 
 const time = {
-  steps: [],        // all steps at which something was published, ascending
-  epochSteps: [],   // those of keys that are no histogram: the ends of epochs, usually
+  steps: [], // all steps at which something was published, ascending
+  epochSteps: [], // those of keys that are no histogram: the ends of epochs, usually
   now: 0,
   other: null,
-  following: true,  // the last step, also when another one comes
+  following: true, // the last step, also when another one comes
   best: null,
+  drawn: Promise.resolve(), // once everything that is seen shows the time
   listeners: new Set(),
 };
 
 /** Take in the steps of the folder. */
 function readSteps() {
-  const all = new Set(), ofEpochs = new Set();
+  const all = new Set(),
+    ofEpochs = new Set();
   const plain = LW.numbers.map(entry => entry && entry.kind !== "histogram");
   for (const {step, ranges} of LW.steps) {
     all.add(step);
@@ -24,7 +26,12 @@ function readSteps() {
           i = ranges.length;
         }
   }
-  if (!all.size) for (const {steps} of LW.series.values()) for (const step of evenly(steps, 200)) all.add(step);
+  if (all.size < 2) {
+    // hardly anything but curves: the ends of epochs, or of a part of the run
+    const whole = [...LW.series.values()].reduce((long, {steps}) => (steps.length > long.length ? steps : long), []);
+    const ends = epochEnds().map(({step}) => step);
+    for (const step of ends.length > 1 ? ends : evenly(whole, 200)) all.add(step);
+  }
   const ascending = set => [...set].sort((a, b) => a - b);
   time.steps = ascending(all);
   time.epochSteps = ofEpochs.size ? ascending(ofEpochs) : time.steps;
@@ -34,11 +41,11 @@ function readSteps() {
 function goTo(step, other = time.other) {
   const known = time.steps[Math.max(0, lastAtMost(time.steps, step))] ?? 0;
   time.now = known;
-  time.other = other === null ? null : time.steps[Math.max(0, lastAtMost(time.steps, other))] ?? null;
+  time.other = other === null ? null : (time.steps[Math.max(0, lastAtMost(time.steps, other))] ?? null);
   time.following = known === time.steps.at(-1);
   time.frame ??= requestAnimationFrame(() => {
     time.frame = null;
-    for (const listener of time.listeners) listener();
+    time.drawn = Promise.all([...time.listeners].map(listener => listener()));
   });
 }
 
@@ -69,7 +76,7 @@ function slider(label, read, write) {
     const next = nextEpoch(direction);
     time.now = before;
     write(next);
-    show();  // the next key may come before the next frame
+    show(); // the next key may come before the next frame
   };
   show();
   return {input, show};
@@ -77,11 +84,22 @@ function slider(label, read, write) {
 
 /** The bar at the top of the page. */
 function timeBar() {
-  const bar = make("div", {className: "time"}), first = make("div", {className: "scrub"});
-  const main = slider("Time", () => time.now, step => goTo(step));
-  const marks = make("div", {className: "marks", ariaHidden: "true"}), at = make("output", {id: "at"});
-  const second = slider("Compare with", () => time.other ?? time.now, step => goTo(time.now, step));
-  const otherAt = make("output"), otherLine = make("div", {className: "scrub other"}, second.input, otherAt);
+  const bar = make("div", {className: "time"}),
+    first = make("div", {className: "scrub"});
+  const main = slider(
+    "Time",
+    () => time.now,
+    step => goTo(step),
+  );
+  const marks = make("div", {className: "marks", ariaHidden: "true"}),
+    at = make("output", {id: "at"});
+  const second = slider(
+    "Compare with",
+    () => time.other ?? time.now,
+    step => goTo(time.now, step),
+  );
+  const otherAt = make("output"),
+    otherLine = make("div", {className: "scrub other"}, second.input, otherAt);
   first.append(main.input, at, marks);
   bar.append(
     button("‹", () => goTo(nextEpoch(-1)), {"aria-label": "Previous epoch", title: "Previous epoch: key ["}),
@@ -100,9 +118,17 @@ function timeBar() {
   };
   time.listeners.add(show);
   document.addEventListener("keydown", event => {
-    if (event.target.closest("input, select, textarea, [role=grid], canvas, .uplot, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (
+      event.target.closest("input, select, textarea, [role=grid], canvas, .uplot, dialog") ||
+      event.ctrlKey ||
+      event.metaKey ||
+      event.altKey
+    )
+      return;
     const i = lastAtMost(time.steps, time.now);
-    const wanted = {ArrowLeft: time.steps[i - 1], ArrowRight: time.steps[i + 1], "[": nextEpoch(-1), "]": nextEpoch(1)}[event.key];
+    const wanted = {ArrowLeft: time.steps[i - 1], ArrowRight: time.steps[i + 1], "[": nextEpoch(-1), "]": nextEpoch(1)}[
+      event.key
+    ];
     if (wanted === undefined) return;
     event.preventDefault();
     goTo(wanted);
@@ -112,11 +138,12 @@ function timeBar() {
 }
 
 function drawMarks(marks) {
-  const last = time.steps.length - 1, wanted = `${last} ${time.best} ${LW.version}`;
+  const last = time.steps.length - 1,
+    wanted = `${last} ${time.best} ${LW.version}`;
   if (marks.drawn === wanted) return;
   marks.drawn = wanted;
   marks.replaceChildren();
-  const place = step => last ? lastAtMost(time.steps, step) / last : 0;
+  const place = step => (last ? lastAtMost(time.steps, step) / last : 0);
   for (const step of evenly(time.epochSteps, 12)) {
     const mark = make("i");
     mark.style.left = `${100 * place(step)}%`;
