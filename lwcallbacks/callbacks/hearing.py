@@ -1,6 +1,6 @@
 """Numbers that anybody logs, heard while a run goes on: `self.log`, a logger's `log_metrics`, other callbacks.
 
-    hearing = Hearing(trainer, keep, ignores, publisher.attempt)
+    hearing = Hearing(trainer, keep, ignores, around)
     hearing.start()                     # stands before `log_metrics` of the Trainer's connector and of its loggers
     ...
     hearing.stop()                      # both are as they were
@@ -25,7 +25,7 @@ from lwcallbacks.callbacks.trainer import connector_of, logging_step
 from lwcallbacks.lightning import Trainer
 from lwcallbacks.reductions.to_host import soon_on_host
 
-Attempt = Callable[[str, str], AbstractContextManager[Any]]
+Around = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass
@@ -54,21 +54,25 @@ class Heard:
 def heard(metrics: Mapping[str, Any], step: int | None, epoch: int) -> Heard:
     """What of `metrics` is a number, on whatever device, as it is now.
 
-    >>> heard({"loss": torch.tensor(0.5), "n": 3, "note": "text"}, 120, 4).settled()
-    (120, 4, {'loss': 0.5, 'n': 3.0})
+    >>> heard({"n": 3, "loss": torch.tensor(0.5), "note": "text"}, 120, 4).settled()
+    (120, 4, {'n': 3.0, 'loss': 0.5})
     """
     found = Heard(step, epoch, {})
     by_kind: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
     for key, value in metrics.items():
         if isinstance(value, Tensor):
-            if value.numel() == 1 and not value.is_complex():
+            if value.numel() != 1 or value.is_complex():
+                continue
+            if value.device.type == "cpu":  # nothing is waited for
+                found.values[str(key)] = float(value.item())
+            else:
                 by_kind.setdefault((value.device, value.dtype), {})[str(key)] = value.detach().reshape(())
         elif isinstance(value, Real):
             found.values[str(key)] = float(value)
-    for (device, _), tensors in by_kind.items():
+    for tensors in by_kind.values():
         together = torch.stack(list(tensors.values()))  # a copy: the Trainer goes on adding to what it has given
         found.later.append((list(tensors), soon_on_host(together)))
-        found.host_bytes += 0 if device.type == "cpu" else together.numel() * together.element_size()
+        found.host_bytes += together.numel() * together.element_size()
     return found
 
 
@@ -78,16 +82,16 @@ class Hearing:
     Args:
         keep: called with what was heard, on the thread that logs.
         ignores: whether what is logged now is none of the run's, or is kept already.
-        attempt: such as `Publisher.attempt`, for what must not stop who logs.
+        around: a context for all that is done here while somebody logs. No exception comes out of it.
     """
 
     def __init__(
-        self, trainer: Trainer, keep: Callable[[Heard], object], ignores: Callable[[], bool], attempt: Attempt
+        self, trainer: Trainer, keep: Callable[[Heard], object], ignores: Callable[[], bool], around: Around
     ) -> None:
         self._trainer = trainer
         self._keep = keep
         self._ignores = ignores
-        self._attempt = attempt
+        self._around = around
         self._inside: set[int] = set()
         self._ears: list[_Ear] = []
 
@@ -118,7 +122,7 @@ class Hearing:
             self._inside.discard(thread)
 
     def _hear(self, owner: Any, metrics: Any, step: Any) -> None:
-        with self._attempt("lwcallbacks", "could not keep what was logged"):
+        with self._around():
             if not metrics:
                 return
             is_value = step is None and owner is connector_of(self._trainer) and "step" in metrics

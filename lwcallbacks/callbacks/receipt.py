@@ -1,4 +1,4 @@
-"""What a run has cost: who pays for what callbacks share, and the line at the end."""
+"""What a run has cost: who pays for what callbacks share, and what is said at the end."""
 
 from __future__ import annotations
 

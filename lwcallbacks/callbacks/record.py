@@ -15,8 +15,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -54,7 +54,7 @@ class Record:
         self._is_told = True
         self._is_queued = False
         self._at = float("-inf")
-        self._hearing = Hearing(trainer, self._keep, lambda: publisher.is_delivering or ignores(), publisher.attempt)
+        self._hearing = Hearing(trainer, self._keep, lambda: publisher.is_delivering or ignores(), self._hear)
         self._hearing.start()
 
     def begin(self, trainer: Trainer, module: LightningModule) -> None:
@@ -91,16 +91,24 @@ class Record:
         with suppress(OSError):  # a full disk was reported when something was to be written that matters
             self._folder.write_run({**self._facts, "ended": _now(), "state": state})
 
-    def _keep(self, heard: Heard) -> None:
+    @contextmanager
+    def _hear(self) -> Iterator[None]:
+        """Around all that is done while somebody logs: it stops nobody, and is booked on all callbacks together."""
         on_training_thread = threading.get_ident() == self._thread
-        with self._meter.of(None) if on_training_thread else nullcontext():
-            self._meter.of(None).cost.host_bytes += heard.host_bytes
-            with self._lock:
-                self._waiting.append(heard)
-                lost = len(self._waiting) > MOST and self._waiting.popleft()
-            if lost:
-                self._publisher.say(self._folder.name, "numbers could not be written for long, the oldest are left out")
-            self.offer()
+        with (
+            self._meter.of(None) if on_training_thread else nullcontext(),
+            self._publisher.attempt("lwcallbacks", "could not keep what was logged"),
+        ):
+            yield
+
+    def _keep(self, heard: Heard) -> None:
+        self._meter.of(None).cost.host_bytes += heard.host_bytes
+        with self._lock:
+            self._waiting.append(heard)
+            lost = len(self._waiting) > MOST and self._waiting.popleft()
+        if lost:
+            self._publisher.say(self._folder.name, "numbers could not be written for long, the oldest are left out")
+        self.offer()
 
     def _write_soon(self) -> None:
         self._is_queued = True

@@ -1,4 +1,4 @@
-"""Files of a folder that somebody else has made: what is read lies in it, and is an ordinary file of a sane size.
+"""Files of a folder that somebody else has made: what is read is in it, and an ordinary file of a sane size.
 
     lines(Path("media"), "manifest.js")                # whole lines; none where there is no file
     file_in(Path("media"), "val/worst/00000120.png")   # its path, if that is in the folder

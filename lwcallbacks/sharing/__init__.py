@@ -4,7 +4,7 @@
     comparison([Path("a"), Path("b")])                      # HTML
     Page(Path("lightning_logs/version_0/media"))            # shows itself in a notebook
 
-A folder may come from anybody. What is in it is read as data, checked, and written anew: never is a script of it, or a
+A folder may come from anybody. What is in it is read as data, checked, and written again: never is a script of it, or a
 file that is not in it, part of what is made here.
 """
 

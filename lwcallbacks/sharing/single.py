@@ -4,7 +4,7 @@
     made.html                           # the file
     made.left_out                       # ["val/worst/00000120.png: is missing"]
 
-The page's own scripts come from this package, and never from the folder. The data are read, checked and encoded anew.
+The page's own scripts come from this package, and never from the folder. The data are read, checked and encoded again.
 """
 
 from __future__ import annotations

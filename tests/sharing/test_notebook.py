@@ -6,6 +6,7 @@ import html
 import pickle
 import re
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from pytorch_lightning.loggers import CSVLogger
@@ -53,14 +54,18 @@ def test_what_cannot_be_read_is_said_in_the_notebook(tmp_path: Path) -> None:
     assert "<b>" not in shown
 
 
+class Looks(lw.LoggingCallback):
+    """Where the page is while a run goes on."""
+
+    seen: ClassVar[list[str]] = []
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self.seen.append(str(lw.page(trainer).path))
+
+
 def test_a_trainer_has_a_page_while_it_runs_and_afterwards(tmp_path: Path) -> None:
     """So have its callbacks, also as copies; before, there is none, and a folder is not made for the question."""
-    seen: list[str] = []
-
-    class Looks(lw.LoggingCallback):
-        def on_train_end(self, t, module) -> None:  # type: ignore[no-untyped-def]
-            seen.append(str(lw.page(t).path))
-
+    Looks.seen.clear()
     matrix = lw.ConfusionMatrix(CLASSES)
     assert matrix._repr_html_() is None
     t = trainer(default_root_dir=tmp_path, logger=False, callbacks=[matrix, Looks()], max_epochs=2)
@@ -70,7 +75,7 @@ def test_a_trainer_has_a_page_while_it_runs_and_afterwards(tmp_path: Path) -> No
     t.fit(Classifier(), loader(), loader())
     path = tmp_path / "lwcallbacks_logs" / "version_0" / "media" / "index.html"
     assert lw.page(t).path == path
-    assert seen == [str(path)]
+    assert Looks.seen == [str(path)]
     assert inside(matrix._repr_html_() or "") == single_file(path.parent).html
     assert pickle.loads(pickle.dumps(matrix))._repr_html_() == matrix._repr_html_()
 
@@ -84,9 +89,9 @@ def test_a_run_for_debugging_has_no_page(tmp_path: Path) -> None:
 
 
 def test_the_page_of_a_logger_is_beside_its_numbers(tmp_path: Path) -> None:
-    """Where `trainer.log_dir` is."""
+    """In its own folder."""
     t = trainer(
         logger=CSVLogger(tmp_path), callbacks=[lw.ScalarMetrics({"loss": lw.reductions.ExactMean()}, fields=("loss",))]
     )
     t.fit(Classifier(), loader(), loader())
-    assert lw.page(t).path == Path(str(t.log_dir), "media", "index.html")
+    assert lw.page(t).path == Path(t.logger.log_dir, "media", "index.html")

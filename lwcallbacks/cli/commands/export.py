@@ -3,7 +3,7 @@
     lwcallbacks export lightning_logs/version_0 run.html
 
 Prints the size of the file. The hyperparameters and all that was logged are in it. What the run's folder holds is taken
-as data, checked and written anew; scripts that are in it are not. The file asks no network for anything.
+as data, checked and written again; scripts that are in it are not. The file asks no network for anything.
 """
 
 from __future__ import annotations
