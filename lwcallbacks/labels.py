@@ -14,10 +14,9 @@ from torch import Tensor
 
 from lwcallbacks.reductions.confusion import largest
 from lwcallbacks.reductions.fitting import whole
+from lwcallbacks.reductions.hardness import NO_LABEL as NO_LABEL
+from lwcallbacks.reductions.hardness import is_one_score as is_one_score
 from lwcallbacks.reductions.score_range import Kind, coded, decoded
-
-NO_LABEL = -1
-"""Of a score that is NaN, or no probability where it should be one."""
 
 
 def given(logits: bool | None) -> Kind | None:
@@ -40,11 +39,6 @@ def several_scores(preds: Tensor) -> tuple[Tensor]:
 
 def _nothing(preds: Tensor) -> Tensor:
     return preds.new_zeros((len(preds), 0))
-
-
-def is_one_score(preds: Tensor) -> bool:
-    """Whether a float field has one score for each label."""
-    return preds.is_floating_point() and (preds.ndim in (1, 3) or preds.shape[1] == 1)
 
 
 def classify(preds: Tensor, kind: Kind, threshold: float = 0.5) -> tuple[Tensor, Tensor | None]:
