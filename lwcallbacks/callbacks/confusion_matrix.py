@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from lwcallbacks.callbacks.base import Entries
+from lwcallbacks.callbacks.base import Entries, plain
+from lwcallbacks.callbacks.examples import EXAMPLES, Example, example_needs, examples_of
 from lwcallbacks.callbacks.names import class_names_of
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import Extract
-from lwcallbacks.media import Matrix, confusion_report, draw_matrix
+from lwcallbacks.media import Cell, Entry, Image, Matrix, Table, confusion_report, draw_matrix, to_pixels
 from lwcallbacks.reductions import ConfusionCounts
 from lwcallbacks.reductions.score_range import check_scores
 
@@ -35,6 +36,12 @@ class ConfusionMatrix(StateCallback):
             between the two a warning asks for this argument.
         normalize: what the heatmap's cells show: None counts, "true" shares of each row, "pred" of each column,
             "all" of everything. The chart, the table and ``results`` always hold counts.
+        examples_per_cell: how many samples to show of each confused pair, the hardest first by their cross-entropy, the
+            same for any batch size, order and number of processes; 0 for none. It takes one label for each sample. See
+            below for the memory that it takes.
+        mean: the mean that the data was normalised with, one number or one per channel; undone for the picture.
+        std: the standard deviation that goes with it.
+        inputs: where to find the images of examples. Where there are none, examples are a table of ids.
         preds: where to find the predictions, if not in the usual places: integer labels [N, ...], or float scores
             (logits or probabilities) [N, C, ...]; binary [N, ...] or [N, 1, ...].
         targets: where to find the true labels [N, ...], of any dtype: floats are whole numbers.
@@ -56,9 +63,16 @@ class ConfusionMatrix(StateCallback):
     ``{stage}/{name}``               heatmap, an image
     ``{stage}/{name}_chart``         W&B's interactive confusion chart, made from the counts
     ``{stage}/{name}_report``        table: class, precision, recall, f1, support
+    ``{stage}/{name}_examples``      with ``examples_per_cell``, a table: true, predicted, image, id, loss
     ================================ =======================================================
 
-    W&B keeps the rows of its chart under ``{stage}/{name}_chart_table``.
+    W&B keeps the rows of its chart under ``{stage}/{name}_chart_table``. The folder's matrix holds the examples, too.
+
+    Examples are thumbnails: every n-th pixel, so that the longer side has at most 32. At most
+    ``examples_per_cell * C * (C - 1)`` of them are kept, and never more than 1,024: as float32 RGB these take 12.6 MB,
+    twice that where ``logits`` is None, and twice that where a loader's order may turn out to be unknown. Where
+    more pairs come up than there are places, each pair in turn gets its hardest sample, those with the hardest ones
+    first: see `PerGroup`. Where preds are labels, the samples of the smallest ids are shown.
 
     >>> import torch
     >>> matrix = ConfusionMatrix(2, ["cat", "dog"], preds="scores", stages=("val",))    # in Trainer(callbacks=[matrix])
@@ -78,6 +92,10 @@ class ConfusionMatrix(StateCallback):
         threshold: float = 0.5,
         logits: bool | None = None,
         normalize: Literal["true", "pred", "all"] | None = None,
+        examples_per_cell: int = 0,
+        mean: Sequence[float] | float | None = None,
+        std: Sequence[float] | float | None = None,
+        inputs: Extract | None = None,
         preds: Extract | None = None,
         targets: Extract | None = None,
         ids: Extract | None = None,
@@ -103,13 +121,34 @@ class ConfusionMatrix(StateCallback):
         if normalize not in (None, "true", "pred", "all"):
             raise ValueError(f"ConfusionMatrix: normalize={normalize!r}, expected 'true', 'pred', 'all' or None")
         self.normalize = normalize
+        if not isinstance(examples_per_cell, int) or examples_per_cell < 0:
+            found = f"ConfusionMatrix: examples_per_cell={examples_per_cell!r}"
+            raise ValueError(f"{found}, expected an int of at least 0")
+        self.examples_per_cell = examples_per_cell
+        self.mean = plain(mean)
+        self.std = plain(std)
+        self.inputs = inputs
         self.preds = preds
         self.targets = targets
         self.ids = ids
         self.forward = forward
 
+    can_miss = EXAMPLES  # counts do not suffer from pictures
+
     def remembered(self, stage: str) -> Mapping[str, Need]:
-        return {"counts": Need(self._counts, ("preds", "targets"), self.source)}
+        needs = {"counts": Need(self._counts, ("preds", "targets"), self.source)}
+        if not self.examples_per_cell:
+            return needs
+        examples = example_needs(
+            self.examples_per_cell,
+            num_classes=self.num_classes,
+            task=self.task,
+            threshold=self.threshold,
+            logits=self.logits,
+            ignore_index=self.ignore_index,
+            source=self.source,
+        )
+        return {**needs, **examples}
 
     def result(self, values: Mapping[str, Any]) -> Tensor:
         counts: Tensor = values["counts"]
@@ -117,9 +156,44 @@ class ConfusionMatrix(StateCallback):
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         names = tuple(map(str, range(self.num_classes))) if self.class_names is None else self.class_names
-        matrix = Matrix(values["counts"].numpy(), names)
-        return {
+        examples, images = self._examples(values)
+        of_cells: dict[tuple[int, int], list[Image]] = {}
+        for example, image in zip(examples, images, strict=False):
+            of_cells.setdefault((example.true, example.predicted), []).append(image)
+        matrix = Matrix(values["counts"].numpy(), names, of_cells)
+        entries: dict[str, Entry | float] = {
             key: draw_matrix(matrix, title=key, normalize=self.normalize),
             f"{key}_chart": matrix,
             f"{key}_report": confusion_report(matrix),
         }
+        if not self.examples_per_cell:
+            return entries
+        return {**entries, f"{key}_examples": _table(examples, images, matrix)}
+
+    def _examples(self, values: Mapping[str, Any]) -> tuple[list[Example], list[Image]]:
+        """The samples behind cells, and the image of each, if they have one."""
+        examples, thumbnails = examples_of(values, self.num_classes, self.logits)
+        if thumbnails is None or not examples:
+            return examples, []
+        pixels = to_pixels(thumbnails, self.mean, self.std, self.note)
+        return examples, [Image(shown, _caption(example)) for shown, example in zip(pixels, examples, strict=True)]
+
+
+def _caption(example: Example) -> str:
+    loss = "" if example.loss is None else f", loss {example.loss:.4g}"
+    return f"id {example.id}{loss}"
+
+
+def _table(examples: Sequence[Example], images: Sequence[Image], matrix: Matrix) -> Table:
+    """A row for each example, those of the largest cells first."""
+    order = sorted(range(len(examples)), key=lambda i: -matrix.counts[examples[i].true, examples[i].predicted])
+    names, exact = matrix.class_names, all(abs(example.id) < 2**53 for example in examples)
+    columns: dict[str, list[Cell]] = {
+        "true": [names[examples[i].true] for i in order],
+        "predicted": [names[examples[i].predicted] for i in order],
+        "image": [images[i] for i in order] if images else [None] * len(order),
+        "id": [examples[i].id if exact else str(examples[i].id) for i in order],
+        "loss": [examples[i].loss for i in order],
+    }
+    known = {name: cells for name, cells in columns.items() if not examples or any(c is not None for c in cells)}
+    return Table(tuple(known), list(zip(*known.values(), strict=True)))

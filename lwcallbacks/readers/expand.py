@@ -26,7 +26,8 @@ def expanded(kind: str, value: Mapping[str, Any], texts: Mapping[int, Sequence[s
             return {"columns": value["columns"], "rows": [list(row) for row in zip(*cells, strict=True)]}
         case "matrix":
             names = value["class_names"]
-            return _matrix(value["cells"], list(texts[names]) if isinstance(names, int) else names)
+            matrix = _matrix(value["cells"], list(texts[names]) if isinstance(names, int) else names)
+            return matrix | ({"examples": _by_cell(value["examples"])} if "examples" in value else {})
         case "histogram":
             odd = {name: value.get(name, 0) for name in ("nan", "posinf", "neginf")}
             counts = _counts(value["counts"])
@@ -42,6 +43,10 @@ def _matrix(cells: Sequence[int], names: list[str]) -> dict[str, Any]:
     for place, count in zip(places, cells[1::2], strict=True):
         counts[place // len(names)][place % len(names)] = count
     return {"counts": counts, "class_names": names}
+
+
+def _by_cell(examples: Mapping[str, Any]) -> dict[tuple[int, ...], Any]:
+    return {tuple(map(int, cell.split(","))): images for cell, images in examples.items()}
 
 
 def _counts(counts: list[Any]) -> list[int]:

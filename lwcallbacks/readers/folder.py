@@ -62,7 +62,8 @@ class MediaFolder:
         """What a table, matrix, histogram or file holds, by step.
 
         Table: {"columns", "rows"}, an image cell is {"image", "box", "caption"}: a file in `directory`, and left, top,
-        width and height in it. Matrix: {"counts", "class_names"}, rows are the truth. Histogram: {"counts", "edges",
+        width and height in it. Matrix: {"counts", "class_names"}, rows are the truth, and with examples "examples": a
+        list of image cells by (row, column). Histogram: {"counts", "edges",
         "nan", "posinf", "neginf"}. File: {"name", "type", "path", "aliases", "metadata"}. JSON has no NaN: in tables
         and metadata such numbers are "nan", "inf" and "-inf".
 

@@ -4,18 +4,21 @@
     writer.write({"val/confusion": Matrix(...), "val/worst": [Image(...), ...]}, step=120)     # one row of history
 
     Value           What is logged under its key
-    Image           wandb.Image
-    list of Image   list of wandb.Image, at most 108
+    Image           wandb.Image; pixels that the run has a file of are referred to, and not uploaded again
+    list of Image   list of wandb.Image, at most 108; the same
     Table           wandb.Table, at most 200,000 rows
     Matrix          the chart wandb/confusion_matrix/v1; above 447 classes a wandb.Table of the cells that are not 0
     Histogram       wandb.Histogram of at most 512 bins; <key>/nan, <key>/posinf and <key>/neginf when not 0
     File            no key: an artifact with its name, type, aliases and metadata
 
-What goes beyond a limit of W&B is cut, with one warning per key.
+A table is an artifact, in which W&B keeps all its images in each version. What goes beyond a limit of W&B is cut, with
+one warning per key.
 """
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import math
 import re
 import warnings
@@ -32,6 +35,8 @@ from lwcallbacks.writers.base import Writer, each, raise_errors
 MAX_IMAGES = 108
 MAX_ROWS = 200_000
 MAX_BINS = 512
+MOST_KEPT = 10_000
+"""Images of which is remembered in which file of the run they are."""
 
 
 class WandbWriter(Writer):
@@ -41,17 +46,30 @@ class WandbWriter(Writer):
         self._logger = logger
         self._run = logger.experiment  # starts the run here: on the main thread and not on a worker's
         self._cut: set[str] = set()
+        self._kept: dict[bytes, Any] = {}
+        """The wandb.Image of what the run has a file of, by its pixels."""
 
     def write(self, entries: Mapping[str, Entry], step: int) -> None:
         row: dict[str, Any] = {}
         files = {key: entry for key, entry in entries.items() if isinstance(entry, File)}
         shown = {key: entry for key, entry in entries.items() if key not in files}
-        image = _images()
+        made: dict[bytes, Any] = {}
+        image = _images(self._kept, made)
         errors = each(shown, lambda key, entry: row.update(self._converted(key, entry, image)))
         if row:
             self._logger.log_metrics(row, step=step)
+            self._keep(made)
         errors |= each(files, lambda key, file: self._log_artifact(file))  # last: a missing file costs no picture
         raise_errors(entries, errors)
+
+    def _keep(self, made: Mapping[bytes, Any]) -> None:
+        """Remember the images that have come into a file of the run."""
+        for content, image in made.items():
+            if content not in self._kept and image.is_bound():
+                self._kept[content] = kept = copy.copy(image)
+                kept._image = None  # its file has the pixels
+        for content in list(self._kept)[: max(0, len(self._kept) - MOST_KEPT)]:
+            del self._kept[content]
 
     def _converted(self, key: str, entry: Entry, image: Callable[[Image], Any]) -> dict[str, Any]:
         """What is logged of an entry: W&B's own objects, by key."""
@@ -105,20 +123,36 @@ class WandbWriter(Writer):
         self._run.log_artifact(artifact, aliases=list(file.aliases) or None)
 
 
-def _images() -> Callable[[Image], Any]:
+def _images(kept: Mapping[bytes, Any], made: dict[bytes, Any]) -> Callable[[Image], Any]:
     """Makes the wandb.Image of each Image, one for all places of a write that show it.
 
     Always by PIL: what wandb.Image makes of an array differs between its versions, a PIL image passes untouched.
+
+    Args:
+        kept: images that have a file in the run, by their pixels. One of the same pixels refers to that file.
+        made: is filled with the others.
     """
     import wandb
 
-    made: dict[int, Any] = {}
+    of_write: dict[int, Any] = {}
 
     def image(shown: Image) -> Any:
-        if id(shown) not in made:
-            made[id(shown)] = wandb.Image(to_pil(shown), caption=shown.caption)
-        return made[id(shown)]
+        if id(shown) not in of_write:
+            content = hashlib.sha256(repr(shown.pixels.shape).encode() + shown.pixels.tobytes()).digest()
+            if content in kept:
+                of_write[id(shown)] = _again(kept[content], shown)
+            else:
+                of_write[id(shown)] = made[content] = wandb.Image(to_pil(shown), caption=shown.caption)
+        return of_write[id(shown)]
 
+    return image
+
+
+def _again(kept: Any, shown: Image) -> Any:
+    """An image that has a file in the run, with another caption. W&B would copy the file for each time it is logged."""
+    image = copy.copy(kept)
+    image._image, image._caption = to_pil(shown), shown.caption
+    image.bind_to_run = lambda *args, **kwargs: None
     return image
 
 

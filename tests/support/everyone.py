@@ -30,7 +30,7 @@ _EXAMPLES: dict[str, Callable[..., Any]] = {
     "ScalarMetrics": partial(
         lw.ScalarMetrics, {"acc": MulticlassAccuracy(CLASSES, average="micro", validate_args=False)}
     ),
-    "ConfusionMatrix": partial(lw.ConfusionMatrix, CLASSES),
+    "ConfusionMatrix": partial(lw.ConfusionMatrix, CLASSES, examples_per_cell=2),
     "ImageMosaic": partial(lw.ImageMosaic, 4),
     "PredictionGrid": partial(lw.PredictionGrid, 4),
     "MultilabelConfusionMatrix": partial(

@@ -38,8 +38,9 @@ ROOMS: Mapping[str, set[str]] = {
 }
 # What callbacks share: a callback imports these of its own room, and no other callback.
 SHARED = {
-    "__init__", "asked", "base", "batch", "cost", "decisions", "epoch", "given", "hub", "keys", "left", "listening",
-    "names", "need", "receipt", "refused", "report", "sample", "size", "stateful", "trainer",
+    "__init__", "asked", "base", "batch", "cost", "decisions", "epoch", "examples", "given", "history", "hub", "keys",
+    "left", "listening", "names", "need", "receipt", "refused", "report", "sample", "select", "shown", "size",
+    "stateful", "trainer",
 }  # fmt: skip
 # Whoever edits the table above: these arrows are never allowed, whether the room is there by now or not.
 NEVER: Mapping[str, set[str]] = {

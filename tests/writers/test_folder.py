@@ -119,7 +119,8 @@ def test_images_of_a_table_are_in_one_file(tmp_path: Path) -> None:
     first, second = next(arguments[2]["cells"] for _, arguments in lines_of(tmp_path / "data/00000.js"))
     assert second[0] == {"image": "shown/00000001.png", "box": [0, 0, 8, 8]}
     assert first[0] == second[1]
-    assert {cell["image"] for cell in first} == {"table/00000001.png"}
+    assert len({cell["image"] for cell in first}) == 1
+    assert len({tuple(cell["box"]) for cell in first}) == 2, "equal images are one"
     for cell, image in zip(first, [RAMP, tall, *[RAMP] * 9], strict=True):
         assert (cut_out(tmp_path, cell) == image.pixels).all()
     assert len(list(tmp_path.rglob("*.png"))) == 2
