@@ -24,6 +24,7 @@ from lwcallbacks.reductions import (
     First,
     LogHistogram,
     PerClass,
+    PerGroup,
     Product,
     RandomSample,
     Reduction,
@@ -32,6 +33,8 @@ from lwcallbacks.reductions import (
     TopK,
     content_ids,
 )
+from lwcallbacks.reductions.floats import orderable
+from lwcallbacks.reductions.hardness import doubt, hardness
 
 NAN, INF = float("nan"), float("inf")
 FEW = (0.0, -0.0, 1.0, 1.0, 0.5, -3.0, NAN, INF, -INF, 1e-8)
@@ -118,6 +121,8 @@ LAWFUL: dict[str, tuple[Reduction, Make]] = {
     "more places than samples": (TopK(2000), lambda d: (d.floats(), *d.identified())),
     "first": (First(7), lambda d: d.identified()),
     "random sample": (RandomSample(7, seed=3), lambda d: d.identified()),
+    "largest per group": (PerGroup(TopK(3), 9), lambda d: (d.labels(), d.floats(), *d.identified())),
+    "fewer places than groups": (PerGroup(RandomSample(2), 2), lambda d: (d.labels(), *d.identified())),
     "mean per class": (PerClass(ExactMean(), 3), lambda d: (d.labels(), d.floats())),
     "extrema per class": (PerClass(Extrema(), 3), lambda d: (d.labels(), d.floats(2))),
     "product": (
@@ -236,3 +241,38 @@ def broken_names(devices: Sequence[torch.device], seeds: int, samples: int) -> I
                 ):
                     if plain(found.cpu()) != plain(expected[: len(found)]):
                         yield f"{str(dtype).removeprefix('torch.')}, seed {seed}, {device}, {way}: other ids"
+
+
+def broken_orders(devices: Sequence[torch.device], seeds: int, samples: int) -> Iterator[str]:
+    """Where `hardness` or `doubt` of a sample has other bits than on the CPU, or in another batch or layout."""
+    for dtype in DTYPES:
+        for seed in range(seeds):
+            draw = Draw(Generator().manual_seed(seed), samples, dtype)
+            classes, one, many = draw.floats(11), draw.scores(), draw.scores(5)
+            labels, ones, sets = draw.labels(high=12), draw.labels(high=3), draw.labels(5, low=0, high=3)
+            for logits in (True, False):
+                of_many: dict[str, Any] = {"logits": logits, "multilabel": True}
+                for name, function, fields in (
+                    ("classes", partial(hardness, logits=logits), (classes, labels)),
+                    ("one score", partial(hardness, logits=logits), (one, ones)),
+                    ("labels", partial(hardness, **of_many), (many, sets)),
+                    ("doubt of classes", partial(doubt, logits=logits), (classes,)),
+                    ("doubt of one score", partial(doubt, logits=logits), (one,)),
+                    ("doubt of labels", partial(doubt, **of_many), (many,)),
+                ):
+                    expected = orderable(function(*fields))  # of a NaN the bits do not matter
+                    expected[function(*fields).isnan()] = 0
+                    for device in devices:
+                        here = each(fields, lambda t, device=device: t.to(device))
+                        strided = each(here, lambda t: torch.stack([t, t], -1)[..., 0])
+                        parts = [function(*each(here, lambda t, i=i: t[i : i + 7])) for i in range(0, samples, 7)]
+                        for way, found in (
+                            ("at once", function(*here)),
+                            ("strided", function(*strided)),
+                            ("in parts", torch.cat(parts)),
+                        ):
+                            bits = orderable(found.cpu()).masked_fill(found.cpu().isnan(), 0)
+                            if not bits.equal(expected):
+                                number = int((bits != expected).sum())
+                                where = f"{str(dtype).removeprefix('torch.')}, seed {seed}, {device}, {way}"
+                                yield f"{name}, logits={logits}: {where}: {number} of {len(bits)} differ"

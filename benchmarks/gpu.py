@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 from _common import finish, options
-from _gpu_laws import LAWFUL, broken_laws, broken_names, plain
+from _gpu_laws import LAWFUL, broken_laws, broken_names, broken_orders, plain
 from _gpu_rows import choices, counts, gradients
 from _gpu_runs import EVERYONE, OURS, forbid_waits, results, waits
 
@@ -58,6 +58,7 @@ def checks(device: torch.device, seeds: int, samples: int) -> Iterator[Check]:
     for name in LAWFUL:
         yield check(f"laws, {name}", lambda name=name: list(broken_laws(name, devices, seeds, samples)))
     yield check("names", lambda: list(broken_names(devices, seeds, samples)))
+    yield check("orders", lambda: list(broken_orders(devices, seeds, samples)))
     cuda = device.type == "cuda"
     no_device = "needs a CUDA device"
     for order, shuffle in (("in order", False), ("shuffled", True)):

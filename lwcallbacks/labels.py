@@ -2,6 +2,8 @@
 
     labels, confidence = classify(preds, "logits")     # of one class each: [N, C] or [N] scores, or [N] labels
     chosen, confidence = classify_labels(preds, kind)  # of a set of labels each: [N, L]
+    shares = shares_of(preds, kind)                    # the probability of each class or label
+    losses = losses_of(preds, targets, kind)           # the cross-entropy of each sample
     mask = mask_of(preds)                              # of each pixel: [N, C, H, W] or [N, 1, H, W] scores, labels
 
 `kind` is what all scores of an epoch are, as `ScoreRange` tells, or what `given` says. Torch only, on any device.
@@ -10,14 +12,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lwcallbacks.reductions.confusion import largest
 from lwcallbacks.reductions.fitting import whole
+from lwcallbacks.reductions.hardness import NO_LABEL as NO_LABEL
+from lwcallbacks.reductions.hardness import is_one_score as is_one_score
 from lwcallbacks.reductions.score_range import Kind, coded, decoded
-
-NO_LABEL = -1
-"""Of a score that is NaN, or no probability where it should be one."""
 
 
 def given(logits: bool | None) -> Kind | None:
@@ -42,11 +43,6 @@ def _nothing(preds: Tensor) -> Tensor:
     return preds.new_zeros((len(preds), 0))
 
 
-def is_one_score(preds: Tensor) -> bool:
-    """Whether a float field has one score for each label."""
-    return preds.is_floating_point() and (preds.ndim in (1, 3) or preds.shape[1] == 1)
-
-
 def classify(preds: Tensor, kind: Kind, threshold: float = 0.5) -> tuple[Tensor, Tensor | None]:
     """Predicted labels int64 [N], and the confidence in them float32 [N] where scores tell.
 
@@ -69,11 +65,18 @@ def classify(preds: Tensor, kind: Kind, threshold: float = 0.5) -> tuple[Tensor,
         labels = decoded(coded(preds, threshold), kind)
         return labels, _sureness(preds, kind).masked_fill(labels == NO_LABEL, torch.nan)
     best, labels = largest(preds)
-    scores = preds.to(torch.float32)
-    if kind == "undecided" and len(scores) and ((scores.sum(dim=1) - 1).abs() <= 1e-2).all():
-        kind = "probabilities"
-    shares = scores if kind == "probabilities" else scores.softmax(dim=1)
+    shares = _shares_of_classes(preds.to(torch.float32), kind)
     return labels.masked_fill(best.isnan(), NO_LABEL), shares.amax(dim=1)
+
+
+def _are_probabilities(scores: Tensor, kind: Kind) -> bool:
+    """Whether float scores [N, C] are those of classes, for all that is known of their kind."""
+    undecided = kind == "undecided" and len(scores) > 0
+    return kind == "probabilities" or (undecided and bool(((scores.sum(dim=1) - 1).abs() <= 1e-2).all()))
+
+
+def _shares_of_classes(scores: Tensor, kind: Kind) -> Tensor:
+    return scores if _are_probabilities(scores, kind) else scores.softmax(dim=1)
 
 
 def classify_labels(preds: Tensor, kind: Kind, threshold: float = 0.5) -> tuple[Tensor, Tensor | None]:
@@ -94,6 +97,60 @@ def classify_labels(preds: Tensor, kind: Kind, threshold: float = 0.5) -> tuple[
         return whole(preds) > 0, None
     labels = decoded(coded(preds, threshold), kind)
     return labels == 1, _sureness(preds, kind).masked_fill(labels == NO_LABEL, torch.nan).amin(dim=1)
+
+
+def shares_of(preds: Tensor, kind: Kind, *, multilabel: bool = False) -> Tensor | None:
+    """The probabilities of classes or labels, float64 [N, C]; None of labels, and of one score for each sample.
+
+    Args:
+        preds, kind: as for `classify`; with `multilabel` as for `classify_labels`.
+
+        >>> shares_of(torch.tensor([[0.25, 0.75]]), "probabilities").tolist()
+        [[0.25, 0.75]]
+    """
+    if not preds.is_floating_point() or (is_one_score(preds) and not multilabel):
+        return None
+    scores = preds.to(torch.float64)
+    if multilabel:
+        return scores.sigmoid() if kind == "logits" else scores
+    return _shares_of_classes(scores, kind)
+
+
+def losses_of(preds: Tensor, targets: Tensor, kind: Kind, *, multilabel: bool = False) -> Tensor | None:
+    """The cross-entropy of each sample, float64 [N]; of several labels their mean. None where there are no scores.
+
+    Args:
+        preds, kind: as for `classify`; with `multilabel` as for `classify_labels`.
+        targets: labels [N]; with `multilabel` 0 and 1, [N, L].
+
+    NaN where a label is none or a score is not of its kind. Of a probability of 0 it is 100, as for `torch.nn.BCELoss`.
+
+        >>> losses_of(torch.tensor([[0.5, 0.5]]), torch.tensor([1]), "probabilities")
+        tensor([0.6931], dtype=torch.float64)
+    """
+    if not preds.is_floating_point():
+        return None
+    scores, truth = preds.to(torch.float64), whole(targets)
+    if multilabel:
+        return _losses_of_labels(scores, truth, kind).mean(dim=1)
+    if is_one_score(preds):
+        return _losses_of_labels(scores.reshape(len(scores)), truth, kind)
+    known = (truth >= 0) & (truth < scores.shape[1])
+    logs = _log(scores) if _are_probabilities(scores, kind) else scores.log_softmax(dim=1)
+    own = logs.gather(1, truth.where(known, torch.zeros_like(truth))[:, None]).squeeze(1)
+    return (0.0 - own).masked_fill(~known, torch.nan)  # never -0.0
+
+
+def _losses_of_labels(scores: Tensor, truth: Tensor, kind: Kind) -> Tensor:
+    if kind == "logits":
+        losses = nn.functional.softplus(torch.where(truth == 1, -scores, scores))
+    else:
+        losses = 0.0 - _log(torch.where(truth == 1, scores, 1 - scores))
+    return losses.masked_fill((truth != 0) & (truth != 1), torch.nan)
+
+
+def _log(shares: Tensor) -> Tensor:
+    return shares.masked_fill((shares < 0) | (shares > 1), torch.nan).log().clamp(min=-100)
 
 
 def _sureness(scores: Tensor, kind: Kind) -> Tensor:

@@ -29,6 +29,7 @@ from lwcallbacks.callbacks.mask_grid import MaskGrid
 from lwcallbacks.callbacks.multilabel_confusion_matrix import MultilabelConfusionMatrix
 from lwcallbacks.callbacks.prediction_grid import PredictionGrid
 from lwcallbacks.callbacks.scalar_metrics import ScalarMetrics
+from lwcallbacks.callbacks.select import Select
 from lwcallbacks.capture import Extract
 from lwcallbacks.reductions import ConfusionCounts, Derived, accuracy, macro_f1, mean_iou, micro_f1, psnr
 
@@ -43,7 +44,9 @@ def classification(
     threshold: float = 0.5,
     logits: bool | None = None,
     ignore_index: int | None = None,
+    examples_per_cell: int = 3,
     num_samples: int = 32,
+    select: Select = "hardest",
     mean: Sequence[float] | float | None = None,
     std: Sequence[float] | float | None = None,
     every_n_epochs: int = 1,
@@ -62,15 +65,17 @@ def classification(
     - ``ScalarMetrics``: ``acc``, the share of right predictions, and ``f1``, the mean over the classes, under
       ``train/acc_step``, ``train/acc_epoch``, ``val/acc``, ``test/acc`` and so on
     - ``ConfusionMatrix``: ``val/confusion_matrix`` in percent of each true class, ``val/confusion_matrix_chart``,
-      ``val/confusion_matrix_report`` and ``val/confusion_matrix_pairs``.
+      ``val/confusion_matrix_report``, ``val/confusion_matrix_pairs`` and ``val/confusion_matrix_examples``.
       The numbers of the matrix are ``val/confusion_matrix_accuracy``, ``val/confusion_matrix_balanced_accuracy``,
       ``val/confusion_matrix_cohen_kappa``, ``val/confusion_matrix_matthews_corrcoef``,
       ``val/confusion_matrix_macro_f1`` and ``val/confusion_matrix_mean_iou``.
-    - ``PredictionGrid``: ``val/predictions`` and ``val/predictions_table``
+    - ``PredictionGrid`` of the hardest samples: ``val/predictions`` and ``val/predictions_table``
 
     Args:
         num_classes, class_names, task, threshold, logits, ignore_index: as for ``ConfusionMatrix``.
-        num_samples, mean, std: as for ``PredictionGrid``.
+        examples_per_cell: as for ``ConfusionMatrix``.
+        num_samples, select, mean, std: as for ``PredictionGrid``. The hardest need scores: where preds are labels,
+            write ``select="wrong"``.
         every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
         every_n_train_steps: as for ``GradientHistogram``.
         checkpoints: whether checkpoints become artifacts.
@@ -93,8 +98,27 @@ def classification(
     drawn = {**found, "task": task, "threshold": threshold, "logits": logits, "every_n_epochs": every_n_epochs}
     return [
         ScalarMetrics(scores, prefix=prefix, **found),
-        ConfusionMatrix(num_classes, class_names, ignore_index=ignore_index, normalize="true", **drawn),
-        PredictionGrid(num_samples, class_names, mean=mean, std=std, inputs=inputs, max_overhead=max_overhead, **drawn),
+        ConfusionMatrix(
+            num_classes,
+            class_names,
+            ignore_index=ignore_index,
+            normalize="true",
+            examples_per_cell=examples_per_cell,
+            mean=mean,
+            std=std,
+            inputs=inputs,
+            **drawn,
+        ),
+        PredictionGrid(
+            num_samples,
+            class_names,
+            select=select,
+            mean=mean,
+            std=std,
+            inputs=inputs,
+            max_overhead=max_overhead,
+            **drawn,
+        ),
         *_always(every_n_train_steps, checkpoints, max_overhead),
     ]
 
@@ -107,6 +131,7 @@ def multilabel(
     logits: bool | None = None,
     ignore_index: int | None = None,
     num_samples: int = 32,
+    select: Select = "hardest",
     mean: Sequence[float] | float | None = None,
     std: Sequence[float] | float | None = None,
     every_n_epochs: int = 1,
@@ -129,11 +154,12 @@ def multilabel(
       The numbers of the matrix are ``val/confusion_matrix_accuracy``, ``val/confusion_matrix_balanced_accuracy``,
       ``val/confusion_matrix_cohen_kappa``, ``val/confusion_matrix_matthews_corrcoef``,
       ``val/confusion_matrix_macro_f1`` and ``val/confusion_matrix_mean_iou``.
-    - ``PredictionGrid``: ``val/predictions`` and ``val/predictions_table``, with sets of labels
+    - ``PredictionGrid`` of the hardest samples: ``val/predictions`` and ``val/predictions_table``, with sets of labels
 
     Args:
         num_labels, class_names, threshold, logits, ignore_index: as for ``MultilabelConfusionMatrix``.
-        num_samples, mean, std: as for ``PredictionGrid``.
+        num_samples, select, mean, std: as for ``PredictionGrid``. The hardest need scores: where preds are labels,
+            write ``select="wrong"``.
         every_n_epochs, every_n_train_steps, checkpoints, max_overhead: as for ``classification``.
         inputs, preds, targets, ids, forward, prefix: as for ``classification``.
 
@@ -153,6 +179,7 @@ def multilabel(
         PredictionGrid(
             num_samples,
             class_names,
+            select=select,
             task="multilabel",
             mean=mean,
             std=std,

@@ -26,6 +26,8 @@ DIFFERENT: dict[tuple[str, str], str] = {
     ("cost_matrix", "*"): "of a sample, or of a decision about a label",
     ("inputs", "ScalarMetrics"): "of any shape",
     ("inputs", "classification"): "one line for several callbacks",
+    ("inputs", "ConfusionMatrix"): "for examples alone",
+    ("seed", "PredictionGrid"): "select says where the first samples are meant",
     ("preds", "*"): "each says which shapes it takes",
     ("targets", "*"): "each says which shapes it takes",
     ("name", "CheckpointArtifact"): "of an artifact, which has no key",

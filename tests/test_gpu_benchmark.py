@@ -73,11 +73,12 @@ def test_the_laws_hold_between_the_cpu_and_a_simulated_device() -> None:
 import torch
 from lwcallbacks.testing import simulated_device
 simulated_device()
-from _gpu_laws import LAWFUL, broken_laws, broken_names
+from _gpu_laws import LAWFUL, broken_laws, broken_names, broken_orders
 devices = [torch.device("sim:0")]
 print([said for name in LAWFUL for said in broken_laws(name, devices, 1, 50)], list(broken_names(devices, 1, 50)))
+print(list(broken_orders(devices, 1, 50)))
 """)
-    assert done.stdout == "[] []\n", done.stdout + done.stderr
+    assert done.stdout == "[] []\n[]\n", done.stdout + done.stderr
 
 
 def test_every_reduction_and_every_callback_is_in_it(gpu: ModuleType) -> None:

@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from lwcallbacks.callbacks.base import Entries
+from lwcallbacks.callbacks.base import Entries, plain
 from lwcallbacks.callbacks.counting import CountingCallback, cost_of
+from lwcallbacks.callbacks.examples import EXAMPLES, Example, example_needs, examples_of
 from lwcallbacks.callbacks.names import class_names_of
+from lwcallbacks.callbacks.need import Need
 from lwcallbacks.capture import Extract
-from lwcallbacks.media import Matrix, confused_pairs, confusion_report, draw_matrix
+from lwcallbacks.media import (
+    Cell,
+    Entry,
+    Image,
+    Matrix,
+    Table,
+    confused_pairs,
+    confusion_report,
+    draw_matrix,
+    to_pixels,
+)
 from lwcallbacks.reductions import ConfusionCounts
 from lwcallbacks.reductions.confusion import check_top_k
 from lwcallbacks.reductions.score_range import check_scores
@@ -41,6 +53,12 @@ class ConfusionMatrix(CountingCallback):
             it is a gain. Then the cost of a sample and of all are in the report and logged, and the pairs have theirs.
         normalize: what the heatmap's cells show: None counts, "true" shares of each row, "pred" of each column,
             "all" of everything. The chart, the table and ``results`` always hold counts.
+        examples_per_cell: how many samples to show of each confused pair, the hardest first by their cross-entropy, the
+            same for any batch size, order and number of processes; 0 for none. It takes one label for each sample. See
+            below for the memory that it takes.
+        mean: the mean that the data was normalised with, one number or one per channel; undone for the picture.
+        std: the standard deviation that goes with it.
+        inputs: where to find the images of examples. Where there are none, examples are a table of ids.
         preds: where to find the predictions, if not in the usual places: integer labels [N, ...], or float scores
             (logits or probabilities) [N, C, ...]; binary [N, ...] or [N, 1, ...].
         targets: where to find the true labels [N, ...], of any dtype: floats are whole numbers.
@@ -56,34 +74,12 @@ class ConfusionMatrix(CountingCallback):
         ValueError: an argument is not as said here; or, at the first batch, preds or targets were not found or do
             not have these shapes.
 
-    ======================================== =======================================================
-    Key                                      Logged data
-    ======================================== =======================================================
-    ``{stage}/{name}``                       heatmap, an image
-    ``{stage}/{name}_chart``                 W&B's interactive confusion chart, made from the counts
-    ``{stage}/{name}_report``                table: precision, recall, f1, iou and support of each
-                                             class, the macro, weighted and micro averages, and the
-                                             numbers below; and how each has changed
-    ``{stage}/{name}_pairs``                 table: the 50 pairs of classes that are confused most,
-                                             with count, share of the true class, and change
-    ``{stage}/{name}_accuracy``              share of right predictions
-    ``{stage}/{name}_balanced_accuracy``     mean recall of the classes that were there
-    ``{stage}/{name}_cohen_kappa``           Cohen's kappa
-    ``{stage}/{name}_matthews_corrcoef``     Matthews' correlation coefficient
-    ``{stage}/{name}_macro_f1``              mean F1 (Dice) over the classes
-    ``{stage}/{name}_mean_iou``              mean IoU (Jaccard) over the classes
-    ``{stage}/{name}_mean_cost``             with ``cost_matrix``: the mean cost of a sample
-    ``{stage}/{name}_total_cost``            with ``cost_matrix``: that of all samples
-    ======================================== =======================================================
-
-    The numbers are of each epoch, and can be monitored: ``ModelCheckpoint(monitor="val/confusion_matrix_macro_f1")``.
-    While predicting, Lightning logs none. A column "change" compares with the table before, from the second on, also
-    after a resume: by how much F1, the value or the count is larger.
-
-    Above 100 classes the heatmap is of the 39 that are confused most, with all others summed as one class; with SciPy
-    (``pip install "lwcallbacks[order]"``) in an order in which classes that are confused are neighbours. W&B keeps the
-    rows of its chart under ``{stage}/{name}_chart_table``; above 447 classes that is the same block, and
-    ``{stage}/{name}_chart_cells`` is a table of all cells that are not 0.
+    ======================================== ================================================
+    Examples are thumbnails: every n-th pixel, so that the longer side has at most 32. At most
+    ``examples_per_cell * C * (C - 1)`` of them are kept, and never more than 1,024: as float32 RGB these take 12.6 MB,
+    twice that where ``logits`` is None, and twice that where a loader's order may turn out to be unknown. Where
+    more pairs come up than there are places, each pair in turn gets its hardest sample, those with the hardest ones
+    first: see `PerGroup`. Where preds are labels, the samples of the smallest ids are shown.
 
     >>> import torch
     >>> matrix = ConfusionMatrix(2, ["cat", "dog"], preds="scores", stages=("val",))    # in Trainer(callbacks=[matrix])
@@ -106,6 +102,10 @@ class ConfusionMatrix(CountingCallback):
         top_k: int = 1,
         cost_matrix: Sequence[Sequence[float]] | None = None,
         normalize: Literal["true", "pred", "all"] | None = None,
+        examples_per_cell: int = 0,
+        mean: Sequence[float] | float | None = None,
+        std: Sequence[float] | float | None = None,
+        inputs: Extract | None = None,
         preds: Extract | None = None,
         targets: Extract | None = None,
         ids: Extract | None = None,
@@ -134,21 +134,83 @@ class ConfusionMatrix(CountingCallback):
         if normalize not in (None, "true", "pred", "all"):
             raise ValueError(f"ConfusionMatrix: normalize={normalize!r}, expected 'true', 'pred', 'all' or None")
         self.normalize = normalize
+        if not isinstance(examples_per_cell, int) or examples_per_cell < 0:
+            found = f"ConfusionMatrix: examples_per_cell={examples_per_cell!r}"
+            raise ValueError(f"{found}, expected an int of at least 0")
+        if examples_per_cell and top_k > 1:
+            found = f"examples_per_cell={examples_per_cell} with top_k={top_k}"
+            raise ValueError(f"ConfusionMatrix: {found}, expected one of them: write top_k=1, or examples_per_cell=0")
+        self.examples_per_cell = examples_per_cell
+        self.mean = plain(mean)
+        self.std = plain(std)
+        self.inputs = inputs
         self.preds = preds
         self.targets = targets
         self.ids = ids
         self.forward = forward
 
+    can_miss = EXAMPLES  # counts do not suffer from pictures
+
     @property
     def counts(self) -> ConfusionCounts:
         return self._counts
 
+    def remembered(self, stage: str) -> Mapping[str, Need]:
+        needs = super().remembered(stage)
+        if not self.examples_per_cell:
+            return needs
+        examples = example_needs(
+            self.examples_per_cell,
+            num_classes=self.num_classes,
+            task=self.task,
+            threshold=self.threshold,
+            logits=self.logits,
+            ignore_index=self.ignore_index,
+            source=self.source,
+        )
+        return {**needs, **examples}
+
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         names = tuple(map(str, range(self.num_classes))) if self.class_names is None else self.class_names
-        matrix, before = Matrix(values["counts"].numpy(), names), values["before"]
-        return {
+        examples, images = self._examples(values)
+        of_cells: dict[tuple[int, int], list[Image]] = {}
+        for example, image in zip(examples, images, strict=False):
+            of_cells.setdefault((example.true, example.predicted), []).append(image)
+        matrix, before = Matrix(values["counts"].numpy(), names, of_cells), values["before"]
+        entries: dict[str, Entry | float] = {
             key: draw_matrix(matrix, title=key, normalize=self.normalize),
             f"{key}_chart": matrix,
             f"{key}_report": confusion_report(matrix, before, self.cost_matrix),
             f"{key}_pairs": confused_pairs(matrix, before, self.cost_matrix),
         }
+        if not self.examples_per_cell:
+            return entries
+        return {**entries, f"{key}_examples": _table(examples, images, matrix)}
+
+    def _examples(self, values: Mapping[str, Any]) -> tuple[list[Example], list[Image]]:
+        """The samples behind cells, and the image of each, if they have one."""
+        examples, thumbnails = examples_of(values, self.num_classes, self.logits)
+        if thumbnails is None or not examples:
+            return examples, []
+        pixels = to_pixels(thumbnails, self.mean, self.std, self.note)
+        return examples, [Image(shown, _caption(example)) for shown, example in zip(pixels, examples, strict=True)]
+
+
+def _caption(example: Example) -> str:
+    loss = "" if example.loss is None else f", loss {example.loss:.4g}"
+    return f"id {example.id}{loss}"
+
+
+def _table(examples: Sequence[Example], images: Sequence[Image], matrix: Matrix) -> Table:
+    """A row for each example, those of the largest cells first."""
+    order = sorted(range(len(examples)), key=lambda i: -matrix.counts[examples[i].true, examples[i].predicted])
+    names, exact = matrix.class_names, all(abs(example.id) < 2**53 for example in examples)
+    columns: dict[str, list[Cell]] = {
+        "true": [names[examples[i].true] for i in order],
+        "predicted": [names[examples[i].predicted] for i in order],
+        "image": [images[i] for i in order] if images else [None] * len(order),
+        "id": [examples[i].id if exact else str(examples[i].id) for i in order],
+        "loss": [examples[i].loss for i in order],
+    }
+    known = {name: cells for name, cells in columns.items() if not examples or any(c is not None for c in cells)}
+    return Table(tuple(known), list(zip(*known.values(), strict=True)))

@@ -74,7 +74,10 @@ class _Part:
     """Whether a field has rows; else all are numbers of the whole batch."""
 
     def args(self, start: int, stop: int, ids: Tensor | None = None) -> tuple[Any, ...]:
-        """Rows `start` to `stop` of the fields, in order; one number for the whole batch counts once for each row."""
+        """Rows `start` to `stop` of the fields, in order; one number for the whole batch counts once for each row.
+
+        `prepare` is given None for a field that may be missing and is; without it such a field is left out.
+        """
         made: list[Any] = []
         for name in self.need.names:
             if name in MADE:
@@ -83,6 +86,8 @@ class _Part:
                 found = self.fields[name]
                 whole = found.ndim and start == 0 and stop == len(found)
                 made.append(found if whole else found[start:stop] if found.ndim else found.expand(stop - start))
+            elif self.need.prepare:
+                made.append(None)
         return tuple(self.need.prepare(*made)) if self.need.prepare else tuple(made)
 
     def update(
@@ -445,9 +450,9 @@ class Epoch:
 
 _NOBODY = nullcontext()
 _NO_POSITION = (
-    "seed=None asks for the first samples of the data set, and the {} loader does not tell which they are. Give it "
+    "the first samples of the data set are asked for, and the {} loader does not tell which they are. Give it "
     "shuffle=False and a data set with a length, or pass ids= (a key, an index into the batch, or a function of "
-    "outputs and batch), or seed=0"
+    "outputs and batch), or let a seed draw them, as seed=0 or select='random'"
 )
 
 

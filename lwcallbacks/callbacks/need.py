@@ -33,7 +33,8 @@ class Need:
             in the data set, and an error where only the sampler knows it.
         source: where to find the fields.
         optional: those of them that may be missing.
-        prepare: made of the fields before `entry` takes them, a function with a tuple as result. It may be a lambda.
+        prepare: made of the fields before `entry` takes them, a function with a tuple as result. It may be a lambda. It
+            gets None for one that may be missing, and is.
         owner: what keeps this need apart from others; None lets equal needs share one state.
 
     >>> from lwcallbacks.reductions import ExactMean

@@ -1,42 +1,67 @@
-"""PredictionGrid: images with what was predicted and what is true, wrong ones marked."""
+"""PredictionGrid: samples with what was predicted and what is true, wrong ones marked."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from torch import Tensor
-
 from lwcallbacks.callbacks.base import Entries, check_overhead, plain
+from lwcallbacks.callbacks.history import History
 from lwcallbacks.callbacks.names import class_names_of
 from lwcallbacks.callbacks.need import Need
-from lwcallbacks.callbacks.sample import check_sample, sample_need, warn_unnamed
+from lwcallbacks.callbacks.sample import check_number, warn_unnamed
+from lwcallbacks.callbacks.select import STAYING, Select, check_select, meant, select_needs
+from lwcallbacks.callbacks.shown import Sample, names_of, shown, table_of
 from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import Extract
-from lwcallbacks.labels import NO_LABEL, classify, classify_labels, given, is_one_score, one_score, several_scores
-from lwcallbacks.media import Cell, Image, Table, framed, to_pixels
-from lwcallbacks.reductions import Chosen, FieldError, ScoreRange
-from lwcallbacks.reductions.fitting import whole
+from lwcallbacks.labels import given, is_one_score, one_score, several_scores
+from lwcallbacks.media import Image, blank, framed, to_pixels
+from lwcallbacks.reductions import Chosen, ScoreRange
 from lwcallbacks.reductions.score_range import check_scores
 
 WRONG, RIGHT = (214, 39, 40), (200, 200, 200)
 
 
 class PredictionGrid(StateCallback):
-    """Show a fixed choice of samples with predicted and true label.
+    """Show some samples of a stage with predicted and true label: any that come first, the hardest, the wrong ones ...
 
     A wrong prediction has a red frame, a right one a grey one. One of a score that is NaN, or no probability where it
-    should be one, is shown as "?". With scores the table holds the confidence, for a set of labels that in its least
-    sure one; of several scores [N, C] it is their softmax, unless they are probabilities: all in [0, 1], or about, with
-    rows of sum 1. The choice depends on ``seed`` and the samples, not on
-    how they are batched or split over processes. ``results["val"]`` is the `Chosen`; its images are on process 0 only.
+    should be one, is shown as "?". Which samples are shown depends on all samples of the epoch and on ``seed``, not on
+    how they are batched, ordered or split over processes; of equal ones the smaller id goes first. ``results["val"]``
+    is the `Chosen`, with inputs, preds and targets as payload; that is on process 0 only. Where inputs are no images,
+    as of texts and tables of numbers, the table is shown alone.
+
+    ``select`` says which:
+
+    - ``"first"``: the first of the data set, which a loader tells that does not shuffle; with another it is an error at
+      the first batch.
+    - ``"random"``: drawn by ``seed``.
+    - ``"hardest"`` and ``"easiest"``: those of the largest or smallest cross-entropy; of several labels the mean of
+      theirs counts.
+    - ``"wrong"``: drawn by ``seed`` among those that are predicted wrong. Where there are fewer than ``num_samples``,
+      these are all, and the captions say so.
+    - ``"least_confident"``: those of the smallest confidence; in a set of labels the least sure one counts.
+    - ``"per_class"``: drawn by ``seed``, of each true class as many as there is place for.
+    - a function of outputs and batch, or its name ``"package.module.f"``: those of the largest score, of which it gives
+      one for each sample [N].
+
+    ``"hardest"``, ``"easiest"`` and ``"least_confident"`` need scores, and are an error at the first batch where
+    preds are labels. By ``"first"``, ``"random"`` and ``"per_class"`` the same samples are shown in every epoch, if
+    they are told apart by position, by ``ids`` or by inputs that stay the same; the table then has what was predicted
+    in the last 50 epochs, also after a run was resumed.
+
+    With scores the table holds the confidence, for a set of labels that in its least sure one; of several scores [N, C]
+    it is their softmax, unless they are probabilities: all in [0, 1], or about, with rows of sum 1. For the order of
+    several scores, too, ``logits`` says what they are.
+
+    No more samples are kept than are shown; twice as many where ``logits`` is None and the order depends on it, as that
+    of hardness, confidence and "wrong" does; and twice as many where positions may turn out to be wrong.
 
     Args:
         num_samples: images in the grid; W&B takes at most 108 under one key.
         class_names: names by class index, a list or a dict; the indices if left out.
-        seed: another seed, another choice. None takes the first samples of the data set instead, which a loader tells
-            that does not shuffle; with another it is an error at the first batch.
+        select: which samples.
+        seed: another seed, another draw.
         frame: whether images have their frame of two pixels.
         task: "multiclass" for one label a sample (also of two classes); "binary" for one score a sample, which
             "multiclass" takes, too; or "multilabel" for a set of labels.
@@ -68,11 +93,13 @@ class PredictionGrid(StateCallback):
     ================================ =======================================================
     Key                              Logged data
     ================================ =======================================================
-    ``{stage}/{name}``               images, each with the caption "Pred:3, Label:5" (multilabel: "Pred:1,3, Label:3")
-    ``{stage}/{name}_table``         table: image, pred, target, confidence
+    ``{stage}/{name}``               images, each with the caption "Pred:3" and, in a second line, "Label:5"
+                                     (multilabel: "Pred:1,3")
+    ``{stage}/{name}_table``         table: image, id, pred, target, confidence, loss, correct, top-3, history, as far
+                                     as they are known
     ================================ =======================================================
 
-    >>> PredictionGrid(32, ["cat", "dog"], seed=1).prefixes("val")
+    >>> PredictionGrid(32, ["cat", "dog"], select="hardest").prefixes("val")
     {'val/predictions'}
     >>> PredictionGrid(0)
     Traceback (most recent call last):
@@ -84,7 +111,8 @@ class PredictionGrid(StateCallback):
         num_samples: int = 32,
         class_names: Sequence[str] | None = None,
         *,
-        seed: int | None = 0,
+        select: Select = "random",
+        seed: int = 0,
         frame: bool = True,
         task: Literal["multiclass", "binary", "multilabel"] = "multiclass",
         threshold: float = 0.5,
@@ -104,9 +132,11 @@ class PredictionGrid(StateCallback):
     ) -> None:
         super().__init__(name=name, stages=stages, every_n_epochs=every_n_epochs, on_error=on_error)
         self.max_overhead = check_overhead("PredictionGrid", max_overhead)
-        check_sample("PredictionGrid", num_samples, seed)
+        check_number("PredictionGrid", num_samples)
         check_scores("PredictionGrid", task, threshold, logits)
+        check_select("PredictionGrid", select, task, seed)
         self.num_samples = num_samples
+        self.select = select
         self.frame = frame
         self.task = task
         self.threshold = threshold
@@ -121,12 +151,21 @@ class PredictionGrid(StateCallback):
         self.ids = ids
         self.forward = forward
         self._said: set[str] = set()
+        self._history = History()
 
     def remembered(self, stage: str) -> Mapping[str, Need]:
         # What is predicted may have no target yet.
-        fields, optional = ("inputs", "preds", "targets"), frozenset({"targets"} if stage == "predict" else ())
-        prepare = _as_sets if self.task == "multilabel" else _as_labels
-        needs = {"sample": sample_need(self.num_samples, self.seed, fields, self.source, optional, prepare)}
+        optional = frozenset({"inputs", "targets"} if stage == "predict" else {"inputs"})
+        needs = select_needs(
+            self.select,
+            self.num_samples,
+            seed=self.seed,
+            task=self.task,
+            threshold=self.threshold,
+            logits=self.logits,
+            source=self.source,
+            optional=optional,
+        )
         if self.logits is not None:
             return needs
         if self.task == "multilabel":
@@ -137,96 +176,77 @@ class PredictionGrid(StateCallback):
             needs["spread"] = Need(ScoreRange(asks=False), ("preds",), self.source, prepare=several_scores)
         return needs
 
+    def begin(self) -> None:
+        super().begin()
+        self._history = History()
+
+    def state_dict(self) -> dict[str, Any]:
+        history = self._history.state_dict()
+        return {**super().state_dict(), **({"history": history} if history else {})}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        rest = dict(state_dict)
+        self._history.load_state_dict(rest.pop("history", {}))
+        super().load_state_dict(rest)
+
     def result(self, values: Mapping[str, Any]) -> Chosen:
-        chosen: Chosen = values["sample"]
-        seen = [label for of_each in self._shown(chosen.payload[1:], values) for label in of_each if label is not None]
-        warn_unnamed(f"PredictionGrid({self.name!r})", self.class_names, seen, self._said)
+        seen = [label for sample in self._shown(values) for label in (*sample.pred, *(sample.truth or ()))]
+        known = [label for label in seen if label is not None]
+        warn_unnamed(f"PredictionGrid({self.name!r})", self.class_names, known, self._said)
+        return self._chosen(values)
+
+    def of_epoch(self, place: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        samples = self._shown(values)
+        if self.select not in STAYING or not samples:
+            return {}
+        self._history.add(place, [sample.id for sample in samples], [sample.pred for sample in samples])
+        return {"history": self._history.of(place)}
+
+    def _chosen(self, values: Mapping[str, Any]) -> Chosen:
+        name, _ = meant(values, self.logits) or ("sample", False)
+        chosen: Chosen = values[name]
         return chosen
 
-    def _shown(self, fields: Sequence[Tensor], values: Mapping[str, Any]) -> list[list[int | None]]:
-        """The labels of each sample's prediction and truth, one after another; None for an unknown one."""
-        if not fields:
+    def _shown(self, values: Mapping[str, Any]) -> list[Sample]:
+        chosen = self._chosen(values)
+        if not chosen.payload:
             return []
-        sets = [self._predicted(fields[0], values)[0], *map(self._sets, fields[1:])]
-        return [labels for of_field in sets for labels in of_field]
-
-    def _predicted(self, preds: Tensor, values: Mapping[str, Any]) -> tuple[list[list[int | None]], Tensor | None]:
-        """The labels that were predicted for each sample, and the confidence in them."""
+        preds = chosen.payload[1]
         several = preds.is_floating_point() and not is_one_score(preds) and self.task == "multiclass"
         kind = given(self.logits) or values["spread" if several else "range"]
-        if self.task == "multilabel":
-            labels, confidence = classify_labels(preds, kind, self.threshold)
-            unknown = labels[:, :0].any(dim=1) if confidence is None else confidence.isnan()
-        else:
-            labels, confidence = classify(preds, kind, self.threshold)
-            unknown = (labels == NO_LABEL) & (confidence is not None)
-        sets = zip(self._sets(labels), unknown.tolist(), strict=True)
-        return [[None] if none else one for one, none in sets], confidence
-
-    def _sets(self, labels: Tensor) -> list[list[int | None]]:
-        """The label, or the labels that are there, of each sample."""
-        if self.task == "multilabel":
-            return [row.nonzero().flatten().tolist() for row in whole(labels) > 0]
-        return whole(labels).reshape(-1, 1).tolist()
+        return shown(chosen, kind, self.task, self.threshold)
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
-        inputs, preds, *rest = values["sample"].payload
-        sets, confidence = self._predicted(preds, values)
-        guesses = self._names(sets)
-        truths: list[str] | list[None] = self._names(self._sets(rest[0])) if rest else [None] * len(guesses)
-        sure = (
-            [None] * len(guesses) if confidence is None else [None if math.isnan(c) else c for c in confidence.tolist()]
-        )
-        images: list[Image] = []
-        rows: list[list[Cell]] = []
-        for pixels, pred, target, share in zip(
-            to_pixels(inputs, self.mean, self.std, self.note), guesses, truths, sure, strict=True
-        ):
-            caption = f"Pred:{pred}" if target is None else f"Pred:{pred}, Label:{target}"
-            shown = framed(pixels, RIGHT if target in (None, pred) else WRONG) if self.frame else pixels
-            images.append(Image(shown, caption))
-            rows.append([images[-1], pred, target, share])  # the same image, so that it is encoded once
-        return {key: images, f"{key}_table": Table(("image", "pred", "target", "confidence"), rows)}
+        samples, inputs = self._shown(values), self._chosen(values).payload[0]
+        histories = values.get("history")
+        strips = None if histories is None else [histories[sample.id] for sample in samples]
+        if inputs.ndim < 3:
+            if self.inputs is None and not self._codes.get("inputs"):
+                self.note("no inputs were found, so samples are shown without images. Say where images are: inputs=...")
+            return {f"{key}_table": table_of(samples, None, self._name, strips)}
+        stack = to_pixels(inputs, self.mean, self.std, self.note) if samples else ()
+        images = [Image(pixels) for pixels in stack]
+        tiles = [
+            Image(self._framed(image, sample), self._caption(sample, i, len(samples)))
+            for i, (image, sample) in enumerate(zip(images, samples, strict=True), start=1)
+        ]
+        grid = tiles or [blank(_NONE if self.select == "wrong" else "No sample")]
+        return {key: grid, f"{key}_table": table_of(samples, images, self._name, strips)}
 
-    def _names(self, sets: list[list[int | None]]) -> list[str]:
-        """What is written of each sample's label, or set of labels."""
-        return [",".join(map(self._name, one)) or "none" for one in sets]
+    def _framed(self, image: Image, sample: Sample) -> Any:
+        return framed(image.pixels, WRONG if sample.correct is False else RIGHT) if self.frame else image.pixels
+
+    def _caption(self, sample: Sample, number: int, of: int) -> str:
+        lines = [f"Pred:{names_of(sample.pred, self._name)}"]
+        if sample.truth is not None:
+            lines.append(f"Label:{names_of(sample.truth, self._name)}")
+        if self.select == "wrong" and of < self.num_samples:
+            lines.append(f"{number} of all {of} wrong")
+        return "\n".join(lines)
 
     def _name(self, label: int | None) -> str:
         names = self.class_names or ()
         return "?" if label is None else names[label] if 0 <= label < len(names) else str(label)
 
 
-def _as_labels(ids: Tensor, inputs: Tensor, preds: Tensor, targets: Tensor | None = None) -> tuple[Tensor, ...]:
-    """Preds [N], [N, 1] or float [N, C] with targets [N] or [N, 1], in that form."""
-    truths = [t.squeeze(1) if t.ndim == 2 and t.shape[1] == 1 else t for t in (targets,) if t is not None]
-    labels = preds.ndim == 1 or (preds.ndim == 2 and (preds.shape[1] == 1 or preds.is_floating_point()))
-    if not labels or any(t.ndim != 1 for t in truths):
-        expected = "preds as float scores (N, C) or labels (N,), and targets as labels (N,)"
-        raise FieldError(f"{_shapes(preds, targets)}, expected {expected}{_for_sets(preds, targets)}")
-    return ids, inputs, preds, *truths
-
-
-def _as_sets(ids: Tensor, inputs: Tensor, preds: Tensor, targets: Tensor | None = None) -> tuple[Tensor, ...]:
-    """Preds and targets [N, L]."""
-    truths = [t for t in (targets,) if t is not None]
-    if preds.ndim != 2 or any(t.shape != preds.shape for t in truths):
-        raise FieldError(
-            f"{_shapes(preds, targets)}, expected both (N, L); for one label a sample write task='multiclass'"
-        )
-    return ids, inputs, preds, *truths
-
-
-def _shapes(preds: Tensor, targets: Tensor | None) -> str:
-    found = f"preds are {preds.dtype} {tuple(preds.shape)}"
-    return found if targets is None else f"{found} and targets {targets.dtype} {tuple(targets.shape)}"
-
-
-def _for_sets(preds: Tensor, targets: Tensor | None) -> str:
-    if preds.ndim == 4:
-        return "; for a label a pixel write MaskGrid()"
-    same = targets is not None and targets.shape == preds.shape and preds.ndim == 2
-    if not same:
-        return ""
-    one_hot = "for one-hot targets write targets=lambda outputs, batch: batch[1].argmax(1)"
-    return f"; {one_hot}, for a set of labels a sample task='multilabel'"
+_NONE = "No sample was predicted wrong"

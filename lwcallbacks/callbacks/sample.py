@@ -30,8 +30,7 @@ def sample_need(
 
 def check_sample(owner: str, num_samples: object, seed: object) -> None:
     """Raise ValueError for a number of samples or a seed that is none."""
-    if not isinstance(num_samples, int) or num_samples < 1:
-        raise ValueError(f"{owner}: num_samples={num_samples!r}, expected an int of at least 1")
+    check_number(owner, num_samples)
     if seed is not None and not isinstance(seed, int):
         raise ValueError(f"{owner}: seed={seed!r}, expected an int, or None for the first samples of the data set")
 
@@ -43,6 +42,12 @@ def check_size(owner: str, size: Any) -> int | tuple[int, int]:
         raise ValueError(f"{owner}: size={size!r}, expected an int of at least 1, or two, (height, width)")
     checked: int | tuple[int, int] = size
     return checked
+
+
+def check_number(owner: str, num_samples: object) -> None:
+    """Raise ValueError for a number of samples that is none."""
+    if not isinstance(num_samples, int) or num_samples < 1:
+        raise ValueError(f"{owner}: num_samples={num_samples!r}, expected an int of at least 1")
 
 
 def warn_unnamed(owner: str, names: tuple[str, ...] | None, labels: Iterable[int], said: set[str]) -> None:

@@ -56,6 +56,8 @@ class StateCallback(LoggingCallback):
 
     takes_parts = False
     """Whether `result` and `entries` can do without what could not be worked out."""
+    can_miss: frozenset[str] = frozenset()
+    """Names of `remembered` that `result` and `entries` can do without; the callback itself has to have the others."""
 
     def __init__(
         self,
@@ -99,6 +101,15 @@ class StateCallback(LoggingCallback):
     @abstractmethod
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         """Media to publish, by key; `key` is "stage/name". Runs in the background, on process 0 only."""
+
+    def of_epoch(self, place: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What `entries` is given beside the values. Called once an epoch, after `result`, also where none is drawn.
+
+        Args:
+            place: the stage and what is appended to its keys, as "val" or "val/dataloader_idx_1".
+            values: as for `result`.
+        """
+        return {}
 
     def needs(self, stage: str) -> Mapping[str, Need]:
         return self.remembered(stage) if stage in self.stages else {}
@@ -168,11 +179,12 @@ class StateCallback(LoggingCallback):
             values = {n: by_label[label] for n, label in labels.items() if label in by_label.keys() - nothing}
             read = {name for name, label in labels.items() if rows.get(label)}
             self._results.pop(stage + suffix, None)
-            if labels and (self.takes_parts or len(values) == len(labels)):
+            if labels and (self.takes_parts or labels.keys() - values.keys() <= self.can_miss):
                 with hub.attempt(self.describe(stage), f"could not work out its results of {stage}{suffix}"):
                     self._results[stage + suffix] = self.result(values)
+                    beside = self.of_epoch(stage + suffix, values)
                     if values.keys() <= read:  # where no batch could be read, that is what was said
-                        self._publish_epoch(stage, suffix, trainer, values)
+                        self._publish_epoch(stage, suffix, trainer, {**values, **beside})
             with hub.attempt(self.describe(stage), f"could not log its numbers of {stage}{suffix}"):
                 self.log_result(trainer, stage, suffix, read)
 

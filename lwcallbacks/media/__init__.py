@@ -32,6 +32,7 @@ from lwcallbacks.media.nearest import nearest as nearest
 from lwcallbacks.media.pixels import to_pixels as to_pixels
 from lwcallbacks.media.png import to_pil as to_pil
 from lwcallbacks.media.render import as_rgb as as_rgb
+from lwcallbacks.media.render import blank as blank
 from lwcallbacks.media.render import enlarge as enlarge
 from lwcallbacks.media.render import framed as framed
 from lwcallbacks.media.render import mosaic as mosaic

@@ -14,6 +14,7 @@ import numpy as np
 from lwcallbacks.media.annotate import legend_of
 from lwcallbacks.media.legend import draw_legend
 from lwcallbacks.media.lettering import line_height, wrap, write
+from lwcallbacks.media.names import shorten
 from lwcallbacks.media.render import enlarge, put
 from lwcallbacks.media.values import Annotated, Grid, Image
 
@@ -36,8 +37,9 @@ def captioned_grid(images: Sequence[Image], nrow: int = 8, title: str | None = N
     """The images as one RGB picture, `nrow` to a row, each with its caption below it.
 
     Small images are enlarged by an integer so that their shorter side has at least `min_side` pixels. A caption is
-    wrapped to the width of its tile, at most three lines and cut with an ellipsis, so that it never reaches its
-    neighbour. Above images with masks or boxes stands what their colours mean; they take no more than 1,600 pixels.
+    wrapped to the width of its tile, so that it never reaches its neighbour: at most three lines, and what is cut is
+    marked by an ellipsis. Of a caption with lines of its own each has at most two, and keeps both ends. Above images
+    with masks or boxes stands what their colours mean; they take no more than 1,600 pixels.
     Raises ValueError when there is no image.
     """
     if not images or nrow < 1:
@@ -50,7 +52,7 @@ def captioned_grid(images: Sequence[Image], nrow: int = 8, title: str | None = N
     columns = min(nrow, len(tiles))
     rows = -(-len(tiles) // columns)
 
-    captions = [wrap(image.caption or "", width, max_lines=3) for image in images]
+    captions = [_lines(image.caption or "", width) for image in images]
     header = wrap(title or "", columns * (width + GAP) - GAP, max_lines=2)
     pitch = height + GAP + line * max(len(caption) for caption in captions)
     top = GAP + (line * len(header) + GAP // 2 if header else 0)
@@ -70,3 +72,21 @@ def captioned_grid(images: Sequence[Image], nrow: int = 8, title: str | None = N
         for k, text in enumerate(caption):
             write(page, text, x + width // 2, y + height + 1 + k * line, anchor="middle")
     return Grid(page, title, tuple(boxes))
+
+
+def _lines(caption: str, width: int) -> list[str]:
+    """The lines of a caption, none wider than `width` pixels."""
+    own = caption.splitlines()
+    if len(own) < 2:
+        return wrap(caption, width, max_lines=3)
+    return [line for text in own for line in _both_ends(text, width, max_lines=2)]
+
+
+def _both_ends(text: str, width: int, max_lines: int) -> list[str]:
+    """A text in so many lines; where it does not fit, what is left out is in the middle."""
+    low, high = 1, len(text)
+    while low < high:
+        limit = (low + high + 1) // 2
+        fits = len(wrap(shorten(text, limit), width, max_lines=len(text))) <= max_lines
+        low, high = (limit, high) if fits else (low, limit - 1)
+    return wrap(shorten(text, low), width, max_lines)

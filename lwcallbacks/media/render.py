@@ -57,6 +57,15 @@ def enlarge(pixels: np.ndarray, min_side: int = 84) -> np.ndarray:
     return pixels if factor <= 1 else pixels.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
+def blank(caption: str, side: int = 84) -> Image:
+    """A neutral grey square, for a caption that says why there is no image.
+
+    >>> blank("No sample was predicted wrong").pixels.shape
+    (84, 84)
+    """
+    return Image(np.full((side, side), BACKGROUND, np.uint8), caption)
+
+
 def framed(pixels: np.ndarray, colour: tuple[int, int, int], width: int = 2) -> np.ndarray:
     """One image [H, W] or [H, W, 3] in a frame: uint8 [H + 2 width, W + 2 width, 3].
 

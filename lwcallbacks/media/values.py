@@ -177,23 +177,28 @@ class Table:
 class Matrix:
     """Counts of a confusion matrix, int64 [C, C]: rows are the truth, columns the prediction.
 
-    Two equal names are told apart by the index of the second.
+    `examples` are images of samples by (row, column), for places that show what lies behind a cell. Two equal names
+    are told apart by the index of the second.
 
     >>> int(Matrix(np.array([[5, 1], [0, 7]]), ("cat", "dog")).counts[0, 1])    # cats that were predicted as dogs
     1
     >>> Matrix(np.eye(3, dtype=np.int64), ["cat", "dog", "cat"]).class_names
     ('cat', 'dog', 'cat (2)')
 
-    Raises ValueError unless there is one name for each class.
+    Raises ValueError unless there is one name for each class, and a cell for each key of the examples.
     """
 
     counts: np.ndarray
     class_names: Sequence[str]
+    examples: Mapping[tuple[int, int], Sequence[Image]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         size = len(self.class_names)
         if self.counts.shape != (size, size):
             raise ValueError(f"Matrix: counts have shape {self.counts.shape}, expected {(size, size)} for the names")
+        outside = [cell for cell in self.examples if not all(0 <= index < size for index in cell)]
+        if outside:
+            raise ValueError(f"Matrix: examples of the cell {outside[0]}, expected two indices from 0 to {size - 1}")
         object.__setattr__(self, "class_names", distinct(self.class_names))
 
 

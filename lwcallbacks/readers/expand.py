@@ -25,7 +25,8 @@ def expanded(kind: str, value: Mapping[str, Any], texts: Mapping[int, Sequence[s
             cells = [list(texts[column]) if isinstance(column, int) else column for column in value["cells"]]
             return {"columns": value["columns"], "rows": [list(row) for row in zip(*cells, strict=True)]}
         case "matrix":
-            return _matrix(value, texts)
+            matrix = _matrix(value, texts)
+            return matrix | ({"examples": _by_cell(value["examples"])} if "examples" in value else {})
         case "histogram":
             odd = {name: value.get(name, 0) for name in ("nan", "posinf", "neginf")}
             counts = _counts(value["counts"])
@@ -65,6 +66,10 @@ def _matrix(value: Mapping[str, Any], texts: Mapping[int, Sequence[str]]) -> dic
         counts[row][column] = count
     more = {name: item for name, item in value.items() if name not in ("class_names", "cells")}
     return {"counts": counts, "class_names": names, **more}
+
+
+def _by_cell(examples: Mapping[str, Any]) -> dict[tuple[int, ...], Any]:
+    return {tuple(map(int, cell.split(","))): images for cell, images in examples.items()}
 
 
 def _counts(counts: list[Any]) -> list[int]:

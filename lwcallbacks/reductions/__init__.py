@@ -18,6 +18,7 @@ from lwcallbacks.reductions.choice import Choice as Choice
 from lwcallbacks.reductions.choice import Chosen as Chosen
 from lwcallbacks.reductions.choice import First as First
 from lwcallbacks.reductions.choice import PayloadError as PayloadError
+from lwcallbacks.reductions.choice import PerGroup as PerGroup
 from lwcallbacks.reductions.choice import RandomSample as RandomSample
 from lwcallbacks.reductions.choice import TopK as TopK
 from lwcallbacks.reductions.compose import PerClass as PerClass

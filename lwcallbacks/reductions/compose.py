@@ -37,7 +37,7 @@ class PerClass(Scattered):
 
     def __post_init__(self) -> None:
         found = f"reduction is {type(self.reduction).__name__}"
-        expect(isinstance(self.reduction, Scattered), self, found, "a Scattered reduction (not TopK or RandomSample)")
+        expect(isinstance(self.reduction, Scattered), self, found, "a Scattered reduction; for a choice write PerGroup")
         expect(self.num_classes >= 1, self, f"num_classes={self.num_classes}", "at least 1")
 
     @property

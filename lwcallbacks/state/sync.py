@@ -225,7 +225,7 @@ def on_processes(ranks: Sequence[int]) -> str:
 
 def _choose(choices: list[tuple[Choice, State]], rank: int) -> Generator[Request, Any, list[State | str]]:
     """Agree on the winners of each choice, then bring their payload to process 0; words for one that cannot be."""
-    packed = [torch.cat([state["key"].cpu(), state["id"].cpu(), _describe(state)]) for _, state in choices]
+    packed = [torch.cat([*(state[m].cpu() for m in choice.marks), _describe(state)]) for choice, state in choices]
     answers = yield AllGather(torch.cat(packed))
     everyone = torch.split(torch.stack(answers).cpu(), [len(p) for p in packed], dim=1)
 
@@ -234,17 +234,18 @@ def _choose(choices: list[tuple[Choice, State]], rank: int) -> Generator[Request
     layouts: list[Layout] = []
     for (choice, _), packs in zip(choices, everyone, strict=True):
         k = choice.k
-        keys, ids = packs[:, :k].reshape(-1), packs[:, k : 2 * k].reshape(-1)
-        common = _common(choice, packs[:, :k], packs[:, 2 * k :])
+        marks = dict(zip(choice.marks, torch.split(packs[:, : len(choice.marks) * k], k, dim=1), strict=True))
+        common = _common(choice, marks["key"], packs[:, len(marks) * k :])
         if isinstance(common, str):
             merged.append(common)
             sources.append([])
             layouts.append([])
             continue
-        places = choice.winners(keys, ids).tolist()
+        candidates = {name: mark.reshape(-1) for name, mark in marks.items()}
+        places = choice.winners(candidates).tolist()
         layouts.append(common)
         sources.append([divmod(p, k) for p in places if p >= 0])
-        merged.append(choice.take({"key": keys, "id": ids}, torch.tensor(places)))
+        merged.append(choice.take(candidates, torch.tensor(places)))
 
     # Every process knows who sends how much, so nothing is asked twice and nobody waits for an empty message. What
     # process 0 holds itself need not travel.

@@ -3,7 +3,8 @@
     Kind        JSON
     Table       {"columns": [...], "cells": [[...], ...]}, column by column
     Matrix      {"class_names": [...], "cells": [3, 5, 40, 1, ...]}: for each count that is not 0, row by row, how many
-                cells it is further than the one before (the first: than none), and the count
+                cells it is further than the one before (the first: than none), and the count; with examples also
+                "examples": {"3,5": [image cell, ...], ...} by the indices of the true and the predicted class
     Histogram   {"counts": ["u1", "AAEC..."], "edges": [low, high]}: little-endian unsigned integers of 1, 2 or 4 bytes,
                 in Base64; a list of numbers where a count needs more; all edges where they are not
                 low + i * ((high - low) / bins); "nan", "posinf" and "neginf" where they are not 0
@@ -66,11 +67,15 @@ def table_json(table: Table, texts: Texts, place: Callable[[Image], Mapping[str,
     return encode({"columns": list(table.columns), "cells": cells})
 
 
-def matrix_json(matrix: Matrix, texts: Texts) -> str:
+def matrix_json(matrix: Matrix, texts: Texts, place: Callable[[Image], Mapping[str, Any]]) -> str:
+    """`place` as for `table_json`."""
     counts = np.asarray(matrix.counts).ravel()
     filled = np.flatnonzero(counts)
     cells = np.stack([np.diff(filled, prepend=-1), counts[filled]], axis=1).ravel()
-    return encode({"class_names": texts.short(list(matrix.class_names)), "cells": cells.tolist()})
+    value: dict[str, Any] = {"class_names": texts.short(list(matrix.class_names)), "cells": cells.tolist()}
+    if matrix.examples:
+        value["examples"] = {f"{t},{p}": [place(image) for image in shown] for (t, p), shown in matrix.examples.items()}
+    return encode(value)
 
 
 def histograms_json(histograms: Sequence[Histogram]) -> list[str]:

@@ -10,8 +10,9 @@
                     labels, and a file <key>/00000120-0.png with the label of each pixel of the image; and "boxes"
     Table           a line of data; an image cell is {"image": "val/worst/00000120.png", "box": [8, 8, 84, 84]}: a file
                     of the folder, and left, top, width and height in it. The file is that of an image or a list that is
-                    written with the table, else <key>/00000120.png, which holds all other images of the table
-    Matrix          a line of data: the counts that are not 0
+                    written with the table, else one that holds the images that are new here, named by what is in it:
+                    <key>/5d3c9b1e7f20a486.png. An image that was written before is referred to
+    Matrix          a line of data: the counts that are not 0, and examples as image cells of a table
     Histogram       a line of data
     Curve           a line of data
     File            a line of data; the file itself stays where it is
@@ -30,6 +31,7 @@ by writing into it again (the last line about a step holds), and a crash loses a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zlib
@@ -67,6 +69,9 @@ from lwcallbacks.writers.disk import append_lines, folder_of, replace
 _KINDS = {Table: "table", Matrix: "matrix", Histogram: "histogram", Curve: "curve", File: "file"}
 _OWN = ("cost.js", "data", "index.html", "manifest.js", "run.js", "scalars.js")
 
+MOST_KEPT = 10_000
+"""Images of which is remembered where they are."""
+
 Places = dict[int, tuple[str, Box]]
 """The file that holds an image, and where in it, by the image's id."""
 
@@ -79,6 +84,8 @@ class FolderWriter(Writer):
         self._directory = directory
         self._has_page = False
         self._bytes = 0
+        self._kept: dict[bytes, tuple[str, Box]] = {}
+        """Where the images of tables and matrices are, by what is in them."""
 
     @cached_property
     def directory(self) -> Path:
@@ -191,25 +198,34 @@ class FolderWriter(Writer):
     def _data(self, key: str, entry: Table | Matrix | Curve | File, step: int, places: Places) -> str:
         match entry:
             case Table():
-                places = self._with_rest(key, entry, step, places)
+                cells = [cell for row in entry.rows for cell in row if isinstance(cell, Image)]
+                places = self._with_rest(key, cells, places)
                 return table_json(entry, self._chunks.texts, lambda image: _cell(image, places))
             case Matrix():
-                return matrix_json(entry, self._chunks.texts)
+                places = self._with_rest(key, [i for shown in entry.examples.values() for i in shown], places)
+                return matrix_json(entry, self._chunks.texts, lambda image: _cell(image, places))
             case Curve():
                 return curve_json(entry)
             case File():
                 return file_json(entry)
 
-    def _with_rest(self, key: str, table: Table, step: int, places: Places) -> Places:
-        """Where a table's images are. Those that are in no file yet are put into one."""
-        cells = (cell for row in table.rows for cell in row if isinstance(cell, Image))
-        rest = list({id(image): image for image in cells if id(image) not in places}.values())
-        if not rest:
-            return places
-        file = _png(key, step)
-        sheet = _sheet(rest)
-        self._bytes += replace(self.directory / file, sheet.png)
-        return places | _within(file, rest, sheet)
+    def _with_rest(self, key: str, images: list[Image], places: Places) -> Places:
+        """Where images are. Those of which nothing alike was written before are put into a file."""
+        rest = {id(image): _content(image) for image in images if id(image) not in places}
+        known = {content: self._kept[content] for content in rest.values() if content in self._kept}
+        lost = {file for file in {file for file, _ in known.values()} if not (self.directory / file).exists()}
+        known = {content: place for content, place in known.items() if place[0] not in lost}
+        new = {rest[id(image)]: image for image in images if id(image) in rest and rest[id(image)] not in known}
+        if new:
+            sheet = _sheet(list(new.values()))
+            file = f"{_folder(key)}/{_content(sheet).hex()}.png"
+            if not (self.directory / file).exists():
+                self._bytes += replace(self.directory / file, sheet.png)
+            known |= {content: (file, box) for content, box in zip(new, sheet.boxes, strict=True)}
+            self._kept |= known
+            for content in list(self._kept)[: max(0, len(self._kept) - MOST_KEPT)]:
+                del self._kept[content]
+        return places | {i: known[content] for i, content in rest.items()}
 
     def _write_page(self) -> None:
         if self._has_page and (self.directory / "index.html").exists():
@@ -254,6 +270,12 @@ def _within(file: str, entry: Entry, shown: Image) -> Places:
 def _cell(image: Image, places: Places) -> Mapping[str, object]:
     file, box = places[id(image)]
     return {"image": file, "box": box, **({"caption": image.caption} if image.caption else {})}
+
+
+def _content(image: Image) -> bytes:
+    """Equal for images of the same pixels."""
+    shape = repr(image.pixels.shape).encode()
+    return hashlib.blake2b(shape + np.ascontiguousarray(image.pixels).tobytes(), digest_size=8).digest()
 
 
 def _sheet(images: list[Image], nrow: int = 8) -> Grid:

@@ -4,8 +4,8 @@
     writer.write({"val/confusion": Matrix(...), "val/worst": [Image(...), ...]}, step=120)     # one row of history
 
     Value           What is logged under its key
-    Image           wandb.Image
-    list of Image   list of wandb.Image, at most 108
+    Image           wandb.Image; pixels that the run has a file of are referred to, and not uploaded again
+    list of Image   list of wandb.Image, at most 108; the same
     Annotated       wandb.Image of the image alone, with native masks, one for each layer, and native boxes,
                     "predictions" and "ground truth"; in lists and tables, too
     Table           wandb.Table, at most 200,000 rows
@@ -16,11 +16,14 @@
     Curve           the chart wandb/area-under-curve/v0, of at most 10,000 points
     File            no key: an artifact with its name, type, aliases and metadata
 
-What goes beyond a limit of W&B is cut, with one warning per key.
+A table is an artifact, in which W&B keeps all its images in each version. What goes beyond a limit of W&B is cut, with
+one warning per key.
 """
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import math
 import re
 import warnings
@@ -54,6 +57,8 @@ MAX_IMAGES = 108
 MAX_ROWS = 200_000
 MAX_BINS = 512
 MAX_POINTS = 10_000  # that a chart draws
+MOST_KEPT = 10_000
+"""Images of which is remembered in which file of the run they are."""
 
 
 class WandbWriter(Writer):
@@ -63,17 +68,30 @@ class WandbWriter(Writer):
         self._logger = logger
         self._run = logger.experiment  # starts the run here: on the main thread and not on a worker's
         self._cut: set[str] = set()
+        self._kept: dict[bytes, Any] = {}
+        """The wandb.Image of what the run has a file of, by its pixels."""
 
     def write(self, entries: Mapping[str, Entry], step: int) -> None:
         row: dict[str, Any] = {}
         files = {key: entry for key, entry in entries.items() if isinstance(entry, File)}
         shown = {key: entry for key, entry in entries.items() if key not in files}
-        image = _images()
+        made: dict[bytes, Any] = {}
+        image = _images(self._kept, made)
         errors = each(shown, lambda key, entry: row.update(self._converted(key, entry, image)))
         if row:
             self._logger.log_metrics(row, step=step)
+            self._keep(made)
         errors |= each(files, lambda key, file: self._log_artifact(file))  # last: a missing file costs no picture
         raise_errors(entries, errors)
+
+    def _keep(self, made: Mapping[bytes, Any]) -> None:
+        """Remember the images that have come into a file of the run."""
+        for content, image in made.items():
+            if content not in self._kept and image.is_bound():
+                self._kept[content] = kept = copy.copy(image)
+                kept._image = None  # its file has the pixels
+        for content in list(self._kept)[: max(0, len(self._kept) - MOST_KEPT)]:
+            del self._kept[content]
 
     def _converted(self, key: str, entry: Entry, image: Callable[[Image], Any]) -> dict[str, Any]:
         """What is logged of an entry: W&B's own objects, by key."""
@@ -145,21 +163,41 @@ def filled_cells(matrix: Matrix) -> list[tuple[str, str, int]]:
     return rows
 
 
-def _images() -> Callable[[Image], Any]:
+def _images(kept: Mapping[bytes, Any], made: dict[bytes, Any]) -> Callable[[Image], Any]:
     """Makes the wandb.Image of each Image, one for all places of a write that show it.
 
     Always by PIL: what wandb.Image makes of an array differs between its versions, a PIL image passes untouched.
+
+    Args:
+        kept: images that have a file in the run, by their pixels. One of the same pixels refers to that file.
+        made: is filled with the others.
     """
     import wandb
 
-    made: dict[int, Any] = {}
+    of_write: dict[int, Any] = {}
 
     def image(shown: Image) -> Any:
-        if id(shown) not in made:
-            alone, over = (shown.image, _over(shown)) if isinstance(shown, Annotated) else (shown, {})
-            made[id(shown)] = wandb.Image(to_pil(alone), caption=shown.caption, **over)
-        return made[id(shown)]
+        if id(shown) not in of_write:
+            of_write[id(shown)] = new(shown)
+        return of_write[id(shown)]
 
+    def new(shown: Image) -> Any:
+        if isinstance(shown, Annotated):
+            return wandb.Image(to_pil(shown.image), caption=shown.caption, **_over(shown))
+        content = hashlib.sha256(repr(shown.pixels.shape).encode() + shown.pixels.tobytes()).digest()
+        if content in kept:
+            return _again(kept[content], shown)
+        made[content] = wandb.Image(to_pil(shown), caption=shown.caption)
+        return made[content]
+
+    return image
+
+
+def _again(kept: Any, shown: Image) -> Any:
+    """An image that has a file in the run, with another caption. W&B would copy the file for each time it is logged."""
+    image = copy.copy(kept)
+    image._image, image._caption = to_pil(shown), shown.caption
+    image.bind_to_run = lambda *args, **kwargs: None
     return image
 
 

@@ -119,11 +119,12 @@ def test_the_same_labelled_images_come_out(tmp_path: Path) -> None:
     by_hand, by_us, files = run(CLASSIFIER, tmp_path)
     assert len(by_hand) == len(by_us) == 2
     for hand, ours in zip(by_hand, by_us, strict=True):
-        assert_same(pictures(hand, files), pictures(ours, files))
+        of_hand = [(caption.replace(", ", "\n"), *rest) for caption, *rest in pictures(hand, files)]
+        assert_same(of_hand, [tuple(picture) for picture in pictures(ours, files)])
     captions = [caption for caption, _, _ in pictures(by_us[1], files)]
     labels = data(1).tensors[1][:BATCH].tolist()
-    assert [int(re.fullmatch(r"Pred:(\d), Label:(\d)", c)[2]) for c in captions] == labels
-    assert len({re.fullmatch(r"Pred:(\d), Label:(\d)", c)[1] for c in captions}) > 1
+    assert [int(re.fullmatch(r"Pred:(\d)\nLabel:(\d)", c)[2]) for c in captions] == labels
+    assert len({re.fullmatch(r"Pred:(\d)\nLabel:(\d)", c)[1] for c in captions}) > 1
 
 
 def test_by_hand_also_logs_the_sanity_check(tmp_path: Path) -> None:

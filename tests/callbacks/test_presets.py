@@ -40,7 +40,7 @@ from torchmetrics.regression import MeanSquaredError
 
 import lwcallbacks as lw
 from lwcallbacks.readers import read_run
-from lwcallbacks.reductions import ConfusionCounts, RandomSample, ScoreRange
+from lwcallbacks.reductions import ConfusionCounts, PerGroup, RandomSample, ScoreRange, TopK
 from lwcallbacks.testing import forbid_host_sync
 
 PAGE = Path(__file__).parents[2] / "docs" / "presets.md"
@@ -60,6 +60,7 @@ SCALARS = {
 MEDIA = {
     "classification": {
         "confusion_matrix", "confusion_matrix_chart_table", "confusion_matrix_report", "confusion_matrix_pairs",
+        "confusion_matrix_examples",
         "predictions", "predictions_table",
     },
     "multilabel": {"confusion_matrix", "confusion_matrix_report", "predictions", "predictions_table"},
@@ -152,14 +153,19 @@ def test_a_trainer_without_checkpoints_is_fine(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["classification", "multilabel", "segmentation"])
 def test_one_state_holds_all_counts(name: str) -> None:
-    """The numbers and the matrix have one need; the pictures are the other, and what their scores are."""
+    """The numbers and the matrix have one need; the others are the samples to show, and what their scores are."""
     needs = [need for callback in PRESETS[name][0]() for need in callback.needs("val").values()]
     counts = [need for need in needs if isinstance(need.entry, ConfusionCounts)]
     assert len(counts) == len(SCALARS[name]) + 1
     assert len({need.key for need in counts}) == 1
     others = [type(need.entry) for need in needs if need not in counts]
-    ranges = {"classification": 2, "multilabel": 0, "segmentation": 1}[name]  # where `logits` is given, none is needed
-    assert others == [RandomSample] + [ScoreRange] * ranges
+    # Where `logits` is given, no range is needed; else there is a choice for each way to read scores.
+    expected: dict[str, list[type]] = {
+        "classification": [PerGroup, PerGroup, ScoreRange, ScoreRange, TopK, TopK, ScoreRange, ScoreRange],
+        "multilabel": [TopK],
+        "segmentation": [RandomSample, ScoreRange],
+    }
+    assert others == expected[name]
 
 
 @every_preset

@@ -34,9 +34,15 @@ from lwcallbacks.readers import read_run
 from lwcallbacks.reductions import RandomSample
 from lwcallbacks.reductions.hashing import content_ids
 
+
+def first(num_samples: int, seed: None) -> lw.PredictionGrid:
+    """As the others say it by seed=None."""
+    return lw.PredictionGrid(num_samples, select="first")
+
+
 GRIDS = [
     (lw.ImageMosaic, Classifier, images),
-    (lw.PredictionGrid, Classifier, images),
+    (first, Classifier, images),
     (lw.MaskGrid, Segmenter, label_maps),
 ]
 
@@ -46,6 +52,11 @@ class Stream(IterableDataset):
 
     def __iter__(self) -> Any:
         return iter([images()[i] for i in range(40)])
+
+
+def cells(table: Any, *columns: str) -> list[list[Any]]:
+    """Those columns of each row."""
+    return [[row[table["columns"].index(name)] for name in columns] for row in table["rows"]]
 
 
 def pictures(root: Path, module: Any, data: DataLoader, callback: Any) -> list[tuple[str, np.ndarray]]:
@@ -76,7 +87,7 @@ def test_the_first_samples_of_the_data_set(make: Any, module: Any, data: Any, ba
 )
 def test_where_nobody_knows_the_first_samples_it_is_an_error(data: DataLoader) -> None:
     """At the first batch, with what to do; the same loader is fine for a random choice."""
-    told = r"ImageMosaic\('train/mosaic'\): seed=None asks for the first samples.*train loader.*shuffle=False.*seed=0"
+    told = r"ImageMosaic\('train/mosaic'\): the first samples of the data set are.*train loader.*shuffle=False.*seed=0"
     fit = trainer(callbacks=[lw.ImageMosaic(4, seed=None, stages=("train",))])
     with pytest.raises(ValueError, match=told):
         fit.fit(Classifier(), data)
@@ -100,7 +111,7 @@ def test_a_picture_for_each_sample(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("frame", "side"), [(True, 12), (False, 8)])
 def test_a_frame_can_be_left_out(frame: bool, side: int, tmp_path: Path) -> None:
     """Two pixels on each side, or the image as it is."""
-    shown = pictures(tmp_path, Classifier(), loader(), lw.PredictionGrid(3, seed=None, frame=frame))
+    shown = pictures(tmp_path, Classifier(), loader(), lw.PredictionGrid(3, select="first", frame=frame))
     assert [pixels.shape[:2] for _, pixels in shown] == [(side, side)] * 3
 
 
@@ -120,14 +131,14 @@ class Fixed(Multilabel):
 @pytest.mark.parametrize(("logits", "given"), [(False, False), (True, True), (False, None), (True, None)])
 def test_sets_of_labels(logits: bool, given: bool | None, tmp_path: Path) -> None:
     """Caption, frame and table of a sample with several labels, one or none; by the user's word, or by all scores."""
-    grid = lw.PredictionGrid(40, ["cat", "dog"], seed=None, task="multilabel", logits=given)
+    grid = lw.PredictionGrid(40, ["cat", "dog"], select="first", task="multilabel", logits=given)
     unnamed = r"PredictionGrid\('predictions'\): class_names has 2 names, but there is a label 2; its index is shown"
     with pytest.warns(UserWarning, match=unnamed):
         trainer(callbacks=[grid], default_root_dir=tmp_path).validate(
             Fixed(logits), DataLoader(label_sets(), 8), verbose=False
         )
     [table] = data_on_page(tmp_path, "val/predictions_table").values()
-    rows = [row[1:] for row in table["rows"]]
+    rows = cells(table, "pred", "target", "confidence")
     assert len(rows) == 40
     seen = set()
     for (pred, target, confidence), truth in zip(rows, label_sets().tensors[1][:, :3].tolist(), strict=True):
@@ -143,14 +154,14 @@ def test_a_set_is_right_as_a_whole(tmp_path: Path) -> None:
     """A grey frame where all labels are right, else a red one; a threshold of 0.95 leaves none."""
     data = DataLoader(label_sets(), 8)
     right, wrong = [200, 200, 200], [214, 39, 40]
-    shown = pictures(tmp_path, Fixed(False), data, lw.PredictionGrid(40, seed=None, task="multilabel"))
+    shown = pictures(tmp_path, Fixed(False), data, lw.PredictionGrid(40, select="first", task="multilabel"))
     frames = [pixels[0, 0].tolist() for _, pixels in shown]
     truths = label_sets().tensors[1][:, :3].tolist()
     assert frames == [right if truth in ([1, 0, 0], [1, 1, 0]) else wrong for truth in truths]
     assert right in frames
-    strict = lw.PredictionGrid(40, seed=None, task="multilabel", threshold=0.95, name="strict")
+    strict = lw.PredictionGrid(40, select="first", task="multilabel", threshold=0.95, name="strict")
     captions = [caption for caption, _ in pictures(tmp_path, Fixed(False), data, strict)]
-    assert all(caption.startswith("Pred:none, Label:") for caption in captions)
+    assert all(caption.startswith("Pred:none\nLabel:") for caption in captions)
 
 
 def test_counts_of_each_label() -> None:
@@ -187,10 +198,10 @@ class OneScore(Classifier):
 @pytest.mark.parametrize("task", ["multiclass", "binary"])
 def test_two_classes_by_one_score(task: Any, tmp_path: Path) -> None:
     """Predicted by the sign of a logit, with its confidence; a score that is NaN is no label."""
-    grid = lw.PredictionGrid(40, ["odd", "even"], seed=None, task=task)
+    grid = lw.PredictionGrid(40, ["odd", "even"], select="first", task=task)
     trainer(callbacks=[grid], default_root_dir=tmp_path).validate(OneScore(), loader(batch_size=40), verbose=False)
     [table] = data_on_page(tmp_path, "val/predictions_table").values()
-    rows = [row[1:] for row in table["rows"]]
+    rows = cells(table, "pred", "target", "confidence")
     names = ["even" if label % 2 == 0 else "odd" for label in images().tensors[1].tolist()]
     assert rows[0] == ["?", names[0], None]
     share = {"even": 1 / (1 + np.exp(-3)), "odd": 1 / (1 + np.exp(-1))}

@@ -53,9 +53,9 @@ class TestPredict:
         t = trainer(callbacks=[grid], default_root_dir=tmp_path)
         t.predict(Classifier(), DataLoader(x, 8), return_predictions=False)
         [table] = data_on_page(tmp_path, "predict/predictions_table").values()
-        assert len(grid.results["predict"].payload) == 2
-        assert table["columns"] == ["image", "pred", "target", "confidence"]
-        assert [row[2] for row in table["rows"]] == [None] * 4
+        inputs, preds, targets = grid.results["predict"].payload
+        assert (len(inputs), len(preds), targets.numel()) == (4, 4, 0)
+        assert table["columns"] == ["image", "id", "pred", "confidence", "top-3", "history"]
 
     def test_scalars_cannot_be_logged(self) -> None:
         """ScalarMetrics says so when it is made."""

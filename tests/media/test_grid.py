@@ -7,6 +7,8 @@ import pytest
 from support.pictures import places
 
 from lwcallbacks.media import Image, captioned_grid, with_caption
+from lwcallbacks.media.grid import _lines
+from lwcallbacks.media.lettering import width_of
 
 
 def test_a_captioned_grid_enlarges_tiles_and_keeps_their_pixels() -> None:
@@ -29,6 +31,21 @@ def test_a_caption_never_reaches_its_neighbour() -> None:
     assert (below[:, 8 + 84 : 2 * 92 + 8] == 255).all()
     assert (below[:, 2 * 92 + 8 :] < 100).any()
     assert len(below) < 84
+
+
+@pytest.mark.parametrize(
+    "name", ["W" * 40, "a name of several words that is long enough for many lines", "n02085620-Chihuahua"]
+)
+def test_each_line_of_a_caption_keeps_both_ends(name: str) -> None:
+    """Prediction and truth are both there, however long they are, in two lines of the tile's width each at most."""
+    lines = _lines(f"Pred:{name}x\nLabel:{name}y", width=84)
+    assert all(width_of(line) <= 84 for line in lines)
+    pred, label = ("".join(lines[:2]), "".join(lines[2:]))
+    assert len(lines) == 4
+    for text, begins, ends in ((pred, f"Pred:{name}", f"{name}x"), (label, f"Label:{name}", f"{name}y")):
+        assert text.replace(" ", "").startswith(begins.replace(" ", "")[:7])
+        assert text.replace(" ", "").endswith(ends.replace(" ", "")[-4:])
+    assert _lines("Pred:cat\nLabel:dog\n1 of all 3 wrong", width=84) == ["Pred:cat", "Label:dog", "1 of all 3 wrong"]
 
 
 def test_a_title_is_written_above_and_moves_the_tiles_down() -> None:

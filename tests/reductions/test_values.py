@@ -6,6 +6,7 @@ import math
 import os
 from collections import Counter
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from lwcallbacks.reductions import (
     LogHistogram,
     MinMax,
     PerClass,
+    PerGroup,
     Product,
     RandomSample,
     TopK,
@@ -485,9 +487,67 @@ def test_content_tells_samples_apart(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("k", [0, -1, 2.0])
 def test_k_is_at_least_one(k: object) -> None:
     """The error names k."""
-    for kind in (TopK, RandomSample, First):
+    for kind in (TopK, RandomSample, First, partial(PerGroup, TopK(1))):
         with pytest.raises(ValueError, match=f"k={k!r}, expected an int of at least 1"):
             kind(k)  # type: ignore[arg-type]
+
+
+def by_ranks(groups: list[int], scores: list[float], numbers: list[int], most: int, k: int) -> list[tuple[int, int]]:
+    """Group and id of those that win, by the rule in words: one rank of all groups after the other."""
+    best_of: dict[tuple[int, int], float] = {}
+    for group, score, number in zip(groups, scores, numbers, strict=True):
+        best_of[group, number] = max(score, best_of.get((group, number), -math.inf))
+    of_group: dict[int, list[tuple[float, int]]] = {}
+    for (group, number), score in best_of.items():
+        if group >= 0:
+            of_group.setdefault(group, []).append((-score, number))
+    taken: list[tuple[int, int]] = []
+    for rank in range(most):
+        of_rank = [(*sorted(found)[rank], group) for group, found in of_group.items() if len(found) > rank]
+        taken += [(group, number) for _, number, group in sorted(of_rank)]
+    return taken[:k]
+
+
+@many
+@given(
+    tensors(12, torch.int64, min_value=-1, max_value=4),
+    tensors(12, torch.int64, max_value=3),
+    tensors(12, torch.int64, min_value=-3, max_value=6),
+    st.integers(1, 4),
+    st.integers(1, 14),
+)
+def test_of_each_group_those_that_its_choice_takes(
+    groups: Tensor, scores: Tensor, numbers: Tensor, most: int, k: int
+) -> None:
+    """With ties, repeated ids, groups that do not count, and places for a part of all groups."""
+    reduction = PerGroup(TopK(most), k)
+    state = reduction.lift(groups, scores.float(), numbers, numbers * 10)
+    expected = by_ranks(groups.tolist(), scores.tolist(), numbers.tolist(), most, k)
+    places = list(zip(state["group"].tolist(), state["id"].tolist(), strict=True))
+    assert places == expected + [(-1, 2**63 - 1)] * (k - len(expected))
+    found = reduction.value(state)
+    assert found.groups is not None
+    assert found.groups.tolist() == sorted(found.groups.tolist())
+    assert sorted(zip(found.groups.tolist(), found.ids.tolist(), strict=True)) == sorted(expected)
+    assert found.payload[0].equal(found.ids * 10)
+    for group in set(found.groups.tolist()):
+        of_group = found.groups == group
+        ranked = [number for g, number in expected if g == group]
+        assert found.ids[of_group].tolist() == ranked
+        alone = TopK(most)
+        kept = groups == group
+        assert alone.value(alone.lift(scores.float()[kept], numbers[kept])).ids.tolist()[: len(ranked)] == ranked
+
+
+def test_a_choice_by_group_says_what_it_cannot_take() -> None:
+    """Another reduction, a choice by group itself, and groups that are not one for each sample."""
+    for wrong in (ExactMean(), PerGroup(TopK(1), 1)):
+        with pytest.raises(
+            ValueError, match=r"PerGroup: choice is .*, expected a choice of samples, such as TopK\(3\)"
+        ):
+            PerGroup(wrong, 3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"PerGroup: groups have shape \(1,\), expected \(2,\), one for each sample"):
+        PerGroup(TopK(1), 3).lift(ids(0), t(1.0, 2.0), ids(0, 1))
 
 
 def test_fields_of_a_choice_have_one_length() -> None:

@@ -31,7 +31,10 @@ _EXAMPLES: dict[str, Callable[..., Any]] = {
         lw.ScalarMetrics, {"acc": MulticlassAccuracy(CLASSES, average="micro", validate_args=False)}
     ),
     "ConfusionMatrix": partial(
-        lw.ConfusionMatrix, CLASSES, cost_matrix=[[abs(i - j) for j in range(CLASSES)] for i in range(CLASSES)]
+        lw.ConfusionMatrix,
+        CLASSES,
+        cost_matrix=[[abs(i - j) for j in range(CLASSES)] for i in range(CLASSES)],
+        examples_per_cell=2,
     ),
     "ImageMosaic": partial(lw.ImageMosaic, 4),
     "PredictionGrid": partial(lw.PredictionGrid, 4),

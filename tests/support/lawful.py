@@ -17,6 +17,7 @@ from lwcallbacks.reductions import (
     First,
     LogHistogram,
     PerClass,
+    PerGroup,
     Product,
     RandomSample,
     Reduction,
@@ -80,6 +81,14 @@ ENDS = torch.tensor([0, 1, 2, 3, -1, 2**63 - 1, -(2**63), 2**40])
 IMAGES = torch.tensor(
     [[0.0, NAN], [-0.0, 1.0], [INF, 2.0], [0.1, 3.0], [4.0, 4.0], [5.0, -5.0], [6.0, 6.0], [7.0, NAN]]
 )
+
+
+@st.composite
+def grouped(draw: DrawFn, scored: bool = True) -> tuple[torch.Tensor, ...]:
+    """(groups, scores, ids, images, names), or without scores: three groups, one that does not count, far ones."""
+    fields = draw(identified(scored))
+    which = draw(tensors(len(fields[0]), torch.int64, max_value=5))
+    return torch.tensor([0, 1, 2, -1, 2**40, 2**63 - 1])[which], *fields
 
 
 @st.composite
@@ -163,6 +172,12 @@ LAWFUL: dict[str, tuple[Reduction, SearchStrategy[Any]]] = {
     "more places than samples": (TopK(20), identified(scored=True)),
     "first": (First(3), identified(scored=False)),
     "random sample": (RandomSample(3, seed=7), identified(scored=False)),
+    "largest per group": (PerGroup(TopK(2), 5), grouped()),
+    "smallest per group": (PerGroup(TopK(1, largest=False), 3), grouped()),
+    "more places per group than samples": (PerGroup(TopK(9), 40), grouped()),
+    "fewer places than groups": (PerGroup(TopK(2), 2), grouped()),
+    "first per group": (PerGroup(First(2), 4), grouped(scored=False)),
+    "random sample per group": (PerGroup(RandomSample(3, seed=7), 3), grouped(scored=False)),
     "mean per class": (PerClass(ExactMean(), 3), samples(labels, floats)),
     "weighted mean per class": (PerClass(ExactMean(), 3), samples(labels, maps, maps)),
     "sum per class": (PerClass(ExactSum(), 3), samples(labels, maps)),

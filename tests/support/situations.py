@@ -255,10 +255,10 @@ SITUATIONS = [
         r"as in (inputs=lambda .*)", r"lw.ImageMosaic(4, seed=1, \1)", 4,
     ),
     Situation(
-        "The first samples of a loader that shuffles", "lw.PredictionGrid(4, seed=None)",
+        "The first samples of a loader that shuffles", "lw.PredictionGrid(4, select='first')",
         validate(loader(shuffle=True)), "PredictionGrid('val/predictions')",
         "the val loader does not tell which they are", "Give it shuffle=False",
-        r"or (seed=0)", r"lw.PredictionGrid(4, \1)", 4,
+        r"or (select='random')", r"lw.PredictionGrid(4, \1)", 4,
     ),
     Situation(
         "Labels where masks were meant", "lw.MaskGrid(4)", validate(), "MaskGrid('val/masks')",

@@ -150,7 +150,7 @@ def own_holds(folder: Path, everything: dict[str, Any]) -> Found:
 
 def folder_holds(folder: Path, everything: dict[str, Any]) -> Found:
     write(Own(), folder / "media", everything)
-    for path in (folder / "media").rglob("00000007.png"):
+    for path in (folder / "media").rglob("*.png"):
         yield path.parent.name, "PNG"
     for item in read_folder(folder / "media").items:
         if item.kind != "image":

@@ -152,10 +152,38 @@ def test_images_of_a_table_are_in_one_file(tmp_path: Path) -> None:
     first, second = next(arguments[2]["cells"] for _, arguments in lines_of(tmp_path / "data/00000.js"))
     assert second[0] == {"image": "shown/00000001.png", "box": [0, 0, 8, 8]}
     assert first[0] == second[1]
-    assert {cell["image"] for cell in first} == {"table/00000001.png"}
+    assert len({cell["image"] for cell in first}) == 1
+    assert len({tuple(cell["box"]) for cell in first}) == 2, "equal images are one"
     for cell, image in zip(first, [RAMP, tall, *[RAMP] * 9], strict=True):
         assert (cut_out(tmp_path, cell) == image.pixels).all()
     assert len(list(tmp_path.rglob("*.png"))) == 2
+
+
+def test_an_image_is_written_once(tmp_path: Path) -> None:
+    """Later steps, other keys and a run that goes on refer to the file; one that was deleted is written again."""
+    writer, ramp = FolderWriter(tmp_path), RAMP.pixels
+    for step in range(3):
+        new = Image(ramp + np.uint8(step + 1))
+        matrix = Matrix(np.eye(2, dtype=int), ("a", "b"), {(0, 1): [Image(ramp, f"loss {step}")]})
+        writer.write({"t": Table(("image",), [[Image(ramp)], [new]]), "m": matrix}, step)
+    folder = read_folder(tmp_path)
+    cells = [row[0] for table in folder.data("t").values() for row in table["rows"]]
+    places = [(cell["image"], tuple(cell["box"])) for cell in cells]
+    assert len(set(places[::2])) == 1
+    assert len(set(places[1::2])) == 3
+    for cell, step in zip(cells[1::2], range(3), strict=True):
+        assert (cut_out(tmp_path, cell) == ramp + np.uint8(step + 1)).all()
+    examples = [value["examples"][0, 1][0] for value in folder.data("m").values()]
+    assert [(cell["image"], tuple(cell["box"]), cell["caption"]) for cell in examples] == [
+        (*places[0], f"loss {step}") for step in range(3)
+    ]
+    before = set(tmp_path.rglob("*.png"))
+    assert len(before) == 3
+    FolderWriter(tmp_path).write({"t": Table(("image",), [[Image(ramp)], [Image(ramp + np.uint8(1))]])}, 3)
+    assert set(tmp_path.rglob("*.png")) == before
+    (tmp_path / places[0][0]).unlink()
+    writer.write({"t": Table(("image",), [[Image(ramp)]])}, 4)
+    assert (cut_out(tmp_path, read_folder(tmp_path).data("t")[4]["rows"][0][0]) == ramp).all()
 
 
 def test_files_do_not_grow_with_keys_and_steps(tmp_path: Path) -> None:

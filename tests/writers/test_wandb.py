@@ -244,6 +244,28 @@ def test_a_missing_file_is_an_error_and_costs_no_picture(session: Session) -> No
     assert "image" in session.recorded().history[0]
 
 
+def test_an_image_is_a_file_once(session: Session) -> None:
+    """Of the same pixels in later steps, under other keys and with other captions; others have files of their own."""
+    for step in range(3):
+        own = Image(GREY.pixels + np.uint8(step + 1), "own")
+        session.writer.write({"a": [Image(GREY.pixels, f"step {step}"), own]}, step)
+        session.writer.write({"b": Image(GREY.pixels)}, step)
+    session.writer.write({"t": Table(("image",), [[Image(GREY.pixels)]])}, 3)
+    run = session.recorded()
+    lists = [row["a"] for row in run.history if "a" in row]
+    assert [value["captions"] for value in lists] == [[f"step {step}", "own"] for step in range(3)]
+    firsts, others = ({value["filenames"][i] for value in lists} for i in (0, 1))
+    assert (len(firsts), len(others)) == (1, 3)
+    assert {row["b"]["path"] for row in run.history if "b" in row} <= firsts
+    for step, value in enumerate(lists):
+        pixels = [pixels_in(run.files_dir / name) for name in value["filenames"]]
+        assert (pixels[0] == GREY.pixels).all()
+        assert (pixels[1] == GREY.pixels + np.uint8(step + 1)).all()
+    assert len(list((run.files_dir / "media" / "images").glob("*.png"))) == 4
+    [table] = [table_of(run, row["t"]) for row in run.history if "t" in row]
+    assert [len(row) for row in table["data"]] == [1]
+
+
 def test_images_beyond_the_limit_are_cut_with_one_warning(session: Session) -> None:
     """W&B shows 108 under a key and drops the rest silently: the warning names the key."""
     images = [GREY] * 110
