@@ -86,7 +86,7 @@ def measured(browser: Browser, folder: Path, part: str) -> dict[str, float]:
 def main() -> None:
     given = options(__doc__, repeats=3).parse_args()
     if CHROMIUM is None:
-        sys.exit("benchmarks/page.py needs Chromium: see `make test-page`")
+        return print("benchmarks/page.py needs Chromium: see `make test-page`", file=sys.stderr)
     repeats = 1 if given.quick else given.repeats
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in RUNS}
     with tempfile.TemporaryDirectory(prefix="lwcallbacks-bench-", ignore_cleanup_errors=True) as directory:

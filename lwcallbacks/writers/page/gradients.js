@@ -96,7 +96,7 @@ function normPicture(prefix, keys, open) {
       "header",
       {},
       make("h3", {}, `Norm of each layer, ${plural(rows.length, "layer")}`),
-      make("span", {className: "dim"}, "darker is larger, by powers; orange is not finite"),
+      make("span", {className: "dim"}, "stronger is larger, by powers; orange is not finite"),
     ),
     make("div", {className: "heat"}, names, frame, numbers),
     note,
