@@ -74,7 +74,37 @@ class ConfusionMatrix(CountingCallback):
         ValueError: an argument is not as said here; or, at the first batch, preds or targets were not found or do
             not have these shapes.
 
-    ======================================== ================================================
+    ======================================== =======================================================
+    Key                                      Logged data
+    ======================================== =======================================================
+    ``{stage}/{name}``                       heatmap, an image
+    ``{stage}/{name}_chart``                 W&B's interactive confusion chart, made from the counts
+    ``{stage}/{name}_report``                table: precision, recall, f1, iou and support of each
+                                             class, the macro, weighted and micro averages, and the
+                                             numbers below; and how each has changed
+    ``{stage}/{name}_pairs``                 table: the 50 pairs of classes that are confused most,
+                                             with count, share of the true class, and change
+    ``{stage}/{name}_examples``              with ``examples_per_cell``, a table: true, predicted,
+                                             image, id, loss
+    ``{stage}/{name}_accuracy``              share of right predictions
+    ``{stage}/{name}_balanced_accuracy``     mean recall of the classes that were there
+    ``{stage}/{name}_cohen_kappa``           Cohen's kappa
+    ``{stage}/{name}_matthews_corrcoef``     Matthews' correlation coefficient
+    ``{stage}/{name}_macro_f1``              mean F1 (Dice) over the classes
+    ``{stage}/{name}_mean_iou``              mean IoU (Jaccard) over the classes
+    ``{stage}/{name}_mean_cost``             with ``cost_matrix``: the mean cost of a sample
+    ``{stage}/{name}_total_cost``            with ``cost_matrix``: that of all samples
+    ======================================== =======================================================
+
+    The numbers are of each epoch, and can be monitored: ``ModelCheckpoint(monitor="val/confusion_matrix_macro_f1")``.
+    While predicting, Lightning logs none. A column "change" compares with the table before, from the second on, also
+    after a resume: by how much F1, the value or the count is larger.
+
+    Above 100 classes the heatmap is of the 39 that are confused most, with all others summed as one class; with SciPy
+    (``pip install "lwcallbacks[order]"``) in an order in which classes that are confused are neighbours. W&B keeps the
+    rows of its chart under ``{stage}/{name}_chart_table``; above 447 classes that is the same block, and
+    ``{stage}/{name}_chart_cells`` is a table of all cells that are not 0.
+
     Examples are thumbnails: every n-th pixel, so that the longer side has at most 32. At most
     ``examples_per_cell * C * (C - 1)`` of them are kept, and never more than 1,024: as float32 RGB these take 12.6 MB,
     twice that where ``logits`` is None, and twice that where a loader's order may turn out to be unknown. Where
