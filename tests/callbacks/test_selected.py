@@ -80,6 +80,26 @@ def test_wrong_ones_alone_and_no_more_than_there_are(wrong: int, tmp_path: Path)
         assert all(re.fullmatch(r"Pred:\d\nLabel:\d", caption) for caption in captions)
 
 
+def test_what_has_no_label_is_not_wrong(tmp_path: Path) -> None:
+    """A target below 0 marks it, as -100 does; it has no loss either."""
+
+    class Partly(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            targets = batch[1].clone()
+            targets[:3] = -100
+            return {"preds": self(batch[0]), "targets": targets}
+
+    wrong = lw.PredictionGrid(40, select="wrong", name="wrong")
+    hardest = lw.PredictionGrid(40, select="hardest", name="hardest")
+    t = trainer(callbacks=[wrong, hardest], default_root_dir=tmp_path)
+    t.validate(Partly.seeded(), loader(batch_size=40), verbose=False)
+    ids = wrong.results["val"].ids.tolist()
+    assert ids
+    assert not {0, 1, 2} & set(ids)
+    assert hardest.results["val"].ids.tolist()[-3:] == [0, 1, 2]
+    assert table_of(tmp_path, "val/hardest_table")["loss"][-3:] == [None] * 3
+
+
 def test_labels_alone_have_no_loss(tmp_path: Path) -> None:
     """The table is without what only scores tell; a choice by hardness says what it needs."""
     grid = lw.PredictionGrid(6, select="wrong")

@@ -79,6 +79,7 @@ WAYS: dict[str, tuple[Any, dict[str, Any], tuple[Tensor, ...]]] = {
     for logits in (True, False)
     for what, more, fields in (
         ("classes", {}, (drawn(60, 37), labels(37, 60))),
+        ("many classes", {}, (drawn(60, 1000), labels(1000, 60))),
         ("one score", {}, (drawn(60, 1, scale=0.4), labels(2, 60))),
         ("labels", {"multilabel": True}, (drawn(60, 5, scale=0.4), labels(2, 60, 5))),
     )
@@ -87,12 +88,14 @@ WAYS: dict[str, tuple[Any, dict[str, Any], tuple[Tensor, ...]]] = {
 
 @pytest.mark.parametrize("name", WAYS)
 def test_a_sample_has_the_same_bits_in_every_batch(name: str) -> None:
-    """Of 60, of one and of seven; of rows that are no neighbours in memory; and nothing is waited for."""
+    """Of 60, of one and of seven; of rows that are no neighbours in memory, or column by column; without a wait."""
     function, more, fields = WAYS[name]
     whole = function(*fields, **more)
     for size in (1, 7):
         parts = [function(*(f[i : i + size] for f in fields), **more) for i in range(0, 60, size)]
         torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=0, equal_nan=True)
+    by_column = function(*(f.movedim(0, -1).contiguous().movedim(-1, 0) for f in fields), **more)
+    torch.testing.assert_close(by_column, whole, rtol=0, atol=0, equal_nan=True)
     strided = function(*(torch.stack([f, f], -1)[..., 0] for f in fields), **more)
     torch.testing.assert_close(strided, whole, rtol=0, atol=0, equal_nan=True)
     with as_on_a_device(), forbid_host_sync():
