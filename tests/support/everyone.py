@@ -36,7 +36,7 @@ _EXAMPLES: dict[str, Callable[..., Any]] = {
     "MultilabelConfusionMatrix": partial(
         lw.MultilabelConfusionMatrix, CLASSES, name="labels", preds=label_sets, targets=label_sets
     ),
-    "Curves": partial(lw.Curves, CLASSES, mantissa_bits=4),
+    "Curves": partial(lw.Curves, CLASSES, logits=True, mantissa_bits=4),
     "MaskGrid": partial(lw.MaskGrid, 4, preds=masks, targets=masks),
     "GradientHistogram": partial(lw.GradientHistogram, 2),
     "CheckpointArtifact": partial(lw.CheckpointArtifact, missing_ok=True),
