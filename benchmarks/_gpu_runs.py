@@ -51,7 +51,7 @@ EVERYONE: dict[str, Callable[[], Any]] = {
     "MultilabelConfusionMatrix": lambda: lw.MultilabelConfusionMatrix(
         CLASSES, name="labels", preds=label_sets, targets=label_sets, stages=STAGES
     ),
-    "Curves": lambda: lw.Curves(CLASSES, mantissa_bits=4, stages=STAGES),
+    "Curves": lambda: lw.Curves(CLASSES, logits=True, mantissa_bits=4, stages=STAGES),
     "MaskGrid": lambda: lw.MaskGrid(4, preds=masks, targets=masks, stages=STAGES),
     "GradientHistogram": lambda: lw.GradientHistogram(2),
     "CheckpointArtifact": lambda: lw.CheckpointArtifact(missing_ok=True),

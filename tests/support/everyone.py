@@ -46,7 +46,7 @@ _EXAMPLES: dict[str, Callable[..., Any]] = {
         preds=label_sets,
         targets=label_sets,
     ),
-    "Curves": partial(lw.Curves, CLASSES, mantissa_bits=4, logits=True),
+    "Curves": partial(lw.Curves, CLASSES, logits=True, mantissa_bits=4),
     "MaskGrid": partial(lw.MaskGrid, 4, preds=masks, targets=masks),
     "BoxGrid": partial(lw.BoxGrid, 4, preds=boxes, targets=boxes),
     "GradientHistogram": partial(lw.GradientHistogram, 2),
