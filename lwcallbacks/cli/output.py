@@ -41,10 +41,9 @@ def write(target: Path, text: str, *, force: bool) -> int:
             temporary = file.name
             file.write(content)
         os.chmod(temporary, 0o644)
-        if force:
-            os.replace(temporary, target)
-        else:
-            os.link(temporary, target)  # unlike a rename it fails where there is a file
+        if not force:
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL))  # takes the name, or fails where there is a file by now
+        os.replace(temporary, target)
     except FileExistsError as error:
         raise CommandError(f"{target} is there already. Write another name, or --force to write over it") from error
     except OSError as error:

@@ -13,6 +13,8 @@ import pytest
 from support.runs import EVIL, append, written
 
 from lwcallbacks.cli import main
+from lwcallbacks.cli.errors import CommandError
+from lwcallbacks.cli.output import check_target, write
 from lwcallbacks.cli.runs import best, read
 from lwcallbacks.sharing import comparison, single_file
 
@@ -55,6 +57,16 @@ def test_a_file_that_is_there_is_kept(command: list[str], tmp_path: Path, capsys
     assert main([*command, "hanging.html", "--force"]) == 0
     assert not Path("elsewhere.html").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hanging.html", "link.html", "mine.html", "run"]
+
+
+def test_a_file_that_came_to_be_there_meanwhile_is_kept(tmp_path: Path) -> None:
+    """It was not there before the work, and is not written over."""
+    target = tmp_path / "x.html"
+    check_target(target, force=False)
+    target.write_text("mine")
+    with pytest.raises(CommandError, match="is there already"):
+        write(target, "ours", force=False)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x.html", "mine")]
 
 
 @pytest.mark.parametrize(
