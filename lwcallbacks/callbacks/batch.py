@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lwcallbacks.callbacks.need import MADE, Need
 from lwcallbacks.capture import CaptureError, Source, Step
+from lwcallbacks.capture.tree import walk
 from lwcallbacks.reductions.hashing import content_ids
 from lwcallbacks.state.padding import Drawn, Layout
 
@@ -153,14 +154,26 @@ class Batch:
         return None if layout is None else layout.ids(drawn.start, drawn.counted, device)
 
     def content(self, need: Need, rows: int) -> Tensor:
-        """What tells samples apart by what they hold, int64 [rows]: inputs and targets together."""
+        """What tells samples apart by what they hold, int64 [rows]: inputs and targets together.
+
+        Where no inputs are found, all tensors of the batch; targets alone would make one sample of each class. Where
+        there are no others either, as in a batch of texts, the fields of the need, predictions among them.
+        """
         found = [self._get(name, need) for name in ("inputs", "targets")]
         fields = [t for t in found if t is not None and t.ndim and len(t) == rows]
+        if found[0] is None:
+            held = self._tensors(rows)
+            fields = held if len(held) > 1 else [t for t in self.find(need).values() if t.ndim]
         fields = fields or [t for t in self.find(need).values() if t.ndim][:1]
-        same = tuple(map(id, fields))  # they are kept in `_found`
+        same = tuple(map(id, fields))  # they are kept in `_found`, or are the batch's
         if same not in self._contents:
             self._contents[same] = content_ids(*fields)
         return self._contents[same]
+
+    def _tensors(self, rows: int) -> list[Tensor]:
+        """Those of the batch that have so many rows."""
+        found = (part for part in walk(self.step.batch) if isinstance(part, Tensor) and not part.is_sparse)
+        return [t for t in found if t.ndim and len(t) == rows]
 
     def ids(self, need: Need, rows: int) -> Tensor | None:
         """What tells rows apart, int64 [rows], as the user says.

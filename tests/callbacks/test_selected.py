@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from support.modules import CLASSES, Classifier, images, loader, trainer
 from support.recorded import data_on_page
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 import lwcallbacks as lw
 from lwcallbacks.callbacks.examples import SIDE, thumbnails
@@ -135,6 +136,40 @@ def test_texts_and_tables_of_numbers(inputs: torch.Tensor, tmp_path: Path) -> No
     assert list(table_of(tmp_path, "val/confusion_matrix_examples")) == ["true", "predicted", "id", "loss"]
     folder = read_folder(next(tmp_path.rglob("manifest.js")).parent)
     assert "val/predictions" not in folder.steps()
+
+
+class Mixed(Sampler[int]):
+    """A sampler of which nobody knows the order."""
+
+    def __init__(self, order: list[int]) -> None:
+        self.order = order
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+def test_samples_without_inputs_are_told_apart(embedded: bool) -> None:
+    """A shuffled batch of texts, of whose fields none is known as inputs: no two samples of a class are one."""
+    x, y = torch.rand(40, 7), images().tensors[1]
+
+    def collated(items: list[int]) -> dict[str, Any]:
+        texts = {"text": [f"text {i}" for i in items], "label": y[items]}
+        return {**texts, "mine": x[items]} if embedded else texts
+
+    class OfTexts(Reads):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            return {"preds": self(x[[int(text.split()[1]) for text in batch["text"]]]), "targets": batch["label"]}
+
+    grid = lw.PredictionGrid(30, select="random")
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0)).tolist()
+    data = DataLoader(range(40), 8, sampler=Mixed(order), collate_fn=collated)  # type: ignore[arg-type]
+    with pytest.warns(UserWarning, match="no inputs were found, so samples are shown without images"):
+        trainer(callbacks=[grid]).validate(OfTexts(7), data, verbose=False)
+    assert len(set(grid.results["val"].ids.tolist())) == 30
 
 
 def test_the_history_of_the_same_samples(tmp_path: Path) -> None:

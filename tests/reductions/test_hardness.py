@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -132,3 +133,15 @@ def test_powers_and_logarithms() -> None:
     assert exp(torch.tensor([-88.0, -INF])).tolist() == [0.0, 0.0]
     x = torch.cat([torch.logspace(-37, 37, 20001), torch.zeros(1)])
     torch.testing.assert_close(log1p(x).double(), x.double().log1p(), rtol=3e-7, atol=0)
+
+
+@pytest.mark.parametrize("classes", [2, 7, 1000])
+def test_sums_have_one_order(classes: int) -> None:
+    """Halves are laid upon each other, in float32: by numpy, which rounds each addition."""
+    scores = drawn(50, classes)
+    terms = exp(scores - scores.amax(1, keepdim=True)).numpy()
+    terms[scores.numpy() == scores.amax(1, keepdim=True).numpy()] = 0
+    while terms.shape[1] > 1:
+        half = (terms.shape[1] + 1) // 2
+        terms = terms[:, :half] + np.pad(terms[:, half:], ((0, 0), (0, 2 * half - terms.shape[1])))
+    assert doubt(scores, logits=True).numpy().tobytes() == terms[:, 0].tobytes()
