@@ -238,7 +238,7 @@ def test_a_cell_shows_the_samples_behind_it(page: Page) -> None:
     show(page, "#confusion", ".matrix")
     page.wait("document.querySelector('#confusion .behind h4').textContent === 'true 4, predicted 9: 3 samples'")
     assert page.value("document.querySelectorAll('#confusion .behind .tile.wrong').length") == 3
-    assert page.text("#confusion .tile .open") == "9\ntrue 4"
+    assert page.text("#confusion .tile .names").split() == ["9", "true", "4"]
     assert page.value("document.querySelectorAll('#confusion .bars rect').length") == 10
     assert "in every epoch so far" in page.text("#confusion .history")
     page.value("document.querySelectorAll('#confusion tbody tr')[4].cells[10].focus()")
@@ -477,6 +477,23 @@ def test_a_folder_without_anything_but_pictures_is_shown(browser: Browser, tmp_p
         "overview",
         "pictures",
     ]
+    page.close()
+
+
+def test_a_file_of_data_that_is_missing_costs_its_own_steps(browser: Browser, tmp_path: Path) -> None:
+    """The card says that it has no data, and shows the steps that are there."""
+    matrix = Matrix(np.eye(3, dtype=np.int64), ["a", "b", "c"])
+    for step in (1, 2):
+        FolderWriter(tmp_path).write({"val/confusion_matrix_chart": matrix}, step)
+    data = (tmp_path / "data" / "00000.js").read_text().splitlines(keepends=True)
+    (tmp_path / "data" / "00000.js").write_text(data[0])
+    page = opened(browser, tmp_path, missing=3)
+    page.wait("document.querySelector('#confusion .side').innerText.startsWith('No data of step 2.')")
+    go(page, 1)
+    page.wait("document.querySelector('#confusion .note').textContent.startsWith('3 samples, 100 % right')")
+    go(page, 2)
+    page.wait("document.querySelector('#confusion .side').innerText.startsWith('No data of step 2.')")
+    assert page.errors == []
     page.close()
 
 

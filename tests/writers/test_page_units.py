@@ -131,9 +131,12 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
         ("flattened({a: [{b: 1}]})", [["a.0.b", 1]]),
     ],
     "a table of files has a column for each of their metrics": [
-        ("filesTable([{step: 2, value: {name: 'm', aliases: ['a'], metadata: {loss: 0.5}, type: 'model', path: 'p'}}])",
+        ("filesTable([{step: 2, value: {name: 'm', aliases: ['a'], metadata: {step: 3, score: null,"
+         " metrics: {loss: 0.5}}, type: 'model', path: 'p'}}])",
          {"columns": ["name", "step", "aliases", "loss", "type", "path"],
           "cells": [["m"], [2], ["a"], [0.5], ["model"], ["p"]], "length": 1}),
+        ("filesTable([['latest'], ['latest', 'best'], ['best']].map(aliases => ({step: 1, value: {name: 'm', aliases}})))"
+         ".cells[2]", ["latest", "best", ""]),
     ],
     "a colour for each label that is shown": [
         ("lookups(new Set([1])).map(table => table.split(' ').length)", [256, 256, 256, 256]),

@@ -87,11 +87,12 @@ function answersSection() {
     if (!score)
       fill(
         ofScore,
-        `${partsOf(key).stage || key} accuracy, by ${key}`,
+        `${partsOf(key).stage || key} accuracy, by ${titleOf(key)}`,
         matrix.total ? percent(matrix.hits / matrix.total) : "none",
         plural(matrix.total, "sample"),
       );
-    if (worst)
+    if (worst?.missed === 0) fill(ofClass, "worst class", "none", "every sample of every class is right");
+    else if (worst)
       fill(
         ofClass,
         "worst class",

@@ -1,18 +1,28 @@
 // Files, checkpoints above all: every version in one table, with its metrics.
 
-/** A table of files: a row for each version, columns of all their metadata. Pure. */
+const LONG = ["filename", "monitor", "mode", "type", "path"]; // said last
+
+/** A table of files, the newest first: a row for each version, with the aliases that it still has, and columns of all
+ * metadata that say something. Pure. */
 function filesTable(versions) {
-  const names = [...new Set(versions.flatMap(({value}) => Object.keys(value.metadata || {})))];
-  const flat = value => (value === null || typeof value !== "object" ? value : JSON.stringify(value));
-  const rows = versions.map(({step, value}) => [
-    value.name,
-    step,
-    (value.aliases || []).join(", "),
-    ...names.map(name => flat(value.metadata?.[name] ?? null)),
-    value.type,
-    value.path,
-  ]);
-  const columns = ["name", "step", "aliases", ...names, "type", "path"];
+  const given = new Set(); // an alias moves on to the newest version that has it
+  const still = (name, alias) => !given.has(`${name}:${alias}`) && given.add(`${name}:${alias}`);
+  const all = versions.map(({step, value: {name, aliases = [], metadata = {}, type, path}}) => {
+    const {metrics = {}, ...others} = metadata;
+    return {
+      name,
+      step,
+      aliases: aliases.filter(alias => still(name, alias)).join(", "),
+      ...Object.fromEntries(flattened({...others, ...metrics}).filter(([column]) => column !== "step")),
+      type,
+      path,
+    };
+  });
+  const said = [...new Set(all.flatMap(row => Object.keys(row)))].filter(
+    name => name && all.some(row => (row[name] ?? "") !== ""),
+  );
+  const columns = [...said.filter(name => !LONG.includes(name)), ...LONG.filter(name => said.includes(name))];
+  const rows = all.map(row => columns.map(name => row[name] ?? null));
   return {columns, cells: columns.map((_, i) => rows.map(row => row[i])), length: rows.length};
 }
 

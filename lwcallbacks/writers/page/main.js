@@ -31,10 +31,7 @@ async function sorted() {
     }),
   );
   for (const [key, isSamples] of looked) (isSamples ? samples : tables).push(key);
-  const drawn = new Set([
-    ...of.matrix.map(key => key.replace(/_chart$/, "")),
-    ...samples.map(key => key.replace(/_table$/, "")),
-  ]);
+  const drawn = new Set([...of.matrix, ...samples].map(titleOf));
   return {
     matrices: of.matrix,
     samples,
@@ -53,8 +50,8 @@ async function build() {
   const sections = {
     overview: () => answersSection(),
     curves: () => curvesSection(),
-    confusion: () => matrices.length && many("Confusion", "confusion", matrices, CONFUSION, "_chart"),
-    samples: () => samples.length && many("Samples", "samples", samples, SAMPLES, "_table"),
+    confusion: () => matrices.length && many("Confusion", "confusion", matrices, CONFUSION),
+    samples: () => samples.length && many("Samples", "samples", samples, SAMPLES),
     pictures: () => pictures.length && many("Pictures", "pictures", pictures, PICTURE),
     scores: () => lines.length && many("Score curves", "scores", lines, CURVE),
     gradients: () => {
@@ -99,25 +96,26 @@ async function build() {
     );
   }
   nav.replaceChildren(...links);
-  for (const [id, keys, kind, suffix] of [
-    ["confusion", matrices, CONFUSION, "_chart"],
-    ["samples", samples, SAMPLES, "_table"],
+  for (const [id, keys, kind] of [
+    ["confusion", matrices, CONFUSION],
+    ["samples", samples, SAMPLES],
     ["pictures", pictures, PICTURE],
     ["scores", lines, CURVE],
     ["tables", tables, TABLE],
   ])
     for (const key of keys)
-      if (!panels.has(key)) document.querySelector(`#${id} .row`)?.append(panel(key, kind, titleOf(key, suffix)).node);
+      if (!panels.has(key)) document.querySelector(`#${id} .row`)?.append(panel(key, kind, titleOf(key)).node);
   document.getElementById("none")?.remove();
   if (!LW.steps.length && !LW.series.size)
     main.append(make("p", {id: "none", className: "card"}, "Nothing has been written yet."));
 }
 
-const titleOf = (key, suffix = "") => (suffix && key.endsWith(suffix) ? key.slice(0, -suffix.length) : key);
+/** The name of what is shown: "val/predictions" of "val/predictions_table". */
+const titleOf = key => key.replace(/_(chart|table)(?=$|\/dataloader_idx_\d+$)/, "");
 
-function many(title, id, keys, kind, suffix) {
+function many(title, id, keys, kind) {
   const row = make("div", {className: "row"});
-  for (const key of keys) row.append(panel(key, kind, titleOf(key, suffix)).node);
+  for (const key of keys) row.append(panel(key, kind, titleOf(key)).node);
   return section(title, id, row);
 }
 

@@ -31,10 +31,11 @@ function panel(key, {tools, view, wide = false, needsValue = true}, title = key)
   function side(i) {
     if (shown[i]) return shown[i];
     const label = make("p", {className: "when"}),
+      missing = make("p", {className: "dim", hidden: true}),
       box = make("div", {className: "view"}),
-      whole = make("div", {className: "side"}, label, box);
+      whole = make("div", {className: "side"}, label, missing, box);
     sides.append(whole);
-    return (shown[i] = {whole, label, box, draw: view(box, settings, refresh), entry: null});
+    return (shown[i] = {whole, label, missing, box, draw: view(box, settings, refresh), entry: null});
   }
 
   async function show(again = false) {
@@ -62,9 +63,9 @@ function panel(key, {tools, view, wide = false, needsValue = true}, title = key)
         one.version = LW.version;
         const value = needsValue ? await load(entry) : null;
         if (one.entry !== entry || !one.whole.isConnected) return; // the time has moved on
-        one.box.classList.toggle("none", value === undefined);
-        if (value === undefined)
-          one.box.replaceChildren(make("p", {className: "dim"}, `No data of ${when(entry.step)}.`));
+        one.box.hidden = value === undefined;
+        one.missing.hidden = value !== undefined;
+        if (value === undefined) one.missing.textContent = `No data of ${when(entry.step)}.`;
         else await one.draw(value, entry);
       }),
     );

@@ -143,6 +143,10 @@ const SAMPLES = {
         ...labels.map(value => make("option", {value}, shorten(value, 40))),
       );
       settings.labels.value = settings.label;
+      list.classList.toggle(
+        "broad",
+        labels.some(label => label.length > 12),
+      );
       const kept = chosenRows(rows, settings),
         wrong = rows.filter(row => isRight(row) === false).length;
       settings.found.textContent = `${kept.length} of ${plural(rows.length, "sample")}${wrong ? `, ${wrong} wrong` : ""}`;

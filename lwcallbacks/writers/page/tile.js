@@ -64,9 +64,11 @@ function tile(sample, {image, history = [], onclick}) {
   if (isImage(image)) open.append(crop(image, told(sample)));
   const pred = sample.pred ?? null,
     target = sample.target ?? null;
-  if (pred !== null) open.append(make("b", {className: "pred", title: String(pred)}, shorten(String(pred), 28)));
+  const names = make("span", {className: "names"});
+  if (pred !== null) names.append(make("b", {className: "pred", title: String(pred)}, shorten(String(pred), 40)));
   if (target !== null)
-    open.append(make("span", {className: "target", title: String(target)}, `true ${shorten(String(target), 28)}`));
+    names.append(make("span", {className: "target", title: String(target)}, `true ${shorten(String(target), 40)}`));
+  if (names.childNodes.length) open.append(names);
   if (pred === null && target === null && (image?.caption || sample.caption))
     open.append(make("span", {className: "target"}, image?.caption || sample.caption));
   if (typeof sample.confidence === "number") {
