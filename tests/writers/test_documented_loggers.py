@@ -156,6 +156,7 @@ def folder_holds(folder: Path, everything: dict[str, Any]) -> Found:
         if item.kind != "image":
             assert read_folder(folder / "media").data(item.key).keys() == {7}
             yield item.key, "data"
+    yield from ((key, "number") for key in read_folder(folder / "media").curves())
 
 
 LOGGERS: dict[str, Callable[..., Found]] = {
