@@ -60,7 +60,7 @@ class Reading:
         if none:
             yield (
                 f"entries of {name} have no area, a number that is not finite or a negative label: {none} are not "
-                f"drawn. Their boxes are read as {self.box_format!r}; if they are others, write {prefix or 'box_'}format="
+                f"drawn. Boxes are read as {self.box_format!r}; if they are others, write {prefix or 'box_'}format="
             )
         shown = packed[:, 1:, :4][np.isfinite(packed[:, 1:, 0])]
         if len(shown) and not self.normalized and shown.max() <= 1 and sizes.min() > 2:
