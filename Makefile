@@ -109,7 +109,7 @@ lint: $(STAMPS)/dev $(STAMPS)/package
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy lwcallbacks
-	mkdir -p build && $(BIN)/python -m lwcallbacks.page > build/page.js && $(BIN)/oxlint -c .oxlintrc.json build/page.js
+	mkdir -p build && $(BIN)/python -m lwcallbacks.html > build/page.js && $(BIN)/oxlint -c .oxlintrc.json build/page.js
 
 format: $(STAMPS)/dev
 	$(BIN)/ruff check --fix $(CODE)

@@ -135,11 +135,11 @@ def test_a_large_image_is_made_smaller_by_taking_pixels(size: tuple[int, int]) -
 
 
 def test_a_tensor_of_images_is_taken_as_it_is() -> None:
-    """However large; each has its height and width."""
+    """However large; there are no sizes to tell."""
     images = torch.rand(2, 3, 700, 9)
     form = ImagesForm((4, 4))
     assert torch.equal(form.read(images), images)
-    assert form.read(images, "size").tolist() == [[700, 9]] * 2
+    assert form.read(images, "size") is None
 
 
 def test_images_that_cannot_stand_together_are_an_error() -> None:
@@ -169,7 +169,9 @@ def test_they_are_found_in_the_usual_places(where: str) -> None:
         found = step.find(name, source)
         assert found is not None
         assert torch.equal(found.float().nan_to_num(-1), form.read(expected[name]).float().nan_to_num(-1))
-    assert step.find("inputs.size", source) is not None
+    sizes = step.find("inputs.size", source)
+    assert sizes is not None
+    assert sizes.tolist() == [list(image.shape[1:]) for image in images]
 
 
 def test_a_dict_of_losses_is_no_prediction() -> None:

@@ -12,7 +12,7 @@ from lwcallbacks.callbacks.base import Entries, check_overhead, plain
 from lwcallbacks.callbacks.boxes import Reading, compared
 from lwcallbacks.callbacks.names import class_names_of
 from lwcallbacks.callbacks.need import Need
-from lwcallbacks.callbacks.sample import check_sample, check_size, sample_need, warn_unnamed
+from lwcallbacks.callbacks.sample import both, check_sample, check_size, full_sizes, sample_need, sized, warn_unnamed
 from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import FORMATS, Extract, ImagesForm, drawn_size
 from lwcallbacks.media import Image, annotated, to_pixels
@@ -144,12 +144,13 @@ class BoxGrid(StateCallback):
 
     def remembered(self, stage: str) -> Mapping[str, Need]:
         forms = {
-            "inputs": ImagesForm(_both(self.size)),
+            "inputs": ImagesForm(both(self.size)),
             **{name: read.form for name, read in zip(("preds", "targets"), self._readings, strict=True)},
         }
-        fields, optional = ("inputs", "inputs.size", "preds", "targets"), {"targets"} if stage == "predict" else ()
+        fields, unknown = ("inputs", "inputs.size", "preds", "targets"), {"targets"} if stage == "predict" else set()
         source = replace(self.source, forms=tuple(forms.items()))
-        return {"sample": sample_need(self.num_samples, self.seed, fields, source, frozenset(optional), _images)}
+        optional = frozenset({"inputs.size", *unknown})
+        return {"sample": sample_need(self.num_samples, self.seed, fields, source, optional, _images)}
 
     def result(self, values: Mapping[str, Any]) -> Chosen:
         chosen: Chosen = values["sample"]
@@ -185,12 +186,9 @@ class BoxGrid(StateCallback):
         return Reading(self.box_format, self.normalized, self.max_boxes), truths
 
 
-def _both(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else size
-
-
-def _images(ids: Tensor, inputs: Tensor, sizes: Tensor, preds: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
+def _images(ids: Tensor, *fields: Tensor) -> tuple[Tensor, ...]:
+    (inputs, sizes), *boxes = sized(fields)
     if inputs.ndim != 4:
         found = f"inputs {tuple(inputs.shape)}"
         raise FieldError(f"found {found}, expected images (N, 1 or 3, H, W), or a list of (1 or 3, H, W)")
-    return ids, inputs, sizes, preds, *targets
+    return ids, inputs, full_sizes(inputs) if sizes is None else sizes, *(packed for packed, _ in boxes)

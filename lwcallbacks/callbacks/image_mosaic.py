@@ -1,40 +1,71 @@
-"""ImageMosaic: the same few samples at every epoch, output over input, in one picture or one each."""
+"""ImageMosaic: the same few samples at every epoch, as layers such as output and input, in one picture or one each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
 
+import torch
 from torch import Tensor
 
+from lwcallbacks.callbacks.apart import as_images
 from lwcallbacks.callbacks.base import Entries, check_overhead, plain
 from lwcallbacks.callbacks.need import Need
-from lwcallbacks.callbacks.sample import check_sample, sample_need
+from lwcallbacks.callbacks.sample import both, check_sample, check_size, full_sizes, sample_need, sized
 from lwcallbacks.callbacks.stateful import StateCallback
-from lwcallbacks.capture import Extract
-from lwcallbacks.media import Image, mosaic, stack, to_pixels
-from lwcallbacks.reductions import Chosen
+from lwcallbacks.capture import Extract, ImagesForm, drawn_size, imported
+from lwcallbacks.lightning import LightningModule
+from lwcallbacks.media import Image, Scaled, arranged, mosaic, same_size
+from lwcallbacks.reductions import Chosen, FieldError
+
+FIELDS = {"output": "preds", "input": "inputs", "target": "targets"}
+DIFFERENCE = "difference"
+LAYERS = (*FIELDS, DIFFERENCE)
 
 
 class ImageMosaic(StateCallback):
-    """Show a fixed choice of samples as one mosaic, with the network's output above its input.
+    """Show a fixed choice of samples as one mosaic, with the network's output above its input, or other layers.
 
-    Where the predictions are images (float or uint8 [N, 1 or 3, H, W] of the inputs' height and width), each tile is
-    the output on top of the input; elsewhere, as for a classifier, each tile is the input alone. The choice depends
-    on ``seed`` and the samples, not on how they are batched or split over processes. ``results["val"]`` is the
-    `Chosen`; its images are on process 0 only.
+    With ``layers=None``, each tile is the output on top of the input where the predictions are images of the inputs'
+    height and width, with 1, 3, 4 or the inputs' number of channels; elsewhere, as for a classifier, it is the input
+    alone. Other layers are "target" and "difference": how far the output is from the target, if that is among the
+    layers, else from the input. It is the mean over the channels of the absolute difference in the units that are
+    drawn, grey, from black for none to white for the largest of all tiles.
+
+    1, 3 and 4 channels are grey, RGB and RGBA, whose alpha is dropped. Of another number, three channels are drawn as
+    red, green and blue. What is black and white, where that is not 0 and 1 or 0 and 255, how many values are beyond,
+    and which channels are which colour stands in the caption.
+
+    Images may be lists of unlike sizes; and with ``sample`` they are what a function makes, as of a GAN or a diffusion
+    model. The choice depends on ``seed`` and the samples, not on how they are batched or split over processes.
+    ``results["val"]`` is the `Chosen`; its payload is on process 0 only: inputs, outputs and targets as far as they are
+    drawn, and for images of lists their sizes, int32 [N, layers, 2]. Of a function it is its images by layer.
 
     Args:
         num_samples: tiles in the mosaic.
+        layers: out of "output", "input", "target" and "difference", from the top.
+        sample: a function that makes images instead, or its name "package.module.f". Called as `sample(module)` on
+            process 0, after each epoch of a stage that is published, in eval mode, without gradients, and with the
+            random state of ``seed``; modes and random states are put back. It gives a tensor [N, C, H, W], a list of
+            [C, H, W] or of PIL images, or several of these by the names of their layers. Not for a module whose
+            parameters are sharded.
+        same_scale: whether all layers share what is black and what is white where one is not of 0 to 1; else each has
+            its own.
+        bands: the channels that are red, green and blue where there are not 1, 3 or 4; the first three if left out, of
+            two the first as magenta and the second as green.
         seed: another seed, another choice. None takes the first samples of the data set instead, which a loader tells
             that does not shuffle; with another it is an error at the first batch.
         nrow: tiles in a row; None logs an image for each sample, with the caption, instead of one mosaic. W&B takes at
             most 108 under one key.
         padding: pixels between tiles.
+        size: height and width, or both in one number, of the place that an image of a list has. A larger one is drawn
+            smaller. Images in a tensor are kept as they are.
         mean: the mean that the data was normalised with, one number or one per channel; undone for the picture.
         std: the standard deviation that goes with it.
         inputs: where to find the images, float in [0, 1] or uint8 [N, 1 or 3, H, W].
         preds: where to find the output images.
+        targets: where to find the target images.
         ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
@@ -46,7 +77,7 @@ class ImageMosaic(StateCallback):
         on_error: "warn" once and go on, or "raise", when something fails while training runs.
 
     Raises:
-        ValueError: an argument is not as said here; or, at the first batch, no inputs were found.
+        ValueError: an argument is not as said here; or, at the first batch, a layer was not found or is no image.
 
     ================================ =======================================================
     Key                              Logged data
@@ -65,13 +96,19 @@ class ImageMosaic(StateCallback):
         self,
         num_samples: int = 32,
         *,
+        layers: Sequence[Literal["output", "input", "target", "difference"]] | None = None,
+        sample: str | Callable[..., Any] | None = None,
+        same_scale: bool = True,
+        bands: tuple[int, int, int] | None = None,
         seed: int | None = 0,
         nrow: int | None = 8,
         padding: int = 2,
+        size: int | tuple[int, int] = 320,
         mean: Sequence[float] | float | None = None,
         std: Sequence[float] | float | None = None,
         inputs: Extract | None = None,
         preds: Extract | None = None,
+        targets: Extract | None = None,
         ids: Extract | None = None,
         forward: str | None = None,
         name: str = "mosaic",
@@ -88,37 +125,139 @@ class ImageMosaic(StateCallback):
         if not isinstance(padding, int) or padding < 0:
             raise ValueError(f"ImageMosaic: padding={padding!r}, expected an int of at least 0")
         self.num_samples = num_samples
+        self.layers = _checked_layers(plain(layers), sample)
+        self.sample = sample
+        self.same_scale = same_scale
+        self.bands = _checked_bands(plain(bands))
         self.nrow = nrow
         self.padding = padding
+        self.size = check_size("ImageMosaic", plain(size))
         self.seed = seed
         self.mean = plain(mean)
         self.std = plain(std)
         self.inputs = inputs
         self.preds = preds
+        self.targets = targets
         self.ids = ids
         self.forward = forward
 
-    def remembered(self, stage: str) -> Mapping[str, Need]:
-        fields, optional = ("inputs", "preds"), frozenset({"preds"})
-        return {"sample": sample_need(self.num_samples, self.seed, fields, self.source, optional, _as_tiles)}
+    @property
+    def is_made(self) -> bool:
+        return self.sample is not None
 
-    def result(self, values: Mapping[str, Any]) -> Chosen:
-        chosen: Chosen = values["sample"]
-        return chosen
+    def made(self, module: LightningModule) -> Mapping[str, Any]:
+        """What `sample` makes of the module."""
+        given = (imported(self.sample) if isinstance(self.sample, str) else cast(Any, self.sample))(module)
+        given = given if isinstance(given, Mapping) else {"sample": given}
+        if missing := set(self.layers or ()) - {*given, DIFFERENCE}:
+            asked = f"layers={self.layers} asks for {min(missing)!r}"
+            raise ValueError(f"sample= gives the layers {list(given)}, and {asked}")
+        return {"made": {str(name): as_images(images)[: self.num_samples] for name, images in given.items()}}
+
+    def remembered(self, stage: str) -> Mapping[str, Need]:
+        if self.is_made:
+            return {}
+        names = [FIELDS[name] for name in _needed(self.layers)]
+        fields = [part for name in names for part in (name, f"{name}.size")]
+        optional = {f"{name}.size" for name in names} | ({"preds"} if self.layers is None else set())
+        source = replace(self.source, forms=tuple((name, ImagesForm(both(self.size))) for name in names))
+        prepare = _Tiles(self.layers, self.bands)
+        return {"sample": sample_need(self.num_samples, self.seed, tuple(fields), source, frozenset(optional), prepare)}
+
+    def result(self, values: Mapping[str, Any]) -> Chosen | dict[str, list[Tensor]]:
+        found: Chosen | dict[str, list[Tensor]] = values["made"] if self.is_made else values["sample"]
+        return found
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
-        inputs, *rest = values["sample"].payload
-        tiles, caption = to_pixels(inputs, self.mean, self.std, self.note), "Input"
-        for preds in rest:
-            outputs = to_pixels(preds, self.mean, self.std, self.note, field="preds")
-            tiles, caption = stack(outputs, tiles), "Top: Output, Bottom: Input"
+        scaled = Scaled(self.mean, self.std, self.same_scale, self.bands, self.note)
+        if self.is_made:
+            images, usual = values["made"], list(values["made"])
+        else:
+            images = _images(values["sample"].payload, _needed(self.layers), both(self.size))
+            usual = [name for name in ("output", "input") if name in images]
+        layers = self.layers or usual
+        tiles, caption = arranged(layers, images, scaled, *_difference(layers))
         if self.nrow is None:
             return {key: [Image(tile, caption) for tile in tiles]}
-        return {key: mosaic(tiles, nrow=self.nrow, padding=self.padding, caption=caption)}
+        return {key: mosaic(same_size(tiles), nrow=self.nrow, padding=self.padding, caption=caption)}
 
 
-def _as_tiles(ids: Tensor, inputs: Tensor, preds: Tensor | None = None) -> tuple[Tensor, ...]:
-    """Without predictions that are no images of the inputs' height and width: they are not shown."""
-    if preds is None or preds.ndim != 4 or preds.shape[1] not in (1, 3) or preds.shape[-2:] != inputs.shape[-2:]:
-        return ids, inputs
-    return ids, inputs, preds
+def _checked_layers(layers: Any, sample: Any) -> tuple[str, ...] | None:
+    if layers is not None and (isinstance(layers, str) or not layers or set(layers) - set(LAYERS)):
+        raise ValueError(f"ImageMosaic: layers={layers!r}, expected some of {LAYERS}, as in layers=('output', 'input')")
+    if sample is not None and not callable(sample) and not isinstance(sample, str):
+        raise ValueError(f"ImageMosaic: sample={sample!r}, expected a function of the module that makes images")
+    return layers if layers is None else tuple(layers)
+
+
+def _checked_bands(bands: Any) -> tuple[int, int, int] | None:
+    if bands is not None and (len(bands) != 3 or not all(isinstance(band, int) and band >= 0 for band in bands)):
+        raise ValueError(f"ImageMosaic: bands={bands!r}, expected three channels from 0 on, as in bands=(3, 2, 1)")
+    checked: tuple[int, int, int] | None = bands
+    return checked
+
+
+def _difference(layers: Sequence[str] | None) -> tuple[str, str]:
+    """Which two images differ."""
+    return "output", "target" if layers is not None and "target" in layers else "input"
+
+
+def _needed(layers: Sequence[str] | None) -> list[str]:
+    """Inputs, outputs and targets, as far as they are drawn or compared."""
+    if layers is None:
+        return ["input", "output"]
+    named = {*layers, *(_difference(layers) if DIFFERENCE in layers else ())}
+    return [name for name in ("input", "output", "target") if name in named]
+
+
+def _images(payload: Sequence[Tensor], names: Sequence[str], place: tuple[int, int]) -> dict[str, list[Tensor]]:
+    """The images of each layer, one by one, at the sizes that they have."""
+    stacks = [kept for kept in payload if kept.ndim == 4]
+    sizes = payload[len(stacks)] if len(payload) > len(stacks) else None
+    found = {name: list(stack) for name, stack in zip(names, stacks, strict=False)}
+    if sizes is None:
+        return found
+    for i, images in enumerate(found.values()):
+        for j, image in enumerate(images):
+            high, wide = sizes[j, i].tolist()
+            height, width = drawn_size((high, wide), (image.shape[1], image.shape[2]))
+            images[j] = image[:, :height, :width]
+    return found
+
+
+@dataclass(frozen=True)
+class _Tiles:
+    """What is kept of a batch: the images, and their sizes where some are of a list."""
+
+    layers: tuple[str, ...] | None
+    bands: tuple[int, int, int] | None
+
+    def __call__(self, ids: Tensor, *fields: Tensor) -> tuple[Tensor, ...]:
+        found = sized(fields)
+        if self.layers is None and len(found) > 1 and not _is_image_of(found[1][0], found[0][0]):
+            found = found[:1]  # predictions that are no images are not shown
+        elif self.layers is not None:
+            self._check([image for image, _ in found])
+        images = [image for image, _ in found]
+        if all(sizes is None for _, sizes in found):
+            return ids, *images
+        return ids, *images, torch.stack([full_sizes(i) if sizes is None else sizes for i, sizes in found], dim=1)
+
+    def _check(self, images: Sequence[Tensor]) -> None:
+        """Raise FieldError for what cannot be drawn."""
+        names = _needed(self.layers)
+        shapes = ", ".join(f"{FIELDS[name]} {tuple(i.shape)}" for name, i in zip(names, images, strict=True))
+        if any(image.ndim != 4 for image in images):
+            told = ", ".join(map(repr, self.layers or ()))
+            raise FieldError(f"found {shapes}, expected images (N, C, H, W) for layers=({told})")
+        by_name = dict(zip(names, images, strict=True))
+        left, right = _difference(self.layers)
+        if DIFFERENCE in (self.layers or ()) and by_name[left].shape != by_name[right].shape:
+            raise FieldError(f"found {shapes}, expected {left} and {right} of one shape for their difference")
+        if self.bands is not None and max(self.bands) >= max(image.shape[1] for image in images):
+            raise FieldError(f"found {shapes}, expected more channels than bands={self.bands} names")
+
+
+def _is_image_of(preds: Tensor, inputs: Tensor) -> bool:
+    same = preds.ndim == 4 and inputs.ndim == 4 and preds.shape[-2:] == inputs.shape[-2:]
+    return same and preds.shape[1] in (1, 3, 4, inputs.shape[1])

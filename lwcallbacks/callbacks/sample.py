@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lwcallbacks.callbacks.names import named_in_full
@@ -44,10 +45,34 @@ def check_size(owner: str, size: Any) -> int | tuple[int, int]:
     return checked
 
 
+<<<<<<< HEAD
 def check_number(owner: str, num_samples: object) -> None:
     """Raise ValueError for a number of samples that is none."""
     if not isinstance(num_samples, int) or num_samples < 1:
         raise ValueError(f"{owner}: num_samples={num_samples!r}, expected an int of at least 1")
+=======
+def both(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width, of a size that `check_size` has seen."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def sized(fields: Sequence[Tensor]) -> list[tuple[Tensor, Tensor | None]]:
+    """Images [N, C, H, W] each with their sizes int32 [N, 2], where these follow them; None where they do not."""
+    found: list[tuple[Tensor, Tensor | None]] = []
+    for field in fields:
+        if found and field.ndim == 2 and field.dtype == torch.int32 and field.shape[1] == 2:
+            found[-1] = found[-1][0], field
+        else:
+            found.append((field, None))
+    return found
+
+
+def full_sizes(images: Tensor) -> Tensor:
+    """The sizes of images that fill their place, int32 [N, 2]."""
+    sizes = torch.full((len(images), 2), images.shape[-2], dtype=torch.int32, device=images.device)
+    sizes[:, 1] = images.shape[-1]
+    return sizes
+>>>>>>> pictures
 
 
 def warn_unnamed(owner: str, names: tuple[str, ...] | None, labels: Iterable[int], said: set[str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from lwcallbacks.callbacks.apart import is_whole, set_apart
 from lwcallbacks.callbacks.base import Entries, LoggingCallback, plain, short_key
 from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.need import STAGES, Need
@@ -102,12 +103,25 @@ class StateCallback(LoggingCallback):
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         """Media to publish, by key; `key` is "stage/name". Runs in the background, on process 0 only."""
 
+<<<<<<< HEAD
     def of_epoch(self, place: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """What `entries` is given beside the values. Called once an epoch, after `result`, also where none is drawn.
 
         Args:
             place: the stage and what is appended to its keys, as "val" or "val/dataloader_idx_1".
             values: as for `result`.
+=======
+    @property
+    def is_made(self) -> bool:
+        """Whether `made` gives values at the end of an epoch, beside what is remembered or instead of it."""
+        return False
+
+    def made(self, module: LightningModule) -> Mapping[str, Any]:
+        """Values that are made of the module after an epoch that is published, for `result` and `entries`.
+
+        Called on process 0 only, so it must not wait for others; in eval mode, without gradients, with a random state
+        of its own.
+>>>>>>> pictures
         """
         return {}
 
@@ -188,11 +202,36 @@ class StateCallback(LoggingCallback):
             with hub.attempt(self.describe(stage), f"could not log its numbers of {stage}{suffix}"):
                 self.log_result(trainer, stage, suffix, read)
 
-    def _publish_epoch(self, stage: str, suffix: str, trainer: Trainer, values: Mapping[str, Any]) -> None:
+        if self.is_made:
+            with hub.attempt(self.describe(stage), f"could not make its pictures of {stage}"):
+                self._make(stage, trainer)
+
+    def _make(self, stage: str, trainer: Trainer) -> None:
+        self._results.pop(stage, None)
+        module = trainer.lightning_module
+        if not is_whole(module):
+            told = "the module's parameters are sharded, expected a whole module on process 0: nothing is made of it"
+            Hub.of(trainer).say(
+                f"{self.describe(stage)}: {told}. Use a strategy such as ddp, or call it in your module"
+            )
+        elif trainer.is_global_zero and self._is_due(trainer):
+            seed = getattr(self, "seed", None) or 0
+            with set_apart(module, seed), trainer.precision_plugin.val_step_context():
+                values = self.made(module)
+            self._results[stage] = self.result(values)
+            self._publish_values(stage, "", trainer, values)
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        """Whether this epoch is one that is published."""
         if trainer.state.fn == "fit" and (trainer.current_epoch + 1) % self.every_n_epochs:
-            return
-        if self.max_overhead is not None and self.can_wait(trainer):
-            return
+            return False
+        return self.max_overhead is None or not self.can_wait(trainer)
+
+    def _publish_epoch(self, stage: str, suffix: str, trainer: Trainer, values: Mapping[str, Any]) -> None:
+        if self._is_due(trainer):
+            self._publish_values(stage, suffix, trainer, values)
+
+    def _publish_values(self, stage: str, suffix: str, trainer: Trainer, values: Mapping[str, Any]) -> None:
         step = logging_step(trainer, train_epoch_end=stage == "train")
         render = self._render(f"{stage}/{self.name}", suffix, values)
         self.publish(trainer, render, step, stage=stage, holds=values)

@@ -20,4 +20,5 @@ from lwcallbacks.capture.forward import listen_apart as listen_apart
 from lwcallbacks.capture.names import KEYS as KEYS
 from lwcallbacks.capture.source import Extract as Extract
 from lwcallbacks.capture.source import Source as Source
+from lwcallbacks.capture.source import imported as imported
 from lwcallbacks.capture.step import Step as Step

@@ -32,13 +32,16 @@ _SCORES = ("scores", "score", "confidences")
 class Form(ABC):
     """How to read a field. Implementations are frozen dataclasses: equal forms read alike."""
 
-    @abstractmethod
-    def fits(self, value: Any) -> bool:
-        """Whether a value may be the field; a look at types and keys."""
+    is_tensor_too = False
+    """Whether a tensor in the usual places is the field as it is, and goes before what `fits`."""
 
     @abstractmethod
-    def read(self, value: Any, part: str = "") -> Tensor:
-        """The field as a tensor [N, ...]; `part` is a further one that belongs to it.
+    def fits(self, value: Any) -> bool:
+        """Whether a value may be the field; a look at types, keys and shapes."""
+
+    @abstractmethod
+    def read(self, value: Any, part: str = "") -> Tensor | None:
+        """The field as a tensor [N, ...]; `part` is a further one that belongs to it, None where there is none.
 
         Raises:
             CaptureError: it is nothing of the kind.
@@ -51,7 +54,7 @@ class ImagesForm(Form):
 
     Those of a list become [N, C, *size]. Each stands in the upper left corner and keeps its pixels; one that is larger
     is made smaller until it fits, by taking the pixel that is nearest. The rest of the place is the value of its first
-    pixel, so that it has no values that the image has not. Part "size" is the height and width that each had.
+    pixel, so that it has no values that the image has not. Part "size" is the height and width that each of a list had.
 
     >>> form = ImagesForm((4, 4))
     >>> form.read([torch.ones(1, 2, 3), torch.zeros(1, 8, 4)]).shape
@@ -62,16 +65,15 @@ class ImagesForm(Form):
 
     size: tuple[int, int]
 
-    def fits(self, value: Any) -> bool:
-        return has_samples(value) or (_is_sequence(value) and all(map(has_samples, value)))
+    is_tensor_too = True
 
-    def read(self, value: Any, part: str = "") -> Tensor:
+    def fits(self, value: Any) -> bool:
+        return _is_sequence(value) and bool(value) and all(getattr(image, "ndim", 0) == 3 for image in value)
+
+    def read(self, value: Any, part: str = "") -> Tensor | None:
         tensor = None if _is_sequence(value) and all(map(has_samples, value)) else as_tensor(value)
         if tensor is not None:
-            height, width = tensor.shape[-2:] if tensor.ndim > 2 else (0, 0)
-            size = torch.full((len(tensor), 2), height, dtype=torch.int32, device=tensor.device)
-            size[:, 1] = width
-            return size if part else tensor
+            return None if part else tensor
         images = [as_tensor(image) for image in value] if _is_sequence(value) else []
         images = [image[None] if image is not None and image.ndim == 2 else image for image in images]
         kinds = {(image.shape[0], image.dtype) if image is not None and image.ndim == 3 else None for image in images}

@@ -80,7 +80,7 @@ class Step:
             tensor = as_tensor(found.value) if form is None else form.read(found.value, wanted)
         except CaptureError as error:
             raise CaptureError(f"{told}: {error}; {self.describe()}") from error
-        if tensor is None:
+        if tensor is None and not wanted:
             raise CaptureError(f"{messages.no_tensor(field, extract, found.value, found.code)}; {self.describe()}")
         return tensor
 
@@ -168,14 +168,19 @@ class Step:
     def _of_form(self, field: str, forward: str | None, form: Form) -> Iterator[_Found]:
         """A field that is no tensor, in the usual places."""
         if field == "preds":
+            yield from self._preds(forward) if form.is_tensor_too else ()
             yield from map(_Found, _by_name(self.outputs, field, form.fits) if forward is None else ())
             for first, output in reversed(self.calls.get(forward, ())):
                 yield from (_Found(found, first) for found in _by_name(output, field, form.fits))
                 yield from [_Found(output, first)] if form.fits(output) else []
             yield from [_Found(self.outputs)] if forward is None and form.fits(self.outputs) else []
         elif field in BATCH_INDEX:
-            yield from map(_Found, _by_name(self.outputs, field, form.fits))
-            yield from map(_Found, self._in_batch(field, form.fits))
+
+            def fits(value: Any) -> bool:
+                return form.fits(value) or (form.is_tensor_too and has_samples(value))
+
+            yield from map(_Found, _by_name(self.outputs, field, fits))
+            yield from map(_Found, self._in_batch(field, fits))
 
     def _usual(self, field: str, forward: str | None) -> Iterator[_Found]:
         if field == "preds":

@@ -21,6 +21,9 @@ from lwcallbacks.media.masks import in_a_row as in_a_row
 from lwcallbacks.media.masks import tinted as tinted
 from lwcallbacks.media.matching import ltwh as ltwh
 from lwcallbacks.media.matching import matches as matches
+from lwcallbacks.media.mosaics import Scaled as Scaled
+from lwcallbacks.media.mosaics import arranged as arranged
+from lwcallbacks.media.mosaics import same_size as same_size
 from lwcallbacks.media.names import distinct as distinct
 from lwcallbacks.media.names import shorten as shorten
 from lwcallbacks.media.nearest import EVERY_KIND as EVERY_KIND
@@ -29,6 +32,8 @@ from lwcallbacks.media.nearest import drawn_once as drawn_once
 from lwcallbacks.media.nearest import fitted as fitted
 from lwcallbacks.media.nearest import kind_of as kind_of
 from lwcallbacks.media.nearest import nearest as nearest
+from lwcallbacks.media.pixels import Note as Note
+from lwcallbacks.media.pixels import Statistic as Statistic
 from lwcallbacks.media.pixels import to_pixels as to_pixels
 from lwcallbacks.media.png import to_pil as to_pil
 from lwcallbacks.media.render import as_rgb as as_rgb

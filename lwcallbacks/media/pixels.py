@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -31,6 +32,8 @@ def to_pixels(
     std: Statistic = None,
     note: Note | None = None,
     field: str = "inputs",
+    span: tuple[float, float] | None = None,
+    counts: Counter[str] | None = None,
 ) -> np.ndarray:
     """Pixels of a stack of images, uint8 [N, H, W] when they are grey and [N, H, W, 3] when they are RGB.
 
@@ -49,6 +52,10 @@ def to_pixels(
     Args:
         note: called with a text for each thing that was done to the values and that one may not expect.
         field: the callback's argument that says where the images are, in messages.
+        span: what is black and what is white, in place of what the values say, so that several stacks have one scale.
+            Not for floats with mean or std.
+        counts: where given, the finite values that were "cut" off at black and white, those that are "not finite", and
+            all "values" are added to it.
 
     >>> to_pixels(torch.tensor([[[0.0, 0.5, 1.0]]])).tolist()
     [[[0, 128, 255]]]
@@ -66,12 +73,14 @@ inputs=lambda outputs, batch: (batch[0].float() + 5) / 305
     if x.ndim != 4 or x.shape[1] not in (1, 3, 4) or x.is_complex():
         raise ValueError(_of_field(field, _no_images(images)))
     x = x[:, :3]
+    counts = Counter() if counts is None else counts
+    counts["values"] += x.numel()
     if x.is_floating_point():
-        pixels = _of_floats(x, mean, std, say)
+        pixels = _of_floats(x, mean, std, say, span, counts)
     elif x.dtype == torch.bool:
         pixels = _channels_last(x.numpy()) * np.uint8(255)
     else:
-        pixels = _channels_last(_of_integers(x.numpy(), say))
+        pixels = _channels_last(_of_integers(x.numpy(), say, span))
     return pixels[..., 0] if x.shape[1] == 1 else pixels
 
 
@@ -97,16 +106,58 @@ def _no_images(images: torch.Tensor) -> str:
     return f"{found}. Choose the channels to draw: inputs=lambda outputs, batch: batch[0][:, :{few}]"
 
 
-def _of_integers(x: np.ndarray, say: Note) -> np.ndarray:
+def _of_integers(x: np.ndarray, say: Note, span: tuple[float, float] | None) -> np.ndarray:
     low, high = (int(x.min()), int(x.max())) if x.size else (0, 0)
-    if low >= 0 and high <= 255:
+    if span is None and low >= 0 and high <= 255:
         return x.astype(np.uint8)
-    if x.dtype == np.uint16 and high >= 2**12:  # below, they are 12 bits in 16, and would be as good as black
+    if span is None and _is_16_bits(x.dtype, high):
         return (x.astype(np.float64) / 257).round().astype(np.uint8)
-    found = f"images are {x.dtype} from {low} to {high}, expected 0 to 255"
-    say(f"{found}: they were stretched to black and white. Scale them yourself: {_scaled(low, high)}")
+    if low < 0 or high > 255:
+        found = f"images are {x.dtype} from {low} to {high}, expected 0 to 255"
+        say(f"{found}: they were stretched to black and white. Scale them yourself: {_scaled(low, high)}")
     # In float64, which holds an int64 or uint64 to 53 bits: far more than 8. What is subtracted cannot overflow there.
-    return ((x.astype(np.float64) - low) / (float(high) - low or 1.0) * 255).round().astype(np.uint8)
+    black, white = span or (low, high)
+    shares = (x.astype(np.float64) - black) / (float(white) - black or 1.0)
+    return np.asarray((shares * 255).round().clip(0, 255).astype(np.uint8))
+
+
+def _is_16_bits(dtype: np.dtype, high: float) -> bool:
+    """Whether they are uint16 that use their range; below, they are 12 bits in 16, and would be as good as black."""
+    return dtype == np.uint16 and high >= 2**12
+
+
+def scale_of(images: torch.Tensor) -> tuple[tuple[float, float], bool]:
+    """The least and the greatest finite value of a stack [N, C, H, W], and whether `to_pixels` leaves its scale alone.
+
+    >>> scale_of(torch.tensor([[[[0.25, 3.0]]]])), scale_of(torch.tensor([[[[7, 9]]]]))
+    (((0.25, 3.0), False), ((7, 9), True))
+    """
+    x = images.detach().cpu()
+    if x.is_floating_point():
+        return (span := range_of(x)), is_inside(span)
+    values = x.numpy()
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    return (low, high), (low >= 0 and high <= 255) or _is_16_bits(values.dtype, high)
+
+
+def values_of(images: torch.Tensor, mean: Statistic = None, std: Statistic = None) -> np.ndarray:
+    """Values of a stack [N, C, H, W] in the units in which they are drawn, float64: 0 to 1, where they are pixels.
+
+    Integers are divided by 255; floats with mean or std are `x * std + mean`, by 255 where those are of 0 to 255.
+
+    >>> values_of(torch.tensor([[[[0, 51]]]], dtype=torch.uint8)).tolist()
+    [[[[0.0, 0.2]]]]
+    """
+    x = images.detach().cpu()
+    if x.dtype == torch.bool:
+        return x.numpy().astype(np.float64)
+    if not x.is_floating_point():
+        return x.numpy().astype(np.float64) / 255
+    values = x.double().numpy()
+    if mean is None and std is None:
+        return values
+    scale, shift = _per_channel("std", std, 1.0, images), _per_channel("mean", mean, 0.0, images)
+    return np.asarray((values * scale + shift) / (255 if _is_by_255(scale, shift) else 1))
 
 
 def _scaled(low: float, high: float) -> str:
@@ -115,34 +166,39 @@ def _scaled(low: float, high: float) -> str:
     return f"inputs=lambda outputs, batch: {shift} / {high - low or 1:.9g}"
 
 
-def _of_floats(images: torch.Tensor, mean: Statistic, std: Statistic, say: Note) -> np.ndarray:
+def _of_floats(
+    images: torch.Tensor,
+    mean: Statistic,
+    std: Statistic,
+    say: Note,
+    span: tuple[float, float] | None,
+    counts: Counter[str],
+) -> np.ndarray:
     if mean is None and std is None:
-        return _written(images, _stretching(images, say))
+        return _written(images, _counted(_stretching(images, say, span), counts))
     if mean is None or std is None:
         given, missing, value = ("std", "mean", 0) if mean is None else ("mean", "std", 1)
         used = f"{given} is given without {missing}, expected both: {missing}={value} is used"
         say(f"{used}. Write {missing}={value} if that is meant")
     scale, shift = _per_channel("std", std, 1.0, images), _per_channel("mean", mean, 0.0, images)
-    by_255 = max(np.abs(scale).max(), np.abs(shift).max()) > 1.5
+    by_255 = _is_by_255(scale, shift)
     if by_255:
         say(
             "mean and std are those of images from 0 to 255: the images were divided by 255. To draw them as images "
             f"from 0 to 1 write {_by_255('mean', shift)}, {_by_255('std', scale)}"
         )
-    found = cut = 0  # finite values, and those of them outside
 
     def undo(x: np.ndarray) -> np.ndarray:
-        nonlocal found, cut
         x = x * scale
         x += shift
         if by_255:
             x /= 255
-        finite = int(np.count_nonzero(np.isfinite(x)))
-        found += finite
-        cut += finite - int(np.count_nonzero((x >= -SLACK) & (x <= 1 + SLACK)))
         return x
 
-    pixels = _written(images, undo)
+    here: Counter[str] = Counter()
+    pixels = _written(images, _counted(undo, here))
+    counts += here
+    cut, found = here["cut"], images.numel() - here["not finite"]
     if cut > MANY * found:
         say(
             f"{cut / found:.0%} of the values of the images lie outside 0 to 1 after x * std + mean: they are black or "
@@ -151,21 +207,43 @@ def _of_floats(images: torch.Tensor, mean: Statistic, std: Statistic, say: Note)
     return pixels
 
 
-def _stretching(images: torch.Tensor, say: Note) -> Change:
-    """What brings a stack into [0, 1]: nothing where it is there."""
-    low, high = _range(images)
-    if low >= -SLACK and high <= 1 + SLACK:
+def _counted(change: Change, counts: Counter[str]) -> Change:
+    """The same, and what it makes of values is counted."""
+
+    def counting(x: np.ndarray) -> np.ndarray:
+        x = change(x)
+        inside, finite = int(np.count_nonzero((x >= -SLACK) & (x <= 1 + SLACK))), x.size
+        if inside < finite:
+            finite = int(np.count_nonzero(np.isfinite(x)))
+        counts["cut"] += finite - inside
+        counts["not finite"] += x.size - finite
+        return x
+
+    return counting
+
+
+def _stretching(images: torch.Tensor, say: Note, span: tuple[float, float] | None) -> Change:
+    """What brings a stack into [0, 1]: nothing where it is there, unless a span is given."""
+    own = range_of(images)
+    if not is_inside(own):
+        say(
+            f"images are {str(images.dtype).removeprefix('torch.')} from {own[0]:.4g} to {own[1]:.4g}, expected 0 to "
+            "1: they were stretched to black and white. Write mean= and std= of their normalisation; or scale them "
+            f"yourself: {_scaled(*own)}; or mean=0, std=1 to cut them off at 0 and 1"
+        )
+    elif span is None:
         return lambda x: x
-    say(
-        f"images are {str(images.dtype).removeprefix('torch.')} from {low:.4g} to {high:.4g}, expected 0 to 1: they "
-        "were stretched to black and white. Write mean= and std= of their normalisation; or scale them yourself: "
-        f"{_scaled(low, high)}; or mean=0, std=1 to cut them off at 0 and 1"
-    )
+    low, high = span or own
     return lambda x: (x.astype(np.float64) / 2 - low / 2) / (high / 2 - low / 2 or 1.0)  # halves: no overflow
 
 
-def _range(images: torch.Tensor) -> tuple[float, float]:
-    """The least and the greatest finite value; 0 and 0 where there is none."""
+def is_inside(span: tuple[float, float]) -> bool:
+    """Whether a least and a greatest value are those of images of 0 to 1, or nearly."""
+    return span[0] >= -SLACK and span[1] <= 1 + SLACK
+
+
+def range_of(images: torch.Tensor) -> tuple[float, float]:
+    """The least and the greatest finite value of a stack [N, C, H, W] of floats; 0 and 0 where there is none."""
     low, high = math.inf, -math.inf
     for x in _parts(images):
         least, greatest = x.min(initial=math.inf), x.max(initial=-math.inf)
@@ -224,6 +302,10 @@ def _per_channel(name: str, value: Statistic, default: float, images: torch.Tens
     if len(values) not in (1, images.shape[1]):
         raise ValueError(f"{name} has {len(values)} values, expected 1 or one for each of {images.shape[1]} channels")
     return values
+
+
+def _is_by_255(scale: np.ndarray, shift: np.ndarray) -> bool:
+    return bool(max(np.abs(scale).max(), np.abs(shift).max()) > 1.5)
 
 
 def _by_255(name: str, values: np.ndarray) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lwcallbacks.page import page_html
+from lwcallbacks.html import page_html
 from lwcallbacks.readers import calls, read_folder
 from lwcallbacks.readers.inside import content
 

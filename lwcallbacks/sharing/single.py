@@ -17,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from lwcallbacks.page import page_html
+from lwcallbacks.html import page_html
 from lwcallbacks.readers import calls, read_folder
 from lwcallbacks.readers.inside import content
 from lwcallbacks.sharing.own import CALLS

@@ -42,6 +42,7 @@ from typing import Any
 
 import numpy as np
 
+from lwcallbacks.html import page_html
 from lwcallbacks.media import (
     Annotated,
     Box,
@@ -60,7 +61,6 @@ from lwcallbacks.media import (
     nearest,
     over,
 )
-from lwcallbacks.page import page_html
 from lwcallbacks.writers.base import Writer, each, raise_errors
 from lwcallbacks.writers.chunks import Chunks
 from lwcallbacks.writers.compact import curve_json, encode, file_json, histograms_json, matrix_json, table_json

@@ -69,6 +69,7 @@ def test_all_loggers_together_each_get_their_part(tmp_path: Path, mlflow_uri: st
     wandb.finish()
 
     pictures = {
+        ("val/boxes", 4),
         ("val/confusion_matrix", 4),
         ("val/confusion_matrix_chart", 4),
         ("val/labels", 4),

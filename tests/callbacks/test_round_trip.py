@@ -32,6 +32,7 @@ GIVEN: dict[str, Any] = {
     "aliases": ["nightly"],
     "alpha": 0.25,
     "background": 2,
+    "bands": [1, 0, 1],
     "bins": 16,
     "box_format": "cxcywh",
     "classes": [3, 0],
@@ -47,6 +48,7 @@ GIVEN: dict[str, Any] = {
     "ignore_index": 3,
     "inputs": 0,
     "iou_threshold": 0.25,
+    "layers": ["output", "input"],
     "logits": True,
     "mantissa_bits": 5,
     "max_boxes": 1,
@@ -69,6 +71,8 @@ GIVEN: dict[str, Any] = {
     "prefix": "my_",
     "preds": "support.sources.scores",
     "prog_bar": True,
+    "same_scale": False,
+    "sample": "support.sources.made",
     "seed": 7,
     "select": "hardest",
     "size": [16, 24],
@@ -119,7 +123,8 @@ def given_to(callback: type) -> dict[str, Any]:
 def ran(callback: Any, folder: Path) -> dict[str, Any]:
     """What the callback holds after fitting and validating a small module."""
     checkpoint = ModelCheckpoint(folder)
-    t = trainer(callbacks=[callback, checkpoint], enable_checkpointing=True, default_root_dir=folder)
+    epochs = 2 if isinstance(callback, lw.ImageMosaic) else 1  # what it makes it makes every second epoch
+    t = trainer(callbacks=[callback, checkpoint], enable_checkpointing=True, default_root_dir=folder, max_epochs=epochs)
     module, data = DATA.get(type(callback), (Classifier, images))
     t.fit(module.seeded(), DataLoader(data(), 8), DataLoader(data(), 8))
     results = dict(callback.results)

@@ -90,3 +90,14 @@ def chosen(root: str, n: int, batch_size: int, seed: int | None = 0) -> tuple[li
         t.validate(Detector(), loader(n, batch_size), verbose=False)
     found = grid.results["val"]
     return found.ids.tolist(), list(found.payload)
+
+
+def mosaic(root: str, n: int, batch_size: int) -> tuple[list[int], list[torch.Tensor]]:
+    """The same of a mosaic of images of unlike sizes."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    shown = lw.ImageMosaic(5, size=(24, 30))
+    strategy = "ddp" if world_size > 1 else "auto"
+    t = trainer(callbacks=[shown], devices=world_size, strategy=strategy, default_root_dir=root)
+    t.validate(Detector(), loader(n, batch_size), verbose=False)
+    found = shown.results["val"]
+    return found.ids.tolist(), list(found.payload)

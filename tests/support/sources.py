@@ -54,3 +54,9 @@ def boxes(outputs: Any, batch: Any) -> dict[str, Tensor]:
     pixels = batch[0].flatten(1)[:, :8].reshape(-1, 2, 4)
     corners = torch.cat([pixels[..., :2] * 3, pixels[..., 2:] * 3 + 4], dim=2)
     return {"boxes": corners, "labels": (pixels[..., 0] * CLASSES).long(), "scores": pixels[..., 1]}
+
+
+def made(module: Any) -> dict[str, Tensor]:
+    """Two images of noise and what the module says of them, as brightness."""
+    noise = torch.rand(2, 1, 8, 8)
+    return {"input": noise, "output": module(noise)[:, :1, None, None].sigmoid().expand(-1, -1, 8, 8)}

@@ -12,9 +12,9 @@ import pytest
 from support import page_runs
 from support.browser import CHROMIUM, NEEDS, Browser, Page
 
-from lwcallbacks import page as page_module
+from lwcallbacks import html as page_module
+from lwcallbacks.html import page_html
 from lwcallbacks.media import Image, Matrix, Table
-from lwcallbacks.page import page_html
 from lwcallbacks.writers.folder import FolderWriter
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NEEDS)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from support.browser import CHROMIUM, NEEDS, Browser, Page
 
-from lwcallbacks import page as page_module
-from lwcallbacks.page import SCRIPTS, page_html
+from lwcallbacks import html as page_module
+from lwcallbacks.html import SCRIPTS, page_html
 
 FOLDER = Path(page_module.__file__).parent / "writers" / "page"
 OWN = {path.stem: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.js")}
