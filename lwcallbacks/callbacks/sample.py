@@ -45,12 +45,12 @@ def check_size(owner: str, size: Any) -> int | tuple[int, int]:
     return checked
 
 
-<<<<<<< HEAD
 def check_number(owner: str, num_samples: object) -> None:
     """Raise ValueError for a number of samples that is none."""
     if not isinstance(num_samples, int) or num_samples < 1:
         raise ValueError(f"{owner}: num_samples={num_samples!r}, expected an int of at least 1")
-=======
+
+
 def both(size: int | tuple[int, int]) -> tuple[int, int]:
     """Height and width, of a size that `check_size` has seen."""
     return (size, size) if isinstance(size, int) else size
@@ -72,7 +72,6 @@ def full_sizes(images: Tensor) -> Tensor:
     sizes = torch.full((len(images), 2), images.shape[-2], dtype=torch.int32, device=images.device)
     sizes[:, 1] = images.shape[-1]
     return sizes
->>>>>>> pictures
 
 
 def warn_unnamed(owner: str, names: tuple[str, ...] | None, labels: Iterable[int], said: set[str]) -> None:

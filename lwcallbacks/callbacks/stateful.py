@@ -103,14 +103,15 @@ class StateCallback(LoggingCallback):
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         """Media to publish, by key; `key` is "stage/name". Runs in the background, on process 0 only."""
 
-<<<<<<< HEAD
     def of_epoch(self, place: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """What `entries` is given beside the values. Called once an epoch, after `result`, also where none is drawn.
 
         Args:
             place: the stage and what is appended to its keys, as "val" or "val/dataloader_idx_1".
             values: as for `result`.
-=======
+        """
+        return {}
+
     @property
     def is_made(self) -> bool:
         """Whether `made` gives values at the end of an epoch, beside what is remembered or instead of it."""
@@ -121,7 +122,6 @@ class StateCallback(LoggingCallback):
 
         Called on process 0 only, so it must not wait for others; in eval mode, without gradients, with a random state
         of its own.
->>>>>>> pictures
         """
         return {}
 

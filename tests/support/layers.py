@@ -41,14 +41,9 @@ ROOMS: Mapping[str, set[str]] = {
 }
 # What callbacks share: a callback imports these of its own room, and no other callback.
 SHARED = {
-<<<<<<< HEAD
-    "__init__", "asked", "base", "batch", "boxes", "cost", "counting", "decisions", "epoch", "examples", "given",
-    "guard", "hearing", "history", "hub", "keys", "left", "listening", "names", "need", "numbers", "page",
+    "__init__", "apart", "asked", "base", "batch", "boxes", "cost", "counting", "decisions", "epoch", "examples",
+    "given", "guard", "hearing", "history", "hub", "keys", "left", "listening", "names", "need", "numbers", "page",
     "receipt", "record", "refused", "report", "sample", "select", "shown", "size", "stateful", "trainer",
-=======
-    "__init__", "apart", "asked", "base", "batch", "boxes", "cost", "decisions", "epoch", "given", "hub", "keys",
-    "left", "listening", "names", "need", "receipt", "refused", "report", "sample", "size", "stateful", "trainer",
->>>>>>> pictures
 }  # fmt: skip
 # Whoever edits the table above: these arrows are never allowed, whether the room is there by now or not.
 NEVER: Mapping[str, set[str]] = {
