@@ -89,8 +89,8 @@ test-matrix: $(STAMPS)/wheel
 	$(BIN)/python tests/matrix/run.py dist/*.whl $(MATRIX)
 
 # The quick ones first; `make bench BENCHMARKS="gradients files"` runs these two.
-BENCHMARKS ?= imports measuring exact_mean confusion_update confusion_chart curves naming choosing pictures files background \
-  page \
+BENCHMARKS ?= imports measuring exact_mean confusion_update confusion_chart curves naming choosing hardest pictures files \
+  background page \
   many_parameters world_scaling payload sync_metrics gradients demo_overhead long_epochs
 
 bench: $(STAMPS)/demo $(STAMPS)/dev $(STAMPS)/package  # dev: world_scaling imports lwcallbacks.testing
