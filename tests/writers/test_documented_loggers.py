@@ -51,10 +51,12 @@ def entries(folder: Path) -> dict[str, Any]:
 
 
 def write(logger: Any, media: Path | None, everything: dict[str, Any]) -> None:
-    """As the callbacks do: numbers by the logger itself, the rest by its writer."""
+    """As the callbacks do: numbers by the logger itself and to the folder, the rest by its writer."""
     for key, entry in everything.items():
         if isinstance(entry, float):
             logger.log_metrics({key: entry}, step=7)
+            for writer in writers_for([logger], media):
+                writer.write_scalars({key: entry}, 7)
             continue
         for writer in writers_for([logger], media):
             writer.write({key: entry}, 7)
