@@ -56,10 +56,11 @@ def both(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-def sized(fields: Sequence[Tensor]) -> list[tuple[Tensor, Tensor | None]]:
-    """Images [N, C, H, W] each with their sizes int32 [N, 2], where these follow them; None where they do not."""
+def sized(fields: Sequence[Tensor | None]) -> list[tuple[Tensor, Tensor | None]]:
+    """Images [N, C, H, W] each with their sizes int32 [N, 2], where these follow them; None where they do not. A field
+    that is missing is passed over."""
     found: list[tuple[Tensor, Tensor | None]] = []
-    for field in fields:
+    for field in (field for field in fields if field is not None):
         if found and field.ndim == 2 and field.dtype == torch.int32 and field.shape[1] == 2:
             found[-1] = found[-1][0], field
         else:
