@@ -104,7 +104,9 @@ def doubt(preds: Tensor, *, logits: bool, multilabel: bool = False) -> Tensor:
         unsure = -(scores.abs() if logits else (scores - 0.5).abs())
         unsure = unsure.masked_fill(_is_unfit(scores, logits), torch.nan)
         return unsure.amax(dim=1) if multilabel else unsure.reshape(len(scores))
-    return _best_and_rest(scores)[1] if logits else -scores.amax(dim=1)
+    if logits:
+        return _best_and_rest(scores)[1]
+    return -(scores.amax(dim=1) + 0.0)  # of 0.0 and -0.0, devices take one or the other
 
 
 def _is_unfit(scores: Tensor, logits: bool) -> Tensor:

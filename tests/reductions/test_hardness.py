@@ -145,3 +145,9 @@ def test_sums_have_one_order(classes: int) -> None:
         half = (terms.shape[1] + 1) // 2
         terms = terms[:, :half] + np.pad(terms[:, half:], ((0, 0), (0, 2 * half - terms.shape[1])))
     assert doubt(scores, logits=True).numpy().tobytes() == terms[:, 0].tobytes()
+
+
+def test_a_zero_of_either_sign_is_one_zero() -> None:
+    """Of 0.0 and -0.0 the largest is the one or the other, as a device likes; the order must not tell them apart."""
+    found = doubt(torch.tensor([[-0.0, 0.0], [0.0, -0.0], [-0.0, -0.0]]), logits=False)
+    assert len(set(found.view(torch.int32).tolist())) == 1

@@ -575,6 +575,9 @@ def test_a_run_that_goes_on_is_shown_without_reloading(browser: Browser, tmp_pat
     assert page.value("time.now") == 62
     assert page.value("time.steps.at(-1)") == 251
     assert page.value("LW.series.get('val/acc').steps") == [62, 125, 188]
+    known = page.value("[LW.version, LW.steps.length]")
+    page.value("readAgain()")
+    assert page.value("[LW.version, LW.steps.length]") == known, "lines that are known are passed over"
     assert page.errors == []
     page.close()
 

@@ -135,8 +135,8 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
          " metrics: {loss: 0.5}}, type: 'model', path: 'p'}}])",
          {"columns": ["name", "step", "aliases", "loss", "type", "path"],
           "cells": [["m"], [2], ["a"], [0.5], ["model"], ["p"]], "length": 1}),
-        ("filesTable([['latest'], ['latest', 'best'], ['best']]"
-         ".map(aliases => ({step: 1, value: {name: 'm', aliases}}))).cells[2]", ["latest", "best", ""]),
+        ("filesTable([['new'], ['new', 'best'], ['best']].map(aliases => ({step: 1, value: {name: 'm', aliases}})))"
+         ".cells[2]", ["new", "best", ""]),
     ],
     "a colour for each label that is shown": [
         ("lookups(new Set([1])).map(table => table.split(' ').length)", [256, 256, 256, 256]),
