@@ -72,13 +72,17 @@ def test_all_loggers_together_each_get_their_part(tmp_path: Path, mlflow_uri: st
         ("val/boxes", 4),
         ("val/confusion_matrix", 4),
         ("val/confusion_matrix_chart", 4),
+        ("val/curves_calibration", 4),
+        ("val/curves_pr", 4),
+        ("val/curves_roc", 4),
         ("val/labels", 4),
         ("val/masks", 4),
         ("val/mosaic", 4),
         ("val/predictions", 4),
     }
     gradients = {(f"gradients/net.1.{name}", step) for name in ("weight", "bias") for step in (1, 3)}
-    tables = {("val/confusion_matrix_report", 4), ("val/confusion_matrix_pairs", 4)}
+    tables = {(f"val/confusion_matrix_{name}", 4) for name in ("report", "pairs", "examples")}
+    tables |= {("val/curves_report", 4)}
     tables |= {("val/labels_report", 4), ("val/predictions_table", 4)}
     norms = {("gradients_norm/total", 1), ("gradients_norm/total", 3)}
 
