@@ -97,7 +97,11 @@ def _drawn(
     joined = {name: _joined([image[None] for image in given]) for name, given in images.items()}
     chosen = {name: _coloured(stack, scaled.bands) for name, stack in joined.items()}
     undone = scaled.mean is not None or scaled.std is not None
-    scales = {name: scale_of(stack) for name, stack in chosen.items() if not (undone and stack.is_floating_point())}
+    scales = {
+        name: scale_of(stack)
+        for name, stack in chosen.items()
+        if not stack.is_complex() and not (undone and stack.is_floating_point())  # of complex ones no pixels are made
+    }
     odd = [name for name, (_, is_plain) in scales.items() if not is_plain]
     kinds = {chosen[name].is_floating_point() for name in scales}
     spans = [span for span, _ in scales.values()]

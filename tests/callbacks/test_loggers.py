@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,9 @@ def test_all_loggers_together_each_get_their_part(tmp_path: Path, mlflow_uri: st
     events = EventAccumulator(loggers[1].log_dir, size_guidance={"histograms": 0})  # all of them, not the last
     events.Reload()
     tags = events.Tags()
-    # The table's images are a grid of their own, beside its text.
+    of_tables = {("val/predictions_table", 4), ("val/confusion_matrix_examples", 4)}  # a grid, beside the text
     pictures_there = {(tag, event.step) for tag in tags["images"] for event in events.Images(tag)}
-    assert pictures_there == pictures | {("val/predictions_table", 4)}
+    assert pictures_there == pictures | of_tables
     assert {(tag, e.step) for tag in tags["histograms"] for e in events.Histograms(tag)} == gradients
     texts = {(tag.removesuffix("/text_summary"), e.step) for tag in tags["tensors"] for e in events.Tensors(tag)}
     assert texts == tables | {(f"model-{run_id}", 5)}
@@ -112,7 +113,7 @@ def test_all_loggers_together_each_get_their_part(tmp_path: Path, mlflow_uri: st
     there = {
         (key, row["trainer/global_step"]) for row in offline.history for key in row if "trainer/global_step" in row
     }
-    there = {(key.removesuffix("_table") if "chart" in key else key, step) for key, step in there}
+    there = {(re.sub(r"_(chart|roc|pr|calibration)_table$", r"_\1", key), step) for key, step in there}
     assert there >= pictures | gradients | tables | norms
     assert [a.aliases for a in offline.artifacts if a.type == "model"] == [("best", "latest")]
 

@@ -17,6 +17,7 @@ from lwcallbacks.cli.errors import CommandError
 from lwcallbacks.cli.output import check_target, write
 from lwcallbacks.cli.runs import best, read
 from lwcallbacks.sharing import comparison, single_file
+from lwcallbacks.writers import FolderWriter
 
 
 def test_export_writes_one_file_and_says_its_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,7 +181,7 @@ def test_view_does_not_follow_links_out_of_a_run(tmp_path: Path, capsys: pytest.
 
 
 def test_view_tells_the_best_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of what is monitored, else of the first number of validation; the last where nobody knows which way is better."""
+    """Of what is monitored, else of a loss of validation, else of its first number; the last where no way is better."""
     written(tmp_path / "a")
     assert main(["view"]) == 0
     assert "  digits version_0   finished   step 20   val/loss 0.5 at step 10 (best)   20" in capsys.readouterr().out
@@ -193,4 +194,8 @@ def test_view_tells_the_best_value(tmp_path: Path, capsys: pytest.CaptureFixture
         ("scalars", [1, 0, {"val/a_temperature": 3.0}]),
         ("scalars", [2, 0, {"val/a_temperature": 2.0}]),
     )
-    assert str(best(read(unknown))) == "val/a_temperature 2 at step 2 (last)"
+    assert str(best(read(unknown))) == "val/loss 0.5 at step 10 (best)"
+    without = FolderWriter(tmp_path / "d" / "media")
+    for step, value in ((1, 3.0), (2, 2.0)):
+        without.write_scalars({"val/b": 0.0, "val/a_temperature": value}, step)
+    assert str(best(read(tmp_path / "d"))) == "val/a_temperature 2 at step 2 (last)"
