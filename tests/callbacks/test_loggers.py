@@ -77,7 +77,8 @@ def test_all_loggers_together_each_get_their_part(tmp_path: Path, mlflow_uri: st
         ("val/predictions", 4),
     }
     gradients = {(f"gradients/net.1.{name}", step) for name in ("weight", "bias") for step in (1, 3)}
-    tables = {("val/confusion_matrix_report", 4), ("val/labels_report", 4), ("val/predictions_table", 4)}
+    with_images = {("val/confusion_matrix_examples", 4), ("val/predictions_table", 4)}
+    tables = {("val/confusion_matrix_report", 4), ("val/labels_report", 4), *with_images}
     norms = {("gradients_norm/total", 1), ("gradients_norm/total", 3)}
 
     client, run_id = mlflow_logger.experiment, str(mlflow_logger.run_id)
@@ -96,7 +97,7 @@ def test_all_loggers_together_each_get_their_part(tmp_path: Path, mlflow_uri: st
     tags = events.Tags()
     # The table's images are a grid of their own, beside its text.
     pictures_there = {(tag, event.step) for tag in tags["images"] for event in events.Images(tag)}
-    assert pictures_there == pictures | {("val/predictions_table", 4)}
+    assert pictures_there == pictures | with_images
     assert {(tag, e.step) for tag in tags["histograms"] for e in events.Histograms(tag)} == gradients
     texts = {(tag.removesuffix("/text_summary"), e.step) for tag in tags["tensors"] for e in events.Tensors(tag)}
     assert texts == tables | {(f"model-{run_id}", 5)}
