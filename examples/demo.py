@@ -80,9 +80,9 @@ def main() -> None:
         default_root_dir=args.output,
         callbacks=[
             lw.ScalarMetrics({"acc": MulticlassAccuracy(num_classes=10)}),
-            lw.ConfusionMatrix(num_classes=10),
+            lw.ConfusionMatrix(num_classes=10, examples_per_cell=3),
             lw.ImageMosaic(num_samples=32),
-            lw.PredictionGrid(num_samples=32),
+            lw.PredictionGrid(num_samples=32, select="hardest"),
             lw.GradientHistogram(every_n_train_steps=50),
             lw.CheckpointArtifact(),
             ModelCheckpoint(monitor="val/acc", mode="max"),
