@@ -2,6 +2,7 @@
 #
 #   make demo               train on 5,000 digits with six callbacks, then show where to look
 #   make demo DEVICES=2     the same with two processes
+#   make demo TASK=boxes    on drawn shapes: also TASK=segmentation and TASK=multilabel
 #   make test               lint, types, documentation and tests, the tests and `>>>` examples against the built wheel
 #   make test PYTEST_ARGS="-k mosaic -x"
 #   make test-page          the tests of a run's page in headless Chromium; `make test` has them where one is installed
@@ -21,6 +22,7 @@
 
 PYTHON ?= python3
 DEVICES ?= 1
+TASK ?= digits
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 MATRIX ?=
@@ -43,7 +45,7 @@ export PIP_USER := 0
 .NOTPARALLEL:  # one environment, so one pip at a time
 
 demo: $(STAMPS)/demo $(STAMPS)/package
-	$(BIN)/python examples/demo.py --devices $(DEVICES) $(DEMO_ARGS)
+	$(BIN)/python examples/demo.py --task $(TASK) --devices $(DEVICES) $(DEMO_ARGS)
 
 # `pytest` and not `python -m pytest`: the latter would import lwcallbacks from the source tree.
 RUN_TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest

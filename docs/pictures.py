@@ -1,7 +1,7 @@
 """Make the pictures of the README from runs of the examples. Needs Chromium; run after a change of what is drawn.
 
-    make demo && .venv/bin/python examples/autoencoder.py && .venv/bin/python examples/shapes.py
-    .venv/bin/python examples/shapes.py --task multilabel && .venv/bin/python docs/pictures.py
+    make demo && make demo TASK=segmentation && make demo TASK=multilabel && make demo TASK=boxes
+    .venv/bin/python examples/autoencoder.py && .venv/bin/python docs/pictures.py
 
 Takes the newest runs below `runs/`, and writes `docs/images/*.png`.
 """
@@ -54,7 +54,8 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     page = newest("demo/**/media/index.html")
     autoencoder = newest("autoencoder/**/media/index.html")
-    segmentation, multilabel = (newest(f"shapes/{task}/**/media/index.html") for task in ("segmentation", "multilabel"))
+    tasks = ("segmentation", "multilabel", "boxes")
+    segmentation, multilabel, boxes = (newest(f"shapes/{task}/**/media/index.html") for task in tasks)
     if CHROMIUM is None:
         sys.exit(NEEDS)
     with Browser() as browser:
@@ -67,10 +68,14 @@ def main() -> None:
         (page, "predictions", "prediction_grid"),
         (autoencoder, "mosaic", "image_mosaic"),
         (segmentation, "masks", "mask_grid"),
+        (boxes, "boxes", "box_grid"),
         (multilabel, "confusion_matrix", "multilabel_confusion_matrix"),
     ):
         last = max(path for path in (source.parent / "val" / key).glob("*.png"))
         shutil.copy(last, IMAGES / f"{name}.png")
+    for name in ("mask_grid", "box_grid"):  # the first rows of many
+        with PIL.Image.open(IMAGES / f"{name}.png") as grid:
+            grid.crop((0, 0, grid.width, min(grid.height, 450))).save(IMAGES / f"{name}.png")
 
 
 if __name__ == "__main__":

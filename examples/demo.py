@@ -2,8 +2,9 @@
 
     python examples/demo.py                       # or `make demo`, which also makes the environment
     python examples/demo.py --devices 2           # two processes (DDP)
+    python examples/demo.py --task segmentation   # drawn shapes: also "multilabel" and "boxes"; `make demo TASK=boxes`
 
-Everything is written below runs/demo; nothing is sent anywhere.
+Everything is written below runs/demo, or runs/shapes/<task>; nothing is sent anywhere.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from digits import loaders
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import WandbLogger
+from shapes import parts
 from summary import print_summary
 from torch import nn
 from torchmetrics.classification import MulticlassAccuracy
@@ -59,40 +61,46 @@ class DigitClassifier(pl.LightningModule):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=("digits", "segmentation", "multilabel", "boxes"), default="digits")
     parser.add_argument("--devices", type=int, default=1, help="number of processes")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="folder for everything that is written")
+    parser.add_argument("--epochs", type=int, help="10 of digits and 8 of shapes, if left out")
+    parser.add_argument("--output", type=Path, help="folder for everything that is written")
     parser.add_argument("--logger", choices=("wandb", "none"), default="wandb")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
     pl.seed_everything(args.seed)
-    args.output.mkdir(parents=True, exist_ok=True)
+    output = args.output or Path("runs/demo" if args.task == "digits" else f"runs/shapes/{args.task}")
+    output.mkdir(parents=True, exist_ok=True)
     logger = False
     if args.logger == "wandb":
-        logger = WandbLogger(mode="offline", project="lwcallbacks-demo", save_dir=args.output)
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=args.devices,
-        strategy="ddp" if args.devices > 1 else "auto",
-        max_epochs=args.epochs,
-        logger=logger,
-        default_root_dir=args.output,
-        callbacks=[
+        logger = WandbLogger(mode="offline", project="lwcallbacks-demo", save_dir=output)
+    # The same 64 samples for each optimizer step, or 32 pictures, however many processes share them.
+    if args.task == "digits":
+        module, (train_loader, val_loader), score = DigitClassifier(), loaders(batch_size=64 // args.devices), "val/acc"
+        callbacks = [
             lw.ScalarMetrics({"acc": MulticlassAccuracy(num_classes=10)}),
             lw.ConfusionMatrix(num_classes=10, examples_per_cell=3),
             lw.ImageMosaic(num_samples=32),
             lw.PredictionGrid(num_samples=32, select="hardest"),
             lw.GradientHistogram(every_n_train_steps=50),
             lw.CheckpointArtifact(),
-            ModelCheckpoint(monitor="val/acc", mode="max"),
-        ],
+        ]
+    else:
+        module, train_loader, val_loader, callbacks, score = parts(args.task, batch_size=32 // args.devices)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=args.devices,
+        strategy="ddp" if args.devices > 1 else "auto",
+        max_epochs=args.epochs or (10 if args.task == "digits" else 8),
+        logger=logger,
+        log_every_n_steps=10 if args.task != "digits" else 50,
+        default_root_dir=output,
+        callbacks=[*callbacks, ModelCheckpoint(monitor=score, mode="min" if score == "val/loss" else "max")],
     )
-    # The same 64 samples for each optimizer step, however many processes share them.
-    train_loader, val_loader = loaders(batch_size=64 // args.devices)
-    trainer.fit(DigitClassifier(), train_loader, val_loader)
+    trainer.fit(module, train_loader, val_loader)
     if trainer.is_global_zero:
-        print_summary(trainer, args.output)
+        print_summary(trainer, output, score)
 
 
 if __name__ == "__main__":

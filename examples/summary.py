@@ -10,11 +10,12 @@ from lwcallbacks.readers import read_run
 BOOKKEEPING = {"_step", "_runtime", "_timestamp", "epoch", "trainer/global_step"}
 
 
-def print_summary(trainer: pl.Trainer, output: Path) -> None:
-    """Print the accuracy, each logged key with its kind, how often and at which steps, and where to look."""
-    accuracy = trainer.callback_metrics.get("val/acc")
-    if accuracy is not None:
-        print(f"\nValidation accuracy after the last epoch: {float(accuracy):.3f}")
+def print_summary(trainer: pl.Trainer, output: Path, score: str = "val/acc") -> None:
+    """Print how good the last epoch was, each logged key with its kind, how often and when, and where to look."""
+    found = trainer.callback_metrics.get(score)
+    if found is not None:
+        name = "Validation accuracy" if score == "val/acc" else score
+        print(f"\n{name} after the last epoch: {float(found):.3f}")
     if trainer.logger is not None:
         experiment = trainer.logger.experiment
         run_dir = Path(experiment.dir).parent

@@ -24,16 +24,17 @@ def draw_marks(canvas: np.ndarray, marks: Sequence[Mark], factor: int = 1) -> No
     """Draw boxes onto pixels uint8 [H, W, 3] of an image that was enlarged by `factor`.
 
     What is there comes first, then what was predicted, the surest last. A prediction has its label and score above it;
-    of what is there only what was not found has its label, below it.
+    of what is there only what was not found has its label, below it. Labels lie over all lines.
     """
-    for mark in sorted(marks, key=lambda mark: (not mark.is_truth, mark.score or 0.0)):
-        left, top, width, height = mark.box
-        corners = [round(edge * factor) for edge in (left, top, left + width, top + height)]
-        colour = UNMATCHED if mark.match is False else MATCHED
-        frame(canvas, corners, colour, dashed=mark.is_truth)
+    ordered = sorted(marks, key=lambda mark: (not mark.is_truth, mark.score or 0.0))
+    corners = [[round(e * factor) for e in (x, y, x + w, y + h)] for x, y, w, h in (mark.box for mark in ordered)]
+    colours = [UNMATCHED if mark.match is False else MATCHED for mark in ordered]
+    for mark, of_box, colour in zip(ordered, corners, colours, strict=True):
+        frame(canvas, of_box, colour, dashed=mark.is_truth)
+    for mark, of_box, colour in zip(ordered, corners, colours, strict=True):
         if not mark.is_truth or mark.match is False:
             text = mark.label if mark.score is None else f"{mark.label} {mark.score:.2f}"
-            _tag(canvas, text, corners, colour, below=mark.is_truth)
+            _tag(canvas, text, of_box, colour, below=mark.is_truth)
 
 
 def frame(canvas: np.ndarray, corners: Sequence[int], colour: Colour, dashed: bool) -> None:
