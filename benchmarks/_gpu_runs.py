@@ -40,6 +40,12 @@ def label_sets(outputs: Any, batch: Any) -> Tensor:
     return (batch[0].flatten(1)[:, :CLASSES] > 0.6).long()
 
 
+def boxes(outputs: Any, batch: Any) -> Tensor:
+    """A box in each image, the wider the brighter its first pixel, [N, 1, 4]."""
+    width = 1 + (batch[0][:, 0, 0, 0] * 6).round()
+    return torch.stack([torch.ones_like(width), torch.ones_like(width), 1 + width, 1 + width], -1)[:, None]
+
+
 STAGES = ("train", "val", "test")
 EVERYONE: dict[str, Callable[[], Any]] = {
     "ScalarMetrics": lambda: lw.ScalarMetrics(
@@ -53,6 +59,7 @@ EVERYONE: dict[str, Callable[[], Any]] = {
     ),
     "Curves": lambda: lw.Curves(CLASSES, logits=True, mantissa_bits=4, stages=STAGES),
     "MaskGrid": lambda: lw.MaskGrid(4, preds=masks, targets=masks, stages=STAGES),
+    "BoxGrid": lambda: lw.BoxGrid(4, preds=boxes, targets=boxes, stages=STAGES),
     "GradientHistogram": lambda: lw.GradientHistogram(2),
     "CheckpointArtifact": lambda: lw.CheckpointArtifact(missing_ok=True),
 }
