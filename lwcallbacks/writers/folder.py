@@ -11,7 +11,7 @@
     Table           a line of data; an image cell is {"image": "val/worst/00000120.png", "box": [8, 8, 84, 84]}: a file
                     of the folder, and left, top, width and height in it. The file is that of an image or a list that is
                     written with the table, else one that holds the images that are new here, named by what is in it:
-                    <key>/5d3c9b1e7f20a486.png. An image that was written before is referred to
+                    <key>/5d3c9b1e7f20a486.png. An image that was written before under this key is referred to
     Matrix          a line of data: the counts that are not 0, and examples as image cells of a table
     Histogram       a line of data
     Curve           a line of data
@@ -84,8 +84,8 @@ class FolderWriter(Writer):
         self._directory = directory
         self._has_page = False
         self._bytes = 0
-        self._kept: dict[bytes, tuple[str, Box]] = {}
-        """Where the images of tables and matrices are, by what is in them."""
+        self._kept: dict[tuple[str, bytes], tuple[str, Box]] = {}
+        """Where the images of tables and matrices are, by key and what is in them: no key's data hang on another's."""
 
     @cached_property
     def directory(self) -> Path:
@@ -210,9 +210,9 @@ class FolderWriter(Writer):
                 return file_json(entry)
 
     def _with_rest(self, key: str, images: list[Image], places: Places) -> Places:
-        """Where images are. Those of which nothing alike was written before are put into a file."""
+        """Where images are. Those of which nothing alike was written before for this key are put into a file."""
         rest = {id(image): _content(image) for image in images if id(image) not in places}
-        known = {content: self._kept[content] for content in rest.values() if content in self._kept}
+        known = {content: self._kept[key, content] for content in rest.values() if (key, content) in self._kept}
         lost = {file for file in {file for file, _ in known.values()} if not (self.directory / file).exists()}
         known = {content: place for content, place in known.items() if place[0] not in lost}
         new = {rest[id(image)]: image for image in images if id(image) in rest and rest[id(image)] not in known}
@@ -222,9 +222,9 @@ class FolderWriter(Writer):
             if not (self.directory / file).exists():
                 self._bytes += replace(self.directory / file, sheet.png)
             known |= {content: (file, box) for content, box in zip(new, sheet.boxes, strict=True)}
-            self._kept |= known
-            for content in list(self._kept)[: max(0, len(self._kept) - MOST_KEPT)]:
-                del self._kept[content]
+            self._kept |= {(key, content): place for content, place in known.items()}
+            for oldest in list(self._kept)[: max(0, len(self._kept) - MOST_KEPT)]:
+                del self._kept[oldest]
         return places | {i: known[content] for i, content in rest.items()}
 
     def _write_page(self) -> None:

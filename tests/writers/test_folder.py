@@ -160,7 +160,7 @@ def test_images_of_a_table_are_in_one_file(tmp_path: Path) -> None:
 
 
 def test_an_image_is_written_once(tmp_path: Path) -> None:
-    """Later steps, other keys and a run that goes on refer to the file; one that was deleted is written again."""
+    """Later steps of a key and a run that goes on refer to the file; one that was deleted is written again."""
     writer, ramp = FolderWriter(tmp_path), RAMP.pixels
     for step in range(3):
         new = Image(ramp + np.uint8(step + 1))
@@ -175,10 +175,11 @@ def test_an_image_is_written_once(tmp_path: Path) -> None:
         assert (cut_out(tmp_path, cell) == ramp + np.uint8(step + 1)).all()
     examples = [value["examples"][0, 1][0] for value in folder.data("m").values()]
     assert [(cell["image"], tuple(cell["box"]), cell["caption"]) for cell in examples] == [
-        (*places[0], f"loss {step}") for step in range(3)
+        (examples[0]["image"], (0, 0, 8, 8), f"loss {step}") for step in range(3)
     ]
+    assert (cut_out(tmp_path, examples[0]) == ramp).all()
     before = set(tmp_path.rglob("*.png"))
-    assert len(before) == 3
+    assert len(before) == 4
     FolderWriter(tmp_path).write({"t": Table(("image",), [[Image(ramp)], [Image(ramp + np.uint8(1))]])}, 3)
     assert set(tmp_path.rglob("*.png")) == before
     (tmp_path / places[0][0]).unlink()
