@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
@@ -185,9 +186,20 @@ class ImageMosaic(StateCallback):
 def _checked_layers(layers: Any, sample: Any) -> tuple[str, ...] | None:
     if layers is not None and (isinstance(layers, str) or not layers or set(layers) - set(LAYERS)):
         raise ValueError(f"ImageMosaic: layers={layers!r}, expected some of {LAYERS}, as in layers=('output', 'input')")
-    if sample is not None and not callable(sample) and not isinstance(sample, str):
+    if sample is not None and not isinstance(sample, str) and not _takes_one(sample):
         raise ValueError(f"ImageMosaic: sample={sample!r}, expected a function of the module that makes images")
     return layers if layers is None else tuple(layers)
+
+
+def _takes_one(function: Any) -> bool:
+    """Whether it can be called with one argument, as far as it can tell."""
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # as of some functions written in C
+        return callable(function)
+    return True
 
 
 def _checked_bands(bands: Any) -> tuple[int, int, int] | None:

@@ -113,6 +113,7 @@ def test_a_difference_of_unlike_shapes_is_an_error() -> None:
         ({"layers": ()}, "layers=(), expected some of"),
         ({"bands": (0, 1)}, "bands=(0, 1), expected three channels from 0 on, as in bands=(3, 2, 1)"),
         ({"sample": 3}, "sample=3, expected a function of the module that makes images"),
+        ({"sample": random.random}, "sample=<built-in method random of Random"),
         ({"size": 0}, "size=0, expected an int of at least 1, or two, (height, width)"),
     ],
 )
@@ -249,7 +250,8 @@ def test_each_epoch_draws_the_same_noise() -> None:
         torch.manual_seed(1)
         module = Generator()
         module.validation_step = lambda batch, batch_idx: None  # type: ignore[method-assign]
-        torch.manual_seed(len(found))
+        for draw in (torch.manual_seed, random.seed, np.random.seed):
+            draw(len(found))  # whatever the states are
         trainer(callbacks=[mosaic]).validate(module, loader(), verbose=False)
         found.append(mosaic.results["val"]["sample"])
     assert all(map(torch.equal, found[0], found[1]))

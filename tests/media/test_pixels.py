@@ -128,3 +128,10 @@ def test_channels_that_are_no_colours_say_what_to_write(
     advised = str(caught.value).split("inputs=")[1]
     assert advised == f"lambda outputs, batch: {advice}"
     assert to_pixels(eval(advised)(None, [torch.zeros(shape)])).shape == drawn
+
+
+def test_of_four_channels_the_last_is_dropped() -> None:
+    """RGBA as RGB, whatever alpha says."""
+    x = torch.randint(256, (2, 4, 3, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert np.array_equal(to_pixels(x), x[:, :3].permute(0, 2, 3, 1).numpy())
+    assert np.array_equal(to_pixels(x.double() / 255), to_pixels(x))
