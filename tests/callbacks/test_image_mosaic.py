@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from support import boxes as support
 from support.boxes import Scenes
+from support.generators import CALLS, Generator, made, six
 from support.modules import Autoencoder, Classifier, images, loader, trainer
 from support.processes import run_processes
 from torch import nn
@@ -176,38 +177,6 @@ def test_each_image_of_a_list_is_drawn_at_its_own_size() -> None:
         assert np.array_equal(tile.pixels, Scenes()[i][0].permute(1, 2, 0).numpy())
 
 
-class Generator(pl.LightningModule):
-    """A generator with dropout and batch norm, whose training draws random numbers itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 64), nn.Sigmoid())
-        self.frozen = nn.BatchNorm1d(2)
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        self.frozen.eval()
-
-    def forward(self, noise: torch.Tensor) -> torch.Tensor:
-        return self.net(noise).reshape(-1, 1, 8, 8)
-
-    def training_step(self, batch: Any, batch_idx: int) -> Any:
-        drawn = random.random() + np.random.default_rng(0).random() + float(np.random.rand())
-        return nn.functional.mse_loss(self(torch.randn(len(batch[0]), 4)), batch[0]) * (1 + drawn)
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
-CALLS: list[dict[str, Any]] = []
-
-
-def six(module: Any) -> torch.Tensor:
-    """Six images of noise that is drawn from all random states."""
-    noise = torch.randn(6, 4) + random.random() + float(np.random.rand())
-    CALLS.append({"training": module.training, "frozen": module.frozen.training, "grad": torch.is_grad_enabled()})
-    return module(noise)
-
-
 def trained(callbacks: list[Any], root: Path | None = None, epochs: int = 3) -> tuple[list[torch.Tensor], Any]:
     """The weights and random numbers after a fit, and the modes at its end of epochs."""
     pl.seed_everything(7, verbose=False)
@@ -299,17 +268,6 @@ def test_a_function_that_fails_costs_itself(sample: Any, told: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(with_it, without, strict=True))
     assert modes == plain_modes
     assert sum(bool(re.search(told, str(w.message))) for w in said) == 1
-
-
-def made(root: str) -> list[Any]:
-    """Fit under DDP: on how many processes the function was called, and what they hold."""
-    CALLS.clear()
-    torch.manual_seed(0)
-    mosaic = lw.ImageMosaic(2, sample=six, stages=("train",))
-    module = Generator()
-    module.frozen = nn.Identity()
-    trainer(callbacks=[mosaic], devices=2, strategy="ddp", default_root_dir=root).fit(module, loader(24))
-    return [len(CALLS), list(mosaic.results), [tuple(v.shape) for v in module.state_dict().values()]]
 
 
 def test_only_process_0_makes_images(tmp_path: Path) -> None:
