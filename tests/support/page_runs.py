@@ -202,7 +202,7 @@ def with_examples(
     """The JSON of a matrix with three samples of each confused pair, hardest first, in one sheet."""
     chunks = Chunks(folder, folder_of)
     chunks.refresh()
-    value = json.loads(matrix_json(matrix, chunks.texts))
+    value = json.loads(matrix_json(matrix, chunks.texts, lambda image: {}))
     if isinstance(value["class_names"], int):
         value["class_names"] = list(matrix.class_names)
     file = folder / "val" / "confusion_examples" / f"{step:08d}.png"
