@@ -16,12 +16,14 @@ from pytorch_lightning.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger
 from pytorch_lightning.loggers.logger import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lwcallbacks.media import Curve, File, Histogram, Image, Line, Matrix, Table
+from lwcallbacks.media import Curve, File, Histogram, Image, Layer, Line, Mark, Matrix, Table, annotated
 from lwcallbacks.readers import read_folder, read_run
 from lwcallbacks.writers import writers_for
 
 PAGE = Path(__file__).parents[2] / "docs" / "loggers.md"
 IMAGE = Image(np.arange(64, dtype=np.uint8).reshape(8, 8), "a ramp")
+LAYER = Layer("prediction", np.eye(8, dtype=np.uint8), {0: "background", 1: "road"}, {1: (230, 159, 0)})
+MASKED = annotated(IMAGE, [LAYER], [Mark((1, 1, 4, 4), "cat")])
 
 
 def documented() -> dict[str, dict[str, set[str]]]:
@@ -42,6 +44,7 @@ def entries(folder: Path) -> dict[str, Any]:
         "number": 0.5,
         "image": IMAGE,
         "list of images": [IMAGE, IMAGE],
+        "images with masks or boxes": [MASKED, MASKED],
         "table": Table(("image", "pred"), [[IMAGE, "3"], [IMAGE, "4"]]),
         "confusion matrix": Matrix(np.array([[5, 1], [0, 7]]), ("cat", "dog")),
         "histogram": Histogram(np.array([1, 2]), np.array([0.0, 0.5, 1.0]), nan=3),
@@ -155,7 +158,7 @@ def folder_holds(folder: Path, everything: dict[str, Any]) -> Found:
     for path in (folder / "media").rglob("*.png"):
         yield path.parent.name, "PNG"
     for item in read_folder(folder / "media").items:
-        if item.kind != "image":
+        if item.chunk is not None:
             assert read_folder(folder / "media").data(item.key).keys() == {7}
             yield item.key, "data"
     yield from ((key, "number") for key in read_folder(folder / "media").curves())
