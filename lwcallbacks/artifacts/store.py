@@ -1,0 +1,79 @@
+"""Where versions are delivered to.
+
+    class Shelf(Store):
+        name = "shelf"
+
+        def deliver(self, version, content):
+            copy(content, self.folder / version.id)
+            return Receipt("delivered", str(self.folder / version.id))
+
+A store is used from one thread at a time, which is none that trains. What it raises is tried again later.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from lwcallbacks.artifacts.version import Version
+
+
+class Gone(Exception):
+    """A version can't be delivered, now or later: its content is no longer there, or not what it was."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What has become of a version in a store.
+
+    Args:
+        state: "delivered": the store has all of it. "staged": it will be delivered by something else, which needs the
+            content where it is until then.
+        address: how the store calls it: for W&B "entity/project/name:v3", or the run's folder where it is staged.
+    """
+
+    state: Literal["delivered", "staged"]
+    address: str
+
+
+class Store(ABC):
+    """Keeps versions for later."""
+
+    name: ClassVar[str] = ""
+    """How the ledger and messages call it."""
+
+    is_live: bool = True
+    """Whether versions are delivered as they come. Else at the end of the run, those that are still wanted then."""
+
+    @abstractmethod
+    def deliver(self, version: Version, content: Path | None) -> Receipt:
+        """Deliver a version, and wait until it is there completely.
+
+        Called in the order of the saves. Called again for a version that may be there, in part or whole, when the
+        process ended before this returned: then it must be there once.
+
+        Args:
+            version: what is delivered, with the aliases that it has from now on. They leave an older version.
+            content: a file or folder that nobody writes to; None if `version.path` is an address.
+
+        Raises:
+            Gone: trying again would not help.
+            Exception: anything else: it is tried again.
+        """
+
+    def drop(self, version: Version, address: str) -> str:
+        """Remove a version that the Trainer has removed, unless somebody has a use for it.
+
+        Args:
+            address: what `deliver` has given.
+
+        Returns:
+            "deleted", or in a few words why it is kept.
+        """
+        return f"{self.name} keeps all versions"
+
+    def refuses(self, version_path: str) -> str | None:
+        """Why no version from this path can be delivered, in words that say what to write; None if it can."""
+        return None
