@@ -14,7 +14,7 @@ from torch import Tensor
 from lwcallbacks.callbacks.batch import Place
 from lwcallbacks.lightning import Callback, ModelCheckpoint, Trainer, either, package_of
 from lwcallbacks.state.padding import layout_of
-from lwcallbacks.writers import reserve
+from lwcallbacks.disk import reserve
 
 LOADER_SUFFIX = "/dataloader_idx_{}"
 """How Lightning marks the keys of one of several loaders."""

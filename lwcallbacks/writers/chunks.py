@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from lwcallbacks.writers.compact import Texts, encode
-from lwcallbacks.writers.disk import append_lines
+from lwcallbacks.disk import append_lines
 
 MIN_CHUNK, SHARE = 2**20, 32
 INDEX = re.compile(r"LW\.(key|text)\((.*)\);")

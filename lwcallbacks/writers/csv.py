@@ -24,7 +24,7 @@ from typing import Any
 
 from lwcallbacks.media import Entry, File
 from lwcallbacks.writers.base import Writer, prefixed
-from lwcallbacks.writers.disk import append_lines
+from lwcallbacks.disk import append_lines
 from lwcallbacks.writers.folder import FolderWriter
 
 COLUMNS = ("step", "key", "kind", "file")
