@@ -3,10 +3,10 @@
     held = hold(Path("checkpoints/epoch=3.ckpt"), into=Path("artifacts/held/4f2a"))
     release(held)
 
-A file is held by a hard link, which costs nothing: the content stays when the file is removed or replaced by a new one.
-It does not stay when somebody writes into the file; `part(held)` before that makes a copy of it. On a disk without hard
-links, or across two disks, it is a copy from the start. A folder is held file by file. Symbolic links in it are refused:
-what they point to may be anything.
+A file is held by a hard link, which costs nothing: the content stays when the file is removed, or replaced by a new
+one. It does not stay when somebody writes into the file; `part(held)` before that makes a copy of it. On a disk without
+hard links, or across two disks, it is a copy from the start. A folder is held file by file. Symbolic links in it are
+refused: what they point to may be anything.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ A line is appended for each event, and nothing is ever changed. Half a line, whi
     {"event": "sealed", "id", "digest", "size"}
     {"event": "delivered" | "staged", "id", "store", "address"}
     {"event": "failed", "id", "store", "why"}                  for good; store is "" where there is no content
-    {"event": "renamed", "id", "aliases"}                      finds it by more aliases
     {"event": "removed", "id"}                                 the Trainer has removed its checkpoint
     {"event": "dropped", "id", "store", "why"}                 "deleted", or why it is kept
     {"event": "released", "id"}                                its content is no longer held
@@ -78,8 +77,7 @@ class Entry:
     @property
     def to_drop(self) -> tuple[str, ...]:
         """The stores that still have it though the Trainer has removed it."""
-        there = ("delivered", "staged")
-        return tuple(s for s, fate in self.fates.items() if self.is_removed and fate.state in there)
+        return tuple(s for s, fate in self.fates.items() if self.is_removed and fate.state == "delivered")
 
 
 class Ledger:
@@ -146,9 +144,6 @@ class Ledger:
 
     def failed(self, id: str, why: str, store: str = "") -> None:
         self._enter("failed", id=id, store=store, why=why)
-
-    def renamed(self, id: str, aliases: Iterable[str]) -> None:
-        self._enter("renamed", id=id, aliases=list(aliases))
 
     def removed(self, id: str) -> None:
         self._enter("removed", id=id)
@@ -220,8 +215,6 @@ def _apply(entries: dict[str, Entry], record: dict[str, Any]) -> None:
             entry.version = replace(entry.version, content=str(record["content"]))
         case "sealed":
             entry.version = replace(entry.version, digest=str(record["digest"]), size=int(record["size"]))
-        case "renamed":
-            entry.version = replace(entry.version, aliases=tuple(map(str, record["aliases"])))
         case "delivered" | "staged":
             entry.fates[record["store"]] = Fate(event, address=str(record["address"]))
         case "failed" if record["store"]:

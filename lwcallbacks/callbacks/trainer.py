@@ -12,9 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from lwcallbacks.callbacks.batch import Place
+from lwcallbacks.disk import reserve
 from lwcallbacks.lightning import Callback, ModelCheckpoint, Trainer, either, package_of
 from lwcallbacks.state.padding import layout_of
-from lwcallbacks.disk import reserve
 
 LOADER_SUFFIX = "/dataloader_idx_{}"
 """How Lightning marks the keys of one of several loaders."""

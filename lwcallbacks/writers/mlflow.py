@@ -26,10 +26,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lwcallbacks.disk import folder_of
 from lwcallbacks.media import Curve, Entry, File, Histogram, Image, Picture, Table, nearest, to_pil
 from lwcallbacks.writers.base import Writer, each, prefixed, raise_errors
 from lwcallbacks.writers.compact import curve_json, jsonable
-from lwcallbacks.disk import folder_of
 
 NATIVE = (Picture, Table)  # an image and a table may have one key, so that both forms of a matrix have it
 ALLOWED = r"a-zA-Z0-9_. -"  # and "/", in names of images and metrics
