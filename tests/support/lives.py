@@ -335,7 +335,7 @@ class Life:
                 score, is_last = scores["ab".index(kind.monitor)], path.name.startswith("last")
                 saved.score = plain(score)
                 saved.is_version = not (is_last and self._is_twin(saved))
-                if not is_last and self._improves(saved.scope, kind.mode, score):
+                if not is_last and self._improves(saved.scope, kind, score):
                     aliases.append("best")
                 aliases += ["last"] if kind.save_last else []
                 if kind.save_top_k != -1:
@@ -348,10 +348,13 @@ class Life:
         before = [s for s in self.saved if (s.fit, s.scope) == (saved.fit, saved.scope)]
         return bool(before) and (before[-1].epoch, before[-1].step) == (saved.epoch, saved.step)
 
-    def _improves(self, scope: str, mode: str, score: float) -> bool:
-        """Whether it is the best now; NaN takes the place of the worst, and is never called the best."""
-        value = -math.inf if math.isnan(score) else score if mode == "max" else -score
-        if value <= self._best.get(scope, math.nan):
+    def _improves(self, scope: str, kind: Kind, score: float) -> bool:
+        """Whether it is the best now; NaN takes the place of the worst, and is never called the best.
+
+        With one name for all files there is one file, and it is the best one there is.
+        """
+        value = -math.inf if math.isnan(score) else score if kind.mode == "max" else -score
+        if value <= self._best.get(scope, math.nan) and kind.filename is None:
             return False
         self._best[scope] = value
         return not math.isnan(score)
