@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -226,7 +227,8 @@ class _Line:
                     return  # what it would have entered may be another run's by now
                 if failures == 0:
                     told = f"{type(error).__name__}: {error}"
-                    self._say(f"{self._name} did not take a checkpoint, and is asked again: {told}")
+                    with suppress(Exception):  # a warning that is an error must not end the thread
+                        self._say(f"{self._name} did not take a checkpoint, and is asked again: {told}")
                 wait = self._waits[min(failures, len(self._waits) - 1)]
                 failures += 1
                 with self._changed:

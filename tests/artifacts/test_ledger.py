@@ -91,7 +91,13 @@ def test_half_a_line_is_left_out_and_then_overwritten(tmp_path: Path) -> None:
 
 def test_events_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
     """With or without the id of a version that is there."""
-    write(tmp_path, saved(), {"event": "linked", "id": "1", "to": "x"}, {"event": "upgraded"}, {"event": "removed", "id": "1"})
+    write(
+        tmp_path,
+        saved(),
+        {"event": "linked", "id": "1", "to": "x"},
+        {"event": "upgraded"},
+        {"event": "removed", "id": "1"},
+    )
     [entry] = read(tmp_path)
     assert entry.is_removed
 
