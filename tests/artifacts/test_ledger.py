@@ -62,12 +62,15 @@ def test_who_reads_it_sees_what_its_writer_sees(tmp_path_factory: Any, events: l
             name = str(id)
             if name not in {e.version.id for e in ledger.entries}:
                 ledger.saved(version(name), ["shelf", "attic"])
-            (
-                lambda: ledger.sealed(name, "sha256:" + "0" * 64, i),
-                lambda: ledger.delivered(name, store, Receipt("delivered", f"at/{i}")),
-                lambda: ledger.failed(name, "gone", store),
-                lambda: ledger.removed(name),
-            )[kind]()
+            match kind:
+                case 0:
+                    ledger.sealed(name, "sha256:" + "0" * 64, i)
+                case 1:
+                    ledger.delivered(name, store, Receipt("delivered", f"at/{i}"))
+                case 2:
+                    ledger.failed(name, "gone", store)
+                case 3:
+                    ledger.removed(name)
             assert read(directory) == ledger.entries
         before = ledger.entries
     with Ledger(directory) as ledger:
@@ -113,7 +116,7 @@ def test_events_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_ledger_is_an_error(record: Any, tmp_path: Path) -> None:
-    """A line that no ledger has: an error that shows it, when it is read and when it is opened, and nothing is locked."""
+    """A line that no ledger has: an error that shows it, to who reads and to who opens it, and nothing is locked."""
     write(tmp_path, saved(), record)
     for _ in range(2):
         with pytest.raises(ValueError, match="in a ledger"):
@@ -259,7 +262,7 @@ def test_it_survives_sigkill(writer: subprocess.Popen[str], tmp_path: Path) -> N
 
 
 def test_a_run_that_was_killed_is_tidied(tmp_path: Path) -> None:
-    """What waits is kept and counted; what was delivered, never held or never entered is let go of, once and for all."""
+    """What waits is kept and counted; what was delivered, never held or never entered is let go of for good."""
     directory = tmp_path / "first" / "artifacts"
     with Ledger(directory) as ledger:
         waits, done = held(ledger, "waits"), held(ledger, "done")

@@ -245,9 +245,9 @@ class Life:
             trainer.fit_loop.max_epochs += len(fit.scores) + bool(fit.end)
         else:
             newest = [s.path for s in self.saved if s.path.exists() and s.digest][-1:]
-            aside = self.root / "exception" / "on_exception.ckpt"
-            if newest and (fit.start == "resume" or aside.exists()):
-                path = aside if aside.exists() else newest[0]  # Lightning takes that one
+            # With an OnExceptionCheckpoint Lightning looks for something to resume from, asked or not.
+            if newest and (fit.start == "resume" or self.setting.saves_on_exception):
+                path = newest[0]
                 there = self.saved[torch.load(path, weights_only=True)["serial"]]
                 self._best = dict(there.best)
             else:
