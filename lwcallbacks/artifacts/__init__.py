@@ -1,10 +1,10 @@
 """The life of a checkpoint after it was saved: held, entered in a ledger, delivered, dropped. No torch, no Lightning.
 
-    version.py     what one save is: name, aliases, facts, where its content is held
-    holding.py     keeps the content as it was saved, by hard links where that is safe
-    ledger.py      what has become of each version, in a file that survives the process
-    store.py       where versions are delivered to: what a logger implements
-    delivery.py    delivers in the order of the saves, behind the training
+version.py     what one save is: name, aliases, facts, where its content is held
+holding.py     keeps the content as it was saved, by hard links where that is safe
+ledger.py      what has become of each version, in a file that survives the process
+store.py       where versions are delivered to: what a logger implements
+delivery.py    delivers in the order of the saves, behind the training
 """
 
 from lwcallbacks.artifacts.store import Gone as Gone

@@ -8,7 +8,6 @@ A logger that has no writer gets no media, and the folder gets everything. `regi
 
 from lwcallbacks.writers.base import Writer as Writer
 from lwcallbacks.writers.compact import jsonable as jsonable
-from lwcallbacks.writers.disk import reserve as reserve
 from lwcallbacks.writers.folder import FolderWriter as FolderWriter
 from lwcallbacks.writers.publisher import Publisher as Publisher
 from lwcallbacks.writers.registry import register_writer as register_writer

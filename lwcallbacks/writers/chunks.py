@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lwcallbacks.disk import append_lines
 from lwcallbacks.writers.compact import Texts, encode
-from lwcallbacks.writers.disk import append_lines
 
 MIN_CHUNK, SHARE = 2**20, 32
 INDEX = re.compile(r"LW\.(key|text)\((.*)\);")

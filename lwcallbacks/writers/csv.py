@@ -22,9 +22,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lwcallbacks.disk import append_lines
 from lwcallbacks.media import Entry, File
 from lwcallbacks.writers.base import Writer, prefixed
-from lwcallbacks.writers.disk import append_lines
 from lwcallbacks.writers.folder import FolderWriter
 
 COLUMNS = ("step", "key", "kind", "file")

@@ -42,6 +42,7 @@ from typing import Any
 
 import numpy as np
 
+from lwcallbacks.disk import append_lines, folder_of, replace
 from lwcallbacks.html import page_html
 from lwcallbacks.media import (
     Annotated,
@@ -64,7 +65,6 @@ from lwcallbacks.media import (
 from lwcallbacks.writers.base import Writer, each, raise_errors
 from lwcallbacks.writers.chunks import Chunks
 from lwcallbacks.writers.compact import curve_json, encode, file_json, histograms_json, matrix_json, table_json
-from lwcallbacks.writers.disk import append_lines, folder_of, replace
 
 _KINDS = {Table: "table", Matrix: "matrix", Histogram: "histogram", Curve: "curve", File: "file"}
 _OWN = ("cost.js", "data", "index.html", "manifest.js", "run.js", "scalars.js")

@@ -26,10 +26,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lwcallbacks.disk import folder_of
 from lwcallbacks.media import Curve, Entry, File, Histogram, Image, Picture, Table, nearest, to_pil
 from lwcallbacks.writers.base import Writer, each, prefixed, raise_errors
 from lwcallbacks.writers.compact import curve_json, jsonable
-from lwcallbacks.writers.disk import folder_of
 
 NATIVE = (Picture, Table)  # an image and a table may have one key, so that both forms of a matrix have it
 ALLOWED = r"a-zA-Z0-9_. -"  # and "/", in names of images and metrics
@@ -53,7 +53,8 @@ class MLflowWriter(Writer):
             drawn = {key: entry for key, entry in entries.items() if key not in files}
             errors = each(drawn, lambda key, entry: self._stage(staged, key, entry))
             self._send(staged)
-        errors |= each(files, lambda key, file: self._log_file(file, step))  # last: a missing file costs no picture
+        apart = {key: file for key, file in files.items() if not file.is_delivered}
+        errors |= each(apart, lambda key, file: self._log_file(file, step))  # last: a missing file costs no picture
         raise_errors(entries, errors)
 
     def _stage(self, staged: _Staged, key: str, entry: Entry) -> None:

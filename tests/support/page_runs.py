@@ -22,7 +22,7 @@ from lwcallbacks.media import File, Histogram, Image, Matrix, Table, confusion_r
 from lwcallbacks.media.png import encoded
 from lwcallbacks.writers.chunks import Chunks
 from lwcallbacks.writers.compact import encode, matrix_json
-from lwcallbacks.writers.disk import append_lines, folder_of
+from lwcallbacks.disk import append_lines, folder_of
 from lwcallbacks.writers.folder import FolderWriter
 
 STEPS = 63  # of training in an epoch

@@ -1,0 +1,246 @@
+"""Delivers versions behind the training, in the order of the saves.
+
+    delivery = Delivery(ledger, stores, say=print)
+    delivery.take(version)          # its content is held: from any thread, and nobody waits
+    delivery.remove(version.id)     # the Trainer has removed its checkpoint
+    delivery.finish()               # wait until everything is there; what is not stays in the ledger
+
+One thread works out digests and hands on to one thread for each store. A store gets one version at a time, and the next
+one when that is there: a newer version never has its aliases taken away by an older one. What a store raises is tried
+again, with longer and longer waits; nothing else of that store goes ahead meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from lwcallbacks.artifacts.holding import digest_of, release
+from lwcallbacks.artifacts.ledger import HELD, Ledger
+from lwcallbacks.artifacts.store import Gone, Store
+from lwcallbacks.artifacts.version import Version
+
+Work = Callable[[], object]
+
+
+class Delivery:
+    """Delivers what a ledger has to the stores.
+
+    Args:
+        ledger: open for writing. What waits in it from an earlier life of the run is delivered first.
+        stores: where every version goes to, each of a name of its own.
+        say: is told in words what goes wrong, from any thread.
+        waits: seconds to wait before a store is asked again, the last one for ever.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        stores: Sequence[Store],
+        *,
+        say: Callable[[str], object],
+        waits: Sequence[float] = (1, 2, 5, 10, 30, 60),
+    ) -> None:
+        self._ledger = ledger
+        self._stores = {store.name: store for store in stores}
+        self._say = say
+        self._sealing = _Line("sealing", waits, say)
+        self._lines = {name: _Line(name, waits, say) for name in self._stores}
+        self._sweep()
+        for entry in ledger.entries:
+            self._go_on(entry.version.id)
+
+    def take(self, version: Version) -> None:
+        """Deliver a version that is entered in the ledger, and whose content is held unless it is at an address."""
+        self._sealing.put(partial(self._seal, version.id))
+
+    def remove(self, id: str) -> None:
+        """Drop a version in all stores that are not to keep it."""
+        self._ledger.removed(id)
+        for name, store in self._stores.items():
+            if store.is_live:
+                self._lines[name].put(partial(self._drop, name))
+            elif name not in self._ledger[id].fates and name in self._ledger[id].stores:
+                self._ledger.dropped(id, name, "removed before it was delivered")
+        self._release(id)
+
+    def finish(self, patience: float = 300.0, progress: Callable[[int], object] | None = None) -> int:
+        """Deliver what is left and end the threads.
+
+        Args:
+            patience: seconds without any progress after which the rest is left for later.
+            progress: is called with the number of versions that still wait, several times a second.
+
+        Returns:
+            How many versions wait; their contents are kept.
+        """
+        try:
+            self._wait([self._sealing], patience, progress)
+            for name, store in self._stores.items():
+                if not store.is_live:
+                    for entry in self._ledger.entries:
+                        if name in entry.waiting and name not in entry.fates and not entry.is_removed:
+                            self._put(entry.version.id, name)
+            self._wait(list(self._lines.values()), patience, progress)
+        finally:
+            self.stop()
+        return self.num_waiting
+
+    @property
+    def num_waiting(self) -> int:
+        """How many versions a store does not have, and is to get."""
+        return sum(any(s in self._stores and s not in e.fates for s in e.waiting) for e in self._ledger.entries)
+
+    def stop(self) -> None:
+        """End the threads after what they are at; the rest stays in the ledger."""
+        for line in (self._sealing, *self._lines.values()):
+            line.stop()
+
+    def _wait(self, lines: Sequence[_Line], patience: float, progress: Callable[[int], object] | None) -> None:
+        done, since = -1, time.monotonic()
+        while not all(line.is_idle for line in lines):
+            count = sum(line.num_done for line in lines)
+            if count != done:
+                done, since = count, time.monotonic()
+            if time.monotonic() - since > patience:
+                return
+            if progress is not None:
+                progress(self.num_waiting)
+            time.sleep(0.05)
+
+    def _go_on(self, id: str) -> None:
+        """Take up a version of an earlier life of the run."""
+        entry = self._ledger[id]
+        if entry.is_released or entry.why:
+            return
+        if entry.version.digest is None and not entry.version.is_remote:
+            if entry.version.content is None:
+                self._ledger.failed(id, "the process ended before its content was held")
+            elif self._ledger.content_of(id) is None:
+                self._ledger.failed(id, "its content is gone")
+            else:
+                self._sealing.put(partial(self._seal, id))
+                return
+        for name, store in self._stores.items():
+            if name in entry.waiting and name not in entry.fates and store.is_live:
+                self._put(id, name)
+            if name in entry.to_drop:
+                self._lines[name].put(partial(self._drop, name))
+        self._release(id)
+
+    def _seal(self, id: str) -> None:
+        """Work out the digest, and hand on."""
+        content = self._ledger.content_of(id)
+        if content is not None:
+            self._ledger.sealed(id, *digest_of(content))
+        for name, store in self._stores.items():
+            if store.is_live:
+                self._put(id, name)
+        self._release(id)
+
+    def _put(self, id: str, name: str) -> None:
+        self._lines[name].put(partial(self._deliver, id, name))
+
+    def _deliver(self, id: str, name: str) -> None:
+        entry, content = self._ledger[id], self._ledger.content_of(id)
+        if name not in entry.waiting or name in entry.fates:
+            return
+        try:
+            if content is None and not entry.version.is_remote:
+                raise Gone("its content is gone")
+            self._ledger.delivered(id, name, self._stores[name].deliver(entry.version, content))
+        except Gone as error:
+            self._ledger.failed(id, str(error), store=name)
+            self._say(f"{entry.version.name}: {entry.version.path} was not delivered to {name}: {error}")
+        self._release(id)
+        self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        """Drop what the Trainer has removed, but not before all that it had saved is there, and has the aliases."""
+        entries = self._ledger.entries
+        num_settled = next(
+            (i for i, e in enumerate(entries) if name in e.waiting and name not in e.fates), len(entries)
+        )
+        for entry in entries:
+            if name in entry.to_drop and entry.removed_after is not None and entry.removed_after <= num_settled:
+                version = entry.version
+                self._ledger.dropped(version.id, name, self._stores[name].drop(version, entry.fates[name].address))
+
+    def _release(self, id: str) -> None:
+        """Let go of the content when nobody needs it any more."""
+        entry, content = self._ledger[id], self._ledger.content_of(id)
+        is_sealed = entry.version.digest is not None or entry.version.is_remote
+        if is_sealed and not entry.waiting and not entry.is_released and entry.version.content:
+            if content is not None:
+                release(content)
+            self._ledger.released(id)
+
+    def _sweep(self) -> None:
+        """Remove what is held for no version: the process ended before that was entered."""
+        known = {e.version.content.split("/")[1] for e in self._ledger.entries if e.version.content}
+        with contextlib.suppress(FileNotFoundError):
+            for folder in (self._ledger.directory / HELD).iterdir():
+                if folder.name not in known:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Line:
+    """Does one thing after the other in a thread of its own; what fails is tried again before the next."""
+
+    def __init__(self, name: str, waits: Sequence[float], say: Callable[[str], object]) -> None:
+        self._name = name
+        self._waits = waits
+        self._say = say
+        self._work: deque[Work] = deque()
+        self._changed = threading.Condition()
+        self._ended = False
+        self._thread: threading.Thread | None = None
+        self.num_done = 0
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._work
+
+    def put(self, work: Work) -> None:
+        with self._changed:
+            self._work.append(work)
+            self._changed.notify()
+            if self._thread is None:
+                # A daemon: a store that never answers cannot keep the interpreter. The ledger has what is not done.
+                self._thread = threading.Thread(target=self._run, name=f"lwcallbacks-{self._name}", daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        failures = 0
+        while True:
+            with self._changed:
+                while not self._work and not self._ended:
+                    self._changed.wait()
+                if self._ended:
+                    return
+                work = self._work[0]
+            try:
+                work()
+            except Exception as error:
+                if failures == 0:
+                    told = f"{type(error).__name__}: {error}"
+                    self._say(f"{self._name} did not take a checkpoint, and is asked again: {told}")
+                wait = self._waits[min(failures, len(self._waits) - 1)]
+                failures += 1
+                with self._changed:
+                    self._changed.wait_for(lambda: self._ended, wait)
+            else:
+                failures = 0
+                with self._changed:
+                    self._work.popleft()
+                    self.num_done += 1
