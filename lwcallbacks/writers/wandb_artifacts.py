@@ -83,18 +83,11 @@ class WandbStore(Store):
         if self._run.offline:
             self._run.log_artifact(_artifact(version, content), aliases=list(version.aliases))
             return Receipt("staged", str(Path(self._run.dir).parent))
-        if self._under_way is None or self._under_way[0] != version.id:
-            self._under_way = None
-            if (there := self._find(version)) is not None:
-                self._known.add(version.name)
-                return Receipt("delivered", there.qualified_name)
-            self._known.discard(version.name)
-            artifact = self._run.log_artifact(_artifact(version, content), aliases=list(version.aliases))
-            self._under_way = version.id, _in_background(artifact.wait)
-        artifact = self._wait(self._under_way[1])
-        if artifact.metadata.get(ID) != version.id:  # the same content was saved before; the facts of this save are new
-            artifact.metadata = _metadata(version)
-            artifact.save()
+        try:
+            artifact = self._delivered(version, content)
+        except Exception:
+            self._known.discard(version.name)  # it may be there all the same
+            raise
         self._known.add(version.name)
         return Receipt("delivered", artifact.qualified_name)
 
@@ -129,6 +122,23 @@ class WandbStore(Store):
             return f"W&B can refer to {version_path} only with {module}: write pip install 'wandb[{extra}]'"
         return None
 
+    def _delivered(self, version: Version, content: Path | None) -> Any:
+        """The version at W&B, where it is once."""
+        if self._under_way is None or self._under_way[0] != version.id:
+            self._under_way = None
+            if there := self._found(version):
+                return there[0]
+            artifact = self._run.log_artifact(_artifact(version, content), aliases=list(version.aliases))
+            self._under_way = version.id, _in_background(artifact.wait)
+        artifact = self._wait(self._under_way[1])
+        if artifact.metadata.get(ID) != version.id:  # the same content was saved before; the facts of this save are new
+            artifact.metadata = _metadata(version)
+            artifact.save()
+        for twin in self._found(version):
+            if twin.id != artifact.id:  # W&B's process lives on when ours is killed, and has sent it meanwhile
+                twin.delete(delete_aliases=True)
+        return artifact
+
     def _wait(self, under_way: Future[Any]) -> Any:
         """The version, once all of it is there.
 
@@ -142,16 +152,16 @@ class WandbStore(Store):
         self._under_way = None
         return under_way.result()
 
-    def _find(self, version: Version) -> Any | None:
-        """The version, if it is there: from a process that has ended, or after an answer that was lost."""
+    def _found(self, version: Version) -> list[Any]:
+        """The version where it is there already: from a process that has ended, or after an answer that was lost."""
         if version.name in self._known:
-            return None
+            return []
         name = f"{self._run.entity}/{self._run.project}/{artifact_name(version.name)}"
         try:
-            versions = self._asked().artifacts("model", name, order="-createdAt")
-            return next((a for a in islice(versions, MOST_LOOKED_AT) if a.metadata.get(ID) == version.id), None)
+            newest = islice(self._asked().artifacts("model", name, order="-createdAt"), MOST_LOOKED_AT)
+            return [artifact for artifact in newest if artifact.metadata.get(ID) == version.id]
         except (ValueError, TypeError, AttributeError):  # what the clients raise where there is no such artifact
-            return None
+            return []
 
     def _is_kept(self, version: Version, artifact: Any) -> str | None:
         """Why a version must not be deleted, if it must not."""

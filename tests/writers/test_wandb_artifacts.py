@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -10,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import support
 import wandb
-from support.wandb_online import online, start_run
+from support.wandb_online import environment, online, start_run
 from support.wandb_server import WandbServer
 
 from lwcallbacks.artifacts import Gone, Version
-from lwcallbacks.writers.wandb_artifacts import WandbStore
+from lwcallbacks.artifacts.version import dumps
+from lwcallbacks.readers import read_run
+from lwcallbacks.writers.wandb_artifacts import WandbStore, is_synced
 
 
 @pytest.fixture
@@ -35,6 +43,33 @@ def saved(epoch: int, *aliases: str, **more: Any) -> tuple[Version, Path]:
         {"epoch": epoch, "score": float("inf")}, digest="sha256:" + "0" * 64, size=path.stat().st_size,
     )  # fmt: skip
     return replace(version, **more), path
+
+
+def deliver_in_the_end(store: WandbStore, version: Version, content: Path) -> None:
+    """As the delivery does: what raises is asked for again."""
+    for _ in range(20):
+        try:
+            store.deliver(version, content)
+        except Exception:
+            continue
+        return
+    raise AssertionError("it is not there")
+
+
+def wait_for_the_end_of_what_inherits(mark: str) -> None:
+    """W&B's process lives on for as long as it has something to send."""
+
+    def processes() -> Iterator[int]:
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mark.encode() in (path / "environ").read_bytes():
+                    yield int(path.name)
+
+    deadline = time.monotonic() + 20
+    while any(processes()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for pid in processes():
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_a_version_is_there_with_its_content_facts_and_aliases(server: WandbServer) -> None:
@@ -137,12 +172,7 @@ def test_a_fault_of_the_server_costs_nothing(server: WandbServer, call: str, how
     store = WandbStore(start_run())
     server.break_next(call, how)
     version, content = saved(0)
-    for _ in range(3):  # as the delivery does: what raises is asked for again
-        try:
-            store.deliver(version, content)
-        except Exception:
-            continue
-        break
+    deliver_in_the_end(store, version, content)
     (there,) = server.collection("digits")
     assert there.aliases == ["epoch-0", "latest"]
     assert server.content(there) == {"epoch=0.ckpt": content.read_bytes()}
@@ -172,6 +202,64 @@ def test_a_version_that_is_there_is_found_and_not_delivered_again(server: WandbS
     assert again.deliver(*saved(0)) == first
     assert again.deliver(*saved(1)).address == "someone/digits/digits:v1"
     assert [version.aliases for version in server.collection("digits")] == [["epoch-0"], ["epoch-1", "latest"]]
+
+
+def test_what_an_earlier_process_has_sent_meanwhile_is_no_second_version(server: WandbServer) -> None:
+    """W&B's own process outlives the one that was killed, and ends its upload after we have looked."""
+    store = WandbStore(start_run(), patience=1)
+    server.break_next("PUT blobs", "hang")
+    with pytest.raises(TimeoutError):
+        store.deliver(*saved(0))
+    (ours,) = server.versions
+    theirs = replace(ours, id="theirs", state="COMMITTED", index=0, aliases=["epoch-0", "latest"])
+    server.versions.append(theirs)
+    server.go_on.set()
+    assert store.deliver(*saved(0)).address == "someone/digits/digits:v1"
+    assert [(there.id, there.aliases) for there in server.collection("digits")] == [(ours.id, ["epoch-0", "latest"])]
+
+
+def test_a_killed_upload_is_delivered_once_by_the_next_process(server: WandbServer, tmp_path: Path) -> None:
+    """SIGKILL in the middle of an upload. No half of it is ever the latest."""
+    version, content = saved(0)
+    code = """
+import json, sys
+from pathlib import Path
+from lwcallbacks.artifacts import Version
+from lwcallbacks.writers.wandb_artifacts import WandbStore
+from support.wandb_online import start_run
+WandbStore(start_run()).deliver(Version.from_json(json.loads(sys.argv[1])), Path(sys.argv[2]))
+"""
+    told = [dumps(version.to_json()), str(content)]
+    server.break_next("PUT blobs", "hang")
+    path = os.pathsep.join([str(Path(support.__file__).parent.parent), *sys.path])
+    mark = f"child-of-{tmp_path}"
+    env = environment(server, tmp_path) | {"PYTHONPATH": path, "LWCALLBACKS_TEST_PROGRAM": mark}
+    child = subprocess.Popen([sys.executable, "-c", code, *told], env=env)
+    while "PUT blobs" not in server.calls and child.poll() is None:
+        time.sleep(0.02)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    assert server.collection("digits") == []
+    server.go_on.set()
+    WandbStore(start_run()).deliver(version, content)
+    (there,) = server.collection("digits")
+    assert there.aliases == ["epoch-0", "latest"]
+    assert server.content(there) == {"epoch=0.ckpt": content.read_bytes()}
+    wait_for_the_end_of_what_inherits(mark)
+
+
+def test_a_server_that_dies_in_the_middle_of_an_upload_has_it_when_it_is_back(server: WandbServer) -> None:
+    """The client asks again for as long as it takes."""
+    store = WandbStore(start_run(), patience=1)
+    store.deliver(*saved(0))
+    server.break_next("PUT blobs", "hang")
+    with pytest.raises(TimeoutError):
+        store.deliver(*saved(1))
+    server.down()
+    time.sleep(0.2)
+    server.up()
+    deliver_in_the_end(store, *saved(1))
+    assert [there.aliases for there in server.collection("digits")] == [["epoch-0"], ["epoch-1", "latest"]]
 
 
 def test_the_same_content_saved_again_has_the_facts_of_the_later_save(server: WandbServer) -> None:
@@ -243,3 +331,28 @@ def test_a_time_to_live_instead_of_deleting(server: WandbServer) -> None:
     store.deliver(*saved(1))
     assert store.drop(version, address) == "W&B deletes it after 3 days, 0:00:00"
     assert (server.collection("digits")[0].ttl, server.collection("digits")[0].aliases) == (259200, ["epoch-0"])
+
+
+def test_an_offline_run_has_the_version_and_sync_delivers_it(server: WandbServer, tmp_path: Path) -> None:
+    """The run's file refers to the content where it is held; nothing is copied. `wandb sync` sends it from there."""
+    run = start_run(mode="offline")
+    store = WandbStore(run)
+    version, content = saved(0)
+    content.write_bytes(os.urandom(2**20))
+    receipt = store.deliver(version, content)
+    wandb.finish()
+    assert (receipt.state, store.is_live) == ("staged", False)
+    others = [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size >= 2**20]
+    assert others == [content.absolute()]
+    (staged,) = read_run(receipt.address).artifacts
+    assert (staged.name, staged.aliases) == ("digits", ("epoch-0", "latest"))
+    assert staged.metadata["lwcallbacks_id"] == "id0"
+    assert [path.read_bytes() for path in staged.files.values()] == [content.read_bytes()]
+    assert not is_synced(receipt.address)
+
+    command = [sys.executable, "-m", "wandb", "sync", receipt.address]
+    subprocess.run(command, env=environment(server, tmp_path), check=True, timeout=60, capture_output=True)
+    (there,) = server.collection("digits")
+    assert there.aliases == ["epoch-0", "latest"]
+    assert server.content(there) == {"epoch=0.ckpt": content.read_bytes()}
+    assert is_synced(receipt.address)
