@@ -9,7 +9,8 @@ the content from where it is and makes no copy. Its metadata are those of the ve
 and "size".
 
 Online a version is delivered when W&B has all of it: aliases move at that moment, and not before. Offline it goes into
-the file of the run, which refers to the content: that has to stay where it is until `wandb sync` has sent it.
+the file of the run, which refers to the content: that has to stay where it is until `wandb sync` has sent it. Whether
+it has, only the server knows: `resumed` finds out, and delivers what is missing.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,7 +34,6 @@ from lwcallbacks.artifacts.version import plain
 ID = "lwcallbacks_id"
 MOVING = ("latest", "best", "last")
 """Aliases of ours that stand for more than this one version: one that still has such an alias is not deleted."""
-MOST_LOOKED_AT = 100
 NEEDS = {"s3": ("boto3", "aws"), "gs": ("google.cloud.storage", "gcp")}
 """What the client has to have to refer to an address, and its extra that brings it."""
 SAME = {"gcs": "gs", "s3a": "s3"}
@@ -158,8 +157,8 @@ class WandbStore(Store):
             return []
         name = f"{self._run.entity}/{self._run.project}/{artifact_name(version.name)}"
         try:
-            newest = islice(self._asked().artifacts("model", name, order="-createdAt"), MOST_LOOKED_AT)
-            return [artifact for artifact in newest if artifact.metadata.get(ID) == version.id]
+            versions = self._asked().artifacts("model", name)
+            return [artifact for artifact in versions if artifact.metadata.get(ID) == version.id]
         except (ValueError, TypeError, AttributeError):  # what the clients raise where there is no such artifact
             return []
 
@@ -193,21 +192,24 @@ class WandbStore(Store):
 
 
 @contextmanager
-def resumed(run_path: str) -> Iterator[WandbStore]:
-    """A store for what an ended run has left to deliver.
+def resumed(run_id: str, project: str | None = None, entity: str | None = None) -> Iterator[WandbStore]:
+    """A store for what a run has left to deliver: online, into that run at W&B, which is made if it is not there.
 
-    Args:
-        run_path: "entity/project/run id".
+    What `wandb sync` has delivered meanwhile is found, and not sent again.
     """
     import wandb
 
-    entity, project, run_id = run_path.split("/")
-    with wandb.init(entity=entity, project=project, id=run_id, resume="must") as run:
+    settings = wandb.Settings(mode="online", silent=True, console="off")
+    with wandb.init(entity=entity, project=project, id=run_id, resume="allow", settings=settings) as run:
         yield WandbStore(run)
 
 
 def is_synced(run_dir: str | os.PathLike[str]) -> bool:
-    """Whether `wandb sync` has sent all of an offline run: what is staged there is no longer needed."""
+    """Whether `wandb sync` has been over an offline run.
+
+    That does not say that its artifacts have arrived: where the server refused one, or the content was no longer there,
+    `wandb sync` ends the same way, with the same mark. `resumed` delivers what is missing.
+    """
     return any(Path(run_dir).glob("*.wandb.synced"))
 
 

@@ -156,7 +156,7 @@ class Answers:
         return {"createRunFiles": {"runID": of["run"], "uploadHeaders": [], "files": files}}
 
     def on_CreateArtifact(self, of: Mapping[str, Any]) -> Mapping[str, Any]:
-        collection = of["collection"]
+        collection = of.get("collection") or of["artifactCollectionNames"][0]
         there = self.collection(collection)
         aliases = [alias["alias"] for alias in of.get("aliases") or []]
         same = next((v for v in there if v.digest == of["digest"]), None) if self.deduplicates else None
