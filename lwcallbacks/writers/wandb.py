@@ -51,8 +51,8 @@ from lwcallbacks.media import (
     kind_of,
     to_pil,
 )
-from lwcallbacks.writers.base import Writer, each, raise_errors
-from lwcallbacks.writers.wandb_artifacts import WandbStore, artifact_name, uploads_itself
+from lwcallbacks.writers.base import Writer, each, raise_errors, uploads_itself
+from lwcallbacks.writers.wandb_artifacts import WandbStore, artifact_name
 
 MAX_IMAGES = 108
 MAX_ROWS = 200_000

@@ -29,11 +29,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lwcallbacks.artifacts import Gone, Receipt, Store, Version
+from lwcallbacks.artifacts.store import MOVING
 from lwcallbacks.artifacts.version import plain
 
 ID = "lwcallbacks_id"
-MOVING = ("latest", "best", "last")
-"""Aliases of ours that stand for more than this one version: one that still has such an alias is not deleted."""
 NEEDS = {"s3": ("boto3", "aws"), "gs": ("google.cloud.storage", "gcp")}
 """What the client has to have to refer to an address, and its extra that brings it."""
 SAME = {"gcs": "gs", "s3a": "s3"}
@@ -211,17 +210,6 @@ def is_synced(run_dir: str | os.PathLike[str]) -> bool:
     `wandb sync` ends the same way, with the same mark. `resumed` delivers what is missing.
     """
     return any(Path(run_dir).glob("*.wandb.synced"))
-
-
-def uploads_itself(logger: Any) -> str | None:
-    """Why a WandbLogger cannot be used beside us, in words that say what to write: it uploads every checkpoint, too."""
-    log_model = getattr(logger, "_log_model", False)
-    if not log_model:
-        return None
-    return (
-        f"{type(logger).__name__}(log_model={log_model!r}) uploads checkpoints, too, each a second time: leave out"
-        " log_model"
-    )
 
 
 def artifact_name(name: str) -> str:

@@ -292,11 +292,11 @@ class Answers:
 
     def _move(self, version: Version, aliases: Iterable[str]) -> None:
         """Give a version these aliases; the others of its collection lose them."""
-        wanted = list(dict.fromkeys(aliases))
+        wanted = set(aliases)
         for other in self.versions:
             if other.collection == version.collection:
                 other.aliases = [alias for alias in other.aliases if alias not in wanted]
-        version.aliases += sorted(wanted)
+        version.aliases = sorted({*version.aliases, *wanted})
 
     # What GraphQL calls things.
 

@@ -17,12 +17,14 @@ from typing import Any
 import pytest
 import support
 import wandb
+from pytorch_lightning.loggers import WandbLogger
 from support.wandb_online import environment, online, start_run
 from support.wandb_server import WandbServer
 
 from lwcallbacks.artifacts import Gone, Version
 from lwcallbacks.artifacts.version import dumps
 from lwcallbacks.readers import read_run
+from lwcallbacks.writers import writers_for
 from lwcallbacks.writers.wandb_artifacts import WandbStore, is_synced, resumed
 
 
@@ -380,3 +382,16 @@ def test_what_sync_could_not_deliver_is_delivered_later(server: WandbServer, tmp
 def sync(server: WandbServer, run_dir: str, folder: Path) -> None:
     command = [sys.executable, "-m", "wandb", "sync", run_dir]
     subprocess.run(command, env=environment(server, folder), check=True, timeout=60, capture_output=True)
+
+
+@pytest.mark.parametrize("log_model", [False, True, "all"])
+def test_a_logger_that_uploads_checkpoints_itself_is_refused(tmp_path: Path, log_model: Any) -> None:
+    """Each would be there twice. The words say what to leave out."""
+    logger = WandbLogger(mode="offline", save_dir=tmp_path, log_model=log_model, settings=wandb.Settings(silent=True))
+    (writer,) = writers_for([logger])
+    store = writer.store()
+    wandb.finish()
+    assert isinstance(store, WandbStore)
+    assert not store.is_live
+    words = store.refuses("checkpoints/a.ckpt")
+    assert words is None if not log_model else f"WandbLogger(log_model={log_model!r}) uploads" in str(words)
