@@ -12,8 +12,8 @@ W&B uploads them to a server on this machine, in a process of its own, which ans
 
 `blocked` is the time from the end of validation to the next batch, less that in which the CheckpointIO writes: the
 median over the saves, less that of `none`. `end` is how long `fit` takes after its last batch, `finish` how long W&B's
-`finish` takes then. `stored` are the bytes on disk when both are over, hard links once, by those of the checkpoints that
-ModelCheckpoint keeps; the server's are not counted.
+`finish` takes then. `stored` are the bytes on disk when both are over, hard links once, by those of the checkpoints
+that ModelCheckpoint keeps; the server's are not counted.
 """
 
 import argparse
