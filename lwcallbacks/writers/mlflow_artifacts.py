@@ -56,6 +56,8 @@ class MlflowStore(Store):
         from mlflow.exceptions import MlflowException
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+        if self.retention is not None:
+            return f"MLflow cannot delete it in {self.retention}, only at once"
         place = _place(version)
         run = self._client.get_run(self._run_id)
         tags = {tag for tag, where in run.data.tags.items() if where == version.path or where.startswith(f"{place}/")}

@@ -86,8 +86,8 @@ class WandbWriter(Writer):
         errors |= each(apart, lambda key, file: self._log_artifact(file))  # last: a missing file costs no picture
         raise_errors(entries, errors)
 
-    def store(self) -> Store:
-        return WandbStore(self._run, refusal=uploads_itself(self._logger))
+    def store(self) -> Store | None:
+        return None if self._run.disabled else WandbStore(self._run, refusal=uploads_itself(self._logger))
 
     def _keep(self, made: Mapping[bytes, Any]) -> None:
         """Remember the images that have come into a file of the run."""

@@ -138,7 +138,7 @@ class WandbStore(Store):
 
         Raises:
             TimeoutError: it is still on its way.
-            Exception: W&B has given it up; next time it is logged anew.
+            Exception: W&B has given it up; the next call logs it again.
         """
         wait([under_way], self._patience)
         if not under_way.done():
@@ -178,7 +178,7 @@ class WandbStore(Store):
         return any(edge["node"]["artifactCollection"]["__typename"] == "ArtifactPortfolio" for edge in edges)
 
     def _asked(self) -> Any:
-        """The client for questions. It has no memory of versions: each is asked for anew."""
+        """The client for questions. It has no memory of versions: each is asked for again."""
         import wandb
 
         if self._api is None:

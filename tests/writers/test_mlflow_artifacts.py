@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,16 @@ def test_what_the_trainer_removed_is_deleted_with_our_tags(session: Session) -> 
     assert [session.store.drop(version, address), session.store.drop(version, address)] == ["deleted", "deleted"]
     assert session.files() == ["val/digits/00000010-id1/epoch=1.ckpt", "val/digits/00000010-id1/epoch=1.ckpt.json"]
     assert sorted(session.tags) == ["val/digits/epoch-1", "val/digits/latest"]
+
+
+def test_mlflow_deletes_at_once_or_not_at_all(session: Session) -> None:
+    """Where it is asked to do so later, the version stays, and that is said."""
+    version, content = saved(0)
+    address = session.store.deliver(version, content).address
+    session.store.deliver(*saved(1))
+    session.store.retention = timedelta(days=3)
+    assert session.store.drop(version, address) == "MLflow cannot delete it in 3 days, 0:00:00, only at once"
+    assert session.read("val/digits/00000000-id0/epoch=0.ckpt") == b"weights of 0"
 
 
 @pytest.mark.parametrize("use", ["latest", "tag", "model"])

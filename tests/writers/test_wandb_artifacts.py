@@ -326,7 +326,8 @@ def test_a_version_that_only_its_own_run_has_used_is_deleted(server: WandbServer
 
 def test_a_time_to_live_instead_of_deleting(server: WandbServer) -> None:
     """W&B is told when to delete it, and the aliases stay."""
-    store = WandbStore(start_run(), retention=timedelta(days=3))
+    store = WandbStore(start_run())
+    store.retention = timedelta(days=3)
     version, content = saved(0)
     address = store.deliver(version, content).address
     store.deliver(*saved(1))
@@ -395,3 +396,19 @@ def test_a_logger_that_uploads_checkpoints_itself_is_refused(tmp_path: Path, log
     assert not store.is_live
     words = store.refuses("checkpoints/a.ckpt")
     assert words is None if not log_model else f"WandbLogger(log_model={log_model!r}) uploads" in str(words)
+
+
+def test_a_run_that_is_switched_off_has_no_store(tmp_path: Path) -> None:
+    """Nothing is kept for a delivery that never comes."""
+    (writer,) = writers_for([WandbLogger(mode="disabled", save_dir=tmp_path)])
+    assert writer.store() is None
+
+
+def test_any_name_of_a_file_is_delivered(server: WandbServer) -> None:
+    """Letters of any kind, blanks, an equals sign; and a file of 0 bytes."""
+    store = WandbStore(start_run())
+    for i, name in enumerate(("épôque=1 val loss=0.5.ckpt", "%2e%2e ü?#&.ckpt", "a:b\\c.ckpt")):
+        version, content = saved(i, path=f"checkpoints/{name}")
+        content.write_bytes(b"" if i == 0 else name.encode())
+        store.deliver(version, content)
+        assert server.content(server.version("digits:latest")) == {name: content.read_bytes()}
