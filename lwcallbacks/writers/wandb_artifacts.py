@@ -15,6 +15,7 @@ it has, only the server knows: `resumed` finds out, and delivers what is missing
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
@@ -75,7 +76,7 @@ class WandbStore(Store):
 
     def deliver(self, version: Version, content: Path | None) -> Receipt:
         if self._run.offline:
-            self._run.log_artifact(_artifact(version, content), aliases=list(version.aliases))
+            self._log(version, content)
             return Receipt("staged", str(Path(self._run.dir).parent))
         try:
             artifact = self._delivered(version, content)
@@ -122,7 +123,7 @@ class WandbStore(Store):
             self._under_way = None
             if there := self._found(version):
                 return there[0]
-            artifact = self._run.log_artifact(_artifact(version, content), aliases=list(version.aliases))
+            artifact = self._log(version, content)
             self._under_way = version.id, _in_background(artifact.wait)
         artifact = self._wait(self._under_way[1])
         if artifact.metadata.get(ID) != version.id:  # the same content was saved before; the facts of this save are new
@@ -132,6 +133,19 @@ class WandbStore(Store):
             if twin.id != artifact.id:  # W&B's process lives on when ours is killed, and has sent it meanwhile
                 twin.delete(delete_aliases=True)
         return artifact
+
+    def _log(self, version: Version, content: Path | None) -> Any:
+        """Hand the version over to W&B.
+
+        Raises:
+            Gone: it can't be taken, now or later.
+        """
+        try:
+            return self._run.log_artifact(_artifact(version, content), aliases=list(version.aliases))
+        except (ValueError, TypeError) as error:
+            if isinstance(error, OSError | json.JSONDecodeError):  # the server's answer, and not the version
+                raise
+            raise Gone(f"W&B does not take it: {error}") from error
 
     def _wait(self, under_way: Future[Any]) -> Any:
         """The version, once all of it is there.
@@ -221,26 +235,21 @@ def artifact_name(name: str) -> str:
 
 
 def _artifact(version: Version, content: Path | None) -> Any:
-    """The version as W&B takes it.
-
-    Raises:
-        Gone: it can't be taken, now or later.
-    """
+    """The version as W&B takes it."""
     import wandb
 
-    name = PurePosixPath(version.path.rstrip("/")).name
-    try:
-        artifact = wandb.Artifact(artifact_name(version.name), "model", metadata=_metadata(version))
-        if content is None:
-            scheme, _, rest = version.path.partition("://")
-            artifact.add_reference(f"{SAME.get(scheme, scheme)}://{rest}", name=name)
-        elif content.is_dir() and not content.is_symlink():
-            for file in _files(content):
-                _add(artifact, file, f"{name}/{file.relative_to(content).as_posix()}")
-        else:
-            _add(artifact, content, name)
-    except (ValueError, TypeError) as error:
-        raise Gone(f"W&B does not take it: {error}") from error
+    name = re.sub(r"[:\\]", "-", PurePosixPath(version.path.rstrip("/")).name)  # W&B refuses names like "a:b"
+    artifact = wandb.Artifact(artifact_name(version.name), "model", metadata=_metadata(version))
+    if content is None:
+        scheme, _, rest = version.path.partition("://")
+        artifact.add_reference(f"{SAME.get(scheme, scheme)}://{rest}", name=name)
+    elif content.is_dir() and not content.is_symlink():
+        for file in _files(content):
+            _add(artifact, file, f"{name}/{file.relative_to(content).as_posix()}")
+    else:
+        _add(artifact, content, name)
+    if not artifact.manifest.entries:  # of an address where nothing is, the client makes a version all the same
+        raise Gone(f"there is nothing at {version.path}")
     return artifact
 
 

@@ -157,6 +157,23 @@ def test_a_version_that_w_and_b_does_not_take_is_not_tried_again(server: WandbSe
         WandbStore(start_run()).deliver(saved(0)[0], Path("nowhere"))
 
 
+def test_a_checkpoint_with_nothing_in_it_is_no_version(server: WandbServer) -> None:
+    """A folder without files; W&B would take it, and it would be the latest."""
+    Path("held/epoch=0.ckpt/shards").mkdir(parents=True)
+    with pytest.raises(Gone, match=r"there is nothing at checkpoints/epoch=0\.ckpt"):
+        WandbStore(start_run()).deliver(saved(0)[0], Path("held/epoch=0.ckpt"))
+    assert server.versions == []
+
+
+def test_an_artifact_of_another_type_is_left_alone(server: WandbServer) -> None:
+    """Somebody has a data set of that name: what W&B says is handed on, and it is not tried again."""
+    run = start_run()
+    run.log_artifact(wandb.Artifact("digits", "dataset")).wait()
+    with pytest.raises(Gone, match="already exists with type 'dataset'"):
+        WandbStore(run).deliver(*saved(0))
+    assert [there.type for there in server.versions] == ["dataset"]
+
+
 @pytest.mark.parametrize(
     ("call", "how"),
     [
@@ -405,10 +422,11 @@ def test_a_run_that_is_switched_off_has_no_store(tmp_path: Path) -> None:
 
 
 def test_any_name_of_a_file_is_delivered(server: WandbServer) -> None:
-    """Letters of any kind, blanks, an equals sign; and a file of 0 bytes."""
+    """Letters of any kind, blanks, an equals sign; and a file of 0 bytes. W&B takes no colon and no backslash."""
     store = WandbStore(start_run())
     for i, name in enumerate(("épôque=1 val loss=0.5.ckpt", "%2e%2e ü?#&.ckpt", "a:b\\c.ckpt")):
         version, content = saved(i, path=f"checkpoints/{name}")
         content.write_bytes(b"" if i == 0 else name.encode())
         store.deliver(version, content)
-        assert server.content(server.version("digits:latest")) == {name: content.read_bytes()}
+        kept = name.replace(":", "-").replace("\\", "-")
+        assert server.content(server.version("digits:latest")) == {kept: content.read_bytes()}
