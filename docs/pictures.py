@@ -191,15 +191,15 @@ def main() -> None:
     if CHROMIUM is None:
         sys.exit(NEEDS)
     warnings.filterwarnings("ignore", message=".*does not have many workers")
-    with tempfile.TemporaryDirectory() as scratch:
+    # The browser comes first: it is started by a fork, and that is best done before torch has threads.
+    with tempfile.TemporaryDirectory() as scratch, Browser() as browser:
         kept = (args.runs or Path(scratch, "runs")).resolve()
         kept.mkdir(parents=True, exist_ok=True)
         os.chdir(kept)
         runs = {task: train(task) for task in RUNS}
         runs["slow"] = train("digits", "slow", lr=0.0005)
         made = Path(scratch)
-        with Browser() as browser:
-            pages(browser, runs, made)
+        pages(browser, runs, made)
         newest(runs["digits"], "confusion_matrix", made / "confusion_matrix.png")
         newest(runs["digits"], "predictions", made / "prediction_grid.png")
         newest(runs["digits"], "loss_by_class", made / "own_picture.png")

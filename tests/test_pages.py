@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from support.documented import DOCS, code
 from support.everyone import public_callbacks
+from support.layers import ROOMS
 from support.modules import CLASSES, Autoencoder, Classifier, images, loader, trainer
 from support.recorded import on_page
 from torch.utils.data import DataLoader, Dataset
@@ -210,3 +211,16 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
             text = (DOCS.parent / path).read_text(encoding="utf-8")
             there = {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in re.findall(r"^#+ (.+)$", text, re.M)}
             assert heading in there, target
+
+
+def test_the_design_names_every_room() -> None:
+    """Each part of the package that a test of layers knows, with what it may import."""
+    rows = re.findall(r"^\| (`.+?) \| .+ \| (.+) \|$", (DOCS / "design.md").read_text(encoding="utf-8"), re.MULTILINE)
+    named = {
+        room.rstrip("/").removesuffix(".py"): set(re.findall(r"`(\w+)", imports))
+        for rooms, imports in rows
+        for room in re.findall(r"`([\w/.]+)`", rooms)
+    }
+    assert named.keys() == ROOMS.keys()
+    same = {room: imports for room, imports in ROOMS.items() if room not in ("__init__", "__main__", "public", "cli")}
+    assert {room: named[room] for room in same} == same
