@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import PIL.Image
-import PIL.ImageChops
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -107,14 +106,11 @@ def train(task: str, version: str = "baseline", **how: Any) -> Path:
     return folder
 
 
-def shrunk(path: Path, target: Path) -> Path:
-    """The picture in 256 colours, a third of the size, if no pixel changes by more than one would see."""
-    with PIL.Image.open(path) as image:
-        whole = image.convert("RGB")
-    few = whole.quantize(256, dither=PIL.Image.Dither.NONE)
-    changed = max(high for _, high in PIL.ImageChops.difference(whole, few.convert("RGB")).getextrema())
-    (few if changed <= 32 else whole).save(target, optimize=True)
-    return target
+def shrink(shot: Path) -> None:
+    """A screenshot in 256 colours: a third of the size, and few of its colours are more than shades of letters."""
+    with PIL.Image.open(shot) as image:
+        few = image.convert("RGB").quantize(256, dither=PIL.Image.Dither.NONE)
+    few.save(shot, optimize=True)
 
 
 def newest(run: Path, key: str, target: Path, scale: int = 1) -> None:
@@ -122,7 +118,7 @@ def newest(run: Path, key: str, target: Path, scale: int = 1) -> None:
     path = max((run / "media" / "val" / key).glob("*.png"))
     with PIL.Image.open(path) as image:
         size = (image.width * scale, image.height * scale)
-        image.resize(size, PIL.Image.Resampling.NEAREST).save(target)
+        image.resize(size, PIL.Image.Resampling.NEAREST).save(target, optimize=True)
 
 
 # The last article of a section that has such a text, or the surroundings of a chart up to the next chart.
@@ -204,6 +200,8 @@ def main() -> None:
         runs["slow"] = train("digits", "slow", lr=0.0005)
         made = Path(scratch)
         pages(browser, runs, made)
+        for shot in made.glob("*.png"):
+            shrink(shot)
         newest(runs["digits"], "confusion_matrix", made / "confusion_matrix.png")
         newest(runs["digits"], "predictions", made / "prediction_grid.png")
         newest(runs["digits"], "loss_by_class", made / "own_picture.png")
@@ -214,7 +212,7 @@ def main() -> None:
         shutil.rmtree(IMAGES, ignore_errors=True)
         IMAGES.mkdir()
         for path in sorted(made.glob("*.png")):
-            target = shrunk(path, IMAGES / path.name)
+            target = Path(shutil.copy(path, IMAGES))
             print(f"{target.stat().st_size / 1000:6.0f} kB  {target.relative_to(DOCS.parent)}")
 
 
