@@ -86,5 +86,5 @@ def _between(binned: BinnedScores, taken: int) -> float:
         return math.inf
     place = len(binned.low) - taken
     low = float(binned.low[place])
-    below = float(binned.high[place - 1]) if place else low
+    below = float(binned.high[place - 1]) if place else 0.0  # no score is less
     return (low + below) / 2
