@@ -18,9 +18,8 @@ from torch import Tensor
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.select import READINGS, images_or_nothing, meant
 from lwcallbacks.capture import Source
-from lwcallbacks.labels import one_score, several_scores
+from lwcallbacks.labels import known, one_score, several_scores
 from lwcallbacks.reductions import FieldError, PerGroup, ScoreRange, TopK
-from lwcallbacks.reductions.fitting import whole
 from lwcallbacks.reductions.hardness import hardness, predicted
 
 SIDE = 32
@@ -101,12 +100,10 @@ class _Confused:
             raise FieldError(
                 f"{found}, and examples_per_cell takes one label for each sample: write examples_per_cell=0"
             )
-        truth = whole(targets)
+        truth = known(targets, self.ignore_index)
         labels = predicted(preds, logits=self.logits, threshold=self.threshold)
         counts = (labels != truth) & (labels >= 0) & (truth >= 0)
         counts &= (labels < self.num_classes) & (truth < self.num_classes)
-        if self.ignore_index is not None:
-            counts &= truth != self.ignore_index
         pairs = torch.where(counts, truth * self.num_classes + labels, -1)
         return pairs, self._hardness(preds, truth), ids, thumbnails(inputs, preds)
 

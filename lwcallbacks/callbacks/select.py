@@ -19,8 +19,8 @@ from torch import Tensor
 
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.capture import Source
+from lwcallbacks.labels import known
 from lwcallbacks.reductions import Choice, FieldError, First, PerGroup, RandomSample, TopK
-from lwcallbacks.reductions.fitting import whole
 from lwcallbacks.reductions.hardness import doubt, hardness, predicted
 
 # In this order, and with Any: see `Extract`.
@@ -59,14 +59,16 @@ def select_needs(
     threshold: float,
     logits: bool | None,
     source: Source,
+    ignore_index: int | None = None,
     optional: frozenset[str] = frozenset(),
 ) -> dict[str, Need]:
     """One need, "sample", or those of `READINGS`, which keep inputs, preds and targets of the chosen samples.
 
     Args:
+        ignore_index: a target that does not count.
         optional: which of the fields may be missing.
     """
-    rated = Rated(select if select in WORDS else "score", task, threshold, bool(logits))
+    rated = Rated(select if select in WORDS else "score", task, threshold, bool(logits), ignore_index)
     fields: tuple[str, ...] = ("position" if select == "first" else "ids", "inputs", "preds", "targets")
     if rated.select == "score":
         fields, source = (*fields, "score"), replace(source, more=(*source.more, ("score", select)))
@@ -101,6 +103,7 @@ class Rated:
     task: str
     threshold: float
     logits: bool
+    ignore_index: int | None = None
 
     def __call__(
         self,
@@ -113,7 +116,8 @@ class Rated:
         preds, targets = (of_sets if self.task == "multilabel" else of_labels)(preds, targets)
         self._expect_all(preds, targets)
         kept = (images_or_nothing(inputs, preds), preds, _nothing(preds) if targets is None else targets)
-        return (*self._order(preds, targets, score), ids, *kept)
+        truth = None if targets is None else known(targets, self.ignore_index)
+        return (*self._order(preds, truth, score), ids, *kept)
 
     def _expect_all(self, preds: Tensor, targets: Tensor | None) -> None:
         if targets is None and self.select in _NEEDING_TARGETS:
@@ -125,24 +129,23 @@ class Rated:
                 "select=lambda outputs, batch: ..., or write select='wrong'"
             )
 
-    def _order(self, preds: Tensor, targets: Tensor | None, score: Tensor | None) -> tuple[Tensor, ...]:
+    def _order(self, preds: Tensor, truth: Tensor | None, score: Tensor | None) -> tuple[Tensor, ...]:
         """What comes before the ids: a score, a group, or nothing."""
         many = self.task == "multilabel"
         match self.select:
             case "hardest" | "easiest":
-                assert targets is not None
-                return (hardness(preds, targets, logits=self.logits, multilabel=many),)
+                assert truth is not None
+                return (hardness(preds, truth, logits=self.logits, multilabel=many),)
             case "least_confident":
                 return (doubt(preds, logits=self.logits, multilabel=many),)
             case "wrong":
-                assert targets is not None
+                assert truth is not None
                 labels = predicted(preds, logits=self.logits, threshold=self.threshold, multilabel=many)
-                truth = whole(targets)
-                unlike = (labels != truth) & (truth >= 0)  # a negative one is no label, of which none can be right
+                unlike = (labels != truth) & (truth >= 0)  # -1 is no label, of which none can be right
                 return ((unlike.any(dim=1) if many else unlike).to(torch.int64) - 1,)
             case "per_class":
-                assert targets is not None
-                return (whole(targets),)
+                assert truth is not None
+                return (truth,)
             case "score":
                 assert score is not None
                 return (_one_each(score, len(preds)),)
