@@ -154,7 +154,7 @@ class BoxGrid(StateCallback):
 
     def result(self, values: Mapping[str, Any]) -> Chosen:
         chosen: Chosen = values["sample"]
-        labels = [int(label) for boxes in chosen.payload[2:] for label in set(boxes[:, 1:, 4].nan_to_num(-1).flatten())]
+        labels = [int(n) for boxes in chosen.payload[2:] for n in boxes[:, 1:, 4].unique().tolist() if n >= 0]
         warn_unnamed(f"BoxGrid({self.name!r})", self.class_names, labels, self._said)
         return chosen
 
@@ -169,7 +169,7 @@ class BoxGrid(StateCallback):
         for i, (image, (high, wide)) in enumerate(zip(pixels, sizes.tolist(), strict=True)):
             height, width = drawn_size((high, wide), (image.shape[0], image.shape[1]))
             found = [
-                read.boxes(boxes[i], (high, wide), height / high)
+                read.boxes(boxes[i], (high, wide), (height, width))
                 for read, boxes in zip(self._readings, packed, strict=False)
             ]
             preds, truths = found[0], found[1] if len(found) > 1 else None

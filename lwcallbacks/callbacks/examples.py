@@ -8,6 +8,7 @@ Whether scores are logits decides how hard a sample is: see `select`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ EXAMPLES = frozenset({*READINGS, "sample", "range", "spread"})
 
 @dataclass(frozen=True)
 class Example:
-    """One of the samples; `loss` is None where preds are labels."""
+    """One of the samples; `loss` is None where there is none, as where preds are labels."""
 
     true: int
     predicted: int
@@ -77,9 +78,12 @@ def examples_of(
     chosen = values[name]
     several = values.get("spread", "none seen") != "none seen"
     has_scores = several or values.get("range", "none seen") != "none seen"
-    losses = _losses(chosen.scores, several, is_logits).tolist() if has_scores else [None] * len(chosen.ids)
+    losses = _losses(chosen.scores, several, is_logits).tolist() if has_scores else [math.nan] * len(chosen.ids)
     rows = zip(chosen.groups.tolist(), chosen.ids.tolist(), losses, strict=True)
-    examples = [Example(pair // num_classes, pair % num_classes, number, loss) for pair, number, loss in rows]
+    examples = [
+        Example(pair // num_classes, pair % num_classes, number, None if math.isnan(loss) else loss)
+        for pair, number, loss in rows
+    ]
     [thumbnails] = chosen.payload
     return examples, thumbnails if thumbnails.ndim > 2 else None
 

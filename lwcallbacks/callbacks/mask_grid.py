@@ -159,7 +159,7 @@ class MaskGrid(StateCallback):
         images, masks = chosen.payload[:1], chosen.payload[1:]
         chosen = Chosen(chosen.ids, chosen.scores, (*images, *(mask_labels(mask, kind) for mask in masks)))
         seen = [label for mask in chosen.payload[1:] for label in self._seen(mask.numpy())]
-        warn_unnamed(f"MaskGrid({self.name!r})", self.class_names, seen, self._said)
+        warn_unnamed(f"MaskGrid({self.name!r})", self.class_names, seen, self._said, may_ignore=True)
         return chosen
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:

@@ -197,7 +197,7 @@ class PredictionGrid(StateCallback):
     def result(self, values: Mapping[str, Any]) -> Chosen:
         seen = [label for sample in self._shown(values) for label in (*sample.pred, *(sample.truth or ()))]
         known = [label for label in seen if label is not None]
-        warn_unnamed(f"PredictionGrid({self.name!r})", self.class_names, known, self._said)
+        warn_unnamed(f"PredictionGrid({self.name!r})", self.class_names, known, self._said, may_ignore=True)
         return self._chosen(values)
 
     def of_epoch(self, place: str, values: Mapping[str, Any]) -> Mapping[str, Any]:

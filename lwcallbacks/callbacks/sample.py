@@ -75,11 +75,19 @@ def full_sizes(images: Tensor) -> Tensor:
     return sizes
 
 
-def warn_unnamed(owner: str, names: tuple[str, ...] | None, labels: Iterable[int], said: set[str]) -> None:
-    """Warn, once for each set `said`, of labels that have no name: their index is shown."""
+def warn_unnamed(
+    owner: str, names: tuple[str, ...] | None, labels: Iterable[int], said: set[str], may_ignore: bool = False
+) -> None:
+    """Warn, once for each set `said`, of labels that have no name: their index is shown.
+
+    Args:
+        may_ignore: whether the owner has an argument `ignore_index` that the label may be meant for.
+    """
     unnamed = sorted({label for label in labels if names is not None and label >= len(names)})
     if names is not None and unnamed and "unnamed" not in said:
         said.add("unnamed")
         found = f"class_names has {len(names)} names, but there is a label {unnamed[-1]}"
         cure = f"Give {unnamed[-1] + 1} names{named_in_full(names, unnamed[-1] + 1)}"
+        if may_ignore:
+            cure += f", or write ignore_index={unnamed[-1]} if that is a target that does not count"
         warnings.warn(f"lwcallbacks: {owner}: {found}; its index is shown. {cure}", stacklevel=2)

@@ -74,10 +74,23 @@ def test_the_target_is_only_compared_where_it_is_a_layer() -> None:
     assert len(mosaic.results["val"].payload) == 2
 
 
+class Grey(Classifier):
+    """Its images have no channel."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        return {"inputs": batch[0][:, 0], "preds": self(batch[0])}
+
+
 @pytest.mark.parametrize(
     ("layers", "module", "told"),
     [
         (("target",), Autoencoder, "found targets (8,), expected images (N, C, H, W) for layers=('target')"),
+        (
+            None,
+            Grey,
+            "found inputs (8, 8, 8), expected images (N, C, H, W): write inputs=lambda outputs, batch: "
+            "outputs['inputs'].unsqueeze(1)",
+        ),
         (("output", "input"), Classifier, "found inputs (8, 1, 8, 8), preds (8, 5), expected images (N, C, H, W)"),
     ],
 )

@@ -275,6 +275,14 @@ def test_a_class_without_a_name_is_said_once() -> None:
     trainer(callbacks=[grid]).validate(Labels(), DataLoader(label_maps(), 8), verbose=False)
 
 
+def test_a_label_beyond_all_classes_may_be_one_that_does_not_count() -> None:
+    """Of 255 nobody wants 256 names."""
+    x, y = label_maps().tensors
+    data = TensorDataset(x, y.clone().index_fill_(1, torch.tensor([0]), 255))
+    with pytest.warns(UserWarning, match=r"label 255; .*, or write ignore_index=255 if that is a target"):
+        trainer(callbacks=[lw.MaskGrid(6, NAMES)]).validate(Ignores(), DataLoader(data, 8), verbose=False)
+
+
 @pytest.mark.parametrize(
     ("task", "preds", "targets", "advice"),
     [

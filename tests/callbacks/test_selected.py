@@ -321,6 +321,22 @@ def test_examples_cost_the_counts_nothing() -> None:
     assert int(matrix.results["val"].sum()) == 16
 
 
+def test_an_example_without_a_loss_has_none(tmp_path: Path) -> None:
+    """As of a logit that is infinite."""
+
+    class Infinite(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            scores = torch.zeros(len(batch[1]), CLASSES)
+            scores[torch.arange(len(scores)), (batch[1] + 1) % CLASSES] = torch.inf
+            return {"preds": scores, "targets": batch[1]}
+
+    matrix = lw.ConfusionMatrix(CLASSES, examples_per_cell=1)
+    trainer(callbacks=[matrix], default_root_dir=tmp_path).validate(Infinite(), loader(), verbose=False)
+    table = table_of(tmp_path, "val/confusion_matrix_examples")
+    assert "loss" not in table
+    assert len(table["id"]) == CLASSES
+
+
 def test_examples_take_one_label_a_sample() -> None:
     """At the first batch, with what to write."""
 
