@@ -18,10 +18,9 @@ from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import Extract, ImagesForm, drawn_size, imported
 from lwcallbacks.lightning import LightningModule
 from lwcallbacks.media import Image, Scaled, arranged, mosaic, same_size
+from lwcallbacks.media.mosaics import DIFFERENCE, FIELDS
 from lwcallbacks.reductions import Chosen, FieldError
 
-FIELDS = {"output": "preds", "input": "inputs", "target": "targets"}
-DIFFERENCE = "difference"
 LAYERS = (*FIELDS, DIFFERENCE)
 
 
@@ -150,10 +149,14 @@ class ImageMosaic(StateCallback):
         """What `sample` makes of the module."""
         given = (imported(self.sample) if isinstance(self.sample, str) else cast(Any, self.sample))(module)
         given = given if isinstance(given, Mapping) else {"sample": given}
-        if missing := set(self.layers or ()) - {*given, DIFFERENCE}:
+        if self.layers is not None and (missing := set(_needed(self.layers)) - {*given}):
             asked = f"layers={self.layers} asks for {min(missing)!r}"
             raise ValueError(f"sample= gives the layers {list(given)}, and {asked}")
-        return {"made": {str(name): as_images(images)[: self.num_samples] for name, images in given.items()}}
+        made = {str(name): as_images(images)[: self.num_samples] for name, images in given.items()}
+        if len({len(images) for images in made.values()}) > 1:
+            counts = " and ".join(f"{len(images)} {name!r}" for name, images in made.items())
+            raise ValueError(f"sample= gives {counts}, expected as many images of each layer")
+        return {"made": made}
 
     def remembered(self, stage: str) -> Mapping[str, Need]:
         if self.is_made:

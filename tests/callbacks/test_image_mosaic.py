@@ -269,6 +269,14 @@ def test_images_are_made_only_where_they_are_published() -> None:
         (lambda module: 1 / 0, "could not make its pictures of train: ZeroDivisionError"),
         (lambda module: torch.zeros(3), r"sample= gives a Tensor of shape \(3,\), expected images \[N, C, H, W\]"),
         (lambda module: {"input": torch.zeros(1, 1, 2, 2)}, r"sample= gives the layers \['input'\], and layers="),
+        (
+            lambda module: {"output": torch.zeros(2, 1, 2, 2), "input": torch.zeros(1, 1, 2, 2)},
+            r"sample= gives 2 'output' and 1 'input', expected as many images of each layer",
+        ),
+        (
+            lambda module: [torch.zeros(1, 2, 2), torch.zeros(3, 2, 2)],
+            r"sample= gives images of 1 and 3 channels, expected one number",
+        ),
     ],
 )
 def test_a_function_that_fails_costs_itself(sample: Any, told: str) -> None:
@@ -281,6 +289,17 @@ def test_a_function_that_fails_costs_itself(sample: Any, told: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(with_it, without, strict=True))
     assert modes == plain_modes
     assert sum(bool(re.search(told, str(w.message))) for w in said) == 1
+
+
+def test_a_difference_needs_what_it_is_the_difference_of() -> None:
+    """Said with what was given."""
+
+    def output(module: Any) -> dict[str, torch.Tensor]:
+        return {"output": torch.zeros(1, 1, 2, 2)}
+
+    mosaic = lw.ImageMosaic(2, sample=output, layers=("output", "difference"), stages=("train",))
+    with pytest.warns(UserWarning, match=r"gives the layers \['output'\], and .* asks for 'input'"):
+        trained([mosaic], epochs=1)
 
 
 def test_only_process_0_makes_images(tmp_path: Path) -> None:
