@@ -43,16 +43,17 @@ def one_score(preds: Tensor) -> tuple[Tensor]:
 
     Whether they are logits decides what is predicted.
     """
-    return (preds if is_one_score(preds) else _nothing(preds),)
+    return (preds if is_one_score(preds) else nothing(preds),)
 
 
 def several_scores(preds: Tensor) -> tuple[Tensor]:
     """The scores of which there are several for each label, [N, C, ...]: the largest wins, be they logits or not."""
-    return (_nothing(preds) if is_one_score(preds) else preds,)
+    return (nothing(preds) if is_one_score(preds) else preds,)
 
 
-def _nothing(preds: Tensor) -> Tensor:
-    return preds.new_zeros((len(preds), 0))
+def nothing(like: Tensor) -> Tensor:
+    """Rows without numbers, [N, 0], for a field that is missing or not meant."""
+    return like.new_zeros((len(like), 0))
 
 
 def classify(preds: Tensor, kind: Kind, threshold: float = 0.5) -> tuple[Tensor, Tensor | None]:

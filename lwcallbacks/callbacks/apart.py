@@ -69,8 +69,8 @@ def as_images(value: Any) -> list[Tensor]:
         value: a tensor [N, C, H, W] or [N, H, W]; or a list of tensors [C, H, W] or [H, W], of arrays uint8 [H, W],
             [H, W, 3] or [H, W, 4] with the channels last, or of PIL images.
 
-    >>> [tuple(image.shape) for image in as_images([torch.zeros(1, 2, 3), np.zeros((4, 5, 3), np.uint8)])]
-    [(1, 2, 3), (3, 4, 5)]
+    >>> [tuple(image.shape) for image in as_images([torch.zeros(3, 2, 5), np.zeros((4, 5, 3), np.uint8)])]
+    [(3, 2, 5), (3, 4, 5)]
 
     Raises:
         ValueError: it is nothing of the kind.

@@ -154,7 +154,7 @@ class BoxGrid(StateCallback):
 
     def result(self, values: Mapping[str, Any]) -> Chosen:
         chosen: Chosen = values["sample"]
-        labels = [int(n) for boxes in chosen.payload[2:] for n in boxes[:, 1:, 4].unique().tolist() if n >= 0]
+        labels = [int(n) for boxes in chosen.payload[2:] for n in boxes[:, 1:, 4].flatten().tolist() if n >= 0]
         warn_unnamed(f"BoxGrid({self.name!r})", self.class_names, labels, self._said)
         return chosen
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from lwcallbacks.callbacks.base import Entries, plain
-from lwcallbacks.callbacks.names import class_names_of
+from lwcallbacks.callbacks.names import class_names_of, names_or_indices
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.numbers import NumberCallback
 from lwcallbacks.capture import Extract
@@ -144,6 +144,6 @@ class Curves(NumberCallback):
         self._log_numbers(trainer, {f"{stage}/{self.name}_{area}{suffix}": found.get(area, math.nan) for area in AREAS})
 
     def _found(self, values: Mapping[str, Any]) -> Summaries:
-        names = tuple(map(str, range(self.num_classes))) if self.class_names is None else self.class_names
+        names = names_or_indices(self.class_names, self.num_classes)
         chosen = [names[index] for index in self._counts.chosen]
         return summarised(values["scores"], chosen, self.n_bins, self.threshold_by)

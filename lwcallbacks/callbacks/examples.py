@@ -2,6 +2,7 @@
 
     needs = example_needs(3, num_classes=10, task="multiclass", threshold=0.5, logits=None, ...)
     examples, thumbnails = examples_of(values, 10, logits=None)     # by pair, the hardest first
+    examples_table(examples, images, matrix)                        # a row for each
 
 Whether scores are logits decides how hard a sample is: see `select`.
 """
@@ -9,17 +10,20 @@ Whether scores are logits decides how hard a sample is: see `select`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.select import READINGS, images_or_nothing, meant
+from lwcallbacks.callbacks.shown import id_cells, without_blanks
 from lwcallbacks.capture import Source
 from lwcallbacks.labels import known, one_score, several_scores
+from lwcallbacks.media import Image, Matrix, Table
 from lwcallbacks.reductions import FieldError, PerGroup, ScoreRange, TopK
 from lwcallbacks.reductions.hardness import hardness, predicted
 
@@ -27,8 +31,6 @@ SIDE = 32
 """Pixels of a thumbnail's longer side, at most."""
 PLACES = 1024
 """Samples that are kept of all pairs, at most."""
-
-
 EXAMPLES = frozenset({*READINGS, "sample", "range", "spread"})
 """The names of needs that `example_needs` may have."""
 
@@ -86,6 +88,36 @@ def examples_of(
     ]
     [thumbnails] = chosen.payload
     return examples, thumbnails if thumbnails.ndim > 2 else None
+
+
+def captioned(examples: Sequence[Example], pixels: Sequence[np.ndarray]) -> list[Image]:
+    """The image of each, with its id and loss."""
+    losses = ("" if example.loss is None else f", loss {example.loss:.4g}" for example in examples)
+    captions = [f"id {example.id}{loss}" for example, loss in zip(examples, losses, strict=True)]
+    return [Image(shown, caption) for shown, caption in zip(pixels, captions, strict=True)]
+
+
+def by_cell(examples: Sequence[Example], images: Sequence[Image]) -> dict[tuple[int, int], list[Image]]:
+    """The images by true and predicted class; none where there are no images."""
+    cells: dict[tuple[int, int], list[Image]] = {}
+    for example, image in zip(examples, images, strict=False):
+        cells.setdefault((example.true, example.predicted), []).append(image)
+    return cells
+
+
+def examples_table(examples: Sequence[Example], images: Sequence[Image], matrix: Matrix) -> Table:
+    """A row for each example, those of the largest cells first; without images where there are none."""
+    order = sorted(range(len(examples)), key=lambda i: -matrix.counts[examples[i].true, examples[i].predicted])
+    names, ordered = matrix.class_names, [examples[i] for i in order]
+    return without_blanks(
+        {
+            "true": [names[example.true] for example in ordered],
+            "predicted": [names[example.predicted] for example in ordered],
+            "image": [images[i] if images else None for i in order],
+            "id": id_cells([example.id for example in ordered]),
+            "loss": [example.loss for example in ordered],
+        }
+    )
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.capture import Source
-from lwcallbacks.labels import known
+from lwcallbacks.labels import known, nothing
 from lwcallbacks.reductions import Choice, FieldError, First, PerGroup, RandomSample, TopK
 from lwcallbacks.reductions.hardness import doubt, hardness, predicted
 
@@ -115,7 +115,7 @@ class Rated:
     ) -> tuple[Tensor, ...]:
         preds, targets = (of_sets if self.task == "multilabel" else of_labels)(preds, targets)
         self._expect_all(preds, targets)
-        kept = (images_or_nothing(inputs, preds), preds, _nothing(preds) if targets is None else targets)
+        kept = (images_or_nothing(inputs, preds), preds, nothing(preds) if targets is None else targets)
         truth = None if targets is None else known(targets, self.ignore_index)
         return (*self._order(preds, truth, score), ids, *kept)
 
@@ -198,11 +198,7 @@ def of_sets(preds: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor | Non
 
 def images_or_nothing(inputs: Tensor | None, preds: Tensor) -> Tensor:
     """Inputs [N, H, W] or [N, C, H, W], also of a number of channels that no image has; else rows without numbers."""
-    return _nothing(preds) if inputs is None or inputs.ndim < 3 else inputs
-
-
-def _nothing(like: Tensor) -> Tensor:
-    return like.new_zeros((len(like), 0))
+    return nothing(preds) if inputs is None or inputs.ndim < 3 else inputs
 
 
 def _shapes(preds: Tensor, targets: Tensor | None) -> str:

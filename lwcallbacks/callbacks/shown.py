@@ -9,7 +9,7 @@ Numbers are worked out here, on the CPU and in float64, of the scores of those f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -106,9 +106,9 @@ def table_of(
             return None
         return ", ".join(f"{name_of(label)} {share:.3f}" for label, share in sample.top)
 
-    exact = all(abs(sample.id) < EXACT for sample in samples)
     columns: dict[str, Sequence[Cell]] = {
-        "id": [sample.id if exact else str(sample.id) for sample in samples],
+        "image": [None] * len(samples) if images is None else images,
+        "id": id_cells([sample.id for sample in samples]),
         "pred": [names(sample.pred) for sample in samples],
         "target": [None if sample.truth is None else names(sample.truth) for sample in samples],
         "confidence": [sample.confidence for sample in samples],
@@ -116,12 +116,24 @@ def table_of(
         "correct": [sample.correct for sample in samples],
         f"top-{TOP}": [top(sample) for sample in samples],
     }
-    known = {name: cells for name, cells in columns.items() if not samples or any(c is not None for c in cells)}
-    if images is not None:
-        known = {"image": images, **known}
     if histories is not None:
-        known["history"] = [strip(map(names, history)) for history in histories]
-    return Table(tuple(known), list(zip(*known.values(), strict=True)))
+        columns["history"] = [strip(map(names, history)) for history in histories]
+    return without_blanks(columns)
+
+
+def without_blanks(columns: Mapping[str, Sequence[Cell]]) -> Table:
+    """A table of its columns by name, but for those that have nothing in any of the rows.
+
+    >>> without_blanks({"id": [1, 2], "loss": [None, 0.5], "image": [None, None]}).columns
+    ('id', 'loss')
+    """
+    kept = {name: cells for name, cells in columns.items() if not cells or any(cell is not None for cell in cells)}
+    return Table(tuple(kept), list(zip(*kept.values(), strict=True)))
+
+
+def id_cells(ids: Sequence[int]) -> list[Cell]:
+    """Ids as numbers, or as text where one is too large for a page's."""
+    return [*ids] if all(abs(number) < EXACT for number in ids) else [*map(str, ids)]
 
 
 def names_of(labels: Labels, name_of: Callable[[int | None], str]) -> str:
