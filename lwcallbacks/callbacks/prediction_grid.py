@@ -137,7 +137,10 @@ class PredictionGrid(StateCallback):
         self.max_overhead = check_overhead("PredictionGrid", max_overhead)
         check_number("PredictionGrid", num_samples)
         check_scores("PredictionGrid", task, threshold, logits)
-        check_select("PredictionGrid", select, task, seed)
+        check_select("PredictionGrid", select, seed)
+        if select == "per_class" and task == "multilabel":
+            told = "a sample with several labels is of no one class, expected select='random'"
+            raise ValueError(f"PredictionGrid: select='per_class' with task='multilabel': {told}")
         self.num_samples = num_samples
         self.select = select
         self.frame = frame

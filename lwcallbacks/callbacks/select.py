@@ -2,6 +2,7 @@
 
     needs = select_needs("hardest", 32, seed=0, task="multiclass", threshold=0.5, logits=None, source=source)
     chosen = meant(values, logits=None)         # a Chosen with the payload inputs, preds, targets
+    need = sample_need(score, 16, 0, ("inputs",), source, frozenset(), prepare)     # without labels
 
 How hard a sample is depends on whether scores are logits. Where nobody says it, all scores of an epoch decide, which is
 known at its end: so both choices are kept until then. Inputs that are no images are not kept, nor is what is missing:
@@ -10,7 +11,7 @@ such a payload has rows without numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -27,6 +28,8 @@ from lwcallbacks.reductions.hardness import doubt, hardness, predicted
 Select: TypeAlias = str | Callable[..., Any]
 
 WORDS = ("first", "random", "hardest", "easiest", "wrong", "least_confident", "per_class")
+PLAIN = ("random", "first")
+"""Those that depend on no prediction and no target."""
 STAYING = ("first", "random", "per_class")
 """Words by which the same samples are shown in every epoch."""
 _NEEDING_SCORES = ("hardest", "easiest", "least_confident")
@@ -36,18 +39,32 @@ READINGS = {"as_probabilities": False, "as_logits": True}
 """Names of needs of which one is meant, and whether scores are logits for it."""
 
 
-def check_select(owner: str, select: object, task: str, seed: object) -> None:
-    """Raise ValueError for a choice or a seed that is none."""
-    if not callable(select) and not (isinstance(select, str) and (select in WORDS or "." in select)):
-        words = ", ".join(map(repr, WORDS))
-        expected = f"one of {words}, or a function of outputs and batch that gives a score for each sample"
+def check_select(owner: str, select: object, seed: object, words: Sequence[str] = WORDS) -> None:
+    """Raise ValueError for a choice or a seed that is none. `words` are those that the owner knows."""
+    if not callable(select) and not (isinstance(select, str) and (select in words or "." in select)):
+        told = ", ".join(map(repr, words))
+        expected = f"one of {told}, or a function of outputs and batch that gives a score for each sample"
         raise ValueError(f"{owner}: select={select!r}, expected {expected}")
-    if select == "per_class" and task == "multilabel":
-        told = "a sample with several labels is of no one class"
-        raise ValueError(f"{owner}: select='per_class' with task='multilabel': {told}, expected select='random'")
     if not isinstance(seed, int):
         first = "; for the first samples of the data set write select='first'" if seed is None else ""
         raise ValueError(f"{owner}: seed={seed!r}, expected an int{first}")
+
+
+def sample_need(
+    select: Select,
+    num_samples: int,
+    seed: int,
+    fields: tuple[str, ...],
+    source: Source,
+    optional: frozenset[str],
+    prepare: Callable[..., tuple[Tensor, ...]],
+) -> Need:
+    """What `prepare` makes of ids and fields of samples that need no labels to be chosen: `PLAIN` or by a score."""
+    if select in PLAIN:
+        name = "position" if select == "first" else "ids"
+        return Need(_choice(select, num_samples, seed), (name, *fields), source, optional, prepare)
+    scored = _with_score(source, select)
+    return Need(TopK(num_samples), ("ids", *fields, "score"), scored, optional, _Scored(prepare))
 
 
 def select_needs(
@@ -71,7 +88,7 @@ def select_needs(
     rated = Rated(select if select in WORDS else "score", task, threshold, bool(logits), ignore_index)
     fields: tuple[str, ...] = ("position" if select == "first" else "ids", "inputs", "preds", "targets")
     if rated.select == "score":
-        fields, source = (*fields, "score"), replace(source, more=(*source.more, ("score", select)))
+        fields, source = (*fields, "score"), _with_score(source, select)
     choice = _choice(rated.select, num_samples, seed)
     by_reading = rated.select in _BY_READING and logits is None
     ways = READINGS if by_reading else {"sample": rated.logits}
@@ -153,7 +170,7 @@ class Rated:
                 return ()
 
 
-def _choice(select: str, num_samples: int, seed: int) -> Choice:
+def _choice(select: Select, num_samples: int, seed: int) -> Choice:
     match select:
         case "first":
             return First(num_samples)
@@ -165,6 +182,21 @@ def _choice(select: str, num_samples: int, seed: int) -> Choice:
             return PerGroup(RandomSample(num_samples, seed), num_samples)
         case _:
             return TopK(num_samples)
+
+
+def _with_score(source: Source, select: Select) -> Source:
+    return replace(source, more=(*source.more, ("score", select)))
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What `prepare` makes of a batch, behind the score of each sample, which comes last."""
+
+    prepare: Callable[..., tuple[Tensor, ...]]
+
+    def __call__(self, ids: Tensor, *fields: Tensor) -> tuple[Tensor, ...]:
+        *fields_of_sample, score = fields
+        return (_one_each(score, len(ids)), *self.prepare(ids, *fields_of_sample))
 
 
 def _one_each(score: Tensor, number: int) -> Tensor:

@@ -48,7 +48,7 @@ def noisy(n: int = 12) -> TensorDataset:
 def test_four_layers_below_each_other(tmp_path: Path) -> None:
     """Each is what was seen; the difference is from the target, by definition."""
     layers = ("output", "input", "target", "difference")
-    mosaic = lw.ImageMosaic(2, layers=layers, seed=None, nrow=2, padding=1)
+    mosaic = lw.ImageMosaic(2, layers=layers, select="first", nrow=2, padding=1)
     module = Denoiser.seeded()
     trainer(callbacks=[mosaic], default_root_dir=tmp_path).validate(module, DataLoader(noisy(), 5), verbose=False)
     [(caption, pixels)] = shown(tmp_path)
@@ -147,7 +147,7 @@ def test_bands_that_no_image_has_are_an_error_at_the_first_batch() -> None:
 def test_images_of_five_channels_are_drawn_in_false_colour(tmp_path: Path) -> None:
     """Output over input, as those of other numbers of channels; the caption has the legend."""
     x = torch.rand(6, 5, 8, 8, generator=torch.Generator().manual_seed(0))
-    mosaic = lw.ImageMosaic(3, bands=(4, 2, 0), seed=None, nrow=None)
+    mosaic = lw.ImageMosaic(3, bands=(4, 2, 0), select="first", nrow=None)
     module = Autoencoder(channels=5)
     trainer(callbacks=[mosaic], default_root_dir=tmp_path).validate(
         module, DataLoader(TensorDataset(x, torch.zeros(6)), 2), verbose=False
@@ -183,7 +183,7 @@ def test_images_of_unlike_sizes_are_the_same_on_two_processes(alone: Any, tmp_pa
 
 def test_each_image_of_a_list_is_drawn_at_its_own_size() -> None:
     """Its pixels are those that were given, where it fits."""
-    mosaic = lw.ImageMosaic(6, seed=None, nrow=None, size=64)
+    mosaic = lw.ImageMosaic(6, select="first", nrow=None, size=64)
     trainer(callbacks=[mosaic]).validate(support.Detector(), support.loader(), verbose=False)
     tiles = mosaic.entries("val/mosaic", {"sample": mosaic.results["val"]})["val/mosaic"]
     for i, tile in enumerate(tiles):
