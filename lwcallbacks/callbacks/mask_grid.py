@@ -162,16 +162,23 @@ class MaskGrid(StateCallback):
         return needs
 
     def result(self, values: Mapping[str, Any]) -> Chosen:
-        chosen: Chosen = values["sample"]
-        kind = given(self.logits) or values["range"]
-        images, masks = chosen.payload[:1], chosen.payload[1:]
-        chosen = Chosen(chosen.ids, chosen.scores, (*images, *(mask_labels(mask, kind) for mask in masks)))
-        seen = [label for mask in chosen.payload[1:] for label in self._seen(mask.numpy())]
-        warn_unnamed(f"MaskGrid({self.name!r})", self.class_names, seen, self._said, may_ignore=True)
+        chosen = self._labelled(values)
+        if self.class_names is not None:
+            seen = [
+                label for mask in chosen.payload[1:] for label in self._unnamed(mask.numpy(), len(self.class_names))
+            ]
+            warn_unnamed(f"MaskGrid({self.name!r})", self.class_names, seen, self._said, may_ignore=True)
         return chosen
 
+    def _labelled(self, values: Mapping[str, Any]) -> Chosen:
+        """The choice with labels as its masks."""
+        chosen: Chosen = values["sample"]
+        kind = given(self.logits) or values["range"]
+        masks = (mask_labels(mask, kind) for mask in chosen.payload[1:])
+        return Chosen(chosen.ids, chosen.scores, (*chosen.payload[:1], *masks))
+
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
-        inputs, *kept = self.result(values).payload
+        inputs, *kept = self._labelled(values).payload
         pixels, (guess, *truths) = to_pixels(inputs, self.mean, self.std, self.note), (mask.numpy() for mask in kept)
         if self.ignore_index is not None:
             guess = np.where(np.any([truth == self.ignore_index for truth in truths], axis=0), -1, guess)
@@ -190,9 +197,9 @@ class MaskGrid(StateCallback):
         errors = [errors_layer(truth, guess, self.background, self.alpha) for truth in truths]
         return annotated(Image(image.pixels, *map(_shares, errors)), [*layers, *errors])
 
-    def _seen(self, mask: np.ndarray) -> set[int]:
-        """The classes of a mask that have a colour."""
-        return {c for c in np.unique(mask).tolist() if c >= 0} - {self.background, self.ignore_index}
+    def _unnamed(self, mask: np.ndarray, names: int) -> set[int]:
+        """The classes of a mask that have a colour and none of so many names: few pixels, which are soon sorted."""
+        return {*np.unique(mask[mask >= names]).tolist()} - {self.background, self.ignore_index}
 
 
 def _shares(errors: Layer) -> str:
