@@ -164,9 +164,8 @@ class MaskGrid(StateCallback):
     def result(self, values: Mapping[str, Any]) -> Chosen:
         chosen = self._labelled(values)
         if self.class_names is not None:
-            seen = [
-                label for mask in chosen.payload[1:] for label in self._unnamed(mask.numpy(), len(self.class_names))
-            ]
+            masks, names = (mask.numpy() for mask in chosen.payload[1:]), len(self.class_names)
+            seen = [label for mask in masks for label in self._unnamed(mask, names)]
             warn_unnamed(f"MaskGrid({self.name!r})", self.class_names, seen, self._said, may_ignore=True)
         return chosen
 
