@@ -54,6 +54,13 @@ class BinnedScores:
         self.negatives = negatives
         self.positives = positives
 
+    @property
+    def above(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positives and negatives in the highest 0, 1, 2 ... bins, int64 [F + 1]: true and false positives at each
+        threshold that the bins tell apart, from none to all."""
+        hits, false = (np.concatenate([[0], np.cumsum(n[::-1])]) for n in (self.positives, self.negatives))
+        return hits, false
+
     def __repr__(self) -> str:
         return f"BinnedScores(negatives={self.negatives.sum()}, positives={self.positives.sum()})"
 

@@ -127,7 +127,10 @@ def test_charts_and_report_are_in_the_folder(tmp_path: Path) -> None:
     [calibration] = folder.data("val/curves_calibration").values()
     assert [line["name"] for line in calibration["lines"]] == ["largest score of each sample", *NAMES]
     [table] = folder.data("val/curves_report").values()
-    assert [row[0] for row in table["rows"]] == [*NAMES, "mean"]
+    assert [row[0] for row in table["rows"]] == [*NAMES, "mean", "largest score of each sample"]
+    of_ece = [row[table["columns"].index("ece")] for row in table["rows"]]
+    assert of_ece[CLASSES] == pytest.approx(np.mean(of_ece[:CLASSES]))
+    assert of_ece[-1] == curves.results["val"]["ece"]
     assert table["rows"][0][table["columns"].index("auroc")] == of_ant["auroc"]
 
 
@@ -194,7 +197,7 @@ def test_many_classes_are_in_the_report_and_the_worst_in_the_charts(tmp_path: Pa
     assert areas == sorted(of["auroc"] for of in curves.results["val"]["classes"].values())[:100]
     assert roc["notes"][1:] == ["the worst classes come first", "50 classes more are in the report"]
     [table] = folder.data("val/curves_report").values()
-    assert len(table["rows"]) == 151
+    assert len(table["rows"]) == 152
 
 
 def test_what_the_page_shows_runs() -> None:
