@@ -81,7 +81,9 @@ COUNTS: dict[str, Any] = {
 
 def test_counts_of_any_size_are_read_back(tmp_path: Path) -> None:
     """Those that fit into unsigned integers are packed, many histograms at once; the others are lists."""
-    histograms = {name: Histogram(np.array(of, None if of else int), np.arange(len(of) + 1.0)) for name, of in COUNTS.items()}
+    histograms = {
+        name: Histogram(np.array(of, None if of else int), np.arange(len(of) + 1.0)) for name, of in COUNTS.items()
+    }
     FolderWriter(tmp_path / "media").write(histograms, 1)
     folder = read_folder(tmp_path)
     read = {name: folder.data(name)[1]["counts"] for name in COUNTS}
