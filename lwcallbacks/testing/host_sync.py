@@ -4,11 +4,11 @@
         metric.update(preds, targets)        # HostSync, where it calls .item(), nonzero, a boolean mask, ...
 
 A GPU computes while Python runs ahead. An operation whose result Python has to see, or whose output's shape depends on
-the data, stops Python until the GPU has caught up. So does a copy from the host to the device, unless it is told not to
-block. This finds them on CPU tensors, by treating every tensor as if it were on a device. Making tensors from Python
-data is allowed, where no device is named. What it cannot see: `.to(device)` with a device object that is the CPU, since
-on CPU tensors that is no wait but what code for any device does; with tensors of `simulated_device()` it is seen. And
-waits inside of kernels.
+the data, stops Python until the GPU has caught up. So does a copy from the host to the device without
+`non_blocking=True`. This finds them on CPU tensors, by treating every tensor as if it were on a device. Making tensors
+from Python data is allowed where no device is named. It cannot see waits inside of kernels, nor `.to(device)` with
+a device object that is the CPU, since on CPU tensors that is no wait but what code for any device does. With tensors of
+`simulated_device()` it is seen.
 """
 
 from __future__ import annotations
