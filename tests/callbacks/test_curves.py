@@ -15,6 +15,7 @@ from support import scenarios
 from support.documented import code
 from support.modules import CLASSES, Classifier, Multilabel, images, label_sets, trainer
 from support.processes import run_processes
+from support.versions import PRECISIONS
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -73,7 +74,7 @@ def test_scores_of_half_precision(precision: str, tmp_path: Path) -> None:
     targets = torch.randint(2, (500,), generator=generator)
     scores = (torch.randn(500, generator=generator) + targets).to(dtype)
     curves = lw.Curves(task="binary")
-    t = trainer(callbacks=[curves], precision=precision, default_root_dir=tmp_path)
+    t = trainer(callbacks=[curves], precision=PRECISIONS.get(precision, precision), default_root_dir=tmp_path)
     t.validate(scenarios.Ready(), DataLoader(TensorDataset(scores, targets), 32), verbose=False)
     assert curves.results["val"]["auroc"] == pytest.approx(roc_auc_score(targets, scores.float()), abs=1e-12)
 

@@ -192,7 +192,7 @@ def test_each_image_of_a_list_is_drawn_at_its_own_size() -> None:
 
 def trained(callbacks: list[Any], root: Path | None = None, epochs: int = 3) -> tuple[list[torch.Tensor], Any]:
     """The weights and random numbers after a fit, and the modes at its end of epochs."""
-    pl.seed_everything(7, verbose=False)
+    pl.seed_everything(7)
     module, modes = Generator(), []
 
     class Modes(pl.Callback):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import struct
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -163,6 +165,33 @@ def matrix_of(counts: np.ndarray, names: list[str] | None = None) -> str:
     cells = np.stack([np.diff(filled, prepend=-1), counts.ravel()[filled]], 1).ravel().tolist()
     value = {"class_names": names or [f"class {i}" for i in range(size)], "cells": cells}
     return f"summed(expanded('matrix', {json.dumps(value)}))"
+
+
+COUNTS: dict[str, Any] = {
+    "u1": [0, 1, 255],
+    "u2": [0, 1, 256, 258, 65_535],
+    "u4": [65_536, 0, 16_909_060, 2**32 - 1],
+    "more": [2**32, 3, 2**53 - 1],
+    "negative": [-1, 300, 0],
+    "float": [0.5, 300.0],
+    "not finite": ["nan", "inf"],
+    "empty": [],
+}
+
+
+@in_browser
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts_of_any_size_are_unpacked(scripts: Page, name: str) -> None:
+    """Little-endian integers of one, two and four bytes; what is a list stays one."""
+    counts = COUNTS[name]
+    formats = {"u1": "B", "u2": "H", "u4": "I"}
+    packed = counts
+    if name in formats:
+        packed = [name, b64encode(struct.pack(f"<{len(counts)}{formats[name]}", *counts)).decode()]
+    assert scripts.value(f"unpacked({json.dumps(packed)})") == counts
+    value = {"counts": packed, "edges": [0, len(counts)] if counts else [0]}
+    expected = {"counts": counts, "edges": list(range(len(counts) + 1)), "nan": 0, "posinf": 0, "neginf": 0}
+    assert scripts.value(f"expanded('histogram', {json.dumps(value)})") == expected
 
 
 @in_browser
