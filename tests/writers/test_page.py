@@ -198,10 +198,10 @@ def test_without_uplot_the_page_says_so_and_shows_the_rest(
 ) -> None:
     """As from a source tree: curves are missing, with the reason; all else is there."""
     folder = page_runs.everything(tmp_path / "media", 2)
-    page_module._parts.cache_clear()
+    page_module.parts.cache_clear()
     monkeypatch.setattr(page_module, "_uplot", lambda: None)
     (folder / "index.html").write_bytes(page_html())
-    page_module._parts.cache_clear()
+    page_module.parts.cache_clear()
     page = opened(browser, folder)
     assert "Curves need uPlot, which the built package carries" in page.text("#curves")
     show(page, "#confusion", ".matrix")

@@ -97,6 +97,37 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
          {"score": "val/acc", "loss": "val/loss"}),
         ("mainMetrics(['lr'])", {"score": None, "loss": None}),
     ],
+    "many numbers of one thing share a chart": [
+        ("chartsOf(['val/m_kappa', 'val/m_iou', 'val/m_mean_cost', 'val/acc', 'g/a.b', 'g/a.c', 'h/only'],"
+         " ['val/m_chart', 'val/m_report']).map(({title, names}) => [title, names])",
+         [["acc", ["val/acc"]], ["m", ["val/m_iou", "val/m_kappa"]], ["m, lower is better", ["val/m_mean_cost"]],
+          ["g", ["g/a.b", "g/a.c"]], ["h/only", ["h/only"]]]),
+        ("chartsOf([0, 1, 2, 3].map(i => `val/recall_${i}`).concat('val/loss_a', 'val/loss_b')).map(c => c.title)",
+         ["loss_a", "loss_b", "recall"]),
+        ("chartsOf([0, 1, 2, 3, 4].flatMap(i => ['precision', 'recall'].map(rate => `val/m_${rate}_${i}`)),"
+         " ['val/m_chart']).map(({title, names}) => [title, names.length])", [["m_precision", 5], ["m_recall", 5]]),
+    ],
+    "a chart of many lines draws the worst, a search what it finds": [
+        ("(names => { names.forEach((name, i) => LW.series.set(name, {steps: [1], values: [i / 10]}));"
+         " const found = [drawnOf(names, ''), drawnOf(names, 'all').length, drawnOf(names, 'm/acc_3'),"
+         " drawnOf(names, '', '_9'), drawnOf(names, '', 'nowhere').length];"
+         " names.forEach(name => LW.series.delete(name)); return found; })"
+         "(Array.from({length: 10}, (_, i) => `m/acc_${i}`))",
+         [[f"m/acc_{i}" for i in range(7)], 10, ["m/acc_3"], ["m/acc_9"], 7]),
+        ("(names => { names.forEach((name, i) => LW.series.set(name, {key: name.slice(2), run: i % 2, values: [1]}));"
+         " const found = [drawnOf(names, ''), drawnOf(names, 'm/b'), coloursOf(names), styleOf(names[0], 1, true)];"
+         " names.forEach(name => LW.series.delete(name)); return found; })"
+         "(['A val/m/a', 'B val/m/a', 'A val/m/b', 'B val/m/b'])",
+         [["A val/m/a", "B val/m/a"], ["A val/m/b", "B val/m/b"], ["c1", "c3", "c1", "c3"], {"thin": False}]),
+    ],
+    "a matrix of some of its classes, and how shares differ": [
+        ("withClasses({names: ['a', 'b', 'c'], places: [0, 2, 8], counts: [1, 2, 3],"
+         " examples: {'0,2': ['x'], '1,0': ['y']}}, ['c', 'a'])",
+         {"names": ["c", "a"], "places": [0, 2, 3], "counts": [3, 2, 1], "examples": {"1,0": ["x"]}}),
+        ("(([a, b]) => shareDifference(b, a, 'rows'))([[1, 1], [3, 0]].map(counts => "
+         "summed({names: ['a', 'b'], places: [0, 1], counts})))",
+         {"names": ["a", "b"], "places": [0, 1], "counts": [50, -50]}),
+    ],
     "round numbers for an axis": [
         ("ticks(0, 1)", [0, 0.2, 0.4, 0.6, 0.8, 1]),
         ("ticks(-3, 12, 4)", [0, 5, 10]),

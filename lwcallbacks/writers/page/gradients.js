@@ -233,5 +233,3 @@ function normPicture(prefix, keys, open) {
   redraws.push(draw);
   return node;
 }
-
-const redraws = []; // pictures that know the colours of the theme

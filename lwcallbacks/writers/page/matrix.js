@@ -47,6 +47,44 @@ function difference(matrix, before) {
   return {names: matrix.names, places, counts};
 }
 
+/** How the shares of a matrix differ from those of another of the same classes, in percent points, of the sums "rows" or
+ * "columns"; what rounds to 0.0 is none. */
+function shareDifference(matrix, before, by) {
+  const places = [],
+    counts = [];
+  const axis = place => (by === "rows" ? Math.floor(place / matrix.size) : place % matrix.size);
+  const share = (of, place, count) => (of[by][axis(place)] ? count / of[by][axis(place)] : 0);
+  for (const place of union([[...matrix.places], [...before.places]])) {
+    const row = Math.floor(place / matrix.size),
+      column = place % matrix.size;
+    const change = share(matrix, place, countAt(matrix, row, column)) - share(before, place, countAt(before, row, column));
+    const points = Math.round(1000 * change) / 10;
+    if (!points) continue;
+    places.push(place);
+    counts.push(points);
+  }
+  return {names: matrix.names, places, counts};
+}
+
+/** A matrix of these classes alone, in their order; its examples with it. */
+function withClasses(matrix, names) {
+  const places = new Map(names.map((name, i) => [name, i])),
+    at = matrix.names.map(name => places.get(name) ?? -1);
+  const cells = [];
+  matrix.places.forEach((place, i) => {
+    const row = at[Math.floor(place / matrix.names.length)],
+      column = at[place % matrix.names.length];
+    if (row >= 0 && column >= 0) cells.push([row * names.length + column, matrix.counts[i]]);
+  });
+  cells.sort((a, b) => a[0] - b[0]);
+  const examples = {};
+  for (const [pair, kept] of Object.entries(matrix.examples || {})) {
+    const [row, column] = pair.split(",").map(i => at[i] ?? -1);
+    if (row >= 0 && column >= 0) examples[`${row},${column}`] = kept;
+  }
+  return {names, places: cells.map(([place]) => place), counts: cells.map(([, count]) => count), examples};
+}
+
 const sameClasses = (a, b) =>
   !!a && !!b && a.names.length === b.names.length && a.names.every((name, i) => name === b.names[i]);
 

@@ -54,7 +54,8 @@ function sinceWords(history) {
   return i === 0 ? `always ${rightWord(last)}` : `${rightWord(last)} since ${soon(known[i].step)}`;
 }
 
-function tile(sample, {image, history = [], onclick}) {
+/** `words` stand below, in place of what the history says. */
+function tile(sample, {image, history = [], onclick, words = sinceWords(history)}) {
   const right = isRight(sample);
   const node = make("li", {className: right === null ? "tile" : right ? "tile right" : "tile wrong"});
   const open = button("", onclick, {
@@ -77,7 +78,6 @@ function tile(sample, {image, history = [], onclick}) {
     open.append(bar);
   }
   if (history.length > 1) open.append(strip(history));
-  const words = sinceWords(history);
   if (words) open.append(make("small", {className: "since"}, words));
   node.append(open);
   return node;
