@@ -176,6 +176,41 @@ def test_curves_are_read_and_zoomed_by_keys(page: Page) -> None:
 
 
 @needs_uplot
+def test_many_numbers_of_one_thing_are_one_chart(browser: Browser, tmp_path: Path) -> None:
+    """60 rates of 10 classes are a handful of charts; a list chooses lines, a search and a link find each number."""
+    matrix = Matrix(np.eye(10, dtype=np.int64), [f"c{i}" for i in range(10)])
+    FolderWriter(tmp_path).write({"val/m_chart": matrix}, 3)
+    rates = [
+        f"val/m_{rate}_c{i}" for rate in ("precision", "recall", "f1", "iou", "share", "support") for i in range(10)
+    ]
+    page_runs.write_scalars(tmp_path, [(3, None, {key: i / 60 for i, key in enumerate(rates)} | {"val/loss": 0.5})])
+    page = opened(browser, tmp_path, missing=2)
+    assert page.value("curves.charts.map(chart => chart.title)") == [
+        "loss", "m_f1", "m_iou", "m_precision", "m_recall", "m_share", "m_support",
+    ]  # fmt: skip
+    recall = (
+        "[...document.querySelectorAll('.chart')].find(node => node.querySelector('h3').textContent === 'm_recall')"
+    )
+    names = f"[...{recall}.querySelectorAll('.name')].map(node => node.textContent)"
+    page.value(f"{recall}.scrollIntoView()")
+    page.wait(f"{names}.length === 7")
+    assert page.value(names) == [f"val/…_c{i}" for i in range(7)]
+    assert page.value(f"{recall}.querySelector('option').textContent") == "the lowest 7 of 10"
+    assert page.value(f"{recall}.querySelector('select').getAttribute('aria-label')") == "Lines of m_recall"
+    page.value("location.hash = '#val/m_recall_c9@3'")
+    page.wait(f"{names}.join() === 'val/…_c9'")
+    page.wait(f"document.activeElement === {recall}")
+    page.click("#curves input[type=search]")
+    page.type("recall_c3")
+    page.wait(f"document.querySelectorAll('.chart').length === 1 && {names}.join() === 'val/…_c3'")
+    page.set(".chart select", "all")
+    page.value("location.hash = '#val/m_iou_c1@3'")
+    page.wait("document.activeElement.querySelector('h3')?.textContent === 'm_iou'")
+    assert page.errors == []
+    page.close()
+
+
+@needs_uplot
 def test_a_drag_zooms_all_charts(page: Page) -> None:
     """To the steps between the two ends; a double click shows the whole run."""
     page.wait("document.querySelectorAll('.chart .u-over').length >= 2")
@@ -359,6 +394,18 @@ def test_masks_and_boxes_are_shown_and_hidden(page: Page, tmp_path: Path) -> Non
     assert page.value(
         "[...document.querySelectorAll('#pictures .boxes.prediction rect title')].map(node => node.textContent)[2]"
     ) == ("prediction shape 0.5, not matched")
+
+
+def test_a_picture_with_overlays_is_zoomed_into(page: Page) -> None:
+    """By its button; what is drawn over it is in the window too."""
+    show(page, "#pictures", ".labels")
+    page.click("#pictures .overlaid button")
+    page.wait("document.querySelector('dialog[open] .stage .boxes rect')")
+    before = page.text("dialog output")
+    page.key("+")
+    page.wait(f"document.querySelector('dialog output').textContent !== {before!r}")
+    page.key("Escape")
+    page.wait("!document.querySelector('dialog')")
 
 
 def test_lines_that_are_no_time_have_a_threshold(page: Page) -> None:

@@ -155,6 +155,18 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
          [False, True, None]),
         ("sinceWords([true, null, false, false].map((right, step) => ({step, right})))", "wrong since step 2"),
         ("sinceWords([{step: 1, right: true}, {step: 2, right: true}])", "always right"),
+        ("sinceWords([false, null, false].map((right, step) => ({step, right})))", "wrong whenever shown"),
+        ("['cat,dog', 'crane, a bird', 7, null].map(labelsIn)", [["cat", "dog"], ["crane, a bird"], ["7"], []]),
+        ("chosenRows([{pred: 'a,b', target: 'b'}, {pred: 'ab', target: 'c'}], {label: 'a'}).length", 1),
+        ("rowsOf({columns: ['true', 'predicted', 'id'], cells: [['a'], ['b'], [1]], length: 1})",
+         [{"target": "a", "pred": "b", "id": 1}]),
+        ("rowsOf({columns: ['target', 'true'], cells: [['a'], ['b']], length: 1})", [{"target": "a", "true": "b"}]),
+    ],
+    "the worst label of a report": [
+        ("worstRow({columns: ['label', 'recall', 'f1', 'support'], cells: [['a', 'b', 'c', 'macro average'],"
+         " [0.9, 0.8, 0, 0.5], [0.9, 0.7, 0, 0.5], [3, 4, 0, 7]], length: 4})",
+         {"what": "label", "name": "b", "f1": 0.7, "recall": 0.8, "support": 4}),
+        ("worstRow({columns: ['label', 'recall'], cells: [['a'], [1]], length: 1})", None),
     ],
     "nested configuration by path": [
         ("flattened({a: {b: [1, 2], c: null}, d: 'x', e: {}})",
@@ -171,6 +183,10 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
     ],
     "a colour for each label that is shown": [
         ("lookups(new Set([1])).map(table => table.split(' ').length)", [256, 256, 256, 256]),
+        ("lookups(new Set([2]), {2: '#ff8000'}).map(table => table.split(' ')[2])", ["1", "0.502", "0", "0.6"]),
+        ("['#0072b2', 'red', '#00', undefined].map(ofHex)", [[0, 114, 178], None, None, None]),
+        ("[lettersFor([], 96, 96), lettersFor([{box: [0, 0, 50, 90]}], 800, 600), lettersFor([], 2400, 2400)]",
+         [6, 10, 100]),
         ("lookups(new Set([1, 255]))[3].split(' ').flatMap((value, i) => value === '0' ? [] : [i])", [1, 255]),
     ],
     "since when a count has been there": [

@@ -342,7 +342,7 @@ async function drawBehind(behind, state, entry) {
         make(
           "p",
           {className: "dim"},
-          "No picture of them was kept. ConfusionMatrix(examples_per_cell=3) keeps the hardest.",
+          "No picture of them was kept. Of one label a sample, ConfusionMatrix(examples_per_cell=3) keeps the hardest.",
         ),
       );
   }
@@ -396,14 +396,25 @@ async function samplesBehind(matrix, entry, row, column) {
   return found.slice(0, 12);
 }
 
+/** The counts of a cell in entries of a key; kept, for the time is moved more often than another cell is chosen. */
+function countsOf(key, entries, row, column) {
+  const known = (countsOf.known ??= new Map()),
+    wanted = [LW.version, row, column].join();
+  if (known.get(key)?.wanted !== wanted) {
+    const all = entries.map(async entry => {
+      const value = await load(entry);
+      return value && value.names.length > Math.max(row, column) ? countAt(value, row, column) : 0;
+    });
+    known.set(key, {wanted, counts: Promise.all(all)});
+  }
+  return known.get(key).counts;
+}
+
 /** How often a cell was filled, by epoch: little bars, and since when without a break. */
 async function cellHistory(entry, row, column) {
   const entries = entriesOf(entry.key, 60);
   if (entries.length < 2) return null;
-  const values = await Promise.all(entries.map(load));
-  const counts = values.map(value =>
-    value && value.names.length > Math.max(row, column) ? countAt(value, row, column) : 0,
-  );
+  const counts = await countsOf(entry.key, entries, row, column);
   const most = Math.max(1, ...counts),
     width = 100 / counts.length;
   const now = lastAtMost(

@@ -444,6 +444,12 @@ function chartOf(title, first) {
     mark();
   }
 
+  /** In a chart of many numbers of one thing a name needs not say of what. */
+  function short(name) {
+    const thing = title.replace(/, lower is better$/, "");
+    return new Set(all.map(each => partsOf(keyOf(each)).rest)).size > 1 ? name.replace(thing, "…") : name;
+  }
+
   /** The names below the chart, with the best or the range of each; a click hides a line. */
   function describe(tints) {
     legend.replaceChildren(
@@ -475,7 +481,7 @@ function chartOf(title, first) {
         );
         item.append(
           swatch,
-          make("span", {className: "name"}, name),
+          make("span", {className: "name"}, short(name)),
           make("span", {className: "value"}),
           make("span", {className: "dim"}, words),
         );

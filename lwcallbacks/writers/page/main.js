@@ -14,6 +14,8 @@ async function sorted() {
     }),
   );
   for (const [key, isSamples] of looked) (isSamples ? samples : tables).push(key);
+  const isOfMatrix = key => of.matrix.some(matrix => key === `${titleOf(matrix)}_examples`);
+  samples.sort((a, b) => isOfMatrix(a) - isOfMatrix(b)); // they are behind its cells already
   const drawn = new Set([...of.matrix, ...samples].map(titleOf));
   return {
     matrices: of.matrix,
@@ -29,7 +31,7 @@ async function sorted() {
 async function build() {
   const main = document.querySelector("main"),
     {matrices, samples, pictures, lines, tables, files} = await sorted();
-  Object.assign(page, {matrices, samples});
+  Object.assign(page, {matrices, samples, tables});
   const sections = {
     overview: () => answersSection(),
     curves: () => curvesSection(),

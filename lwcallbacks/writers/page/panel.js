@@ -66,7 +66,10 @@ function panel(key, {tools, view, wide = false, needsValue = true}, title = key)
         one.box.hidden = value === undefined;
         one.missing.hidden = value !== undefined;
         if (value === undefined) one.missing.textContent = `No data of ${when(entry.step)}.`;
-        else await one.draw(value, entry);
+        else {
+          await one.draw(value, entry);
+          loadBeside(entry);
+        }
       }),
     );
   }

@@ -51,7 +51,8 @@ function sinceWords(history) {
   const last = known.at(-1).right;
   let i = known.length;
   while (i > 0 && known[i - 1].right === last) i--;
-  return i === 0 ? `always ${rightWord(last)}` : `${rightWord(last)} since ${soon(known[i].step)}`;
+  const always = known.length < history.length ? `${rightWord(last)} whenever shown` : `always ${rightWord(last)}`;
+  return i === 0 ? always : `${rightWord(last)} since ${soon(known[i].step)}`;
 }
 
 /** `words` stand below, in place of what the history says. */
@@ -66,9 +67,9 @@ function tile(sample, {image, history = [], onclick, words = sinceWords(history)
   const pred = sample.pred ?? null,
     target = sample.target ?? null;
   const names = make("span", {className: "names"});
-  if (pred !== null) names.append(make("b", {className: "pred", title: String(pred)}, shorten(String(pred), 40)));
-  if (target !== null)
-    names.append(make("span", {className: "target", title: String(target)}, `true ${shorten(String(target), 40)}`));
+  const label = text => shorten(String(text), 40).replaceAll(/,(?! )/g, ", "); // lines break between several labels
+  if (pred !== null) names.append(make("b", {className: "pred", title: String(pred)}, label(pred)));
+  if (target !== null) names.append(make("span", {className: "target", title: String(target)}, `true ${label(target)}`));
   if (names.childNodes.length) open.append(names);
   if (pred === null && target === null && (image?.caption || sample.caption))
     open.append(make("span", {className: "target"}, image?.caption || sample.caption));
