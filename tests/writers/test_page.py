@@ -15,6 +15,7 @@ from support.browser import CHROMIUM, NEEDS, Browser, Page
 from lwcallbacks import html as page_module
 from lwcallbacks.html import page_html
 from lwcallbacks.media import Image, Matrix, Table
+from lwcallbacks.writers import chunks
 from lwcallbacks.writers.folder import FolderWriter
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NEEDS)
@@ -433,6 +434,27 @@ def test_gradients_are_one_picture_before_single_histograms(page: Page) -> None:
     page.wait("document.querySelector('#gradients article h3').innerText === 'gradients/net.3.weight'")
     page.wait("document.querySelector('#gradients .histogram')")
     assert re.search(r"2,000 finite values\. Between −0\.\d+ and 0\.\d+\.", page.text("#gradients article"))
+
+
+def test_the_files_beside_a_histogram_s_are_there_before_the_time_moves(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the time has rested: the next step, in another file, is shown without one being asked for."""
+    monkeypatch.setattr(chunks, "MIN_CHUNK", 1000)
+    page_runs.many_parameters(tmp_path, 3, 30)
+    page = opened(browser, tmp_path, "#gradients/backbone.layers.0.weight@15", missing=2)
+    page.wait("document.querySelector('#gradients .histogram')")
+    here = page.value("entryAt('gradients/backbone.layers.0.weight', 15).chunk")
+    for chunk in (here - 1, here + 1):
+        page.wait(f"LW.chunks.get({chunk})?.histograms.size > 0")
+    page.settle(0.2)
+    before = len(page.asked)
+    step = page.value(f"LW.steps.find(({{chunk}}) => chunk === {here + 1}).step")
+    page.value(f"goTo({step})")
+    page.wait(f"document.querySelector('#gradients article .at').textContent === '' && time.now === {step}")
+    page.value("time.drawn")
+    assert [address for address in page.asked[before:] if f"/{here + 1:05d}.js" in address] == []
+    page.close()
 
 
 def test_tables_sort_and_filter(page: Page) -> None:

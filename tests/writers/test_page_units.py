@@ -155,7 +155,7 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
          [False, True, None]),
         ("sinceWords([true, null, false, false].map((right, step) => ({step, right})))", "wrong since step 2"),
         ("sinceWords([{step: 1, right: true}, {step: 2, right: true}])", "always right"),
-        ("sinceWords([false, null, false].map((right, step) => ({step, right})))", "wrong whenever shown"),
+        ("sinceWords([false, null, false].map((right, step) => ({step, right})))", "wrong each time"),
         ("['cat,dog', 'crane, a bird', 7, null].map(labelsIn)", [["cat", "dog"], ["crane, a bird"], ["7"], []]),
         ("chosenRows([{pred: 'a,b', target: 'b'}, {pred: 'ab', target: 'c'}], {label: 'a'}).length", 1),
         ("rowsOf({columns: ['true', 'predicted', 'id'], cells: [['a'], ['b'], [1]], length: 1})",

@@ -51,7 +51,7 @@ function sinceWords(history) {
   const last = known.at(-1).right;
   let i = known.length;
   while (i > 0 && known[i - 1].right === last) i--;
-  const always = known.length < history.length ? `${rightWord(last)} whenever shown` : `always ${rightWord(last)}`;
+  const always = known.length < history.length ? `${rightWord(last)} each time` : `always ${rightWord(last)}`;
   return i === 0 ? always : `${rightWord(last)} since ${soon(known[i].step)}`;
 }
 
