@@ -189,6 +189,14 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
          [6, 10, 100]),
         ("lookups(new Set([1, 255]))[3].split(' ').flatMap((value, i) => value === '0' ? [] : [i])", [1, 255]),
     ],
+    "what a cell shows, and how strong": [
+        ("['count', 'truth', 'pred', 'since'].map(mode => cellOf(summed({names: ['a', 'b'], places: [0, 1, 3],"
+         " counts: [1, 3, 6]}), mode, 3, 0, 1, 3)).map(cell => [cell.text, +cell.share.toFixed(3), cell.wrong])",
+         [["3", 1, True], ["75", 0.866, True], ["33", 0.577, True], ["+3", 1, True]]),
+        ("['count', 'since'].map(mode => cellOf(summed({names: ['a'], places: [0], counts: [4]}), mode, 4, 0, 0, 4))",
+         [{"share": 1, "wrong": False, "text": "4"}, {"share": 1, "wrong": False, "text": "+4"}]),
+        ("cellOf({}, 'count', 0, 0, 0, 1)", None),
+    ],
     "since when a count has been there": [
         ("[[0, 1, 2], [1, 0], [1, 1], []].map(presentSince)", [1, -1, 0, -1]),
     ],

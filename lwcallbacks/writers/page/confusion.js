@@ -257,14 +257,17 @@ function asPicture(state, shown) {
   const rank = new Int32Array(matrix.size).fill(-1);
   shown.forEach((index, i) => (rank[index] = i));
   const colours = {true: colour("err-ink"), false: colour("ok-ink")};
+  const filled = Array.from(cells.places, (place, i) => {
+    const row = Math.floor(place / matrix.size),
+      column = place % matrix.size;
+    if (rank[row] < 0 || rank[column] < 0) return null;
+    return {row, column, ...strengthOfCell(matrix, mode, cells.counts[i], row, column, mostWrong)};
+  });
   const draw = wrong => {
     brush.fillStyle = colours[wrong];
-    for (let i = 0; i < cells.places.length; i++) {
-      const row = Math.floor(cells.places[i] / matrix.size),
-        column = cells.places[i] % matrix.size;
-      if (rank[row] < 0 || rank[column] < 0) continue;
-      const cell = cellOf(matrix, mode, cells.counts[i], row, column, mostWrong);
-      if (cell.wrong !== wrong) continue;
+    for (const cell of filled) {
+      if (cell?.wrong !== wrong) continue;
+      const {row, column} = cell;
       brush.globalAlpha = 0.25 + 0.75 * Math.min(1, cell.share);
       brush.fillRect(rank[column] * unit, rank[row] * unit, dot, dot);
     }

@@ -84,6 +84,14 @@ const nearby = new IntersectionObserver(
   {rootMargin: "400px"},
 );
 
+/** Calls `update` when a node comes into the window, and tells `node.onScreen`. */
+const visible = new IntersectionObserver(seen => {
+  for (const {target, isIntersecting} of seen) {
+    target.onScreen = isIntersecting;
+    if (isIntersecting) target.update?.();
+  }
+});
+
 function onSight(node, update) {
   node.update = update;
   nearby.observe(node);

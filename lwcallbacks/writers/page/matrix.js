@@ -160,29 +160,34 @@ function classesFound(matrix, order, wanted, most = 24) {
   return order.filter(i => found.has(i));
 }
 
-/** What a cell shows in a mode: {text, share}, share 0 to 1 says how strong its colour is; null for a blank cell. */
-function cellOf(matrix, mode, count, row, column, mostWrong) {
+/** How strong a cell's colour is in a mode, 0 to 1, and whether it is one of errors: {share, wrong}; null for a blank cell. */
+function strengthOfCell(matrix, mode, count, row, column, mostWrong) {
   if (!count) return null;
   const diagonal = row === column;
-  const share = of => (of ? count / of : 0);
   if (mode === "since")
-    return {
-      text: signed(count),
-      share: Math.sqrt(Math.abs(count) / mostWrong),
-      wrong: diagonal ? count < 0 : count > 0,
-    };
-  if (mode === "count")
-    return {
-      text: grouped(count),
-      share: diagonal ? share(matrix.rows[row]) : Math.sqrt(count / mostWrong),
-      wrong: !diagonal,
-    };
-  const part = share(mode === "truth" ? matrix.rows[row] : matrix.columns[column]);
-  return {
-    text: percent(part, part < 0.1 ? 1 : 0).replace(" %", ""),
-    share: diagonal ? part : Math.sqrt(part),
-    wrong: !diagonal,
-  };
+    return {share: Math.sqrt(Math.abs(count) / mostWrong), wrong: diagonal ? count < 0 : count > 0};
+  const part = partOf(matrix, mode, count, row, column);
+  return {share: diagonal ? part : Math.sqrt(mode === "count" ? count / mostWrong : part), wrong: !diagonal};
+}
+
+/** The share of a count in its row, or in its column where the mode is "pred". */
+function partOf(matrix, mode, count, row, column) {
+  const of = mode === "pred" ? matrix.columns[column] : matrix.rows[row];
+  return of ? count / of : 0;
+}
+
+/** What a cell shows in a mode: {text, share, wrong}; null for a blank cell. */
+function cellOf(matrix, mode, count, row, column, mostWrong) {
+  const cell = strengthOfCell(matrix, mode, count, row, column, mostWrong);
+  if (!cell) return null;
+  const part = partOf(matrix, mode, count, row, column);
+  const text =
+    mode === "since"
+      ? signed(count)
+      : mode === "count"
+        ? grouped(count)
+        : percent(part, part < 0.1 ? 1 : 0).replace(" %", "");
+  return {...cell, text};
 }
 
 /** The largest count beside the diagonal, or of a difference the largest of all. */

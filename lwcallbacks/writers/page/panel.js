@@ -75,7 +75,13 @@ function panel(key, {tools, view, wide = false, needsValue = true}, title = key)
   }
   node.update = () => node.seen && show();
   nearby.observe(node);
-  time.listeners.add(node.update);
+  visible.observe(node);
+  let rest = null;
+  time.listeners.add(() => {
+    clearTimeout(rest);
+    if (node.onScreen) return node.update();
+    if (node.seen) rest = setTimeout(node.update, 150); // near the window: once the time rests
+  });
   const found = {key, node, settings, refresh, reveal: () => reveal(node)};
   panels.set(key, found);
   return found;
