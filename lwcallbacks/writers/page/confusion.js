@@ -253,28 +253,32 @@ function asPicture(state, shown) {
   });
   const brush = canvas.getContext("2d"),
     unit = (side * scale) / size,
-    dot = Math.max(unit * 0.94, 1.6 * scale);
+    dot = Math.max(1, Math.round(Math.max(unit * 0.94, 1.6 * scale)));
   const rank = new Int32Array(matrix.size).fill(-1);
   shown.forEach((index, i) => (rank[index] = i));
-  const colours = {true: colour("err-ink"), false: colour("ok-ink")};
-  const filled = Array.from(cells.places, (place, i) => {
-    const row = Math.floor(place / matrix.size),
-      column = place % matrix.size;
-    if (rank[row] < 0 || rank[column] < 0) return null;
-    return {row, column, ...strengthOfCell(matrix, mode, cells.counts[i], row, column, mostWrong)};
-  });
-  const draw = wrong => {
-    brush.fillStyle = colours[wrong];
-    for (const cell of filled) {
-      if (cell?.wrong !== wrong) continue;
-      const {row, column} = cell;
-      brush.globalAlpha = 0.25 + 0.75 * Math.min(1, cell.share);
-      brush.fillRect(rank[column] * unit, rank[row] * unit, dot, dot);
-    }
-    brush.globalAlpha = 1;
+  // Pixels by hand: much faster than a rectangle for each of many thousand cells.
+  const pixels = brush.createImageData(canvas.width, canvas.height),
+    words = new Uint32Array(pixels.data.buffer), // red in the lowest byte, opacity in the highest
+    packed = name => channels(colour(name)).reduceRight((word, channel) => (word << 8) | channel, 0),
+    inks = {true: packed("err-ink"), false: packed("ok-ink")};
+  const fill = ({row, column, share, wrong}) => {
+    const left = Math.round(rank[column] * unit),
+      top = Math.round(rank[row] * unit),
+      right = Math.min(left + dot, canvas.width),
+      ink = (inks[wrong] | (Math.round(255 * (0.25 + 0.75 * Math.min(1, share))) << 24)) >>> 0;
+    for (let y = top; y < Math.min(top + dot, canvas.height); y++)
+      words.fill(ink, y * canvas.width + left, y * canvas.width + right);
   };
-  draw(false);
-  draw(true);
+  const errors = [];
+  for (let i = 0; i < cells.places.length; i++) {
+    const row = Math.floor(cells.places[i] / matrix.size),
+      column = cells.places[i] % matrix.size;
+    if (rank[row] < 0 || rank[column] < 0) continue;
+    const cell = {row, column, ...strengthOfCell(matrix, mode, cells.counts[i], row, column, mostWrong)};
+    cell.wrong ? errors.push(cell) : fill(cell);
+  }
+  errors.forEach(fill); // over what is right
+  brush.putImageData(pixels, 0, 0);
   const mark = make("i", {className: "mark"}),
     frame = make("div", {className: "picture"}, canvas, mark);
   const place = (row, column) => {

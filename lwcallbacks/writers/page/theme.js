@@ -24,7 +24,10 @@ function theme() {
     }
     recolour();
   };
-  const recolour = () => redraws.forEach(draw => draw());
+  const recolour = () => {
+    colour.known.clear();
+    redraws.forEach(draw => draw());
+  };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
   set(kept in names ? kept : "");
   return node;
