@@ -97,13 +97,14 @@ def test_a_matrix_that_is_none_is_refused(value: Any, tmp_path: Path) -> None:
         comparison([folder, folder])
 
 
-@pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "link.png"])
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "link.png", "text.png"])
 def test_an_image_of_elsewhere_is_not_taken(name: str, tmp_path: Path) -> None:
-    """The sample is compared without it."""
+    """Nor is one that is no PNG: the sample is compared without it."""
     a, b = written(tmp_path / "a"), written(tmp_path / "b", preds="bbb")
     secret = a.parent / "secret.png"
     secret.write_bytes((a / "val/image/00000010.png").read_bytes())
     (a / "link.png").symlink_to(secret)
+    (a / "text.png").write_text("<svg onload=alert(1)>")
     cells = [["s0"], [{"image": name, "box": [0, 0, 8, 8]}], ["a"], ["a"]]
     columns = ["id", "image", "pred", "target"]
     append(a, "data/00000.js", ("data", [1, 20, {"columns": columns, "cells": cells}]))

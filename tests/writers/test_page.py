@@ -378,6 +378,10 @@ def test_masks_and_boxes_are_shown_and_hidden(page: Page, tmp_path: Path) -> Non
         "boxes: truth",
         "boxes: prediction",
     ]
+    swatches = page.value("[...document.querySelectorAll('#pictures .switches i')].map(node => node.style.background)")
+    assert swatches == ["rgb(0, 114, 178)", "rgb(204, 121, 167)"] * 2, "those that the writer names"
+    red = "document.querySelector('#pictures feFuncR').getAttribute('tableValues').split(' ')"
+    assert page.value(f"{red}[2]") == "0.8"
     for i in (6, 7, 3):  # boxes, and the prediction
         page.value(f"document.querySelectorAll('#pictures .switches input')[{i}].click()")
     crop = "#pictures .crop"
