@@ -292,7 +292,8 @@ def write_masks(writer: FolderWriter, folder: Path, step: int, scenes: list[Any]
     for i, (left, top, *size) in enumerate(boxes):
         guessed = {"box": [left + 3, top - 2, *size], "score": 0.9 - 0.2 * i, "match": i < 2}
         shown.append({"label": "shape", "style": "prediction"} | guessed)
-    layers = [{"name": name, "classes": classes, "image": file} for name, file in places.items()]
+    colours = {"1": "#0072b2", "2": "#cc79a7"}
+    layers = [{"name": name, "classes": classes, "colours": colours, "image": file} for name, file in places.items()]
     value = {"layers": layers, "boxes": shown}
     extra(folder, step, "val/masks", "image", encode(value))
 
