@@ -1,6 +1,6 @@
 # Every target sets itself up: `make demo` and `make test` work in a fresh clone with Python 3.11+, git and make.
 #
-#   make demo               train on 5,000 digits with six callbacks, then show where to look
+#   make demo               train on 5,000 digits with seven callbacks, then show where to look
 #   make demo DEVICES=2     the same with two processes
 #   make demo TASK=boxes    on drawn shapes: also TASK=segmentation and TASK=multilabel
 #   make test               lint, types, documentation and tests, the tests and `>>>` examples against the built wheel

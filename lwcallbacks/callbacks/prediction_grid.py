@@ -16,16 +16,17 @@ from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import Extract
 from lwcallbacks.labels import given, is_one_score, one_score, several_scores
 from lwcallbacks.media import Image, blank, framed, to_pixels
+from lwcallbacks.media.colours import VERMILION
 from lwcallbacks.reductions import Chosen, ScoreRange
 from lwcallbacks.reductions.score_range import check_scores
 
-WRONG, RIGHT = (214, 39, 40), (200, 200, 200)
+WRONG, RIGHT = VERMILION, (200, 200, 200)  # which those see apart who see no red or no green
 
 
 class PredictionGrid(StateCallback):
     """Show some samples of a stage with predicted and true label: any that come first, the hardest, the wrong ones ...
 
-    A wrong prediction has a red frame, a right one a grey one. One of a score that is NaN, or no probability where it
+    A wrong prediction has an orange frame, a right one a grey one. One of a score that is NaN, or no probability where it
     should be one, is shown as "?". Where the target does not count, as ``ignore_index`` or one below 0, nothing is
     right or wrong, and there is no loss. Which samples are shown depends on all samples of the epoch and on ``seed``,
     not on how they are batched, ordered or split over processes; of equal ones the smaller id goes first.
