@@ -60,7 +60,7 @@ test: lint docs
 test-page: $(STAMPS)/dev $(STAMPS)/package
 	@command -v chromium chromium-browser google-chrome >/dev/null || { \
 	  echo "No chromium in PATH: 'apt install chromium' gets it; see the Makefile for other ways."; exit 1; }
-	$(RUN_TESTS) tests/writers/test_page.py tests/writers/test_page_units.py $(PYTEST_ARGS)
+	$(RUN_TESTS) tests/writers/test_page.py tests/writers/test_page_units.py tests/sharing/test_compare_page.py $(PYTEST_ARGS)
 
 # So many examples for each law and each of the 43 reductions and variants: more than 10,000 a law.
 LONG_EXAMPLES ?= 400

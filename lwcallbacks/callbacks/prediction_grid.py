@@ -26,8 +26,8 @@ WRONG, RIGHT = VERMILION, (200, 200, 200)  # which those see apart who see no re
 class PredictionGrid(StateCallback):
     """Show some samples of a stage with predicted and true label: any that come first, the hardest, the wrong ones ...
 
-    A wrong prediction has an orange frame, a right one a grey one. One of a score that is NaN, or no probability where it
-    should be one, is shown as "?". Where the target does not count, as ``ignore_index`` or one below 0, nothing is
+    A wrong prediction has an orange frame, a right one a grey one. One of a score that is NaN, or no probability where
+    it should be one, is shown as "?". Where the target does not count, as ``ignore_index`` or one below 0, nothing is
     right or wrong, and there is no loss. Which samples are shown depends on all samples of the epoch and on ``seed``,
     not on how they are batched, ordered or split over processes; of equal ones the smaller id goes first.
     ``results["val"]`` is the `Chosen`, with inputs, preds and targets as payload; that is on process 0 only. Where
