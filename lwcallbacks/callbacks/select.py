@@ -46,7 +46,7 @@ def check_select(owner: str, select: object, seed: object, words: Sequence[str] 
         expected = f"one of {told}, or a function of outputs and batch that gives a score for each sample"
         raise ValueError(f"{owner}: select={select!r}, expected {expected}")
     if not isinstance(seed, int):
-        first = "; for the first samples of the data set write select='first'" if seed is None else ""
+        first = "; for the first samples of the data set write select='first'" if seed in (None, "first") else ""
         raise ValueError(f"{owner}: seed={seed!r}, expected an int{first}")
 
 
