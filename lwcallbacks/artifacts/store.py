@@ -20,6 +20,9 @@ from typing import ClassVar, Literal
 
 from lwcallbacks.artifacts.version import Version
 
+MOVING = ("latest", "best", "last")
+"""Aliases that leave a version when another one gets them: one that still has such an alias is not dropped."""
+
 
 class Gone(Exception):
     """A version can't be delivered, now or later: its content is no longer there, or not what it was."""

@@ -103,3 +103,14 @@ def prefixed(logger: Any, key: str) -> str:
     """The key as a Lightning logger with a `prefix` writes its scalars: pictures stand beside them."""
     prefix = getattr(logger, "_prefix", "")
     return f"{prefix}{logger.LOGGER_JOIN_CHAR}{key}" if prefix else key
+
+
+def uploads_itself(logger: Any) -> str | None:
+    """Why checkpoints cannot be delivered to a Lightning logger, in words that say what to write: it does so itself."""
+    log_model = getattr(logger, "_log_model", False)
+    if not log_model:
+        return None
+    return (
+        f"{type(logger).__name__}(log_model={log_model!r}) uploads checkpoints, too, each a second time: leave out"
+        " log_model"
+    )

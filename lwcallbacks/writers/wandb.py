@@ -51,8 +51,8 @@ from lwcallbacks.media import (
     kind_of,
     to_pil,
 )
-from lwcallbacks.writers.base import Writer, each, raise_errors
-from lwcallbacks.writers.wandb_artifacts import WandbStore, artifact_name, uploads_itself
+from lwcallbacks.writers.base import Writer, each, raise_errors, uploads_itself
+from lwcallbacks.writers.wandb_artifacts import WandbStore, artifact_name
 
 MAX_IMAGES = 108
 MAX_ROWS = 200_000
@@ -86,8 +86,8 @@ class WandbWriter(Writer):
         errors |= each(apart, lambda key, file: self._log_artifact(file))  # last: a missing file costs no picture
         raise_errors(entries, errors)
 
-    def store(self) -> Store:
-        return WandbStore(self._run, refusal=uploads_itself(self._logger))
+    def store(self) -> Store | None:
+        return None if self._run.disabled else WandbStore(self._run, refusal=uploads_itself(self._logger))
 
     def _keep(self, made: Mapping[bytes, Any]) -> None:
         """Remember the images that have come into a file of the run."""

@@ -9,11 +9,13 @@ the content from where it is and makes no copy. Its metadata are those of the ve
 and "size".
 
 Online a version is delivered when W&B has all of it: aliases move at that moment, and not before. Offline it goes into
-the file of the run, which refers to the content: that has to stay where it is until `wandb sync` has sent it.
+the file of the run, which refers to the content: that has to stay where it is until `wandb sync` has sent it. Whether
+it has, only the server knows: `resumed` finds out, and delivers what is missing.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
@@ -23,17 +25,14 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lwcallbacks.artifacts import Gone, Receipt, Store, Version
+from lwcallbacks.artifacts.store import MOVING
 from lwcallbacks.artifacts.version import plain
 
 ID = "lwcallbacks_id"
-MOVING = ("latest", "best", "last")
-"""Aliases of ours that stand for more than this one version: one that still has such an alias is not deleted."""
-MOST_LOOKED_AT = 100
 NEEDS = {"s3": ("boto3", "aws"), "gs": ("google.cloud.storage", "gcp")}
 """What the client has to have to refer to an address, and its extra that brings it."""
 SAME = {"gcs": "gs", "s3a": "s3"}
@@ -77,7 +76,7 @@ class WandbStore(Store):
 
     def deliver(self, version: Version, content: Path | None) -> Receipt:
         if self._run.offline:
-            self._run.log_artifact(_artifact(version, content), aliases=list(version.aliases))
+            self._log(version, content)
             return Receipt("staged", str(Path(self._run.dir).parent))
         try:
             artifact = self._delivered(version, content)
@@ -124,7 +123,7 @@ class WandbStore(Store):
             self._under_way = None
             if there := self._found(version):
                 return there[0]
-            artifact = self._run.log_artifact(_artifact(version, content), aliases=list(version.aliases))
+            artifact = self._log(version, content)
             self._under_way = version.id, _in_background(artifact.wait)
         artifact = self._wait(self._under_way[1])
         if artifact.metadata.get(ID) != version.id:  # the same content was saved before; the facts of this save are new
@@ -135,12 +134,25 @@ class WandbStore(Store):
                 twin.delete(delete_aliases=True)
         return artifact
 
+    def _log(self, version: Version, content: Path | None) -> Any:
+        """Hand the version over to W&B.
+
+        Raises:
+            Gone: it can't be taken, now or later.
+        """
+        try:
+            return self._run.log_artifact(_artifact(version, content), aliases=list(version.aliases))
+        except (ValueError, TypeError) as error:
+            if isinstance(error, OSError | json.JSONDecodeError):  # the server's answer, and not the version
+                raise
+            raise Gone(f"W&B does not take it: {error}") from error
+
     def _wait(self, under_way: Future[Any]) -> Any:
         """The version, once all of it is there.
 
         Raises:
             TimeoutError: it is still on its way.
-            Exception: W&B has given it up; next time it is logged anew.
+            Exception: W&B has given it up; the next call logs it again.
         """
         wait([under_way], self._patience)
         if not under_way.done():
@@ -154,8 +166,8 @@ class WandbStore(Store):
             return []
         name = f"{self._run.entity}/{self._run.project}/{artifact_name(version.name)}"
         try:
-            newest = islice(self._asked().artifacts("model", name, order="-createdAt"), MOST_LOOKED_AT)
-            return [artifact for artifact in newest if artifact.metadata.get(ID) == version.id]
+            versions = self._asked().artifacts("model", name)
+            return [artifact for artifact in versions if artifact.metadata.get(ID) == version.id]
         except (ValueError, TypeError, AttributeError):  # what the clients raise where there is no such artifact
             return []
 
@@ -180,7 +192,7 @@ class WandbStore(Store):
         return any(edge["node"]["artifactCollection"]["__typename"] == "ArtifactPortfolio" for edge in edges)
 
     def _asked(self) -> Any:
-        """The client for questions. It has no memory of versions: each is asked for anew."""
+        """The client for questions. It has no memory of versions: each is asked for again."""
         import wandb
 
         if self._api is None:
@@ -189,33 +201,25 @@ class WandbStore(Store):
 
 
 @contextmanager
-def resumed(run_path: str) -> Iterator[WandbStore]:
-    """A store for what an ended run has left to deliver.
+def resumed(run_id: str, project: str | None = None, entity: str | None = None) -> Iterator[WandbStore]:
+    """A store for what a run has left to deliver: online, into that run at W&B, which is made if it is not there.
 
-    Args:
-        run_path: "entity/project/run id".
+    What `wandb sync` has delivered meanwhile is found, and not sent again.
     """
     import wandb
 
-    entity, project, run_id = run_path.split("/")
-    with wandb.init(entity=entity, project=project, id=run_id, resume="must") as run:
+    settings = wandb.Settings(mode="online", silent=True, console="off")
+    with wandb.init(entity=entity, project=project, id=run_id, resume="allow", settings=settings) as run:
         yield WandbStore(run)
 
 
 def is_synced(run_dir: str | os.PathLike[str]) -> bool:
-    """Whether `wandb sync` has sent all of an offline run: what is staged there is no longer needed."""
+    """Whether `wandb sync` has been over an offline run.
+
+    That does not say that its artifacts have arrived: where the server refused one, or the content was no longer there,
+    `wandb sync` ends the same way, with the same mark. `resumed` delivers what is missing.
+    """
     return any(Path(run_dir).glob("*.wandb.synced"))
-
-
-def uploads_itself(logger: Any) -> str | None:
-    """Why a WandbLogger cannot be used beside us, in words that say what to write: it uploads every checkpoint, too."""
-    log_model = getattr(logger, "_log_model", False)
-    if not log_model:
-        return None
-    return (
-        f"{type(logger).__name__}(log_model={log_model!r}) uploads checkpoints, too, each a second time: leave out"
-        " log_model"
-    )
 
 
 def artifact_name(name: str) -> str:
@@ -231,26 +235,21 @@ def artifact_name(name: str) -> str:
 
 
 def _artifact(version: Version, content: Path | None) -> Any:
-    """The version as W&B takes it.
-
-    Raises:
-        Gone: it can't be taken, now or later.
-    """
+    """The version as W&B takes it."""
     import wandb
 
-    name = PurePosixPath(version.path.rstrip("/")).name
-    try:
-        artifact = wandb.Artifact(artifact_name(version.name), "model", metadata=_metadata(version))
-        if content is None:
-            scheme, _, rest = version.path.partition("://")
-            artifact.add_reference(f"{SAME.get(scheme, scheme)}://{rest}", name=name)
-        elif content.is_dir() and not content.is_symlink():
-            for file in _files(content):
-                _add(artifact, file, f"{name}/{file.relative_to(content).as_posix()}")
-        else:
-            _add(artifact, content, name)
-    except (ValueError, TypeError) as error:
-        raise Gone(f"W&B does not take it: {error}") from error
+    name = re.sub(r"[:\\]", "-", PurePosixPath(version.path.rstrip("/")).name)  # W&B refuses names like "a:b"
+    artifact = wandb.Artifact(artifact_name(version.name), "model", metadata=_metadata(version))
+    if content is None:
+        scheme, _, rest = version.path.partition("://")
+        artifact.add_reference(f"{SAME.get(scheme, scheme)}://{rest}", name=name)
+    elif content.is_dir() and not content.is_symlink():
+        for file in _files(content):
+            _add(artifact, file, f"{name}/{file.relative_to(content).as_posix()}")
+    else:
+        _add(artifact, content, name)
+    if not artifact.manifest.entries:  # of an address where nothing is, the client makes a version all the same
+        raise Gone(f"there is nothing at {version.path}")
     return artifact
 
 

@@ -77,7 +77,7 @@ HEAVY: Mapping[str, tuple[str, ...]] = {
     "wandb": ("writers/wandb", "readers/wandb"),
     "hypothesis": ("testing/",),
     "tensorboard": ("writers/tensorboard.py",),
-    "mlflow": ("writers/mlflow.py",),
+    "mlflow": ("writers/mlflow",),
     "pytorch_lightning": ("lightning.py",),
     "lightning": ("lightning.py",),
     "torchmetrics": (

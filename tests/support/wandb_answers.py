@@ -156,7 +156,7 @@ class Answers:
         return {"createRunFiles": {"runID": of["run"], "uploadHeaders": [], "files": files}}
 
     def on_CreateArtifact(self, of: Mapping[str, Any]) -> Mapping[str, Any]:
-        collection = of["collection"]
+        collection = of.get("collection") or of["artifactCollectionNames"][0]
         there = self.collection(collection)
         aliases = [alias["alias"] for alias in of.get("aliases") or []]
         same = next((v for v in there if v.digest == of["digest"]), None) if self.deduplicates else None
@@ -292,11 +292,11 @@ class Answers:
 
     def _move(self, version: Version, aliases: Iterable[str]) -> None:
         """Give a version these aliases; the others of its collection lose them."""
-        wanted = list(dict.fromkeys(aliases))
+        wanted = set(aliases)
         for other in self.versions:
             if other.collection == version.collection:
                 other.aliases = [alias for alias in other.aliases if alias not in wanted]
-        version.aliases += sorted(wanted)
+        version.aliases = sorted({*version.aliases, *wanted})
 
     # What GraphQL calls things.
 

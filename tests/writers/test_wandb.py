@@ -230,9 +230,9 @@ def test_a_file_becomes_an_artifact_with_aliases_metadata_and_content(session: S
     checkpoint.unlink()
     run = session.recorded()
     models = {artifact.name: artifact for artifact in run.artifacts if artifact.type == "model"}
-    assert models["model-run-1"].aliases == ("best", "latest")
-    assert models["model-run-1"].metadata == {"loss": 0.5}
-    assert models["model-run-1"].files["epoch=3.ckpt"].read_bytes() == b"weights"
+    assert models[artifact_name("model run/1")].aliases == ("best", "latest")
+    assert models[artifact_name("model run/1")].metadata == {"loss": 0.5}
+    assert models[artifact_name("model run/1")].files["epoch=3.ckpt"].read_bytes() == b"weights"
     assert models["sharded"].files["part0"].read_bytes() == b"zero"
     assert run.history == []
 

@@ -17,13 +17,15 @@ from typing import Any
 import pytest
 import support
 import wandb
+from pytorch_lightning.loggers import WandbLogger
 from support.wandb_online import environment, online, start_run
 from support.wandb_server import WandbServer
 
 from lwcallbacks.artifacts import Gone, Version
 from lwcallbacks.artifacts.version import dumps
 from lwcallbacks.readers import read_run
-from lwcallbacks.writers.wandb_artifacts import WandbStore, is_synced
+from lwcallbacks.writers import writers_for
+from lwcallbacks.writers.wandb_artifacts import WandbStore, is_synced, resumed
 
 
 @pytest.fixture
@@ -150,10 +152,26 @@ def test_what_w_and_b_cannot_refer_to_is_refused_in_words(server: WandbServer, m
 
 
 def test_a_version_that_w_and_b_does_not_take_is_not_tried_again(server: WandbServer) -> None:
-    """More facts than W&B has room for: the client's own reason is given."""
-    version, content = saved(0, metadata={f"k{i}": i for i in range(200)})
-    with pytest.raises(Gone, match=r"W&B does not take it: .*100"):
-        WandbStore(start_run()).deliver(version, content)
+    """The client's own reason is given."""
+    with pytest.raises(Gone, match="W&B does not take it: Path is not a file"):
+        WandbStore(start_run()).deliver(saved(0)[0], Path("nowhere"))
+
+
+def test_a_checkpoint_with_nothing_in_it_is_no_version(server: WandbServer) -> None:
+    """A folder without files; W&B would take it, and it would be the latest."""
+    Path("held/epoch=0.ckpt/shards").mkdir(parents=True)
+    with pytest.raises(Gone, match=r"there is nothing at checkpoints/epoch=0\.ckpt"):
+        WandbStore(start_run()).deliver(saved(0)[0], Path("held/epoch=0.ckpt"))
+    assert server.versions == []
+
+
+def test_an_artifact_of_another_type_is_left_alone(server: WandbServer) -> None:
+    """Somebody has a data set of that name: what W&B says is handed on, and it is not tried again."""
+    run = start_run()
+    run.log_artifact(wandb.Artifact("digits", "dataset")).wait()
+    with pytest.raises(Gone, match="already exists with type 'dataset'"):
+        WandbStore(run).deliver(*saved(0))
+    assert [there.type for there in server.versions] == ["dataset"]
 
 
 @pytest.mark.parametrize(
@@ -325,7 +343,8 @@ def test_a_version_that_only_its_own_run_has_used_is_deleted(server: WandbServer
 
 def test_a_time_to_live_instead_of_deleting(server: WandbServer) -> None:
     """W&B is told when to delete it, and the aliases stay."""
-    store = WandbStore(start_run(), retention=timedelta(days=3))
+    store = WandbStore(start_run())
+    store.retention = timedelta(days=3)
     version, content = saved(0)
     address = store.deliver(version, content).address
     store.deliver(*saved(1))
@@ -350,9 +369,64 @@ def test_an_offline_run_has_the_version_and_sync_delivers_it(server: WandbServer
     assert [path.read_bytes() for path in staged.files.values()] == [content.read_bytes()]
     assert not is_synced(receipt.address)
 
-    command = [sys.executable, "-m", "wandb", "sync", receipt.address]
-    subprocess.run(command, env=environment(server, tmp_path), check=True, timeout=60, capture_output=True)
+    sync(server, receipt.address, tmp_path)
     (there,) = server.collection("digits")
     assert there.aliases == ["epoch-0", "latest"]
     assert server.content(there) == {"epoch=0.ckpt": content.read_bytes()}
     assert is_synced(receipt.address)
+    server.versions[0].run = "as it was"
+    with resumed(run.id, "digits") as online_store:
+        assert online_store.deliver(version, content).address == "someone/digits/digits:v0"
+    assert len(server.versions) == 1
+
+
+def test_what_sync_could_not_deliver_is_delivered_later(server: WandbServer, tmp_path: Path) -> None:
+    """`wandb sync` marks the run as synced though the server took no artifact of it."""
+    run = start_run(mode="offline")
+    version, content = saved(0)
+    receipt = WandbStore(run).deliver(version, content)
+    wandb.finish()
+    server.on_CreateArtifact = lambda of: 1 // 0  # type: ignore[assignment,method-assign,return-value]
+    sync(server, receipt.address, tmp_path)
+    assert is_synced(receipt.address)
+    assert server.collection("digits") == []
+    del server.on_CreateArtifact
+    found = read_run(receipt.address)
+    with resumed(found.run_id, found.project) as store:
+        assert store.deliver(version, content).address == "someone/digits/digits:v0"
+    assert server.collection("digits")[0].run == run.id
+
+
+def sync(server: WandbServer, run_dir: str, folder: Path) -> None:
+    command = [sys.executable, "-m", "wandb", "sync", run_dir]
+    subprocess.run(command, env=environment(server, folder), check=True, timeout=60, capture_output=True)
+
+
+@pytest.mark.parametrize("log_model", [False, True, "all"])
+def test_a_logger_that_uploads_checkpoints_itself_is_refused(tmp_path: Path, log_model: Any) -> None:
+    """Each would be there twice. The words say what to leave out."""
+    logger = WandbLogger(mode="offline", save_dir=tmp_path, log_model=log_model, settings=wandb.Settings(silent=True))
+    (writer,) = writers_for([logger])
+    store = writer.store()
+    wandb.finish()
+    assert isinstance(store, WandbStore)
+    assert not store.is_live
+    words = store.refuses("checkpoints/a.ckpt")
+    assert words is None if not log_model else f"WandbLogger(log_model={log_model!r}) uploads" in str(words)
+
+
+def test_a_run_that_is_switched_off_has_no_store(tmp_path: Path) -> None:
+    """Nothing is kept for a delivery that never comes."""
+    (writer,) = writers_for([WandbLogger(mode="disabled", save_dir=tmp_path)])
+    assert writer.store() is None
+
+
+def test_any_name_of_a_file_is_delivered(server: WandbServer) -> None:
+    """Letters of any kind, blanks, an equals sign; and a file of 0 bytes. W&B takes no colon and no backslash."""
+    store = WandbStore(start_run())
+    for i, name in enumerate(("épôque=1 val loss=0.5.ckpt", "%2e%2e ü?#&.ckpt", "a:b\\c.ckpt")):
+        version, content = saved(i, path=f"checkpoints/{name}")
+        content.write_bytes(b"" if i == 0 else name.encode())
+        store.deliver(version, content)
+        kept = name.replace(":", "-").replace("\\", "-")
+        assert server.content(server.version("digits:latest")) == {kept: content.read_bytes()}
