@@ -20,7 +20,7 @@ NAME = "lwcallbacks"
 ROOMS: Mapping[str, set[str]] = {
     "__init__": {"public"},
     "__main__": {"cli"},
-    "public": {"callbacks", "capture", "media", "parallel", "presets", "state", "writers"},
+    "public": {"artifacts", "callbacks", "capture", "media", "parallel", "presets", "state", "writers"},
     "lightning": set(),
     "capture": set(),
     "rates": set(),
@@ -61,7 +61,7 @@ HEAVY: Mapping[str, tuple[str, ...]] = {
     "matplotlib": (),  # nothing of the package needs it
     "PIL": ("media/", "writers/"),
     "scipy": ("media/block.py",),
-    "wandb": ("writers/wandb", "readers/wandb"),
+    "wandb": ("artifacts/wandb", "writers/wandb", "readers/wandb"),
     "hypothesis": ("testing/",),
     "tensorboard": ("writers/tensorboard.py",),
     "mlflow": ("writers/mlflow.py",),
