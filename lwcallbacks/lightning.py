@@ -10,6 +10,7 @@ The two packages hold the same code twice: a class of one is no class of the oth
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -56,6 +57,12 @@ def either(module: str, name: str) -> tuple[type[Any], ...]:
     """The class of that name in every Lightning that is loaded, for `isinstance`."""
     modules = (sys.modules.get(f"{package}.{module}") for package in PACKAGES)
     return tuple(getattr(found, name) for found in modules if hasattr(found, name))
+
+
+def lightning_version() -> tuple[int, ...]:
+    """The numbers of the version of the package in use, as (2, 6, 1)."""
+    text = sys.modules[PACKAGE.partition(".")[0]].__version__
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
 
 def log_info(message: str) -> None:

@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from lwcallbacks.artifacts.holding import digest_of, release
 from lwcallbacks.artifacts.ledger import HELD, Ledger
@@ -56,14 +57,14 @@ class Delivery:
 
     def take(self, version: Version) -> None:
         """Deliver a version that is entered in the ledger, and whose content is held unless it is at an address."""
-        self._sealing.put(lambda: self._seal(version.id))
+        self._sealing.put(partial(self._seal, version.id))
 
     def remove(self, id: str) -> None:
         """Drop a version in all stores that are not to keep it."""
         self._ledger.removed(id)
         for name, store in self._stores.items():
             if store.is_live:
-                self._lines[name].put(lambda name=name: self._drop(id, name))  # type: ignore[misc]
+                self._lines[name].put(partial(self._drop, name))
             elif name not in self._ledger[id].fates and name in self._ledger[id].stores:
                 self._ledger.dropped(id, name, "removed before it was delivered")
         self._release(id)
@@ -123,13 +124,13 @@ class Delivery:
             elif self._ledger.content_of(id) is None:
                 self._ledger.failed(id, "its content is gone")
             else:
-                self._sealing.put(lambda: self._seal(id))
+                self._sealing.put(partial(self._seal, id))
                 return
         for name, store in self._stores.items():
             if name in entry.waiting and name not in entry.fates and store.is_live:
                 self._put(id, name)
             if name in entry.to_drop:
-                self._lines[name].put(lambda name=name: self._drop(id, name))  # type: ignore[misc]
+                self._lines[name].put(partial(self._drop, name))
         self._release(id)
 
     def _seal(self, id: str) -> None:
@@ -143,7 +144,7 @@ class Delivery:
         self._release(id)
 
     def _put(self, id: str, name: str) -> None:
-        self._lines[name].put(lambda: self._deliver(id, name))
+        self._lines[name].put(partial(self._deliver, id, name))
 
     def _deliver(self, id: str, name: str) -> None:
         entry, content = self._ledger[id], self._ledger.content_of(id)
@@ -157,12 +158,18 @@ class Delivery:
             self._ledger.failed(id, str(error), store=name)
             self._say(f"{entry.version.name}: {entry.version.path} was not delivered to {name}: {error}")
         self._release(id)
+        self._drop(name)
 
-    def _drop(self, id: str, name: str) -> None:
-        entry = self._ledger[id]
-        if name in entry.to_drop:
-            self._ledger.dropped(id, name, self._stores[name].drop(entry.version, entry.fates[name].address))
-        self._release(id)
+    def _drop(self, name: str) -> None:
+        """Drop what the Trainer has removed, but not before all that it had saved is there, and has the aliases."""
+        entries = self._ledger.entries
+        num_settled = next(
+            (i for i, e in enumerate(entries) if name in e.waiting and name not in e.fates), len(entries)
+        )
+        for entry in entries:
+            if name in entry.to_drop and entry.removed_after is not None and entry.removed_after <= num_settled:
+                version = entry.version
+                self._ledger.dropped(version.id, name, self._stores[name].drop(version, entry.fates[name].address))
 
     def _release(self, id: str) -> None:
         """Let go of the content when nobody needs it any more."""

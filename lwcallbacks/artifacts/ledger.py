@@ -61,11 +61,16 @@ class Entry:
     stores: tuple[str, ...] = ()
     """Where it is to be delivered to."""
     fates: dict[str, Fate] = field(default_factory=dict)
-    is_removed: bool = False
-    """The Trainer has removed its checkpoint."""
+    removed_after: int | None = None
+    """How many versions there were when the Trainer removed its checkpoint; None while it is there."""
     is_released: bool = False
     why: str = ""
     """Why there is nothing to deliver; empty if there is."""
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether the Trainer has removed its checkpoint."""
+        return self.removed_after is not None
 
     @property
     def waiting(self) -> tuple[str, ...]:
@@ -222,7 +227,7 @@ def _apply(entries: dict[str, Entry], record: dict[str, Any]) -> None:
         case "failed":
             entry.why = str(record["why"])
         case "removed":
-            entry.is_removed = True
+            entry.removed_after = len(entries)
         case "dropped":
             address = entry.fates[record["store"]].address if record["store"] in entry.fates else ""
             entry.fates[record["store"]] = Fate("dropped", address, str(record["why"]))

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary, WeakSet
 
+from lwcallbacks.artifacts import Store
 from lwcallbacks.callbacks.asked import Member, ask
 from lwcallbacks.callbacks.cost import Meter
 from lwcallbacks.callbacks.decisions import Decisions
@@ -224,6 +225,16 @@ class Hub:
             # A Trainer that looks for a learning rate trains in between, without its callbacks.
             self._record = Record(trainer, publisher, self.folder, self.meter, lambda: not has(trainer, self._guard))
         return publisher
+
+    def run_directory(self) -> Path:
+        """The folder of this run, on process 0; what is written there is made first."""
+        assert self._directory is not None
+        return self._directory().parent
+
+    def stores(self) -> list[Store]:
+        """Where checkpoints of this run are delivered to, on process 0."""
+        writers = self.publisher.writers if self.publisher is not None else []
+        return [store for store in (writer.store() for writer in writers) if store is not None]
 
     def page_directory(self) -> str | None:
         """The folder of the page of this run or the last one; None where none was written, or by another process."""

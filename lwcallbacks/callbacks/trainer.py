@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lwcallbacks.callbacks.batch import Place
 from lwcallbacks.disk import reserve
-from lwcallbacks.lightning import Callback, ModelCheckpoint, Trainer, either, package_of
+from lwcallbacks.lightning import Callback, ModelCheckpoint, Trainer, either, lightning_version, package_of
 from lwcallbacks.state.padding import layout_of
 
 LOADER_SUFFIX = "/dataloader_idx_{}"
@@ -72,17 +72,28 @@ def refuse_mixture(trainer: Trainer) -> None:
             )
 
 
-def last_save(checkpoint: ModelCheckpoint) -> tuple[Any, Any]:
-    """The path and the step of what a `ModelCheckpoint` has saved last."""
-    names = ("_last_checkpoint_saved", "_last_global_step_saved")
-    return getattr(checkpoint, names[0], None), getattr(checkpoint, names[1], None)
+def innermost_io(checkpoint_io: Any) -> Any:
+    """The CheckpointIO that writes, behind those that only wrap another one, as `AsyncCheckpointIO` does."""
+    while getattr(checkpoint_io, "checkpoint_io", None) is not None:
+        checkpoint_io = checkpoint_io.checkpoint_io
+    return checkpoint_io
 
 
-def ranked_paths(checkpoint: ModelCheckpoint) -> set[str]:
-    """What a `ModelCheckpoint` has saved but for its last.ckpt: the best, and the newest, which on an exception has no
-    rank."""
-    newest = getattr(checkpoint, "_last_checkpoint_saved", "")
-    return {*checkpoint.best_k_models, checkpoint.best_model_path, newest} - {checkpoint.last_model_path, ""}
+def writes_anew(checkpoint_io: Any) -> bool:
+    """Whether a CheckpointIO never writes into a file that is there: Lightning's own, from 2.4 on."""
+    write = getattr(type(checkpoint_io), "save_checkpoint", None)
+    own = [kind.save_checkpoint for kind in either("plugins.io", "TorchCheckpointIO")]
+    return write in own and lightning_version() >= (2, 4)
+
+
+def saves_later_weights(checkpoint_io: Any) -> bool:
+    """Whether what it writes is changed by training until it is written: asynchronous saves, before Lightning 2.5.5."""
+    return isinstance(checkpoint_io, either("plugins.io", "AsyncCheckpointIO")) and lightning_version() < (2, 5, 5)
+
+
+def is_address(path: str | PathLike[str]) -> bool:
+    """Whether it is an address, such as "s3://bucket/last.ckpt", and no path of this machine."""
+    return "://" in str(path) and not str(path).startswith("file://")
 
 
 def put_last(trainer: Trainer, callback: Callback) -> None:
@@ -260,4 +271,5 @@ def new_directory(trainer: Trainer) -> Callable[[], Path]:
 
 def _local(path: Any) -> Path | None:
     """The path, if it is one on this machine's disks."""
-    return Path(path) if isinstance(path, str | PathLike) and str(path) and "://" not in str(path) else None
+    is_path = isinstance(path, str | PathLike) and str(path) and not is_address(path)
+    return Path(str(path).removeprefix("file://")) if is_path else None

@@ -297,6 +297,8 @@ class File:
     aliases: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     content: Path | None = None
+    is_delivered: bool = False
+    """Its content is delivered by the writer's `store`, and not by its `write`."""
 
 
 Entry = Image | Sequence[Image] | Table | Matrix | Histogram | Curve | File

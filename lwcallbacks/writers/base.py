@@ -19,6 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from lwcallbacks.artifacts import Store
 from lwcallbacks.media import EVERY_KIND
 
 
@@ -62,6 +63,10 @@ class Writer(ABC):
 
     def write_scalars(self, scalars: Mapping[str, float], step: int) -> None:  # noqa: B027 - for most there is no more
         """Keep numbers. Nothing is done here for a logger: it gets them from the publisher, on the main thread."""
+
+    def store(self) -> Store | None:
+        """Where it delivers checkpoints to; None if it keeps none. Asked once, at the start of a fit."""
+        return None
 
     def close(self) -> None:  # noqa: B027 - for most there is no more
         """Hand over what is still held back. The logger is the user's and stays open: `write` may be called again."""

@@ -141,7 +141,9 @@ def curve_json(curve: Curve) -> str:
 
 
 def file_json(file: File) -> str:
-    return encode(jsonable({name: value for name, value in vars(file).items() if name != "content"}))
+    return encode(
+        jsonable({name: value for name, value in vars(file).items() if name not in ("content", "is_delivered")})
+    )
 
 
 def encode(value: Any) -> str:

@@ -53,7 +53,8 @@ class MLflowWriter(Writer):
             drawn = {key: entry for key, entry in entries.items() if key not in files}
             errors = each(drawn, lambda key, entry: self._stage(staged, key, entry))
             self._send(staged)
-        errors |= each(files, lambda key, file: self._log_file(file, step))  # last: a missing file costs no picture
+        apart = {key: file for key, file in files.items() if not file.is_delivered}
+        errors |= each(apart, lambda key, file: self._log_file(file, step))  # last: a missing file costs no picture
         raise_errors(entries, errors)
 
     def _stage(self, staged: _Staged, key: str, entry: Entry) -> None:

@@ -81,7 +81,8 @@ class WandbWriter(Writer):
         if row:
             self._logger.log_metrics(row, step=step)
             self._keep(made)
-        errors |= each(files, lambda key, file: self._log_artifact(file))  # last: a missing file costs no picture
+        apart = {key: file for key, file in files.items() if not file.is_delivered}
+        errors |= each(apart, lambda key, file: self._log_artifact(file))  # last: a missing file costs no picture
         raise_errors(entries, errors)
 
     def _keep(self, made: Mapping[bytes, Any]) -> None:

@@ -1,0 +1,262 @@
+"""The saves of one fit, from the moment of saving to their delivery.
+
+    life = Life(trainer, ledger_directory, stores, naming, say=..., attempt=...)
+    life.begin()
+    for saved in life.take_saved():     # on the training thread, now and then: what was written since
+        ...
+    life.end(patience=300)              # waits for what is being written and delivered; what is not is in the ledger
+
+A save that fails to be held or entered costs itself: training goes on.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import zlib
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+from uuid import uuid4
+
+from lwcallbacks.artifacts.delivery import Delivery
+from lwcallbacks.artifacts.earlier import tidy
+from lwcallbacks.artifacts.holding import hold, part
+from lwcallbacks.artifacts.ledger import HELD, Ledger
+from lwcallbacks.artifacts.store import Store
+from lwcallbacks.artifacts.version import Version, plain
+from lwcallbacks.callbacks.facts import facts_of_run, facts_of_save
+from lwcallbacks.callbacks.saves import Save, Saves
+from lwcallbacks.callbacks.trainer import innermost_io, is_address, model_checkpoints, writes_anew
+from lwcallbacks.lightning import LightningModule, Trainer, either
+
+Attempt = Callable[[str], AbstractContextManager[None]]
+"""A block whose error is reported and does not stop training, told what it could not do."""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How versions are called.
+
+    Args:
+        base: the artifact's name, where one thing saves.
+        aliases: templates of further aliases, filled from the facts: "epoch-{epoch}".
+        metadata: what is added to the facts.
+        keep: "ranked" drops what a `ModelCheckpoint` removes, "all" nothing.
+    """
+
+    base: str
+    aliases: tuple[str, ...]
+    metadata: Mapping[str, Any]
+    keep: Literal["ranked", "all"]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A version whose content is there, and the step that loggers know it by."""
+
+    version: Version
+    step: int
+
+
+@dataclass
+class _Scope:
+    """What one callback saves: an artifact of its own."""
+
+    name: str
+    newest: tuple[Any, ...] = ()
+    """Path, epoch and step of the last save."""
+    by_path: dict[str, str] = field(default_factory=dict)
+    """The newest version at a path."""
+
+
+class Life:
+    """Listens to the saves of a fit; see the module's synopsis. Made and used on process 0 only."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        directory: Path,
+        stores: Sequence[Store],
+        naming: Naming,
+        *,
+        step: Callable[[], int],
+        listens: Callable[[], bool],
+        attempt: Attempt,
+        say: Callable[[str], object],
+    ) -> None:
+        self._trainer = trainer
+        self._naming = naming
+        self._step = step
+        self._attempt = attempt
+        self._say = say
+        self._facts = facts_of_run(trainer, module) | {"callback": "CheckpointArtifact"}
+        self._directory = directory
+        self._ledger = Ledger(directory)
+        self._store_names = [store.name for store in stores]
+        self._delivery = Delivery(self._ledger, stores, say=say)
+        self._saves = Saves(trainer, self, listens)
+        self._scopes: dict[str, _Scope] = {}
+        self._written: deque[Saved] = deque()
+        self._holding = threading.RLock()
+
+    def begin(self) -> None:
+        self._saves.open()
+        with self._attempt("could not look at what earlier runs have left"):
+            for directory, count in tidy(self._directory.parent.parent, self._directory):
+                told = f"{count} checkpoints of an earlier run wait to be delivered"
+                self._say(f"{told}: python -m lwcallbacks artifacts {directory} --deliver")
+
+    def look(self) -> None:
+        """See whether a checkpoint has appeared that was not there when its CheckpointIO returned."""
+        self._saves.look()
+
+    def take_saved(self) -> list[Saved]:
+        """What was written since the last call, in that order."""
+        return [self._written.popleft() for _ in range(len(self._written))]
+
+    def close(self, patience: float) -> None:
+        """Wait for what is being written, `patience` seconds at most; the Trainer is as it was before."""
+        self._saves.close(patience)
+
+    def end(self, patience: float, progress: Callable[[int], object] | None = None) -> int:
+        """Wait for what is being delivered, as long as there is progress. How many versions wait then."""
+        try:
+            return self._delivery.finish(patience, progress)
+        finally:
+            self._ledger.close()
+
+    # -- what `Saves` tells ------------------------------------------------------------------------------------
+
+    def on_save(self, save: Save) -> None:
+        with self._attempt(f"could not note the facts of {save.path}"):
+            scope = self._scope(save.asked_by)
+            facts = facts_of_save(self._trainer, save.asked_by)
+            here = (facts["epoch"], facts["step"])
+            is_last = _is_last(save)
+            if is_last and scope.newest[1:] == here:
+                return  # its twin carries the alias: the same training state, in a file of its own
+            scope.newest = (save.path, *here)
+            save.facts = self._version(save, scope, facts, is_last), self._step()
+            self._ledger.saved(save.facts[0], self._store_names)
+
+    def on_written(self, save: Save) -> None:
+        if save.facts is None:
+            return
+        version, step = save.facts
+        with self._attempt(f"could not hold {save.path}"), self._holding:
+            try:
+                if not version.is_remote:
+                    copy = Path(save.path).is_dir() and not self._writes_anew()
+                    held = hold(Path(save.path), self._directory / HELD / version.id, copy=copy)
+                    self._ledger.held(version.id, held)
+                    version = replace(version, content=held.relative_to(self._directory).as_posix())
+            except Exception as error:
+                self._ledger.failed(version.id, f"could not be held: {type(error).__name__}: {error}")
+                raise
+            self._delivery.take(version)
+            self._written.append(Saved(version, step))
+            scope = self._scope(save.asked_by)
+            before = scope.by_path.get(save.path)
+            scope.by_path[save.path] = version.id
+            if before is not None and getattr(save.asked_by, "save_top_k", -1) != -1:
+                self._dropped(before)
+
+    def on_failed(self, save: Save, error: BaseException | None) -> None:
+        if save.facts is None:
+            return
+        why = "it was not there in time" if error is None else f"{type(error).__name__}: {error}"
+        with self._attempt(f"could not note that {save.path} was not saved"):
+            self._ledger.failed(save.facts[0].id, f"could not be saved: {why}")
+            if error is None:
+                self._say(f"the checkpoint {save.path} is not delivered: {why}")
+
+    def on_overwrite(self, path: str) -> None:
+        if self._writes_anew():
+            return
+        with self._attempt(f"could not copy {path} before it is overwritten"), self._holding:
+            for scope in self._scopes.values():
+                held = self._ledger.content_of(scope.by_path[path]) if path in scope.by_path else None
+                if held is not None:
+                    part(held)
+
+    def on_remove(self, path: str, asked_by: Any) -> None:
+        if not isinstance(asked_by, either("callbacks", "ModelCheckpoint")):
+            return
+        with self._attempt(f"could not drop the version of {path}"):
+            id = self._scope(asked_by).by_path.pop(path, None) or self._found(path)
+            if id is not None:
+                self._dropped(id)
+
+    # ----------------------------------------------------------------------------------------------------------
+
+    def _dropped(self, id: str) -> None:
+        if self._naming.keep == "ranked":
+            self._delivery.remove(id)
+
+    def _found(self, path: str) -> str | None:
+        """The newest version of a path of an earlier life of the run."""
+        entries = [e for e in self._ledger.entries if e.version.path == path and not e.is_removed]
+        return entries[-1].version.id if entries else None
+
+    def _writes_anew(self) -> bool:
+        return writes_anew(innermost_io(self._trainer.strategy.checkpoint_io))
+
+    def _scope(self, asked_by: Any) -> _Scope:
+        """By who saves. Names stay the same when a run is resumed, and no two are alike."""
+        key = "" if asked_by is None else f"{type(asked_by).__module__}.{asked_by.state_key}"
+        if key not in self._scopes:
+            self._scopes[key] = _Scope(self._name(asked_by, key))
+        return self._scopes[key]
+
+    def _name(self, asked_by: Any, key: str) -> str:
+        base = self._naming.base
+        if asked_by is None:
+            return f"{base}-saved"
+        if not isinstance(asked_by, either("callbacks", "ModelCheckpoint")):
+            return f"{base}-{type(asked_by).__name__}-{zlib.crc32(key.encode()):08x}"
+        if len(model_checkpoints(self._trainer)) == 1:
+            return base
+        monitor = re.sub(r"[^A-Za-z0-9_.-]", "_", asked_by.monitor or "last")
+        return f"{base}-{monitor}-{zlib.crc32(key.encode()):08x}"
+
+    def _version(self, save: Save, scope: _Scope, facts: Mapping[str, Any], is_last: bool) -> Version:
+        own = self._naming.metadata
+        metadata = plain({**self._facts, **facts, "filename": save.path.rsplit("/", 1)[-1], **own})
+        return Version(uuid4().hex[:16], scope.name, save.path, self._aliases(save, metadata, is_last), metadata)
+
+    def _aliases(self, save: Save, facts: Mapping[str, Any], is_last: bool) -> tuple[str, ...]:
+        aliases = ["latest"]
+        if _is_best(save, facts):
+            aliases.append("best")
+        if is_last or getattr(save.asked_by, "save_last", None):
+            aliases.append("last")
+        for template in self._naming.aliases:
+            try:
+                alias = template.format(**{**facts["metrics"], **facts})
+            except (LookupError, ValueError) as error:
+                self._say(f"the alias {template!r} has no value: {type(error).__name__}: {error}")
+                continue
+            aliases.append(re.sub(r"[^\w.=+-]", "-", alias))
+        return tuple(dict.fromkeys(aliases))
+
+
+def _is_last(save: Save) -> bool:
+    last = getattr(save.asked_by, "last_model_path", None)
+    return bool(last) and _same(str(last), save.path)
+
+
+def _is_best(save: Save, facts: Mapping[str, Any]) -> bool:
+    """Whether it is its `ModelCheckpoint`'s best; never by a value that is NaN."""
+    best = getattr(save.asked_by, "best_model_path", None)
+    is_nan = facts["monitor"] is not None and facts["score"] in (None, "nan")
+    return bool(best) and _same(str(best), save.path) and not is_nan
+
+
+def _same(path: str, other: str) -> bool:
+    # As paths, for below a relative folder Lightning writes "./logs", and that is no string of a path.
+    return path == other if is_address(path) else Path(path) == Path(other)

@@ -1,0 +1,246 @@
+"""Every save of a Trainer as an event: who asked for it, what was true then, when its content is there.
+
+    saves = Saves(trainer, listener)
+    saves.open()                    # the methods of `listener` are called from now on, on process 0
+    saves.look()                    # now and then: is there what was not there when the CheckpointIO returned?
+    saves.close(patience=600)       # waits for what is being written, and leaves nothing behind
+
+Whoever saves calls `trainer.save_checkpoint`. What it is asked by stands on the stack: the nearest callback. The
+innermost CheckpointIO writes, in this thread or in another one, and only when it returns the content is there. Both
+are replaced on their instances, as is `strategy.remove_checkpoint`. A strategy that writes without a CheckpointIO has
+written when `save_checkpoint` returns; what is not there then is awaited until it no longer changes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from fsspec.core import url_to_fs
+from torch.utils._pytree import tree_map
+
+from lwcallbacks.callbacks.trainer import innermost_io, is_address, saves_later_weights
+from lwcallbacks.lightning import Trainer, either
+
+_SETTLED = 1.0
+"""Seconds for which a file must not have changed that appears after its CheckpointIO has returned."""
+
+
+@dataclass(eq=False)
+class Save:
+    """One save, under way or done.
+
+    Args:
+        path: where it goes to, as the Trainer was told: a path, or an address.
+        asked_by: the callback that asked for it; None if it was none.
+        before: what tells whether something at the path has changed since the save began.
+        facts: what the listener has noted of that moment.
+    """
+
+    path: str
+    asked_by: Any
+    before: Any
+    facts: Any = None
+    is_writing: bool = False
+    """A CheckpointIO is at it."""
+    was_written: bool = False
+    """The innermost CheckpointIO has returned, and nothing was there: it writes later, in a way of its own."""
+    seen: Any = None
+    since: float = 0.0
+
+
+class Listener(Protocol):
+    """Who is told. What it raises is its own fault, and goes to whoever saves."""
+
+    def on_save(self, save: Save) -> object:
+        """A save begins, in the thread that trains."""
+
+    def on_written(self, save: Save) -> object:
+        """All of its content is there. Called in the thread that has written it, before anybody writes there again."""
+
+    def on_failed(self, save: Save, error: BaseException | None) -> object:
+        """It could not be written; without an error it did not appear in time."""
+
+    def on_overwrite(self, path: str) -> object:
+        """Somebody is about to write to a path, maybe into the file that is there."""
+
+    def on_remove(self, path: str, asked_by: Any) -> object:
+        """A checkpoint was removed."""
+
+
+class Saves:
+    """Listens to the saves of a Trainer; see the module's synopsis. `listens` says whether to pass over a save."""
+
+    def __init__(self, trainer: Trainer, listener: Listener, listens: Callable[[], bool]) -> None:
+        self._trainer = trainer
+        self._listener = listener
+        self._listens = listens
+        self._pending: list[Save] = []
+        self._lock = threading.RLock()
+        self._replaced: list[tuple[Any, str, Any]] = []
+
+    def open(self) -> None:
+        trainer, strategy = self._trainer, self._trainer.strategy
+        self._replace(trainer, "save_checkpoint", self._save)
+        self._replace(strategy, "remove_checkpoint", self._remove)
+        self._replace(innermost_io(strategy.checkpoint_io), "save_checkpoint", self._write)
+        if saves_later_weights(strategy.checkpoint_io):
+            self._replace(strategy, "save_checkpoint", _save_a_copy)
+
+    def look(self, patience: float = 0.0) -> None:
+        """See whether what was not there yet has appeared; wait for all of it for `patience` seconds at most."""
+        until = time.monotonic() + patience
+        while True:
+            for save in self._snapshot():
+                if self._is_settled(save):
+                    self._done(save)
+            if not self._snapshot() or time.monotonic() >= until:
+                return
+            time.sleep(0.05)
+
+    def close(self, patience: float) -> None:
+        """Wait for what is being written, `patience` seconds at most, and put back what was replaced."""
+        self.look(patience)
+        for owner, name, ours in self._replaced:
+            if vars(owner).get(name) is ours:
+                delattr(owner, name)
+        self._replaced.clear()
+        for save in self._snapshot():
+            self._failed(save, None)
+
+    def _replace(self, owner: Any, name: str, by: Callable[..., Any]) -> None:
+        ours = partial(by, getattr(owner, name))
+        setattr(owner, name, ours)
+        self._replaced.append((owner, name, ours))
+
+    def _snapshot(self) -> list[Save]:
+        with self._lock:
+            return list(self._pending)
+
+    def _save(self, save_checkpoint: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if not self._listens():
+            return save_checkpoint(*args, **kwargs)
+        path = _path(args[0] if args else kwargs["filepath"])
+        for older in self._at(path):
+            if older.was_written:  # whatever appears now may be of either
+                self._failed(older, None)
+        save = Save(path, _asking(), _signature(path))
+        self._listener.on_save(save)
+        with self._lock:
+            self._pending.append(save)
+        try:
+            returned = save_checkpoint(*args, **kwargs)
+        except BaseException as error:
+            self._failed(save, error)
+            raise
+        with self._lock:
+            if not save.is_writing and not save.was_written and _signature(path) not in (None, save.before):
+                self._done(save)  # the strategy wrote it, without a CheckpointIO
+        return returned
+
+    def _write(self, save_checkpoint: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        path = _path(args[1] if len(args) > 1 else kwargs["path"])
+        with self._lock:
+            save = next((s for s in self._at(path) if not s.is_writing and not s.was_written), None)
+            if save is None:
+                return save_checkpoint(*args, **kwargs)
+            save.is_writing = True
+        self._listener.on_overwrite(path)
+        save.before = None if is_address(path) else _signature(path)
+        try:
+            returned = save_checkpoint(*args, **kwargs)
+        except BaseException as error:
+            self._failed(save, error)
+            raise
+        if is_address(path) or _signature(path) not in (None, save.before):
+            self._done(save)
+        else:
+            save.is_writing, save.was_written = False, True
+        return returned
+
+    def _remove(self, remove_checkpoint: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        returned = remove_checkpoint(*args, **kwargs)
+        if self._listens():
+            self._listener.on_remove(_path(args[0] if args else kwargs["filepath"]), _asking())
+        return returned
+
+    def _is_settled(self, save: Save) -> bool:
+        """Whether something new is at the path that no longer changes."""
+        if save.is_writing:
+            return False
+        found, now = _signature(save.path), time.monotonic()
+        if found != save.seen:
+            save.seen, save.since = found, now
+        return found not in (None, save.before) and now - save.since >= _SETTLED
+
+    def _at(self, path: str) -> list[Save]:
+        return [save for save in self._snapshot() if save.path == path]
+
+    def _done(self, save: Save) -> None:
+        if self._forget(save):
+            try:
+                self._listener.on_written(save)
+            finally:
+                for later in self._at(save.path):
+                    later.before = _signature(save.path)
+
+    def _failed(self, save: Save, error: BaseException | None) -> None:
+        if self._forget(save):
+            self._listener.on_failed(save, error)
+
+    def _forget(self, save: Save) -> bool:
+        with self._lock:
+            if save not in self._pending:
+                return False
+            self._pending.remove(save)
+            return True
+
+
+def _asking() -> Any:
+    """The callback that asks: the nearest one on the stack."""
+    kinds = either("callbacks", "Callback")
+    return next((found for found in _selves() if isinstance(found, kinds)), None)
+
+
+def _selves() -> Iterator[Any]:
+    frame = sys._getframe(1)
+    while frame is not None:
+        yield frame.f_locals.get("self")
+        frame = frame.f_back  # type: ignore[assignment]
+
+
+def _path(path: Any) -> str:
+    return str(path).removeprefix("file://")
+
+
+def _signature(path: str) -> Any:
+    """What tells whether something at a path has changed; None where nothing is."""
+    if is_address(path):
+        filesystem, inside = url_to_fs(path)
+        filesystem.invalidate_cache()
+        try:
+            return str(filesystem.info(inside))
+        except FileNotFoundError:
+            return None
+    try:
+        found = os.stat(path)
+        if not os.path.isdir(path):
+            return found.st_ino, found.st_mtime_ns, found.st_size
+        files = [file.stat() for file in Path(path).rglob("*")]
+    except OSError:
+        return None  # or it is being written
+    return tuple(sorted((file.st_ino, file.st_mtime_ns, file.st_size) for file in files))
+
+
+def _save_a_copy(save_checkpoint: Callable[..., Any], checkpoint: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+    """Save tensors as they are now: Lightning before 2.5.5 writes them later, when training has changed them."""
+    copied = tree_map(lambda x: x.detach().clone() if isinstance(x, torch.Tensor) else x, dict(checkpoint))
+    return save_checkpoint(copied, *args, **kwargs)
