@@ -78,7 +78,7 @@ class Cache:
                     return entry / "content"
                 _unlink(entry)
                 try:
-                    self._make_room(size, key)
+                    self._make_room(size)
                 except Full:
                     self._let_go(key)
                     raise
@@ -104,22 +104,23 @@ class Cache:
         found: dict[str, Any] = json.loads((self.folder / key / FACTS).read_text(encoding="utf-8"))
         return found
 
-    def _make_room(self, size: int, key: str) -> None:
+    def _make_room(self, size: int) -> None:
         if size > self.max_bytes:
             raise Full(f"it has {_gib(size)}, and the cache {self.folder} takes {_gib(self.max_bytes)}")
         entries = [path for path in self.folder.iterdir() if _KEY.fullmatch(path.name.removesuffix(".part"))]
-        sizes = {path: _size(path) for path in entries}
-        kinds = {path: self._used_by(path.name.removesuffix(".part")) for path in entries if path.name != key}
+        kinds = {path: self._used_by(path.name.removesuffix(".part")) for path in entries}
         may_go = [path for path, used_by in kinds.items() if used_by != "another"]
+        in_use = sum(_size(path) for path, used_by in kinds.items() if used_by == "another")
+        if in_use + size > self.max_bytes:
+            room, used = _gib(self.max_bytes), _gib(in_use)
+            raise Full(f"it has {_gib(size)}, and of {room} of the cache {self.folder} other processes use {used}")
+        left = in_use + sum(map(_size, may_go))
         for path in sorted(may_go, key=lambda path: (kinds[path] == "this", _last_used(path))):
-            if sum(sizes.values()) + size <= self.max_bytes:
-                return
+            if left + size <= self.max_bytes:
+                break
+            left -= _size(path)
             _unlink(path)
             self._let_go(path.name.removesuffix(".part"))
-            del sizes[path]
-        if sum(sizes.values()) + size > self.max_bytes:
-            room, used = _gib(self.max_bytes), _gib(sum(sizes.values()))
-            raise Full(f"it has {_gib(size)}, and of {room} of the cache {self.folder} other processes use {used}")
 
     def _used_by(self, key: str) -> str:
         """ "another" process, "this" one, or "nobody"."""

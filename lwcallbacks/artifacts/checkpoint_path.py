@@ -120,7 +120,7 @@ def _from_wandb(address: str, cache: Cache) -> tuple[Path, str, Callable[[], Non
         raise ValueError(f"found {address!r}, expected '{SCHEME}entity/project/name:alias'")
     found = wandb_fetch.find(name)
     exact = f"{SCHEME}{found.address}"
-    key = _key(found.digest) if found.digest else hashlib.sha256(found.identity.encode()).hexdigest()
+    key = _key(found.digest) if found.digest is not None else hashlib.sha256(found.identity.encode()).hexdigest()
 
     def fetch(folder: Path) -> None:
         with progress(found.address, found.size) as tick:

@@ -135,7 +135,9 @@ def _check(address: str, files: list[RemoteFile]) -> None:
         raise ValueError(f"{address} has {'one file twice' if files else 'no files'}, expected a checkpoint")
     for file in files:
         file_in(Path(), file.name)
-        if any(parent in names for parent in _parents(file.name)) or file.size < 0:
+        if file.size < 0:
+            raise ValueError(f"{address}: {file.name[:80]!r} has {file.size} bytes, expected a size")
+        if any(parent in names for parent in _parents(file.name)):
             raise ValueError(f"{address}: found the file {file.name[:80]!r}, which is a folder, too")
         scheme = urlsplit(file.url).scheme
         if scheme not in ("http", "https"):
