@@ -42,7 +42,7 @@ class Found:
         artifact: the client's own object.
         address: with the version's number, "entity/project/name:v3".
         digest: "sha256:" and 64 digits where lwcallbacks has delivered it; else None.
-        identity: what tells its content from another one, for W&B.
+        identity: what tells it from all other versions: W&B never changes what one has.
         files: names, as the server gives them; anything.
         is_secure: the server is asked by https.
     """
@@ -97,8 +97,8 @@ def find(name: str) -> Found:
         api = wandb.Api()
         artifact = api.artifact(name)
         listed = [_file(file) for file, _ in zip(artifact.files(), range(MOST_FILES), strict=False)]
-        is_secure = urlsplit(str(api.settings["base_url"])).scheme == "https"
-    except (wandb.Error, ValueError, TypeError, AttributeError, LookupError) as error:
+        server = str(api.settings["base_url"])
+    except Exception as error:  # the client raises many kinds, plain Exception among them
         raise LookupError(
             f"W&B gives no version {name!r}: {' '.join(str(error).split())[:300]}. Expected one that is there, as in "
             "'wandb://entity/project/name:best' (see: wandb login)"
@@ -110,9 +110,9 @@ def find(name: str) -> Found:
         artifact,
         address,
         digest if isinstance(digest, str) and "lwcallbacks_id" in artifact.metadata else None,
-        f"{artifact.id} {artifact.digest}",
+        f"{server} {artifact.id}",
         tuple(listed),
-        is_secure,
+        urlsplit(server).scheme == "https",
     )
 
 
