@@ -50,7 +50,7 @@ class WandbServer(Answers):
         """Where "redirect" leads to."""
         self.calls: list[str] = []
         self.go_on = threading.Event()
-        """Lets requests that hang go on, and end."""
+        """Lets requests that hang go on."""
         self._faults: list[tuple[str, str]] = []
         self._port = 0
         self._http: _Http | None = None
@@ -79,21 +79,16 @@ class WandbServer(Answers):
 
     @property
     def env(self) -> dict[str, str]:
-        """What the client has to find in its environment. It retries often, to be done with faults in a test's time."""
-        waits = {
-            f"WANDB_X_{kind}_RETRY_WAIT_{end}_SECONDS": seconds
-            for kind in ("GRAPHQL", "FILE_TRANSFER", "FILE_STREAM")
-            for end, seconds in (("MIN", "0.05"), ("MAX", "0.2"))
-        }
-        return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": "0" * 40, "WANDB_MODE": "online", **waits}
+        """What the client has to find in its environment. It waits for 2 s and more before it asks again."""
+        return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": "0" * 40, "WANDB_MODE": "online"}
 
     def break_next(self, call: str, how: str, times: int = 1) -> None:
         """Let the next requests of that name, or of any where it is "*", go wrong.
 
         Args:
             how: "500": that status. "cut": the connection is closed, after half of the request's body. "hang": nothing
-                is answered until `go_on` is set. "wrong": a download has another byte in it. "redirect": a download is
-                elsewhere.
+                is read or answered until `go_on` is set. "wrong": a download has another byte in it. "redirect": a
+                download is elsewhere.
         """
         assert how in FAULTS, how
         with self._lock:
@@ -173,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(self.server.of.delay)
         if fault == "hang":
             self.server.of.go_on.wait(60)
-        if fault in ("cut", "hang"):
+        if fault == "cut":
             self.rfile.read(int(self.headers.get("Content-Length") or 0) // 2 if self.command == "PUT" else 0)
             self._cut()
         elif fault == "500":

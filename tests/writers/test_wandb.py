@@ -284,9 +284,10 @@ def test_an_unknown_value_is_an_error_that_names_the_key(session: Session) -> No
 def test_artifact_names_hold_only_what_is_allowed() -> None:
     """Everything else becomes a dash, and no name is too long or empty."""
     assert artifact_name("model-a_1.b") == "model-a_1.b"
-    assert artifact_name("epoch=3/val loss: ü") == "epoch-3-val-loss-"
+    assert artifact_name("epoch=3/val loss: ü") == "epoch-3-val-loss--24be0687"
+    assert artifact_name("val/loss") != artifact_name("val loss")
     assert len(artifact_name("x" * 500)) == 128
-    assert artifact_name("") == "-"
+    assert artifact_name("") == "-00000000"
 
 
 def test_a_long_record_is_read_across_blocks(session: Session) -> None:
