@@ -7,6 +7,7 @@ find(Path("lightning_logs/version_0"), "best")     # the version, its content, a
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from lwcallbacks.artifacts.ledger import FILE, Entry, content_of, read
@@ -58,13 +59,27 @@ def find(directory: Path, alias: str) -> tuple[Version, Path | None, str]:
     return entry.version, _content(ledger, entry), _address(entry)
 
 
+def current_aliases(entries: Sequence[Entry]) -> dict[str, list[str]]:
+    """The aliases that each version of a ledger has now, by its id: a later version of the same name takes them."""
+    owners = {(e.version.name, alias): e.version.id for e in entries for alias in e.version.aliases}
+    return {e.version.id: [a for a in e.version.aliases if owners[e.version.name, a] == e.version.id] for e in entries}
+
+
 def _content(ledger: Path, entry: Entry) -> Path | None:
     """As it is held; else the checkpoint itself, if it was not removed. Its digest tells whether it is the same."""
     held = content_of(ledger, entry)
-    path = Path(entry.version.path)
     if held is not None or entry.version.digest is None or entry.version.is_remote or entry.is_removed:
         return held
-    return path if path.exists() else None
+    return place_of(ledger, entry.version.path)
+
+
+def place_of(ledger: Path, path: str) -> Path | None:
+    """Where something is that a ledger names as the run saw it; None if it is not there.
+
+    A relative path is of the folder that the run was started in: this one, or one that the ledger is in.
+    """
+    found = (base / path for base in (Path(), *ledger.absolute().parents))
+    return next((place for place in found if place.exists()), None)
 
 
 def _address(entry: Entry) -> str:
