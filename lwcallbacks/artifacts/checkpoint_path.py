@@ -170,7 +170,7 @@ def _kept(cache: Cache, key: str, size: int, fetch: Callable[[Path], None], dige
 
 
 def _locate(folder: Path, digest: str | None) -> tuple[Path, str]:
-    """The one file, or folder of shards, that lies in a folder; with its digest.
+    """The one file, or folder of shards, that is in a folder; with its digest.
 
     Raises:
         ValueError: it has another digest than expected, or there is a link.

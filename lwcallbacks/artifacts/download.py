@@ -44,7 +44,7 @@ def download(
         address: gives the address, a new one each time it is asked.
         size: the bytes that it has.
         is_secure: whether only https will do.
-        tick: is told of the bytes that have come.
+        tick: is called with the number of bytes that have come.
         waits: seconds before it is asked again.
 
     Raises:

@@ -10,7 +10,7 @@ from support.lying import LyingServer
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LyingServer]:
-    """One that lies where it is told to; the client asks no other one."""
+    """One that lies where a test says so; the client asks no other one."""
     import wandb
 
     wandb.teardown()

@@ -116,7 +116,7 @@ def test_what_does_not_fit_is_refused_before_it_is_got(tmp_path: Path) -> None:
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
-    """It is got anew the next time."""
+    """It is got again the next time."""
 
     def fail(folder: Path) -> dict[str, Any]:
         folder.mkdir()
@@ -133,7 +133,7 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process is killed in another way there")
 def test_what_a_killed_process_left_is_no_content(tmp_path: Path) -> None:
-    """Half of it is removed, and got anew; also when something else needs the room."""
+    """Half of it is removed, and got again; also when something else needs the room."""
     with another(tmp_path, "half", 0) as process, another(tmp_path, "half", 1) as other:
         for killed in (process, other):
             killed.send_signal(signal.SIGKILL)

@@ -225,7 +225,7 @@ def test_code_is_refused_until_one_says_otherwise(server: LyingServer, tmp_path:
 
 
 @pytest.mark.parametrize("how", ["changed", "link", "folder is a link", "link inside"])
-def test_what_was_changed_in_the_cache_is_fetched_anew(how: str, server: LyingServer, tmp_path: Path) -> None:
+def test_what_was_changed_in_the_cache_is_fetched_again(how: str, server: LyingServer, tmp_path: Path) -> None:
     """And what a link leads to is neither given nor changed."""
     server.shelve("model", {"a.ckpt/epoch=3.ckpt": CONTENT})
     path = Path(lw.checkpoint_path(address()), "epoch=3.ckpt")

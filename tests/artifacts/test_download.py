@@ -18,7 +18,7 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 class Host:
-    """A host whose answers a test gives, one after the other; the last one for ever."""
+    """A host whose answers a test gives, one after the other; the last one again and again."""
 
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
@@ -79,7 +79,7 @@ def get(url: str, target: Path, size: int = len(CONTENT), **options: Any) -> Non
 
 
 def test_a_download_that_is_cut_goes_on_where_it_was(host: Callable[..., Host], tmp_path: Path) -> None:
-    """From a server that can; from another one it begins anew. The bar is told of what is there."""
+    """From a server that can; from another one it begins again. The bar shows what is there."""
     cut = answer(body=CONTENT[: 2 << 20], length=len(CONTENT))
     for again in (rest, answer(body=CONTENT)):
         made = host(cut, again)

@@ -1,4 +1,4 @@
-"""A checkpoint that could run code when it is loaded is told from one that could not."""
+"""A checkpoint that could run code when it is loaded is refused, one that could not is not."""
 
 from __future__ import annotations
 

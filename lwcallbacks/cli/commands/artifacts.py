@@ -32,7 +32,7 @@ from lwcallbacks.cli.text import counted, plain
 
 WIDTH = 80
 WAITS = Fate("waits")
-DELIVER = "lwcallbacks.writers.deliver"  # a program of its own, since it needs the loggers, and they need torch
+DELIVER = "lwcallbacks.writers.wandb_deliver"  # a program of its own, since it needs the loggers, and they need torch
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,6 @@
 """Delivers what ended runs have left in a ledger: a program, which `lwcallbacks artifacts --deliver` starts.
 
-    python -m lwcallbacks.writers.deliver lightning_logs/version_0/artifacts [entity/project/run_id]
+    python -m lwcallbacks.writers.wandb_deliver lightning_logs/version_0/artifacts [entity/project/run_id]
 
 What an offline run of W&B has staged is sent by W&B's own `wandb sync`, and counts as delivered when W&B is asked and
 has it. What an online run could not deliver is delivered by that run, which is resumed for it. Ends with 0 where
