@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -47,6 +48,10 @@ class Store(ABC):
     is_live: bool = True
     """Whether versions are delivered as they come. Else at the end of the run, those that are still wanted then."""
 
+    retention: timedelta | None = None
+    """How long what is dropped is still kept, where the store can delete later; None: it is deleted at once. Set before
+    the first call."""
+
     @abstractmethod
     def deliver(self, version: Version, content: Path | None) -> Receipt:
         """Deliver a version, and wait until it is there completely.
@@ -75,5 +80,9 @@ class Store(ABC):
         return f"{self.name} keeps all versions"
 
     def refuses(self, version_path: str) -> str | None:
-        """Why no version from this path can be delivered, in words that say what to write; None if it can."""
+        """Why no version from this path can be delivered, in words that say what to write; None if it can.
+
+        Args:
+            version_path: a path or an address; "" asks whether anything at all can be.
+        """
         return None

@@ -65,7 +65,7 @@ class Writer(ABC):
         """Keep numbers. Nothing is done here for a logger: it gets them from the publisher, on the main thread."""
 
     def store(self) -> Store | None:
-        """Where it delivers checkpoints to; None if it keeps none. Asked once, at the start of a fit."""
+        """Where it delivers checkpoints to; None if it keeps none. Asked at the start of a fit."""
         return None
 
     def close(self) -> None:  # noqa: B027 - for most there is no more

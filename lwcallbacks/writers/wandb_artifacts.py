@@ -21,7 +21,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import islice
@@ -53,7 +52,6 @@ class WandbStore(Store):
 
     Args:
         run: the run, such as a WandbLogger's `experiment`.
-        retention: what the Trainer has removed is deleted; if this is given, W&B deletes it after that time.
         patience: seconds that `deliver` waits for a version until it raises. Called again, it goes on waiting.
         refusal: why nothing can be delivered here at all; see `uploads_itself`.
     """
@@ -64,13 +62,11 @@ class WandbStore(Store):
         self,
         run: Any,
         *,
-        retention: timedelta | None = None,
         patience: float = 600.0,
         refusal: str | None = None,
     ) -> None:
         self.is_live = not run.offline
         self._run = run
-        self._retention = retention
         self._patience = patience
         self._refusal = refusal
         self._api: Any = None
@@ -102,13 +98,13 @@ class WandbStore(Store):
             raise
         if (why := self._is_kept(version, artifact)) is not None:
             return why
-        if self._retention is None:
+        if self.retention is None:
             artifact.delete(delete_aliases=True)
             return "deleted"
-        artifact.ttl = self._retention
+        artifact.ttl = self.retention
         artifact.save()
         taken = self._asked().artifact(address).ttl
-        return f"W&B deletes it after {taken}" if taken == self._retention else "W&B does not take a time to live here"
+        return f"W&B deletes it after {taken}" if taken == self.retention else "W&B does not take a time to live here"
 
     def refuses(self, version_path: str) -> str | None:
         scheme, is_address, rest = version_path.partition("://")

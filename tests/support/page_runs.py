@@ -18,11 +18,11 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
+from lwcallbacks.disk import append_lines, folder_of
 from lwcallbacks.media import File, Histogram, Image, Matrix, Table, confusion_report, draw_matrix
 from lwcallbacks.media.png import encoded
 from lwcallbacks.writers.chunks import Chunks
 from lwcallbacks.writers.compact import encode, matrix_json
-from lwcallbacks.disk import append_lines, folder_of
 from lwcallbacks.writers.folder import FolderWriter
 
 STEPS = 63  # of training in an epoch

@@ -14,10 +14,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from lwcallbacks.disk import folder_of, reserve
 from lwcallbacks.media import Curve, File, Histogram, Image, Line, Matrix, Table, confusion_report
 from lwcallbacks.readers import read_folder
 from lwcallbacks.writers import chunks
-from lwcallbacks.disk import folder_of, reserve
 from lwcallbacks.writers.folder import FolderWriter
 
 RAMP = Image(np.arange(64, dtype=np.uint8).reshape(8, 8), "a ramp")
