@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from lwcallbacks.artifacts.ledger import FILE, Ledger
 from lwcallbacks.cli import main
 from lwcallbacks.writers.wandb_artifacts import WandbStore
 
+DELIVERED = Receipt("delivered", "someone/digits/model-1a2b:v0")
 OFFLINE = "wandb/offline-run-20260101_120000-1a2b"
 
 
@@ -51,7 +53,7 @@ def every_kind(tmp_path: Path) -> Path:
     for number in range(8):
         save(run, number, best=number < 5, stores=("wandb", "mlflow") if number == 5 else ("wandb",) if number else ())
     note(run, 0, "released")
-    note(run, 1, "delivered", "wandb", Receipt("delivered", "someone/digits/model-1a2b:v0"))
+    note(run, 1, "delivered", "wandb", DELIVERED)
     for number, why in ((2, "deleted"), (3, "it is 'production'")):
         note(run, number, "delivered", "wandb", Receipt("delivered", f"someone/digits/model-1a2b:v{number}"))
         note(run, number, "removed")
@@ -97,6 +99,19 @@ def test_every_state_is_said(every_kind: Path, capsys: pytest.CaptureFixture[str
         "Deliver them with: lwcallbacks artifacts logs --deliver\n"
     )
     assert max(map(len, printed.out.replace(str(kept), "").splitlines())) <= 80
+
+
+def test_the_page_shows_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/command-line.md, to the letter."""
+    page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
+    [(command, shown)] = re.findall(
+        r"^```text\n\$ lwcallbacks (artifacts [^\n]*)\n(.*?)^```", page, re.MULTILINE | re.DOTALL
+    )
+    for number in (1, 2):
+        save(tmp_path / "lightning_logs" / "version_0", number)
+    note(tmp_path / "lightning_logs" / "version_0", 1, "delivered", "wandb", DELIVERED)
+    assert main(command.split()) == 0
+    assert capsys.readouterr().out == shown
 
 
 def test_json_has_all_that_is_known(every_kind: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ ROOMS: Mapping[str, set[str]] = {
     "disk": set(),
     "readers": set(),
     "artifacts": {"disk", "readers"},
-    "writers": {"artifacts", "disk", "html", "media"},
+    "writers": {"artifacts", "disk", "html", "media", "readers"},
     "sharing": {"html", "readers"},
     "cli": {"artifacts", "html", "readers", "sharing"},
     "callbacks": {
