@@ -183,7 +183,8 @@ class Delivery:
         """Let go of the oldest removed versions that no store has yet, where more is held than is allowed."""
         if self._staging_limit is None:
             return
-        held = [e for e in self._ledger.entries if e.is_removed and e.waiting and not e.is_released and e.version.size]
+        entries = [e for e in self._ledger.entries if e.is_removed and not e.is_released and e.version.size]
+        held = [e for e in entries if e.waiting and not e.fates.keys() & set(e.waiting)]  # what is staged is needed
         excess = sum(entry.version.size or 0 for entry in held) - self._staging_limit
         for entry in held:
             if excess > 0 and entry.version.id not in self._under_way:

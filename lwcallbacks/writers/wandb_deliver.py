@@ -14,7 +14,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 from lwcallbacks.artifacts.delivery import Delivery
@@ -23,7 +22,7 @@ from lwcallbacks.artifacts.ledgers import place_of
 from lwcallbacks.artifacts.store import Receipt
 from lwcallbacks.artifacts.version import Version
 from lwcallbacks.readers import read_folder
-from lwcallbacks.writers.wandb_artifacts import ID, MOST_LOOKED_AT, artifact_name, is_synced, resumed
+from lwcallbacks.writers.wandb_artifacts import ID, artifact_name, is_synced, resumed
 
 PATIENCE = 120.0  # seconds without progress
 _OFFLINE = re.compile(r"offline-run-\d{8}_\d{6}-\w+")
@@ -103,7 +102,7 @@ def _at_wandb(version: Version, run: str) -> str | None:
     entity, project, _ = run.split("/")
     try:
         there = wandb.Api().artifacts("model", f"{entity}/{project}/{artifact_name(version.name)}", order="-createdAt")
-        for artifact in islice(there, MOST_LOOKED_AT):
+        for artifact in there:
             found = artifact.metadata
             if version.id == found.get(ID) or (version.digest is not None and version.digest == found.get("digest")):
                 return str(artifact.qualified_name)
