@@ -12,16 +12,17 @@ again, with longer and longer waits; nothing else of that store goes ahead meanw
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
+from lwcallbacks.artifacts.earlier import mend
 from lwcallbacks.artifacts.holding import digest_of, release
-from lwcallbacks.artifacts.ledger import HELD, Ledger
+from lwcallbacks.artifacts.ledger import Entry, Ledger
 from lwcallbacks.artifacts.store import Gone, Store
 from lwcallbacks.artifacts.version import Version
 
@@ -56,7 +57,7 @@ class Delivery:
         self._under_way: set[str] = set()
         self._sealing = _Line("sealing", waits, say)
         self._lines = {name: _Line(name, waits, say) for name in self._stores}
-        self._sweep()
+        mend(ledger)
         for entry in ledger.entries:
             self._go_on(entry.version.id)
 
@@ -92,6 +93,7 @@ class Delivery:
                     for entry in self._ledger.entries:
                         if name in entry.waiting and name not in entry.fates and not entry.is_removed:
                             self._put(entry.version.id, name)
+                    self._lines[name].put(partial(self._drop, name))
             self._wait(list(self._lines.values()), patience, progress)
         finally:
             self.stop()
@@ -122,27 +124,16 @@ class Delivery:
     def _go_on(self, id: str) -> None:
         """Take up a version of an earlier life of the run."""
         entry = self._ledger[id]
-        if entry.is_released or entry.why:
-            return
-        if entry.version.digest is None and not entry.version.is_remote:
-            if entry.version.content is None:
-                self._ledger.failed(id, "the process ended before its content was held")
-            elif self._ledger.content_of(id) is None:
-                self._ledger.failed(id, "its content is gone")
-            else:
-                self._sealing.put(partial(self._seal, id))
-                return
-        for name, store in self._stores.items():
-            if name in entry.waiting and name not in entry.fates and store.is_live:
-                self._put(id, name)
-            if name in entry.to_drop:
+        if any(name in entry.waiting and name not in entry.fates for name in self._stores):
+            self._sealing.put(partial(self._seal, id))
+        for name in entry.to_drop:
+            if name in self._stores:
                 self._lines[name].put(partial(self._drop, name))
-        self._release(id)
 
     def _seal(self, id: str) -> None:
         """Work out the digest, and hand on."""
         content = self._ledger.content_of(id)
-        if content is not None:
+        if content is not None and self._ledger[id].version.digest is None:
             self._ledger.sealed(id, *digest_of(content))
         for name, store in self._stores.items():
             if store.is_live:
@@ -160,7 +151,8 @@ class Delivery:
             if content is None and not entry.version.is_remote:
                 raise Gone("its content is gone")
             self._under_way.add(id)
-            self._ledger.delivered(id, name, self._stores[name].deliver(entry.version, content))
+            version = replace(entry.version, aliases=self._still_its(entry, name))
+            self._ledger.delivered(id, name, self._stores[name].deliver(version, content))
         except Gone as error:
             self._ledger.failed(id, str(error), store=name)
             self._say(f"{entry.version.name}: {entry.version.path} was not delivered to {name}: {error}")
@@ -168,6 +160,13 @@ class Delivery:
             self._under_way.discard(id)
         self._release(id)
         self._drop(name)
+
+    def _still_its(self, entry: Entry, name: str) -> tuple[str, ...]:
+        """Its aliases, without those that a store has on a newer version: checkpoints may be written out of turn."""
+        entries = self._ledger.entries
+        newer = [e for e in entries[entries.index(entry) + 1 :] if e.version.name == entry.version.name]
+        taken = {alias for e in newer if name in e.fates and e.fates[name].address for alias in e.version.aliases}
+        return tuple(alias for alias in entry.version.aliases if alias not in taken)
 
     def _drop(self, name: str) -> None:
         """Drop what the Trainer has removed, but not before all that it had saved is there, and has the aliases."""
@@ -184,7 +183,8 @@ class Delivery:
         """Let go of the oldest removed versions that no store has yet, where more is held than is allowed."""
         if self._staging_limit is None:
             return
-        held = [e for e in self._ledger.entries if e.is_removed and e.waiting and not e.is_released and e.version.size]
+        entries = [e for e in self._ledger.entries if e.is_removed and not e.is_released and e.version.size]
+        held = [e for e in entries if e.waiting and not e.fates.keys() & set(e.waiting)]  # what is staged is needed
         excess = sum(entry.version.size or 0 for entry in held) - self._staging_limit
         for entry in held:
             if excess > 0 and entry.version.id not in self._under_way:
@@ -205,14 +205,6 @@ class Delivery:
             if content is not None:
                 release(content)
             self._ledger.released(id)
-
-    def _sweep(self) -> None:
-        """Remove what is held for no version: the process ended before that was entered."""
-        known = {e.version.content.split("/")[1] for e in self._ledger.entries if e.version.content}
-        with contextlib.suppress(FileNotFoundError):
-            for folder in (self._ledger.directory / HELD).iterdir():
-                if folder.name not in known:
-                    shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Line:
@@ -258,9 +250,12 @@ class _Line:
             try:
                 work()
             except Exception as error:
+                if self._ended:
+                    return  # what it would have entered may be another run's by now
                 if failures == 0:
                     told = f"{type(error).__name__}: {error}"
-                    self._say(f"{self._name} did not take a checkpoint, and is asked again: {told}")
+                    with suppress(Exception):  # a warning that is an error must not end the thread
+                        self._say(f"{self._name} did not take a checkpoint, and is asked again: {told}")
                 wait = self._waits[min(failures, len(self._waits) - 1)]
                 failures += 1
                 with self._changed:

@@ -4,9 +4,9 @@
     release(held)
 
 A file is held by a hard link, which costs nothing: the content stays when the file is removed, or replaced by a new
-one. It does not stay when somebody writes into the file; `part(held)` before that makes a copy of it. On a disk without
-hard links, or across two disks, it is a copy from the start. A folder is held file by file. Symbolic links in it are
-refused: what they point to may be anything.
+one. It does not stay when somebody writes into the file: where that may happen it is a copy, as on a disk without hard
+links and across two disks. A folder is held file by file. Symbolic links in it are refused: what they point to may be
+anything.
 """
 
 from __future__ import annotations
@@ -30,16 +30,18 @@ def hold(path: Path, into: Path, *, copy: bool = False) -> Path:
     Args:
         path: the file or folder. It may itself be a symbolic link.
         into: a folder, which is made, to hold it in under its own name.
-        copy: copy it, and don't link.
+        copy: copy it, and don't link: somebody may write into the file later.
 
     Returns:
         What holds it; all of it is there, or an error is raised and nothing is.
 
     Raises:
-        NotHeld: a folder has a symbolic link in it, or what is no file.
+        NotHeld: it is neither a file nor a folder, or has such a thing or a symbolic link in it.
         OSError: it is not there, or can't be copied.
     """
     source, held = path.resolve(strict=True), into / path.name
+    if not source.is_dir() and not source.is_file():
+        raise NotHeld(f"{path} is neither a file nor a folder")
     into.mkdir(parents=True)
     try:
         if source.is_dir():
@@ -54,15 +56,6 @@ def hold(path: Path, into: Path, *, copy: bool = False) -> Path:
         shutil.rmtree(into, ignore_errors=True)
         raise
     return held
-
-
-def part(held: Path) -> None:
-    """Make what is held a copy where it is a link, because somebody is about to write into the file itself."""
-    for file in _files(held) if held.is_dir() else [held]:
-        if file.stat().st_nlink > 1:
-            own = file.with_name(f"{file.name}.own")
-            shutil.copy2(file, own)
-            os.replace(own, file)
 
 
 def release(held: Path) -> None:

@@ -38,6 +38,8 @@ from lwcallbacks.disk import append_lines
 from lwcallbacks.readers.inside import file_in, lines
 
 FILE, LOCK, HELD = "ledger.jsonl", "ledger.lock", "held"
+_EVENTS = {"held", "sealed", "delivered", "staged", "failed", "removed", "dropped", "released"}
+"""What is told of a version that was saved."""
 
 
 class InUse(Exception):
@@ -93,18 +95,23 @@ class Ledger:
 
     Raises:
         InUse: somebody else has it open.
+        ValueError: what is there is no ledger.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._lock = threading.RLock()
         directory.mkdir(parents=True, exist_ok=True)
-        self._open = FileLock(directory / LOCK)
+        self._open = FileLock(directory / LOCK, thread_local=False)  # it is for the process, and asked from any thread
         try:
             self._open.acquire(timeout=0)
         except Timeout:
             raise InUse(f"{directory} is in use by a run that is still going on") from None
-        self._entries = _entries(lines(directory, FILE))
+        try:
+            self._entries = _entries(lines(directory, FILE))
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +122,8 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        self._open.release()
+        with self._lock:
+            self._open.release()
 
     def __getitem__(self, id: str) -> Entry:
         with self._lock:
@@ -162,6 +170,8 @@ class Ledger:
     def _enter(self, event: str, **more: Any) -> None:
         record = {"event": event, "at": round(time.time(), 3), **more}
         with self._lock:
+            if not self._open.is_locked:  # a thread that comes late, when another run may have the ledger
+                raise InUse(f"{self.directory} was closed: {event} is not entered")
             append_lines(self.directory / FILE, dumps(record))
             _apply(self._entries, record)
 
@@ -186,9 +196,9 @@ def content_of(directory: Path, entry: Entry) -> Path | None:
     """
     if entry.version.content is None or entry.is_released:
         return None
-    if not entry.version.content.startswith(f"{HELD}/"):
-        raise ValueError(f"{directory}: found the content {entry.version.content!r}, expected one below {HELD!r}")
     path = file_in(directory, entry.version.content)
+    if len(path.relative_to(directory).parts) != 3 or path.parent.parent.name != HELD:
+        raise ValueError(f"{directory}: found the content {entry.version.content!r}, expected {HELD}/<id>/<name>")
     if path.is_symlink():
         raise ValueError(f"{path} is a link, expected what was saved")
     return path if path.exists() else None
@@ -197,12 +207,9 @@ def content_of(directory: Path, entry: Entry) -> Path | None:
 def _entries(found: Iterable[str]) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     for line in found:
-        record = json.loads(line)
-        if not isinstance(record, dict):
-            raise ValueError(f"found {line[:80]!r} in a ledger, expected an object")
         try:
-            _apply(entries, record)
-        except (KeyError, TypeError) as error:
+            _apply(entries, json.loads(line))
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(f"found {line[:80]!r} in a ledger: {type(error).__name__}: {error}") from error
     return entries
 
@@ -213,6 +220,7 @@ def _apply(entries: dict[str, Entry], record: dict[str, Any]) -> None:
     if event == "saved":
         version = Version.from_json(record["version"])
         entries[version.id] = Entry(version, tuple(map(str, record["stores"])))
+    if event not in _EVENTS:
         return
     entry = entries[record["id"]]
     match event:

@@ -121,6 +121,7 @@ class CheckpointArtifact(LoggingCallback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_fit_start(trainer, pl_module)
+        self._end(trainer, None)  # of a fit in which another callback raised in `on_exception`
         hub = Hub.of(trainer)
         if hub.publisher is None or is_debugging(trainer):
             return
@@ -140,7 +141,7 @@ class CheckpointArtifact(LoggingCallback):
                 step=partial(logging_step, trainer),
                 listens=partial(has, trainer, self),  # a Trainer that looks for a learning rate saves without callbacks
                 attempt=attempt,
-                say=self.note,
+                say=partial(hub.publisher.say, "CheckpointArtifact"),
             )
             life.begin()
             _LIVES[self] = life

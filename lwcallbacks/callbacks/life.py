@@ -15,9 +15,9 @@ import re
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from uuid import uuid4
 
 from lwcallbacks.artifacts.delivery import Delivery
 from lwcallbacks.artifacts.earlier import tidy
-from lwcallbacks.artifacts.holding import hold, part
+from lwcallbacks.artifacts.holding import hold
 from lwcallbacks.artifacts.ledger import HELD, Ledger
 from lwcallbacks.artifacts.store import Store
 from lwcallbacks.artifacts.version import Version, plain
@@ -73,8 +73,6 @@ class _Scope:
     name: str
     newest: tuple[Any, ...] = ()
     """Path, epoch and step of the last save."""
-    by_path: dict[str, str] = field(default_factory=dict)
-    """The newest version at a path."""
 
 
 class Life:
@@ -104,14 +102,16 @@ class Life:
         self._stores = stores
         for store in stores:
             store.retention = policy.keep if isinstance(policy.keep, timedelta) else None
-        self._delivery = Delivery(self._ledger, stores, say=say, staging_limit=policy.staging_limit)
         self._saves = Saves(trainer, self, listens)
+        with self._undoing():
+            self._delivery = Delivery(self._ledger, stores, say=say, staging_limit=policy.staging_limit)
         self._scopes: dict[str, _Scope] = {}
         self._written: deque[Saved] = deque()
         self._holding = threading.RLock()
 
     def begin(self) -> None:
-        self._saves.open()
+        with self._undoing():
+            self._saves.open()
         with self._attempt("could not look at what earlier runs have left"):
             for directory, count in tidy(self._directory.parent.parent, self._directory):
                 told = f"{count} checkpoints of an earlier run wait to be delivered"
@@ -136,9 +136,22 @@ class Life:
         finally:
             self._ledger.close()
 
+    @contextmanager
+    def _undoing(self) -> Iterator[None]:
+        """Leave the ledger to others where this can't begin."""
+        try:
+            yield
+        except BaseException:
+            self._ledger.close()
+            raise
+
     # -- what `Saves` tells ------------------------------------------------------------------------------------
 
     def on_save(self, save: Save) -> None:
+        if isinstance(
+            save.asked_by, (*either("callbacks", "LearningRateFinder"), *either("callbacks", "BatchSizeFinder"))
+        ):
+            return  # to go back to afterwards, and then it is removed
         with self._attempt(f"could not note the facts of {save.path}"):
             scope = self._scope(save.asked_by)
             facts = facts_of_save(self._trainer, save.asked_by)
@@ -151,26 +164,25 @@ class Life:
             self._ledger.saved(save.facts[0], self._takers(save.path))
 
     def on_written(self, save: Save) -> None:
-        if save.facts is None:
-            return
-        version, step = save.facts
         with self._attempt(f"could not hold {save.path}"), self._holding:
-            try:
-                if not version.is_remote:
-                    copy = Path(save.path).is_dir() and not self._writes_anew()
-                    held = hold(Path(save.path), self._directory / HELD / version.id, copy=copy)
-                    self._ledger.held(version.id, held)
-                    version = replace(version, content=held.relative_to(self._directory).as_posix())
-            except Exception as error:
-                self._ledger.failed(version.id, f"could not be held: {type(error).__name__}: {error}")
-                raise
-            self._delivery.take(version)
-            self._written.append(Saved(version, step))
-            scope = self._scope(save.asked_by)
-            before = scope.by_path.get(save.path)
-            scope.by_path[save.path] = version.id
-            if before is not None and getattr(save.asked_by, "save_top_k", -1) != -1:
-                self._dropped(before)
+            if save.facts is not None:
+                self._hold(save, *save.facts)
+            # What was at this path before is no more, and that is as if it had been removed.
+            if getattr(save.asked_by, "save_top_k", -1) != -1:
+                self._dropped(save.path, save.asked_by, before=save.facts and save.facts[0].id)
+
+    def _hold(self, save: Save, version: Version, step: int) -> None:
+        try:
+            if not version.is_remote:
+                is_safe = save.by_io and writes_anew(innermost_io(self._trainer.strategy.checkpoint_io))
+                held = hold(Path(save.path), self._directory / HELD / version.id, copy=not is_safe)
+                self._ledger.held(version.id, held)
+                version = replace(version, content=held.relative_to(self._directory).as_posix())
+        except Exception as error:
+            self._ledger.failed(version.id, f"could not be held: {type(error).__name__}: {error}")
+            raise
+        self._delivery.take(version)
+        self._written.append(Saved(version, step))
 
     def on_failed(self, save: Save, error: BaseException | None) -> None:
         if save.facts is None:
@@ -181,22 +193,10 @@ class Life:
             if error is None:
                 self._say(f"the checkpoint {save.path} is not delivered: {why}")
 
-    def on_overwrite(self, path: str) -> None:
-        if self._writes_anew():
-            return
-        with self._attempt(f"could not copy {path} before it is overwritten"), self._holding:
-            for scope in self._scopes.values():
-                held = self._ledger.content_of(scope.by_path[path]) if path in scope.by_path else None
-                if held is not None:
-                    part(held)
-
     def on_remove(self, path: str, asked_by: Any) -> None:
-        if not isinstance(asked_by, either("callbacks", "ModelCheckpoint")):
-            return
-        with self._attempt(f"could not drop the version of {path}"):
-            id = self._scope(asked_by).by_path.pop(path, None) or self._found(path)
-            if id is not None:
-                self._dropped(id)
+        if isinstance(asked_by, either("callbacks", "ModelCheckpoint")):
+            with self._attempt(f"could not drop the version of {path}"):
+                self._dropped(path, asked_by)
 
     # ----------------------------------------------------------------------------------------------------------
 
@@ -207,17 +207,15 @@ class Life:
             self._say(f"checkpoints are not delivered to {name}: {why}")
         return [store.name for store in self._stores if store.name not in refused]
 
-    def _dropped(self, id: str) -> None:
-        if self._policy.keep != "all":
-            self._delivery.remove(id)
-
-    def _found(self, path: str) -> str | None:
-        """The newest version of a path of an earlier life of the run."""
-        entries = [e for e in self._ledger.entries if e.version.path == path and not e.is_removed]
-        return entries[-1].version.id if entries else None
-
-    def _writes_anew(self) -> bool:
-        return writes_anew(innermost_io(self._trainer.strategy.checkpoint_io))
+    def _dropped(self, path: str, asked_by: Any, before: str | None = None) -> None:
+        """Drop the newest version of a path, of this or an earlier life of the run; `before` that of an id."""
+        if self._policy.keep == "all":
+            return
+        name, entries = self._scope(asked_by).name, self._ledger.entries
+        end = next((i for i, e in enumerate(entries) if e.version.id == before), len(entries))
+        at = [e for e in entries[:end] if (e.version.path, e.version.name) == (path, name)]
+        if at and not at[-1].is_removed:
+            self._delivery.remove(at[-1].version.id)
 
     def _scope(self, asked_by: Any) -> _Scope:
         """By who saves. Names stay the same when a run is resumed, and no two are alike."""

@@ -18,8 +18,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +32,8 @@ from lwcallbacks.lightning import Trainer, either
 
 _SETTLED = 1.0
 """Seconds for which a file must not have changed that appears after its CheckpointIO has returned."""
+_MOMENT = 10.0
+"""Seconds for which a file may be written on, or held, before it is removed all the same."""
 
 
 @dataclass(eq=False)
@@ -47,10 +49,14 @@ class Save:
 
     path: str
     asked_by: Any
-    before: Any
+    before: Any = None
     facts: Any = None
+    by_io: bool = False
+    """A CheckpointIO writes it, or has done so; else the strategy does."""
     is_writing: bool = False
     """A CheckpointIO is at it."""
+    is_ending: bool = False
+    """The listener is being told what has become of it."""
     was_written: bool = False
     """The innermost CheckpointIO has returned, and nothing was there: it writes later, in a way of its own."""
     seen: Any = None
@@ -69,9 +75,6 @@ class Listener(Protocol):
     def on_failed(self, save: Save, error: BaseException | None) -> object:
         """It could not be written; without an error it did not appear in time."""
 
-    def on_overwrite(self, path: str) -> object:
-        """Somebody is about to write to a path, maybe into the file that is there."""
-
     def on_remove(self, path: str, asked_by: Any) -> object:
         """A checkpoint was removed."""
 
@@ -84,16 +87,20 @@ class Saves:
         self._listener = listener
         self._listens = listens
         self._pending: list[Save] = []
-        self._lock = threading.RLock()
+        self._lock = threading.Condition(threading.RLock())
         self._replaced: list[tuple[Any, str, Any]] = []
 
     def open(self) -> None:
         trainer, strategy = self._trainer, self._trainer.strategy
-        self._replace(trainer, "save_checkpoint", self._save)
-        self._replace(strategy, "remove_checkpoint", self._remove)
-        self._replace(innermost_io(strategy.checkpoint_io), "save_checkpoint", self._write)
-        if saves_later_weights(strategy.checkpoint_io):
-            self._replace(strategy, "save_checkpoint", _save_a_copy)
+        try:
+            self._replace(trainer, "save_checkpoint", self._save)
+            self._replace(strategy, "remove_checkpoint", self._remove)
+            self._replace(innermost_io(strategy.checkpoint_io), "save_checkpoint", self._write)
+            if saves_later_weights(strategy.checkpoint_io):
+                self._replace(strategy, "save_checkpoint", _save_a_copy)
+        except BaseException:
+            self._put_back()
+            raise
 
     def look(self, patience: float = 0.0) -> None:
         """See whether what was not there yet has appeared; wait for all of it for `patience` seconds at most."""
@@ -108,18 +115,23 @@ class Saves:
 
     def close(self, patience: float) -> None:
         """Wait for what is being written, `patience` seconds at most, and put back what was replaced."""
-        self.look(patience)
+        try:
+            self.look(patience)
+        finally:
+            self._put_back()
+            for save in self._snapshot():
+                self._failed(save, None)
+
+    def _replace(self, owner: Any, name: str, by: Callable[..., Any]) -> None:
+        ours = _Instead(getattr(owner, name), by)
+        setattr(owner, name, ours)
+        self._replaced.append((owner, name, ours))
+
+    def _put_back(self) -> None:
         for owner, name, ours in self._replaced:
             if vars(owner).get(name) is ours:
                 delattr(owner, name)
         self._replaced.clear()
-        for save in self._snapshot():
-            self._failed(save, None)
-
-    def _replace(self, owner: Any, name: str, by: Callable[..., Any]) -> None:
-        ours = partial(by, getattr(owner, name))
-        setattr(owner, name, ours)
-        self._replaced.append((owner, name, ours))
 
     def _snapshot(self) -> list[Save]:
         with self._lock:
@@ -132,28 +144,28 @@ class Saves:
         for older in self._at(path):
             if older.was_written:  # whatever appears now may be of either
                 self._failed(older, None)
-        save = Save(path, _asking(), _signature(path))
+        save = Save(path, _asking())
         self._listener.on_save(save)
         with self._lock:
+            save.before = _signature(path)
             self._pending.append(save)
         try:
             returned = save_checkpoint(*args, **kwargs)
         except BaseException as error:
             self._failed(save, error)
             raise
-        with self._lock:
-            if not save.is_writing and not save.was_written and _signature(path) not in (None, save.before):
-                self._done(save)  # the strategy wrote it, without a CheckpointIO
+        if self._has_appeared(save):
+            self._done(save)  # the strategy wrote it, without a CheckpointIO
         return returned
 
     def _write(self, save_checkpoint: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         path = _path(args[1] if len(args) > 1 else kwargs["path"])
         with self._lock:
-            save = next((s for s in self._at(path) if not s.is_writing and not s.was_written), None)
-            if save is None:
-                return save_checkpoint(*args, **kwargs)
-            save.is_writing = True
-        self._listener.on_overwrite(path)
+            save = next((s for s in self._at(path) if not s.by_io), None)
+            if save is not None:
+                save.is_writing = save.by_io = True
+        if save is None:
+            return save_checkpoint(*args, **kwargs)
         save.before = None if is_address(path) else _signature(path)
         try:
             returned = save_checkpoint(*args, **kwargs)
@@ -167,41 +179,77 @@ class Saves:
         return returned
 
     def _remove(self, remove_checkpoint: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        path = _path(args[0] if args else kwargs["filepath"])
+        if not is_address(path) and os.path.exists(path):
+            with self._lock:  # what was written a moment ago in another thread is held first
+                self._lock.wait_for(lambda: not any(save.is_writing for save in self._at(path)), _MOMENT)
         returned = remove_checkpoint(*args, **kwargs)
         if self._listens():
-            self._listener.on_remove(_path(args[0] if args else kwargs["filepath"]), _asking())
+            self._listener.on_remove(path, _asking())
         return returned
 
     def _is_settled(self, save: Save) -> bool:
         """Whether something new is at the path that no longer changes."""
-        if save.is_writing:
+        if not self._has_appeared(save, later=True):
             return False
         found, now = _signature(save.path), time.monotonic()
         if found != save.seen:
             save.seen, save.since = found, now
-        return found not in (None, save.before) and now - save.since >= _SETTLED
+        return now - save.since >= _SETTLED
+
+    def _has_appeared(self, save: Save, later: bool = False) -> bool:
+        """Whether something new is at the path that no CheckpointIO has told of, nor comes of an earlier save."""
+        with self._lock:
+            is_told = save.is_writing if later else save.by_io
+            is_next = not save.is_ending and next(iter(self._at(save.path)), None) is save
+            return is_next and not is_told and _signature(save.path) not in (None, save.before)
 
     def _at(self, path: str) -> list[Save]:
         return [save for save in self._snapshot() if save.path == path]
 
     def _done(self, save: Save) -> None:
-        if self._forget(save):
-            try:
+        with self._ending(save) as is_first:
+            if is_first:
                 self._listener.on_written(save)
-            finally:
-                for later in self._at(save.path):
-                    later.before = _signature(save.path)
 
     def _failed(self, save: Save, error: BaseException | None) -> None:
-        if self._forget(save):
-            self._listener.on_failed(save, error)
+        with self._ending(save) as is_first:
+            if is_first:
+                self._listener.on_failed(save, error)
 
-    def _forget(self, save: Save) -> bool:
+    @contextmanager
+    def _ending(self, save: Save) -> Iterator[bool]:
+        """The end of a save: it is pending until the listener has been told, once."""
         with self._lock:
-            if save not in self._pending:
-                return False
-            self._pending.remove(save)
-            return True
+            is_first = save in self._pending and not save.is_ending
+            save.is_ending = True
+        try:
+            yield is_first
+        finally:
+            if is_first:
+                with self._lock:
+                    self._pending.remove(save)
+                    for later in self._at(save.path):
+                        later.before = _signature(save.path)
+                    self._lock.notify_all()
+
+
+class _Instead:
+    """A method in place of another one, on its instance. A copy of the instance has that other one."""
+
+    def __init__(self, method: Callable[..., Any], by: Callable[..., Any]) -> None:
+        self._method = method
+        self._by = by
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._by(self._method, *args, **kwargs)
+
+    def __reduce__(self) -> Any:
+        return _itself, (self._method,)
+
+
+def _itself(method: Callable[..., Any]) -> Callable[..., Any]:
+    return method
 
 
 def _asking() -> Any:

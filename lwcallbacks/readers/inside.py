@@ -60,4 +60,5 @@ def lines(directory: Path, name: str) -> list[str]:
     Raises:
         ValueError: as `content`, or it is no text.
     """
-    return (content(directory, name) or b"").decode("utf-8").split("\n")[:-1]
+    whole, end, _ = (content(directory, name) or b"").rpartition(b"\n")  # as bytes: the cut may be within a character
+    return whole.decode("utf-8").split("\n") if end else []

@@ -1,0 +1,423 @@
+"""Versions reach each store once, in the order of the saves, whatever the store does; what can't is kept."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lwcallbacks.artifacts import Gone, Receipt, Store, Version
+from lwcallbacks.artifacts.delivery import Delivery
+from lwcallbacks.artifacts.holding import digest_of, hold
+from lwcallbacks.artifacts.ledger import Fate, Ledger, read
+
+
+class Shop(Store):
+    """Does for each delivery what `does` says for its id, and notes it."""
+
+    def __init__(self, name: str = "shop", is_live: bool = True, **does: Callable[[], object]) -> None:
+        self.name, self.is_live = name, is_live  # type: ignore[misc]
+        self.does: dict[str, Callable[[], object]] = does
+        self.came: list[tuple[str, tuple[str, ...]]] = []
+        self.contents: list[bytes | None] = []
+        self.dropped: list[str] = []
+        self.times: list[float] = []
+
+    def deliver(self, version: Version, content: Path | None) -> Receipt:
+        self.times.append(time.monotonic())
+        self.does.get(version.id, lambda: None)()
+        self.came.append((version.id, version.aliases))
+        self.contents.append(content.read_bytes() if content is not None else None)
+        return Receipt("delivered", f"at/{version.id}")
+
+    def drop(self, version: Version, address: str) -> str:
+        self.does.get(f"drop {version.id}", lambda: None)()
+        assert address == f"at/{version.id}"
+        self.dropped.append(version.id)
+        return "deleted"
+
+    @property
+    def ids(self) -> list[str]:
+        return [id for id, _ in self.came]
+
+
+def fails(*errors: Exception) -> Callable[[], None]:
+    """Raises them one after the other, and then no more."""
+    left = list(errors)
+
+    def call() -> None:
+        if left:
+            raise left.pop(0)
+
+    return call
+
+
+class Run:
+    """A ledger, a delivery and what it said."""
+
+    def __init__(self, directory: Path, *stores: Shop, waits: tuple[float, ...] = (0.01,)) -> None:
+        self.ledger = Ledger(directory)
+        self.said: list[str] = []
+        self.stores = [store.name for store in stores]
+        self.delivery = Delivery(self.ledger, stores, say=self.said.append, waits=waits)
+
+    def enter(self, id: str, name: str = "model", aliases: tuple[str, ...] = ("latest",), **more: Any) -> Version:
+        """Note a save."""
+        version = Version(id, name, more.pop("path", f"/runs/{id}.ckpt"), aliases, {}, **more)
+        self.ledger.saved(version, self.stores)
+        return version
+
+    def hold(self, version: Version, content: bytes = b"") -> None:
+        """Its content is written."""
+        source = self.ledger.directory / f"{version.id}.ckpt"
+        source.write_bytes(content or version.id.encode())
+        self.ledger.held(version.id, hold(source, self.ledger.directory / "held" / version.id))
+        source.unlink()
+        self.delivery.take(version)
+
+    def save(self, id: str, **more: Any) -> None:
+        self.hold(self.enter(id, **more))
+
+    def finish(self, patience: float = 20.0) -> int:
+        return self.delivery.finish(patience)
+
+    def end(self, patience: float = 20.0) -> int:
+        waiting = self.finish(patience)
+        self.ledger.close()
+        return waiting
+
+    @property
+    def held(self) -> list[str]:
+        folder = self.ledger.directory / "held"
+        return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what another thread is about to do."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    yield
+    until(lambda: not [t for t in threading.enumerate() if t.name.startswith("lwcallbacks-")])
+
+
+def test_each_version_comes_once_in_the_order_of_the_saves(tmp_path: Path) -> None:
+    """With its content, digest and size; then nothing is held."""
+    shop = Shop()
+    run = Run(tmp_path, shop)
+    for id in "abcde":
+        run.save(id)
+    assert run.end() == 0
+    assert shop.ids == list("abcde")
+    assert shop.contents == [id.encode() for id in "abcde"]
+    (tmp_path / "a").write_bytes(b"a")
+    assert (run.ledger["a"].version.digest, run.ledger["a"].version.size) == digest_of(tmp_path / "a")
+    assert run.ledger["a"].fates == {"shop": Fate("delivered", "at/a")}
+    assert (run.held, run.said) == ([], [])
+
+
+def test_who_trains_does_not_wait_for_a_store(tmp_path: Path) -> None:
+    """It hangs; saves and removals return."""
+    go_on = threading.Event()
+    run = Run(tmp_path, Shop(a=go_on.wait))
+    run.save("a")
+    run.save("b")
+    run.delivery.remove("a")
+    assert run.delivery.num_waiting == 2
+    go_on.set()
+    assert run.end() == 0
+
+
+def test_a_store_is_asked_again_with_longer_and_longer_waits(tmp_path: Path) -> None:
+    """It is told of once; nothing else goes ahead meanwhile; after it worked, the waits are short again."""
+    errors = [ConnectionError(f"away {i}") for i in range(4)]
+    shop = Shop(a=fails(*errors), c=fails(ConnectionError("away")))
+    run = Run(tmp_path, shop, waits=(0.02, 0.04, 0.08))
+    for id in "abc":
+        run.save(id)
+    assert run.end() == 0
+    assert shop.ids == list("abc")
+    gaps = [b - a for a, b in zip(shop.times, shop.times[1:], strict=False)]
+    for gap, wait in zip(gaps[:4], (0.02, 0.04, 0.08, 0.08), strict=True):
+        assert gap >= wait * 0.99
+    assert gaps[-1] >= 0.02 * 0.99
+    assert run.said == [
+        "shop did not take a checkpoint, and is asked again: ConnectionError: away 0",
+        "shop did not take a checkpoint, and is asked again: ConnectionError: away",
+    ]
+
+
+def test_a_store_that_fails_does_not_hold_up_another(tmp_path: Path) -> None:
+    """Each has a thread and a fate of its own; the content stays until both have it."""
+    closed = threading.Event()
+    slow = Shop("slow", a=closed.wait)
+    quick = Shop("quick")
+    run = Run(tmp_path, slow, quick)
+    run.save("a")
+    run.save("b")
+    until(lambda: quick.ids == ["a", "b"])
+    assert run.held == ["a", "b"]
+    closed.set()
+    assert run.end() == 0
+    assert run.held == []
+
+
+def test_a_version_that_can_never_be_delivered_is_given_up(tmp_path: Path) -> None:
+    """It is told of, the others come, and it is not kept."""
+    shop = Shop(a=fails(Gone("no room for it")))
+    run = Run(tmp_path, shop)
+    run.save("a")
+    run.save("b")
+    assert run.end() == 0
+    assert shop.ids == ["b"]
+    assert run.ledger["a"].fates["shop"] == Fate("failed", why="no room for it")
+    assert run.held == []
+    assert run.said == ["model: /runs/a.ckpt was not delivered to shop: no room for it"]
+
+
+def test_content_that_somebody_has_removed_is_told_of(tmp_path: Path) -> None:
+    """Others are delivered all the same."""
+    gate = threading.Event()
+    shop = Shop(a=gate.wait)
+    run = Run(tmp_path, shop)
+    for id in "abc":
+        run.save(id)
+    until(lambda: run.ledger["c"].version.digest)
+    shutil.rmtree(tmp_path / "held" / "b")
+    gate.set()
+    assert run.end() == 0
+    assert shop.ids == ["a", "c"]
+    assert "its content is gone" in run.said[0]
+
+
+def test_a_store_that_is_away_at_the_end_costs_the_patience_and_nothing_more(tmp_path: Path) -> None:
+    """What it has missed is kept, and delivered by the next run in that folder, or by the command."""
+    shop = Shop(b=fails(*[ConnectionError("away")] * 10_000))
+    run = Run(tmp_path, shop)
+    for id in "abc":
+        run.save(id)
+    assert run.end(patience=0.2) == 2
+    assert run.held == ["b", "c"]
+    later = Shop()
+    again = Run(tmp_path, later)
+    again.save("d")
+    assert again.end() == 0
+    assert (shop.ids, later.ids) == (["a"], ["b", "c", "d"])
+    assert later.contents == [b"b", b"c", b"d"]
+    assert again.held == []
+
+
+def test_there_is_no_end_to_the_patience_while_there_is_progress(tmp_path: Path) -> None:
+    """Ten deliveries that take longer together than the patience."""
+    run = Run(tmp_path, Shop(**{id: lambda: time.sleep(0.1) for id in "abcdefghij"}))
+    for id in "abcdefghij":
+        run.save(id)
+    assert run.end(patience=0.6) == 0
+
+
+def test_who_waits_sees_the_progress(tmp_path: Path) -> None:
+    """The number that still waits, down to one."""
+    run = Run(tmp_path, Shop(**{id: lambda: time.sleep(0.12) for id in "abc"}))
+    for id in "abc":
+        run.save(id)
+    seen: list[int] = []
+    assert run.delivery.finish(20, seen.append) == 0
+    run.ledger.close()
+    assert sorted(seen, reverse=True) == seen
+    assert {3, 2, 1} <= set(seen)
+
+
+def test_a_thread_that_comes_late_changes_nothing(tmp_path: Path) -> None:
+    """A store that answers after the end: the ledger may be another run's by then, and says what that has done."""
+    gate, shop = threading.Event(), Shop()
+    shop.does["a"] = gate.wait
+    run = Run(tmp_path, shop)
+    run.save("a")
+    assert run.end(patience=0.1) == 1
+    other = Shop()
+    again = Run(tmp_path, other)
+    assert again.finish() == 0
+    gate.set()
+    until(lambda: shop.came)
+    until(lambda: not [t for t in threading.enumerate() if t.name == "lwcallbacks-shop"])
+    assert other.ids == ["a"]
+    assert again.ledger["a"].fates == {"shop": Fate("delivered", "at/a")}
+    assert again.held == run.said == []
+    again.ledger.close()
+
+
+def test_an_older_version_never_takes_an_alias_from_a_newer_one(tmp_path: Path) -> None:
+    """Its content came later, as from a writer with threads of its own; aliases that nobody else has stay its own."""
+    shop = Shop()
+    run = Run(tmp_path, shop)
+    old = run.enter("old", aliases=("latest", "best", "epoch-1"))
+    run.save("new", aliases=("latest", "last", "epoch-2"))
+    run.save("other", name="another", aliases=("latest", "best"))
+    until(lambda: len(shop.came) == 2)
+    run.hold(old)
+    assert run.end() == 0
+    assert shop.came == [
+        ("new", ("latest", "last", "epoch-2")), ("other", ("latest", "best")), ("old", ("best", "epoch-1")),
+    ]  # fmt: skip
+
+
+def test_what_is_removed_before_it_came_comes_and_is_then_dropped(tmp_path: Path) -> None:
+    """ "best" was on it in its turn. It is dropped when what was saved before the removal is there, not earlier."""
+    gate, shop = threading.Event(), Shop()
+    shop.does["a"] = gate.wait
+    shop.does["b"] = lambda: shop.came.append((f"dropped {shop.dropped}", ()))
+    run = Run(tmp_path, shop)
+    run.save("a", aliases=("latest", "best"))
+    run.save("b", aliases=("latest", "best"))
+    run.delivery.remove("a")
+    gate.set()
+    assert run.end() == 0
+    assert shop.ids == ["a", "dropped []", "b"]
+    assert shop.dropped == ["a"]
+    assert run.ledger["a"].fates["shop"] == Fate("dropped", "at/a", "deleted")
+    assert run.held == []
+
+
+def test_what_a_store_keeps_is_said_in_the_ledger(tmp_path: Path) -> None:
+    """Somebody has an alias on it: it is not asked again."""
+
+    class Keeps(Shop):
+        def drop(self, version: Version, address: str) -> str:
+            self.dropped.append(version.id)
+            return "somebody calls it 'production'"
+
+    shop = Keeps()
+    run = Run(tmp_path, shop)
+    run.save("a")
+    run.save("b")
+    run.delivery.remove("a")
+    run.delivery.remove("b")
+    assert run.end() == 0
+    assert sorted(shop.dropped) == ["a", "b"]
+    assert run.ledger["a"].fates["shop"].why == "somebody calls it 'production'"
+
+
+def test_a_removal_that_fails_is_tried_again(tmp_path: Path) -> None:
+    """And by the next run, if it never worked."""
+    shop = Shop(**{"drop a": fails(ConnectionError("away"))})
+    run = Run(tmp_path, shop)
+    run.save("a")
+    until(lambda: shop.came)
+    run.delivery.remove("a")
+    assert run.end() == 0
+    assert shop.dropped == ["a"]
+    again = Run(tmp_path / "x", Shop(**{"drop a": fails(*[ConnectionError("away")] * 1000)}))
+    again.save("a")
+    again.delivery.remove("a")
+    again.end(patience=0.2)
+    last = Shop()
+    third = Run(tmp_path / "x", last)
+    assert third.end() == 0
+    assert last.dropped == ["a"]
+
+
+def test_a_store_that_waits_gets_what_is_wanted_at_the_end(tmp_path: Path) -> None:
+    """Nothing before; what the Trainer has removed never comes, and is not held."""
+    shop = Shop(is_live=False)
+    run = Run(tmp_path, shop)
+    for id in "abc":
+        run.save(id)
+    until(lambda: run.ledger["c"].version.digest)
+    run.delivery.remove("b")
+    until(lambda: run.held == ["a", "c"])
+    assert shop.came == []
+    assert run.end() == 0
+    assert shop.ids == ["a", "c"]
+    assert run.ledger["b"].fates["shop"] == Fate("dropped", "", "removed before it was delivered")
+
+
+def test_a_store_that_waits_drops_what_a_later_fit_removes(tmp_path: Path) -> None:
+    """Of an earlier fit in the same folder, even where nothing else is delivered."""
+    shop = Shop(is_live=False)
+    run = Run(tmp_path, shop)
+    run.save("a")
+    assert run.end() == 0
+    again = Run(tmp_path, shop)
+    again.delivery.remove("a")
+    assert again.end() == 0
+    assert shop.dropped == ["a"]
+
+
+def test_an_address_has_no_content(tmp_path: Path) -> None:
+    """It lies in a bucket: nothing is held and no digest is worked out."""
+    shop = Shop()
+    run = Run(tmp_path, shop)
+    run.delivery.take(run.enter("a", path="s3://bucket/a.ckpt"))
+    assert run.end() == 0
+    assert shop.contents == [None]
+
+
+def test_a_staged_version_is_kept_for_who_delivers_it(tmp_path: Path) -> None:
+    """It does not wait for the run's end, and is no second time given to the store."""
+
+    class Stages(Shop):
+        def deliver(self, version: Version, content: Path | None) -> Receipt:
+            super().deliver(version, content)
+            return Receipt("staged", "run")
+
+    shop = Stages()
+    run = Run(tmp_path, shop)
+    run.save("a")
+    assert run.end() == 0
+    assert run.held == ["a"]
+    again = Run(tmp_path, shop)
+    assert again.end() == 0
+    assert shop.ids == ["a"]
+    assert again.held == ["a"]
+
+
+def test_a_process_that_died_between_any_two_lines(tmp_path: Path) -> None:
+    """The ledger is cut after each of its lines: the next run delivers what is missing, once, and holds nothing."""
+    first = Run(tmp_path / "whole", Shop())
+    for id in "abc":
+        first.save(id)
+    assert first.finish() == 0
+    first.delivery.remove("a")
+    first.ledger.close()
+    lines = (tmp_path / "whole" / "ledger.jsonl").read_text().splitlines(keepends=True)
+    for count in range(len(lines) + 1):
+        directory = tmp_path / str(count)
+        directory.mkdir()
+        (directory / "ledger.jsonl").write_text("".join(lines[:count]))
+        for id in "abc":  # it is held before that is entered, and let go of before that is
+            (directory / "held" / id).mkdir(parents=True)
+            (directory / "held" / id / f"{id}.ckpt").write_bytes(id.encode())
+        before = [e.version.id for e in read(directory) if "delivered" in {f.state for f in e.fates.values()}]
+        there = [e.version.id for e in read(directory) if e.version.content]
+        shop = Shop()
+        run = Run(directory, shop)
+        assert run.end() == 0, lines[:count]
+        assert shop.ids == [id for id in there if id not in before]
+        assert run.held == []
+
+
+def test_a_message_that_cannot_be_said_stops_nothing(tmp_path: Path) -> None:
+    """Warnings are errors, as in a test: what was to be delivered is, all the same."""
+
+    def say(text: str) -> None:
+        raise UserWarning(text)
+
+    shop = Shop(a=fails(ConnectionError("away")), b=fails(Gone("no room")))
+    with Ledger(tmp_path) as ledger:
+        run = Run.__new__(Run)
+        run.ledger, run.stores = ledger, ["shop"]
+        run.delivery = Delivery(ledger, [shop], say=say, waits=(0.01,))
+        for id in "abc":
+            run.save(id)
+        assert run.finish() == 0
+    assert shop.ids == ["a", "c"]

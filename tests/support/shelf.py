@@ -1,0 +1,137 @@
+"""A store that keeps checkpoints in memory, with the faults of one far away, and a logger that has it.
+
+shelf = Shelf(tmp_path)
+trainer(logger=ShelfLogger(tmp_path, shelf), callbacks=[lw.CheckpointArtifact(), ModelCheckpoint(monitor="a")])
+shelf.names["model-run"].find("best").metadata["epoch"]
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.loggers.logger import Logger
+
+import lwcallbacks as lw
+from lwcallbacks.artifacts import Receipt, Store, Version
+from lwcallbacks.artifacts.holding import digest_of
+from lwcallbacks.writers import Writer
+
+
+@dataclass
+class Kept:
+    """A version as it came: who it is, the aliases that it came with, and what its file says."""
+
+    version: Version
+    aliases: tuple[str, ...]
+    digest: str | None
+    checkpoint: dict[str, Any]
+
+
+@dataclass
+class Shelf(Store):
+    """Keeps what is delivered once, moves aliases as W&B does, and does what `faults` says, one for each delivery.
+
+    "before": it raises and has nothing. "after": it has all, and raises. "slow": it takes a while. None: nothing.
+    """
+
+    is_live: bool = True  # type: ignore[misc]
+    faults: deque[str | None] = field(default_factory=deque)
+    is_dead: bool = False
+    there: dict[str, Kept] = field(default_factory=dict)
+    """By the version's id, in the order of arrival."""
+    aliases: dict[tuple[str, str], str] = field(default_factory=dict)
+    """The id by the artifact's name and the alias."""
+    dropped: list[str] = field(default_factory=list)
+    calls: int = 0
+    name = "shelf"
+
+    def __post_init__(self) -> None:
+        self._used = threading.Lock()
+
+    def deliver(self, version: Version, content: Path | None) -> Receipt:
+        assert self._used.acquire(blocking=False), "from one thread at a time"
+        try:
+            assert threading.current_thread() is not threading.main_thread(), "not from the thread that trains"
+            self.calls += 1
+            fault = "before" if self.is_dead else self.faults.popleft() if self.faults else None
+            if fault == "before":
+                raise ConnectionError("the shelf is away")
+            if fault == "slow":
+                time.sleep(0.05)
+            self._keep(version, content)
+            if fault == "after":
+                raise ConnectionError("the answer is lost")
+            return Receipt("delivered", f"shelf/{version.id}")
+        finally:
+            self._used.release()
+
+    def _keep(self, version: Version, content: Path | None) -> None:
+        if version.id not in self.there:
+            digest, checkpoint = None, {}
+            if content is not None:
+                digest, _ = digest_of(content)
+                checkpoint = torch.load(content, weights_only=True) if content.is_file() else {}
+            self.there[version.id] = Kept(version, version.aliases, digest, checkpoint)
+        for alias in version.aliases:
+            self.aliases[version.name, alias] = version.id
+
+    def drop(self, version: Version, address: str) -> str:
+        assert address == f"shelf/{version.id}"
+        assert version.id not in self.dropped, "dropped twice"
+        self.dropped.append(version.id)
+        return "deleted"
+
+    def find(self, name: str, alias: str) -> Kept:
+        return self.there[self.aliases[name, alias]]
+
+
+class ShelfLogger(Logger):
+    """Logs nothing; checkpoints go to its shelf. The same folder and version are the same run."""
+
+    def __init__(self, save_dir: Path, *shelves: Shelf, version: str = "run") -> None:
+        super().__init__()
+        self.shelves = shelves
+        self._save_dir, self._version = save_dir, version
+
+    name = "shelf"
+
+    @property
+    def version(self) -> str:
+        return self._version
+
+    @property
+    def save_dir(self) -> str:
+        return str(self._save_dir)
+
+    def log_metrics(self, metrics: Any, step: Any = None) -> None:
+        pass
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+class ShelfWriter(Writer):
+    takes = ()
+
+    def __init__(self, logger: ShelfLogger) -> None:
+        self.logger = logger
+
+    def write(self, entries: Any, step: int) -> None:
+        pass
+
+    def store(self) -> Store | None:
+        return self.logger.shelves[0] if self.logger.shelves else None
+
+
+lw.register_writer(ShelfLogger, ShelfWriter)
+
+
+def files_in(folder: Path) -> Iterable[Path]:
+    return sorted(path for path in folder.rglob("*") if not path.is_dir())
