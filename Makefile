@@ -1,6 +1,6 @@
 # Every target sets itself up: `make demo` and `make test` work in a fresh clone with Python 3.11+, git and make.
 #
-#   make demo               train on 5,000 digits with six callbacks, then show where to look
+#   make demo               train on 5,000 digits with seven callbacks, then show where to look
 #   make demo DEVICES=2     the same with two processes
 #   make demo TASK=boxes    on drawn shapes: also TASK=segmentation and TASK=multilabel
 #   make test               lint, types, documentation and tests, the tests and `>>>` examples against the built wheel
@@ -60,7 +60,7 @@ test: lint docs
 test-page: $(STAMPS)/dev $(STAMPS)/package
 	@command -v chromium chromium-browser google-chrome >/dev/null || { \
 	  echo "No chromium in PATH: 'apt install chromium' gets it; see the Makefile for other ways."; exit 1; }
-	$(RUN_TESTS) tests/writers/test_page.py tests/writers/test_page_units.py $(PYTEST_ARGS)
+	$(RUN_TESTS) tests/writers/test_page.py tests/writers/test_page_units.py tests/sharing/test_compare_page.py $(PYTEST_ARGS)
 
 # So many examples for each law and each of the 43 reductions and variants: more than 10,000 a law.
 LONG_EXAMPLES ?= 400

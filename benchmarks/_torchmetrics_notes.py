@@ -12,9 +12,9 @@ LAW_NOTES = {
         "metric is updated in some batches only."
     ),
     "no_host_wait": (
-        "`update` asks for a value, or for a shape that depends on the data, so Python waits until a GPU has "
-        "caught up. It costs time and changes no value. Most of these are the validation of arguments, which "
-        "`validate_args=False` turns off in the classification package; here it is on, as by default. The first "
+        "`update` asks for a value, or for a shape that depends on the data, or copies from the host, so Python waits "
+        "until a GPU has caught up. It costs time and changes no value. Most of these are the validation of arguments, "
+        "which `validate_args=False` turns off in the classification package; here it is on, as by default. The first "
         "wait found is named; there may be more."
     ),
 }

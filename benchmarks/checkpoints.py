@@ -3,8 +3,8 @@
     python benchmarks/checkpoints.py            # a table; about ten minutes, 10 GB of disk
     python benchmarks/checkpoints.py --json     # one JSON object: name, ours, peer, ratio, units, versions
 
-A Trainer saves a checkpoint of so many MB after each epoch, all of them kept or the best two, and the real client of W&B
-uploads them to a server on this machine, in a process of its own, which answers at once or after 500 ms.
+A Trainer saves a checkpoint of so many MB after each epoch, all of them kept or the best two, and the real client of
+W&B uploads them to a server on this machine, in a process of its own, which answers at once or after 500 ms.
 
     ours    CheckpointArtifact
     peer    WandbLogger(log_model="all")
@@ -12,8 +12,8 @@ uploads them to a server on this machine, in a process of its own, which answers
 
 `blocked` is the time from the end of validation to the next batch, less that in which the CheckpointIO writes: the
 median over the saves, less that of `none`. `end` is how long `fit` takes after its last batch, `finish` how long W&B's
-`finish` takes then. `stored` are the bytes on disk when `fit` is
-over, hard links once, by those of the checkpoints that ModelCheckpoint keeps; the server's are not counted.
+`finish` takes then. `stored` are the bytes on disk when both are over, hard links once, by those of the checkpoints
+that ModelCheckpoint keeps; the server's are not counted.
 """
 
 import argparse

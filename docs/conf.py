@@ -3,6 +3,7 @@
 import re
 from importlib.metadata import version as version_of
 from pathlib import Path
+from typing import Any
 
 import lwcallbacks as lw
 
@@ -50,6 +51,15 @@ def _page(name: str) -> str:
 
 def _file_name(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def link_pages(app: Any, name: str, source: list[str]) -> None:
+    """Links to a callback's source, which the gallery has for readers of the repository, lead to its page here."""
+    source[0] = re.sub(r"\.\./lwcallbacks/callbacks/(\w+)\.py", r"callbacks/\1.rst", source[0])
+
+
+def setup(app: Any) -> None:
+    app.connect("source-read", link_pages)
 
 
 write_pages(Path(__file__).parent / "callbacks")

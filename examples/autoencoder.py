@@ -2,7 +2,7 @@
 
     python examples/autoencoder.py
 
-Then open the page that it names at the end and move the slider.
+Then open the page that it names at the end and move the bar at its top.
 """
 
 import argparse

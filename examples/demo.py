@@ -1,4 +1,4 @@
-"""Train a small CNN on handwritten digits with six callbacks and an offline W&B run, then say what was logged.
+"""Train a small CNN on handwritten digits with seven callbacks and an offline W&B run, then say what was logged.
 
     python examples/demo.py                       # or `make demo`, which also makes the environment
     python examples/demo.py --devices 2           # two processes (DDP)
@@ -81,6 +81,7 @@ def main() -> None:
         callbacks = [
             lw.ScalarMetrics({"acc": MulticlassAccuracy(num_classes=10)}),
             lw.ConfusionMatrix(num_classes=10, examples_per_cell=3),
+            lw.Curves(num_classes=10),
             lw.ImageMosaic(num_samples=32),
             lw.PredictionGrid(num_samples=32, select="hardest"),
             lw.GradientHistogram(every_n_train_steps=50),

@@ -3,6 +3,8 @@
     html = page_html()              # bytes of a whole index.html, to be put beside manifest.js
     html = page_html(before="LW.files = {...};")    # with a script of yours that runs before the page is built
 
+    styles, scripts = parts(("text", "dom"))        # for a page that is put together elsewhere
+
 The scripts are in files of one purpose each, below; the order is that in which they are joined, and each uses what is
 before it. They share one scope: a name is declared once. Curves are drawn by uPlot, which this project does not carry:
 the wheel's build takes it out of the package `uplot-python` (`hatch_build.py`). Run from a source tree, the page takes
@@ -20,16 +22,16 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 SCRIPTS = (
-    "text", "numbers", "store", "expand", "dom", "time", "panel", "tile", "overlay", "samples", "matrix", "confusion",
-    "curves", "pictures", "lines", "histogram", "gradients", "tables", "files", "answers", "about", "link", "live",
-    "main",
+    "text", "numbers", "store", "expand", "dom", "section", "theme", "time", "panel", "tile", "overlay", "samples",
+    "matrix", "confusion", "curves", "pictures", "lines", "histogram", "gradients", "tables", "files", "answers",
+    "about", "link", "live", "main",
 )  # fmt: skip
 FOLDER = "writers/page"
 
 
 def page_html(before: str = "") -> bytes:
     """The page as one file. `before` is a script that runs before the page is built."""
-    styles, scripts = _parts()
+    styles, scripts = parts(SCRIPTS)
     # A tag's end inside of a string would end the script.
     own = before.replace("</", "<\\/")
     template = _text(_folder() / "index.html")
@@ -37,9 +39,10 @@ def page_html(before: str = "") -> bytes:
 
 
 @cache
-def _parts() -> tuple[str, str]:
+def parts(names: tuple[str, ...]) -> tuple[str, str]:
+    """The style of the page and these of its scripts, with those of uPlot before them."""
     folder = _folder()
-    own = [_text(folder / f"{name}.js") for name in SCRIPTS]
+    own = [_text(folder / f"{name}.js") for name in names]
     styles, scripts = _text(folder / "page.css"), '"use strict";\n' + "\n".join(own)
     if chart := _uplot():
         css, js = chart
@@ -68,5 +71,7 @@ def _text(path: Traversable) -> str:
     return path.read_text(encoding="utf-8")
 
 
-if __name__ == "__main__":  # for a linter
-    print("\n".join(_text(_folder() / f"{name}.js") for name in SCRIPTS))
+if __name__ == "__main__":  # for a linter: every script that shares a scope with these
+    sharing = files("lwcallbacks") / "sharing"
+    others = sorted(file.name for file in sharing.iterdir() if file.name.startswith("compare") and ".js" in file.name)
+    print("\n".join([*(_text(_folder() / f"{name}.js") for name in SCRIPTS), *(_text(sharing / n) for n in others)]))

@@ -4,6 +4,7 @@
     chosen, confidence = classify_labels(preds, kind)  # of a set of labels each: [N, L]
     shares = shares_of(preds, kind)                    # the probability of each class or label
     losses = losses_of(preds, targets, kind)           # the cross-entropy of each sample
+    truth = known(targets, ignore_index=255)           # int64, -1 for what does not count
     mask = mask_of(preds)                              # of each pixel: [N, C, H, W] or [N, 1, H, W] scores, labels
 
 `kind` is what all scores of an epoch are, as `ScoreRange` tells, or what `given` says. Torch only, on any device.
@@ -21,6 +22,17 @@ from lwcallbacks.reductions.hardness import is_one_score as is_one_score
 from lwcallbacks.reductions.score_range import Kind, coded, decoded
 
 
+def known(targets: Tensor, ignore_index: int | None = None) -> Tensor:
+    """Labels of any real dtype as int64; -1 where one does not count: what is negative, and `ignore_index`.
+
+    >>> known(torch.tensor([3.0, -100.0, 255.0]), ignore_index=255)
+    tensor([ 3, -1, -1])
+    """
+    labels = whole(targets)
+    counts = labels >= 0 if ignore_index is None else (labels >= 0) & (labels != ignore_index)
+    return torch.where(counts, labels, NO_LABEL)
+
+
 def given(logits: bool | None) -> Kind | None:
     """What scores are by the user's word; None where all of them have to tell."""
     return None if logits is None else "logits" if logits else "probabilities"
@@ -31,16 +43,17 @@ def one_score(preds: Tensor) -> tuple[Tensor]:
 
     Whether they are logits decides what is predicted.
     """
-    return (preds if is_one_score(preds) else _nothing(preds),)
+    return (preds if is_one_score(preds) else nothing(preds),)
 
 
 def several_scores(preds: Tensor) -> tuple[Tensor]:
     """The scores of which there are several for each label, [N, C, ...]: the largest wins, be they logits or not."""
-    return (_nothing(preds) if is_one_score(preds) else preds,)
+    return (nothing(preds) if is_one_score(preds) else preds,)
 
 
-def _nothing(preds: Tensor) -> Tensor:
-    return preds.new_zeros((len(preds), 0))
+def nothing(like: Tensor) -> Tensor:
+    """Rows without numbers, [N, 0], for a field that is missing or not meant."""
+    return like.new_zeros((len(like), 0))
 
 
 def classify(preds: Tensor, kind: Kind, threshold: float = 0.5) -> tuple[Tensor, Tensor | None]:

@@ -1,6 +1,7 @@
 """The public names, each from where it is made: what `lwcallbacks` gives when asked for one. Nothing else."""
 
 from lwcallbacks import presets as presets
+from lwcallbacks.artifacts.checkpoint_path import checkpoint_path as checkpoint_path
 from lwcallbacks.callbacks.base import LoggingCallback as LoggingCallback
 from lwcallbacks.callbacks.box_grid import BoxGrid as BoxGrid
 from lwcallbacks.callbacks.checkpoint_artifact import CheckpointArtifact as CheckpointArtifact

@@ -27,7 +27,7 @@ DIFFERENT: dict[tuple[str, str], str] = {
     ("inputs", "ScalarMetrics"): "of any shape",
     ("inputs", "classification"): "one line for several callbacks",
     ("inputs", "ConfusionMatrix"): "for examples alone",
-    ("seed", "PredictionGrid"): "select says where the first samples are meant",
+    ("select", "PredictionGrid"): "it knows more words, of which each has a line",
     ("preds", "*"): "each says which shapes it takes",
     ("targets", "*"): "each says which shapes it takes",
     ("name", "CheckpointArtifact"): "of an artifact, which has no key",

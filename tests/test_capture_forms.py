@@ -91,6 +91,11 @@ def test_numbers_of_any_dtype(dtype: torch.dtype) -> None:
         ),
         (torch.ones(2, 4), "it is float32[2, 4], expected boxes"),
         ({"boxes": torch.ones(2, 3, 4), "scores": torch.ones(2, 2)}, "it has boxes (2, 3, 4), labels (2, 3) and"),
+        (
+            [{"boxes": torch.ones(1, 4), "labels": ["cat"]}],
+            "'labels' is (str), expected numbers: map names to indices of classes",
+        ),
+        ({"boxes": torch.ones(1, 1, 4), "scores": [["0.5"]]}, "'scores' is ((str)), expected numbers"),
         ("boxes", "it is str, expected boxes"),
         ([], "expected boxes"),
     ],

@@ -36,6 +36,8 @@ class Delivery:
         ledger: open for writing. What waits in it from an earlier life of the run is delivered first.
         stores: where every version goes to, each of a name of its own.
         say: is told in words what goes wrong, from any thread.
+        staging_limit: bytes that may be held of versions that the Trainer has removed and a store does not have yet. Of
+            more, the oldest are given up.
         waits: seconds to wait before a store is asked again, the last one for ever.
     """
 
@@ -45,11 +47,14 @@ class Delivery:
         stores: Sequence[Store],
         *,
         say: Callable[[str], object],
+        staging_limit: int | None = None,
         waits: Sequence[float] = (1, 2, 5, 10, 30, 60),
     ) -> None:
         self._ledger = ledger
         self._stores = {store.name: store for store in stores}
         self._say = say
+        self._staging_limit = staging_limit
+        self._under_way: set[str] = set()
         self._sealing = _Line("sealing", waits, say)
         self._lines = {name: _Line(name, waits, say) for name in self._stores}
         mend(ledger)
@@ -69,6 +74,7 @@ class Delivery:
             elif name not in self._ledger[id].fates and name in self._ledger[id].stores:
                 self._ledger.dropped(id, name, "removed before it was delivered")
         self._release(id)
+        self._give_up()
 
     def finish(self, patience: float = 300.0, progress: Callable[[int], object] | None = None) -> int:
         """Deliver what is left and end the threads.
@@ -144,11 +150,14 @@ class Delivery:
         try:
             if content is None and not entry.version.is_remote:
                 raise Gone("its content is gone")
+            self._under_way.add(id)
             version = replace(entry.version, aliases=self._still_its(entry, name))
             self._ledger.delivered(id, name, self._stores[name].deliver(version, content))
         except Gone as error:
             self._ledger.failed(id, str(error), store=name)
             self._say(f"{entry.version.name}: {entry.version.path} was not delivered to {name}: {error}")
+        finally:
+            self._under_way.discard(id)
         self._release(id)
         self._drop(name)
 
@@ -169,6 +178,24 @@ class Delivery:
             if name in entry.to_drop and entry.removed_after is not None and entry.removed_after <= num_settled:
                 version = entry.version
                 self._ledger.dropped(version.id, name, self._stores[name].drop(version, entry.fates[name].address))
+
+    def _give_up(self) -> None:
+        """Let go of the oldest removed versions that no store has yet, where more is held than is allowed."""
+        if self._staging_limit is None:
+            return
+        entries = [e for e in self._ledger.entries if e.is_removed and not e.is_released and e.version.size]
+        held = [e for e in entries if e.waiting and not e.fates.keys() & set(e.waiting)]  # what is staged is needed
+        excess = sum(entry.version.size or 0 for entry in held) - self._staging_limit
+        for entry in held:
+            if excess > 0 and entry.version.id not in self._under_way:
+                excess -= entry.version.size or 0
+                for name in entry.waiting:
+                    self._ledger.dropped(entry.version.id, name, "removed, and given up for want of room")
+                self._say(
+                    f"{entry.version.path} is not delivered: the Trainer has removed it, and {len(held)} such versions"
+                    f" hold more than staging_limit={self._staging_limit} bytes until a store has them"
+                )
+                self._release(entry.version.id)
 
     def _release(self, id: str) -> None:
         """Let go of the content when nobody needs it any more."""

@@ -14,10 +14,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from lwcallbacks.artifacts.version import Version
+
+MOVING = ("latest", "best", "last")
+"""Aliases that leave a version when another one gets them: one that still has such an alias is not dropped."""
 
 
 class Gone(Exception):
@@ -47,6 +51,10 @@ class Store(ABC):
     is_live: bool = True
     """Whether versions are delivered as they come. Else at the end of the run, those that are still wanted then."""
 
+    retention: timedelta | None = None
+    """How long what is dropped is still kept, where the store can delete later; None: it is deleted at once. Set before
+    the first call."""
+
     @abstractmethod
     def deliver(self, version: Version, content: Path | None) -> Receipt:
         """Deliver a version, and wait until it is there completely.
@@ -75,5 +83,9 @@ class Store(ABC):
         return f"{self.name} keeps all versions"
 
     def refuses(self, version_path: str) -> str | None:
-        """Why no version from this path can be delivered, in words that say what to write; None if it can."""
+        """Why no version from this path can be delivered, in words that say what to write; None if it can.
+
+        Args:
+            version_path: a path or an address; "" asks whether anything at all can be.
+        """
         return None

@@ -69,22 +69,26 @@ def as_images(value: Any) -> list[Tensor]:
         value: a tensor [N, C, H, W] or [N, H, W]; or a list of tensors [C, H, W] or [H, W], of arrays uint8 [H, W],
             [H, W, 3] or [H, W, 4] with the channels last, or of PIL images.
 
-    >>> [tuple(image.shape) for image in as_images([torch.zeros(1, 2, 3), np.zeros((4, 5, 3), np.uint8)])]
-    [(1, 2, 3), (3, 4, 5)]
+    >>> [tuple(image.shape) for image in as_images([torch.zeros(3, 2, 5), np.zeros((4, 5, 3), np.uint8)])]
+    [(3, 2, 5), (3, 4, 5)]
 
     Raises:
         ValueError: it is nothing of the kind.
     """
     if isinstance(value, Tensor) and value.ndim == 3:
         value = value[:, None]
-    images = list(value) if isinstance(value, Sequence) or getattr(value, "ndim", 0) == 4 else []
-    found = [_image(image) for image in images]
+    given = list(value) if isinstance(value, Sequence) or getattr(value, "ndim", 0) == 4 else []
+    found = [_image(image) for image in given]
     if not found or not all(image is not None and image.ndim == 3 for image in found):
         told = (
             f"a {type(value).__name__} of shape {tuple(value.shape)}" if hasattr(value, "shape") else repr(value)[:80]
         )
         raise ValueError(f"sample= gives {told}, expected images [N, C, H, W], or a list of [C, H, W] or of PIL images")
-    return [image for image in found if image is not None]
+    images = [image for image in found if image is not None]
+    channels = sorted({len(image) for image in images})
+    if len(channels) > 1:
+        raise ValueError(f"sample= gives images of {' and '.join(map(str, channels))} channels, expected one number")
+    return images
 
 
 def _image(value: Any) -> Tensor | None:

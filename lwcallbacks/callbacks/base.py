@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MethodType
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -101,6 +102,11 @@ class LoggingCallback(Callback):
         self._left = LeftBehind()
         self._codes: dict[str, str] = {}
         """Where the fields of the last epoch were, as `batch[1]`, for what is said about what is drawn."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Lightning 1 sets `log` and `log_dict` to methods of the module, which it holds weakly: it may be gone.
+        lent = {name for name in ("log", "log_dict") if isinstance(vars(self).get(name), MethodType)}
+        return {name: value for name, value in vars(self).items() if name not in lent}
 
     @property
     def results(self) -> dict[str, Any]:

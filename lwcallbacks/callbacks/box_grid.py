@@ -12,7 +12,8 @@ from lwcallbacks.callbacks.base import Entries, check_overhead, plain
 from lwcallbacks.callbacks.boxes import Reading, compared
 from lwcallbacks.callbacks.names import class_names_of
 from lwcallbacks.callbacks.need import Need
-from lwcallbacks.callbacks.sample import both, check_sample, check_size, full_sizes, sample_need, sized, warn_unnamed
+from lwcallbacks.callbacks.sample import both, check_number, check_size, full_sizes, sized, warn_unnamed
+from lwcallbacks.callbacks.select import PLAIN, Select, check_select, sample_need
 from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import FORMATS, Extract, ImagesForm, drawn_size
 from lwcallbacks.media import Image, annotated, to_pixels
@@ -31,11 +32,11 @@ class BoxGrid(StateCallback):
     missed, and a prediction without such an object. This is for the colours only, and no metric.
 
     Images and boxes may be as detection code has them: a list of images of unlike sizes, or a tensor; and for each
-    image a mapping of "boxes" [n, 4], "labels" [n] and "scores" [n], as torchvision gives them, or padded tensors
-    [N, M, 4] and [N, M]. The choice depends on ``seed`` and the samples, not on how they are batched or split over
-    processes. ``results["val"]`` is the `Chosen`, on process 0 only with its payload: images [N, C, H, W], their sizes
-    int32 [N, 2], and predicted and true boxes float32 [N, ``max_boxes`` + 1, 6], as `BoxesForm` describes them. Memory:
-    that of this payload.
+    image a mapping of "boxes" [n, 4], "labels" [n] and "scores" [n], as torchvision gives them, or padded tensors [N,
+    M, 4] and [N, M]. The choice depends on ``select``, ``seed`` and the samples, not on how they are batched or split
+    over processes. ``results["val"]`` is the `Chosen`, on process 0 only with its payload: images [N, C, H, W], their
+    sizes int32 [N, 2], and predicted and true boxes float32 [N, ``max_boxes`` + 1, 6], as `BoxesForm` describes them.
+    Memory: that of this payload.
 
     Args:
         num_samples: images in the grid; W&B takes at most 108 under one key.
@@ -51,8 +52,10 @@ class BoxGrid(StateCallback):
             many true boxes, the first. How many are left out is said once.
         size: height and width, or both in one number, of the place that an image of a list has. A larger one is drawn
             smaller. Images in a tensor are kept as they are.
-        seed: another seed, another choice. None takes the first samples of the data set instead, which a loader tells
-            that does not shuffle; with another it is an error at the first batch.
+        select: "random" for those that ``seed`` draws; "first" for the first of the data set, which a loader tells that
+            does not shuffle, and with another it is an error at the first batch; or a function of outputs and batch, or
+            its name "package.module.f", for those of the largest score, of which it gives one for each sample [N].
+        seed: another seed, another draw.
         mean: the mean that the data was normalised with, one number or one per channel; undone for the picture.
         std: the standard deviation that goes with it.
         inputs: where to find the images, float in [0, 1] or uint8 [N, 1 or 3, H, W].
@@ -98,7 +101,8 @@ class BoxGrid(StateCallback):
         iou_threshold: float = 0.5,
         max_boxes: int = 100,
         size: int | tuple[int, int] = 320,
-        seed: int | None = 0,
+        select: Select = "random",
+        seed: int = 0,
         mean: Sequence[float] | float | None = None,
         std: Sequence[float] | float | None = None,
         inputs: Extract | None = None,
@@ -114,7 +118,8 @@ class BoxGrid(StateCallback):
     ) -> None:
         super().__init__(name=name, stages=stages, every_n_epochs=every_n_epochs, on_error=on_error)
         self.max_overhead = check_overhead("BoxGrid", max_overhead)
-        check_sample("BoxGrid", num_samples, seed)
+        check_number("BoxGrid", num_samples)
+        check_select("BoxGrid", select, seed, PLAIN)
         for argument, value in {"box_format": box_format, "target_format": target_format or box_format}.items():
             if value not in FORMATS:
                 raise ValueError(f"BoxGrid: {argument}={value!r}, expected 'xyxy', 'xywh' or 'cxcywh'")
@@ -132,6 +137,7 @@ class BoxGrid(StateCallback):
         self.iou_threshold = iou_threshold
         self.max_boxes = max_boxes
         self.size = check_size("BoxGrid", plain(size))
+        self.select = select
         self.seed = seed
         self.mean = plain(mean)
         self.std = plain(std)
@@ -150,11 +156,11 @@ class BoxGrid(StateCallback):
         fields, unknown = ("inputs", "inputs.size", "preds", "targets"), {"targets"} if stage == "predict" else set()
         source = replace(self.source, forms=tuple(forms.items()))
         optional = frozenset({"inputs.size", *unknown})
-        return {"sample": sample_need(self.num_samples, self.seed, fields, source, optional, _images)}
+        return {"sample": sample_need(self.select, self.num_samples, self.seed, fields, source, optional, _images)}
 
     def result(self, values: Mapping[str, Any]) -> Chosen:
         chosen: Chosen = values["sample"]
-        labels = [int(label) for boxes in chosen.payload[2:] for label in set(boxes[:, 1:, 4].nan_to_num(-1).flatten())]
+        labels = [int(n) for boxes in chosen.payload[2:] for n in boxes[:, 1:, 4].flatten().tolist() if n >= 0]
         warn_unnamed(f"BoxGrid({self.name!r})", self.class_names, labels, self._said)
         return chosen
 
@@ -169,7 +175,7 @@ class BoxGrid(StateCallback):
         for i, (image, (high, wide)) in enumerate(zip(pixels, sizes.tolist(), strict=True)):
             height, width = drawn_size((high, wide), (image.shape[0], image.shape[1]))
             found = [
-                read.boxes(boxes[i], (high, wide), height / high)
+                read.boxes(boxes[i], (high, wide), (height, width))
                 for read, boxes in zip(self._readings, packed, strict=False)
             ]
             preds, truths = found[0], found[1] if len(found) > 1 else None

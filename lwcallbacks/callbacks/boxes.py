@@ -1,7 +1,7 @@
 """Boxes that were kept of a sample: where they are in its picture, which belong together, and what is odd about them.
 
 read = Reading("xyxy", normalized=False, most=100)
-preds, truths = read.boxes(packed, size=(480, 640), scale=0.5), ...
+preds, truths = read.boxes(packed, size=(480, 640), drawn=(240, 320)), ...
 marks, caption = compared(preds, truths, class_names, min_score=0.25, iou_threshold=0.5)
 """
 
@@ -37,14 +37,16 @@ class Reading:
     def form(self) -> BoxesForm:
         return BoxesForm(self.most, self.box_format)
 
-    def boxes(self, packed: np.ndarray, size: tuple[int, int], scale: float) -> Boxes:
-        """Those of an image of some height and width that is drawn `scale` times as large.
+    def boxes(self, packed: np.ndarray, size: tuple[int, int], drawn: tuple[int, int]) -> Boxes:
+        """Those of an image, in pixels of its picture.
 
         Args:
             packed: as `form` gives them, [most + 1, 6].
+            size, drawn: height and width of the image, and of its picture.
         """
         rows = packed[1:][~np.isnan(packed[1:, 0])]
-        boxes = ltwh(rows[:, :4], self.box_format, self.normalized, size) * scale
+        down, across = (new / old for new, old in zip(drawn, size, strict=True))
+        boxes = ltwh(rows[:, :4], self.box_format, self.normalized, size) * [across, down, across, down]
         return Boxes(boxes, rows[:, 4].astype(int), rows[:, 5].astype(np.float64))
 
     def doubts(self, name: str, packed: np.ndarray, sizes: np.ndarray) -> Iterator[str]:

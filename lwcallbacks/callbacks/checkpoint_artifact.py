@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from lwcallbacks.callbacks.base import LoggingCallback, plain
 from lwcallbacks.callbacks.hub import Hub, heeding_interrupts
-from lwcallbacks.callbacks.life import Life, Naming
+from lwcallbacks.callbacks.life import Life, Policy
 from lwcallbacks.callbacks.trainer import has, is_debugging, logging_step, model_checkpoints, put_last, run_name
 from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.media import File
@@ -37,15 +38,17 @@ class CheckpointArtifact(LoggingCallback):
             "latest" until there is a newer one; "best" if it is the best of its ``ModelCheckpoint``, which no value
             of NaN makes it; and "last" if ``save_last`` wrote it or a file of the same state.
         keep: "ranked" drops a version when its ``ModelCheckpoint`` removes the file, unless somebody has given it an
-            alias or uses it; "all" drops none.
+            alias or uses it; a ``timedelta`` does so after that time, where the logger can; "all" drops none.
         metadata: more of your own to be stored with each version.
+        staging_limit: bytes that may be held of versions that ``ModelCheckpoint`` has removed while the server stays
+            away; of more, the oldest are given up, with a word. None: without a limit.
         patience: seconds without progress after which the end of ``fit`` no longer waits for deliveries.
         missing_ok: do nothing where the Trainer has no ``ModelCheckpoint``.
         on_error: "warn" once and go on, or "raise", when something fails while training runs.
 
     Raises:
-        ValueError: the Trainer has no ``ModelCheckpoint`` (at ``setup`` of ``fit``, unless ``missing_ok``), or another
-            ``CheckpointArtifact``.
+        ValueError: at ``setup``: the Trainer has another ``CheckpointArtifact``, or for a ``fit`` no
+            ``ModelCheckpoint`` (unless ``missing_ok``), or a ``WandbLogger`` with ``log_model``.
 
     ================================ =======================================================
     Key                              Logged data
@@ -65,8 +68,9 @@ class CheckpointArtifact(LoggingCallback):
         name: str | None = None,
         *,
         aliases: Sequence[str] = ("epoch-{epoch}", "step-{step}"),
-        keep: Literal["ranked", "all"] = "ranked",
+        keep: Literal["ranked", "all"] | timedelta = "ranked",
         metadata: dict[str, Any] | None = None,
+        staging_limit: int | None = 10 * 2**30,
         patience: float = 300.0,
         missing_ok: bool = False,
         on_error: Literal["warn", "raise"] = "warn",
@@ -76,14 +80,17 @@ class CheckpointArtifact(LoggingCallback):
             raise ValueError(
                 f"CheckpointArtifact: aliases={aliases!r}, expected a list of texts, as ['epoch-{{epoch}}']"
             )
-        if keep not in ("ranked", "all"):
-            raise ValueError(f"CheckpointArtifact: keep={keep!r}, expected 'ranked' or 'all'")
+        if keep not in ("ranked", "all") and not (isinstance(keep, timedelta) and keep > timedelta()):
+            raise ValueError(f"CheckpointArtifact: keep={keep!r}, expected 'ranked', 'all', or a timedelta above 0")
+        if staging_limit is not None and not (isinstance(staging_limit, int) and staging_limit >= 0):
+            raise ValueError(f"CheckpointArtifact: staging_limit={staging_limit!r}, expected bytes, 0 or more, or None")
         if not patience >= 0:
             raise ValueError(f"CheckpointArtifact: patience={patience!r}, expected seconds, 0 or more")
         self.name = name
         self.aliases = plain(aliases)
         self.keep = keep
         self.metadata = plain(metadata)
+        self.staging_limit = staging_limit
         self.patience = patience
         self.missing_ok = missing_ok
 
@@ -101,8 +108,16 @@ class CheckpointArtifact(LoggingCallback):
                 " saves, each to an artifact of its own; leave the others out (presets have one: checkpoints=False)"
             )
         super().setup(trainer, pl_module, stage)
+        if stage == "fit":
+            self._refuse(trainer)
         # Lightning puts every ModelCheckpoint last. Behind them, what one saves on an exception is seen, too.
         put_last(trainer, self)
+
+    def _refuse(self, trainer: Trainer) -> None:
+        """Raise where a logger can take no checkpoint of ours."""
+        for store in Hub.of(trainer).stores():
+            if (why := store.refuses("")) is not None:
+                raise ValueError(f"CheckpointArtifact: {why}, or CheckpointArtifact (of a preset: checkpoints=False)")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_fit_start(trainer, pl_module)
@@ -114,14 +129,15 @@ class CheckpointArtifact(LoggingCallback):
         run = "local"
         with attempt("could not ask the logger for the run's name"):
             run = run_name(trainer)
-        naming = Naming(self.name or f"model-{run}", self.aliases, self.metadata or {}, self.keep)
+        base = self.name or f"model-{run}"
+        policy = Policy(base, self.aliases, self.metadata or {}, self.keep, self.staging_limit)
         with attempt("cannot deliver checkpoints"):
             life = Life(
                 trainer,
                 pl_module,
                 hub.run_directory() / "artifacts",
                 hub.stores(),
-                naming,
+                policy,
                 step=partial(logging_step, trainer),
                 listens=partial(has, trainer, self),  # a Trainer that looks for a learning rate saves without callbacks
                 attempt=attempt,

@@ -7,21 +7,18 @@ from typing import Any, Literal
 
 from lwcallbacks.callbacks.base import Entries, plain
 from lwcallbacks.callbacks.counting import CountingCallback, cost_of
-from lwcallbacks.callbacks.examples import EXAMPLES, Example, example_needs, examples_of
-from lwcallbacks.callbacks.names import class_names_of
+from lwcallbacks.callbacks.examples import (
+    EXAMPLES,
+    by_cell,
+    captioned,
+    example_needs,
+    examples_of,
+    examples_table,
+)
+from lwcallbacks.callbacks.names import class_names_of, names_or_indices
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.capture import Extract
-from lwcallbacks.media import (
-    Cell,
-    Entry,
-    Image,
-    Matrix,
-    Table,
-    confused_pairs,
-    confusion_report,
-    draw_matrix,
-    to_pixels,
-)
+from lwcallbacks.media import Entry, Matrix, confused_pairs, confusion_report, draw_matrix, to_pixels
 from lwcallbacks.reductions import ConfusionCounts
 from lwcallbacks.reductions.confusion import check_top_k
 from lwcallbacks.reductions.score_range import check_scores
@@ -201,12 +198,12 @@ class ConfusionMatrix(CountingCallback):
         return {**needs, **examples}
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
-        names = tuple(map(str, range(self.num_classes))) if self.class_names is None else self.class_names
-        examples, images = self._examples(values)
-        of_cells: dict[tuple[int, int], list[Image]] = {}
-        for example, image in zip(examples, images, strict=False):
-            of_cells.setdefault((example.true, example.predicted), []).append(image)
-        matrix, before = Matrix(values["counts"].numpy(), names, of_cells), values["before"]
+        names = names_or_indices(self.class_names, self.num_classes)
+        examples, thumbnails = examples_of(values, self.num_classes, self.logits)
+        images = []
+        if thumbnails is not None and examples:
+            images = captioned(examples, list(to_pixels(thumbnails, self.mean, self.std, self.note)))
+        matrix, before = Matrix(values["counts"].numpy(), names, by_cell(examples, images)), values["before"]
         entries: dict[str, Entry | float] = {
             key: draw_matrix(matrix, title=key, normalize=self.normalize),
             f"{key}_chart": matrix,
@@ -215,32 +212,4 @@ class ConfusionMatrix(CountingCallback):
         }
         if not self.examples_per_cell:
             return entries
-        return {**entries, f"{key}_examples": _table(examples, images, matrix)}
-
-    def _examples(self, values: Mapping[str, Any]) -> tuple[list[Example], list[Image]]:
-        """The samples behind cells, and the image of each, if they have one."""
-        examples, thumbnails = examples_of(values, self.num_classes, self.logits)
-        if thumbnails is None or not examples:
-            return examples, []
-        pixels = to_pixels(thumbnails, self.mean, self.std, self.note)
-        return examples, [Image(shown, _caption(example)) for shown, example in zip(pixels, examples, strict=True)]
-
-
-def _caption(example: Example) -> str:
-    loss = "" if example.loss is None else f", loss {example.loss:.4g}"
-    return f"id {example.id}{loss}"
-
-
-def _table(examples: Sequence[Example], images: Sequence[Image], matrix: Matrix) -> Table:
-    """A row for each example, those of the largest cells first."""
-    order = sorted(range(len(examples)), key=lambda i: -matrix.counts[examples[i].true, examples[i].predicted])
-    names, exact = matrix.class_names, all(abs(example.id) < 2**53 for example in examples)
-    columns: dict[str, list[Cell]] = {
-        "true": [names[examples[i].true] for i in order],
-        "predicted": [names[examples[i].predicted] for i in order],
-        "image": [images[i] for i in order] if images else [None] * len(order),
-        "id": [examples[i].id if exact else str(examples[i].id) for i in order],
-        "loss": [examples[i].loss for i in order],
-    }
-    known = {name: cells for name, cells in columns.items() if not examples or any(c is not None for c in cells)}
-    return Table(tuple(known), list(zip(*known.values(), strict=True)))
+        return {**entries, f"{key}_examples": examples_table(examples, images, matrix)}

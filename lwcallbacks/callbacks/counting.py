@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from math import isfinite
+from math import isfinite, nan
 from typing import Any
 
 import torch
@@ -48,14 +48,11 @@ class CountingCallback(NumberCallback):
     def log_result(self, trainer: Trainer, stage: str, suffix: str, read: set[str]) -> None:
         if stage == "predict":
             return  # Lightning logs no scalars there
-        counts = self._results.get(stage + suffix)
-        begin = f"{stage}/{self.name}_"
-        if counts is None or not read:
-            nothing = self.counts.value(self.counts.empty())
-            self._log_nothing(trainer, [f"{begin}{name}{suffix}" for name in overall(nothing, self.cost_matrix)])
-            return
-        for name, value in overall(counts, self.cost_matrix).items():
-            self._log(trainer, f"{begin}{name}{suffix}", torch.tensor(value))
+        counts = self._results.get(stage + suffix) if read else None
+        numbers = overall(self.counts.value(self.counts.empty()) if counts is None else counts, self.cost_matrix)
+        if counts is None:
+            numbers = dict.fromkeys(numbers, nan)  # the cost of nothing is 0, and no number of this epoch
+        self._log_numbers(trainer, {f"{stage}/{self.name}_{name}{suffix}": value for name, value in numbers.items()})
 
     def _render(self, key: str, suffix: str, values: Mapping[str, Any]) -> Callable[[], Entries]:
         # On every process, so that each knows what to compare with after a resume.

@@ -6,10 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import torch
-
 from lwcallbacks.callbacks.base import Entries, plain
-from lwcallbacks.callbacks.names import class_names_of
+from lwcallbacks.callbacks.names import class_names_of, names_or_indices
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.numbers import NumberCallback
 from lwcallbacks.capture import Extract
@@ -143,14 +141,9 @@ class Curves(NumberCallback):
 
     def log_result(self, trainer: Trainer, stage: str, suffix: str, read: set[str]) -> None:
         found = self._results.get(stage + suffix, {}) if read else {}
-        for area in AREAS:
-            key, number = f"{stage}/{self.name}_{area}{suffix}", found.get(area, math.nan)
-            if math.isnan(number):
-                self._log_nothing(trainer, [key])
-            else:
-                self._log(trainer, key, torch.tensor(number))
+        self._log_numbers(trainer, {f"{stage}/{self.name}_{area}{suffix}": found.get(area, math.nan) for area in AREAS})
 
     def _found(self, values: Mapping[str, Any]) -> Summaries:
-        names = tuple(map(str, range(self.num_classes))) if self.class_names is None else self.class_names
+        names = names_or_indices(self.class_names, self.num_classes)
         chosen = [names[index] for index in self._counts.chosen]
         return summarised(values["scores"], chosen, self.n_bins, self.threshold_by)

@@ -452,7 +452,7 @@ _NOBODY = nullcontext()
 _NO_POSITION = (
     "the first samples of the data set are asked for, and the {} loader does not tell which they are. Give it "
     "shuffle=False and a data set with a length, or pass ids= (a key, an index into the batch, or a function of "
-    "outputs and batch), or let a seed draw them, as seed=0 or select='random'"
+    "outputs and batch), or select='random', which draws them by a seed"
 )
 
 

@@ -2,40 +2,42 @@
 
     needs = example_needs(3, num_classes=10, task="multiclass", threshold=0.5, logits=None, ...)
     examples, thumbnails = examples_of(values, 10, logits=None)     # by pair, the hardest first
+    examples_table(examples, images, matrix)                        # a row for each
 
 Whether scores are logits decides how hard a sample is: see `select`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.select import READINGS, images_or_nothing, meant
+from lwcallbacks.callbacks.shown import id_cells, without_blanks
 from lwcallbacks.capture import Source
-from lwcallbacks.labels import one_score, several_scores
+from lwcallbacks.labels import known, one_score, several_scores
+from lwcallbacks.media import Image, Matrix, Table
 from lwcallbacks.reductions import FieldError, PerGroup, ScoreRange, TopK
-from lwcallbacks.reductions.fitting import whole
 from lwcallbacks.reductions.hardness import hardness, predicted
 
 SIDE = 32
 """Pixels of a thumbnail's longer side, at most."""
 PLACES = 1024
 """Samples that are kept of all pairs, at most."""
-
-
 EXAMPLES = frozenset({*READINGS, "sample", "range", "spread"})
 """The names of needs that `example_needs` may have."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One of the samples; `loss` is None where preds are labels."""
+    """One of the samples; `loss` is None where there is none, as where preds are labels."""
 
     true: int
     predicted: int
@@ -78,11 +80,44 @@ def examples_of(
     chosen = values[name]
     several = values.get("spread", "none seen") != "none seen"
     has_scores = several or values.get("range", "none seen") != "none seen"
-    losses = _losses(chosen.scores, several, is_logits).tolist() if has_scores else [None] * len(chosen.ids)
+    losses = _losses(chosen.scores, several, is_logits).tolist() if has_scores else [math.nan] * len(chosen.ids)
     rows = zip(chosen.groups.tolist(), chosen.ids.tolist(), losses, strict=True)
-    examples = [Example(pair // num_classes, pair % num_classes, number, loss) for pair, number, loss in rows]
+    examples = [
+        Example(pair // num_classes, pair % num_classes, number, None if math.isnan(loss) else loss)
+        for pair, number, loss in rows
+    ]
     [thumbnails] = chosen.payload
     return examples, thumbnails if thumbnails.ndim > 2 else None
+
+
+def captioned(examples: Sequence[Example], pixels: Sequence[np.ndarray]) -> list[Image]:
+    """The image of each, with its id and loss."""
+    losses = ("" if example.loss is None else f", loss {example.loss:.4g}" for example in examples)
+    captions = [f"id {example.id}{loss}" for example, loss in zip(examples, losses, strict=True)]
+    return [Image(shown, caption) for shown, caption in zip(pixels, captions, strict=True)]
+
+
+def by_cell(examples: Sequence[Example], images: Sequence[Image]) -> dict[tuple[int, int], list[Image]]:
+    """The images by true and predicted class; none where there are no images."""
+    cells: dict[tuple[int, int], list[Image]] = {}
+    for example, image in zip(examples, images, strict=False):
+        cells.setdefault((example.true, example.predicted), []).append(image)
+    return cells
+
+
+def examples_table(examples: Sequence[Example], images: Sequence[Image], matrix: Matrix) -> Table:
+    """A row for each example, those of the largest cells first; without images where there are none."""
+    order = sorted(range(len(examples)), key=lambda i: -matrix.counts[examples[i].true, examples[i].predicted])
+    names, ordered = matrix.class_names, [examples[i] for i in order]
+    return without_blanks(
+        {
+            "true": [names[example.true] for example in ordered],
+            "predicted": [names[example.predicted] for example in ordered],
+            "image": [images[i] if images else None for i in order],
+            "id": id_cells([example.id for example in ordered]),
+            "loss": [example.loss for example in ordered],
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -101,12 +136,10 @@ class _Confused:
             raise FieldError(
                 f"{found}, and examples_per_cell takes one label for each sample: write examples_per_cell=0"
             )
-        truth = whole(targets)
+        truth = known(targets, self.ignore_index)
         labels = predicted(preds, logits=self.logits, threshold=self.threshold)
         counts = (labels != truth) & (labels >= 0) & (truth >= 0)
         counts &= (labels < self.num_classes) & (truth < self.num_classes)
-        if self.ignore_index is not None:
-            counts &= truth != self.ignore_index
         pairs = torch.where(counts, truth * self.num_classes + labels, -1)
         return pairs, self._hardness(preds, truth), ids, thumbnails(inputs, preds)
 

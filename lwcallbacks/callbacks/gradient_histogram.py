@@ -102,7 +102,7 @@ class GradientHistogram(LoggingCallback):
         self._last: list[_Read] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_last": []}  # what waits for a device cannot be copied
+        return {**super().__getstate__(), "_last": []}  # what waits for a device cannot be copied
 
     def begin(self) -> None:
         super().begin()

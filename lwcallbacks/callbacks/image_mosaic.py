@@ -13,15 +13,15 @@ from torch import Tensor
 from lwcallbacks.callbacks.apart import as_images
 from lwcallbacks.callbacks.base import Entries, check_overhead, plain
 from lwcallbacks.callbacks.need import Need
-from lwcallbacks.callbacks.sample import both, check_sample, check_size, full_sizes, sample_need, sized
+from lwcallbacks.callbacks.sample import both, check_number, check_size, full_sizes, sized
+from lwcallbacks.callbacks.select import PLAIN, Select, check_select, sample_need
 from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import Extract, ImagesForm, drawn_size, imported
 from lwcallbacks.lightning import LightningModule
 from lwcallbacks.media import Image, Scaled, arranged, mosaic, same_size
+from lwcallbacks.media.mosaics import DIFFERENCE, FIELDS
 from lwcallbacks.reductions import Chosen, FieldError
 
-FIELDS = {"output": "preds", "input": "inputs", "target": "targets"}
-DIFFERENCE = "difference"
 LAYERS = (*FIELDS, DIFFERENCE)
 
 
@@ -39,9 +39,10 @@ class ImageMosaic(StateCallback):
     and which channels are which colour stands in the caption.
 
     Images may be lists of unlike sizes; and with ``sample`` they are what a function makes, as of a GAN or a diffusion
-    model. The choice depends on ``seed`` and the samples, not on how they are batched or split over processes.
-    ``results["val"]`` is the `Chosen`; its payload is on process 0 only: inputs, outputs and targets as far as they are
-    drawn, and for images of lists their sizes, int32 [N, layers, 2]. Of a function it is its images by layer.
+    model. The choice depends on ``select``, ``seed`` and the samples, not on how they are batched or split over
+    processes. ``results["val"]`` is the `Chosen`; its payload is on process 0 only: inputs, outputs and targets as far
+    as they are drawn, and for images of lists their sizes, int32 [N, layers, 2]. Of a function it is its images by
+    layer.
 
     Args:
         num_samples: tiles in the mosaic.
@@ -55,8 +56,10 @@ class ImageMosaic(StateCallback):
             its own.
         bands: the channels that are red, green and blue where there are not 1, 3 or 4; the first three if left out, of
             two the first as magenta and the second as green.
-        seed: another seed, another choice. None takes the first samples of the data set instead, which a loader tells
-            that does not shuffle; with another it is an error at the first batch.
+        select: "random" for those that ``seed`` draws; "first" for the first of the data set, which a loader tells that
+            does not shuffle, and with another it is an error at the first batch; or a function of outputs and batch, or
+            its name "package.module.f", for those of the largest score, of which it gives one for each sample [N].
+        seed: another seed, another draw.
         nrow: tiles in a row; None logs an image for each sample, with the caption, instead of one mosaic. W&B takes at
             most 108 under one key.
         padding: pixels between tiles.
@@ -101,7 +104,8 @@ class ImageMosaic(StateCallback):
         sample: str | Callable[..., Any] | None = None,
         same_scale: bool = True,
         bands: tuple[int, int, int] | None = None,
-        seed: int | None = 0,
+        select: Select = "random",
+        seed: int = 0,
         nrow: int | None = 8,
         padding: int = 2,
         size: int | tuple[int, int] = 320,
@@ -120,11 +124,16 @@ class ImageMosaic(StateCallback):
     ) -> None:
         super().__init__(name=name, stages=stages, every_n_epochs=every_n_epochs, on_error=on_error)
         self.max_overhead = check_overhead("ImageMosaic", max_overhead)
-        check_sample("ImageMosaic", num_samples, seed)
+        check_number("ImageMosaic", num_samples)
+        check_select("ImageMosaic", select, seed, PLAIN)
         if nrow is not None and (not isinstance(nrow, int) or nrow < 1):
             raise ValueError(f"ImageMosaic: nrow={nrow!r}, expected an int of at least 1, or None for single images")
         if not isinstance(padding, int) or padding < 0:
             raise ValueError(f"ImageMosaic: padding={padding!r}, expected an int of at least 0")
+        if sample is not None and select != "random":
+            raise ValueError(
+                f"ImageMosaic: select={select!r} with sample=, which makes images and chooses none: write one of both"
+            )
         self.num_samples = num_samples
         self.layers = _checked_layers(plain(layers), sample)
         self.sample = sample
@@ -133,6 +142,7 @@ class ImageMosaic(StateCallback):
         self.nrow = nrow
         self.padding = padding
         self.size = check_size("ImageMosaic", plain(size))
+        self.select = select
         self.seed = seed
         self.mean = plain(mean)
         self.std = plain(std)
@@ -150,10 +160,14 @@ class ImageMosaic(StateCallback):
         """What `sample` makes of the module."""
         given = (imported(self.sample) if isinstance(self.sample, str) else cast(Any, self.sample))(module)
         given = given if isinstance(given, Mapping) else {"sample": given}
-        if missing := set(self.layers or ()) - {*given, DIFFERENCE}:
+        if self.layers is not None and (missing := set(_needed(self.layers)) - {*given}):
             asked = f"layers={self.layers} asks for {min(missing)!r}"
             raise ValueError(f"sample= gives the layers {list(given)}, and {asked}")
-        return {"made": {str(name): as_images(images)[: self.num_samples] for name, images in given.items()}}
+        made = {str(name): as_images(images)[: self.num_samples] for name, images in given.items()}
+        if len({len(images) for images in made.values()}) > 1:
+            counts = " and ".join(f"{len(images)} {name!r}" for name, images in made.items())
+            raise ValueError(f"sample= gives {counts}, expected as many images of each layer")
+        return {"made": made}
 
     def remembered(self, stage: str) -> Mapping[str, Need]:
         if self.is_made:
@@ -163,7 +177,11 @@ class ImageMosaic(StateCallback):
         optional = {f"{name}.size" for name in names} | ({"preds"} if self.layers is None else set())
         source = replace(self.source, forms=tuple((name, ImagesForm(both(self.size))) for name in names))
         prepare = _Tiles(self.layers, self.bands)
-        return {"sample": sample_need(self.num_samples, self.seed, tuple(fields), source, frozenset(optional), prepare)}
+        return {
+            "sample": sample_need(
+                self.select, self.num_samples, self.seed, tuple(fields), source, frozenset(optional), prepare
+            )
+        }
 
     def result(self, values: Mapping[str, Any]) -> Chosen | dict[str, list[Tensor]]:
         found: Chosen | dict[str, list[Tensor]] = values["made"] if self.is_made else values["sample"]
@@ -246,6 +264,10 @@ class _Tiles:
 
     def __call__(self, ids: Tensor, *fields: Tensor) -> tuple[Tensor, ...]:
         found = sized(fields)
+        if self.layers is None and found[0][0].ndim != 4:
+            told = f"found inputs {tuple(found[0][0].shape)}, expected images (N, C, H, W)"
+            cure = ": write inputs=lambda outputs, batch: batch[0].unsqueeze(1)" if found[0][0].ndim == 3 else ""
+            raise FieldError(f"{told}{cure}")
         if self.layers is None and len(found) > 1 and not _is_image_of(found[1][0], found[0][0]):
             found = found[:1]  # predictions that are no images are not shown
         elif self.layers is not None:

@@ -1,6 +1,6 @@
 """The saves of one fit, from the moment of saving to their delivery.
 
-    life = Life(trainer, ledger_directory, stores, naming, say=..., attempt=...)
+    life = Life(trainer, ledger_directory, stores, policy, say=..., attempt=...)
     life.begin()
     for saved in life.take_saved():     # on the training thread, now and then: what was written since
         ...
@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -38,20 +39,23 @@ Attempt = Callable[[str], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
-class Naming:
-    """How versions are called.
+class Policy:
+    """How versions are called, and how long they are kept.
 
     Args:
         base: the artifact's name, where one thing saves.
         aliases: templates of further aliases, filled from the facts: "epoch-{epoch}".
         metadata: what is added to the facts.
-        keep: "ranked" drops what a `ModelCheckpoint` removes, "all" nothing.
+        keep: "ranked" drops what a `ModelCheckpoint` removes, "all" nothing; a time drops it after that, where the
+            store can.
+        staging_limit: bytes; see `Delivery`.
     """
 
     base: str
     aliases: tuple[str, ...]
     metadata: Mapping[str, Any]
-    keep: Literal["ranked", "all"]
+    keep: Literal["ranked", "all"] | timedelta
+    staging_limit: int | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Life:
         module: LightningModule,
         directory: Path,
         stores: Sequence[Store],
-        naming: Naming,
+        policy: Policy,
         *,
         step: Callable[[], int],
         listens: Callable[[], bool],
@@ -88,17 +92,19 @@ class Life:
         say: Callable[[str], object],
     ) -> None:
         self._trainer = trainer
-        self._naming = naming
+        self._policy = policy
         self._step = step
         self._attempt = attempt
         self._say = say
         self._facts = facts_of_run(trainer, module) | {"callback": "CheckpointArtifact"}
         self._directory = directory
         self._ledger = Ledger(directory)
-        self._store_names = [store.name for store in stores]
+        self._stores = stores
+        for store in stores:
+            store.retention = policy.keep if isinstance(policy.keep, timedelta) else None
         self._saves = Saves(trainer, self, listens)
         with self._undoing():
-            self._delivery = Delivery(self._ledger, stores, say=say)
+            self._delivery = Delivery(self._ledger, stores, say=say, staging_limit=policy.staging_limit)
         self._scopes: dict[str, _Scope] = {}
         self._written: deque[Saved] = deque()
         self._holding = threading.RLock()
@@ -155,7 +161,7 @@ class Life:
                 return  # its twin carries the alias: the same training state, in a file of its own
             scope.newest = (save.path, *here)
             save.facts = self._version(save, scope, facts, is_last), self._step()
-            self._ledger.saved(save.facts[0], self._store_names)
+            self._ledger.saved(save.facts[0], self._takers(save.path))
 
     def on_written(self, save: Save) -> None:
         with self._attempt(f"could not hold {save.path}"), self._holding:
@@ -194,9 +200,16 @@ class Life:
 
     # ----------------------------------------------------------------------------------------------------------
 
+    def _takers(self, path: str) -> list[str]:
+        """The stores that can take what is saved to a path."""
+        refused = {store.name: why for store in self._stores if (why := store.refuses(path)) is not None}
+        for name, why in refused.items():
+            self._say(f"checkpoints are not delivered to {name}: {why}")
+        return [store.name for store in self._stores if store.name not in refused]
+
     def _dropped(self, path: str, asked_by: Any, before: str | None = None) -> None:
         """Drop the newest version of a path, of this or an earlier life of the run; `before` that of an id."""
-        if self._naming.keep == "all":
+        if self._policy.keep == "all":
             return
         name, entries = self._scope(asked_by).name, self._ledger.entries
         end = next((i for i, e in enumerate(entries) if e.version.id == before), len(entries))
@@ -212,7 +225,7 @@ class Life:
         return self._scopes[key]
 
     def _name(self, asked_by: Any, key: str) -> str:
-        base = self._naming.base
+        base = self._policy.base
         if asked_by is None:
             return f"{base}-saved"
         if not isinstance(asked_by, either("callbacks", "ModelCheckpoint")):
@@ -223,7 +236,7 @@ class Life:
         return f"{base}-{monitor}-{zlib.crc32(key.encode()):08x}"
 
     def _version(self, save: Save, scope: _Scope, facts: Mapping[str, Any], is_last: bool) -> Version:
-        own = self._naming.metadata
+        own = self._policy.metadata
         metadata = plain({**self._facts, **facts, "filename": save.path.rsplit("/", 1)[-1], **own})
         return Version(uuid4().hex[:16], scope.name, save.path, self._aliases(save, metadata, is_last), metadata)
 
@@ -233,7 +246,7 @@ class Life:
             aliases.append("best")
         if is_last or getattr(save.asked_by, "save_last", None):
             aliases.append("last")
-        for template in self._naming.aliases:
+        for template in self._policy.aliases:
             try:
                 alias = template.format(**{**facts["metrics"], **facts})
             except (LookupError, ValueError) as error:

@@ -12,7 +12,8 @@ from torch import Tensor
 from lwcallbacks.callbacks.base import Entries, check_overhead, plain
 from lwcallbacks.callbacks.names import class_names_of
 from lwcallbacks.callbacks.need import Need
-from lwcallbacks.callbacks.sample import check_sample, sample_need, warn_unnamed
+from lwcallbacks.callbacks.sample import check_number, warn_unnamed
+from lwcallbacks.callbacks.select import PLAIN, Select, check_select, sample_need
 from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import Extract
 from lwcallbacks.labels import given, mask_labels, mask_of, one_score, truth_of
@@ -44,9 +45,9 @@ class MaskGrid(StateCallback):
     colour vision.
 
     A pixel whose score is NaN, or no probability where it should be one, has no class and no colour. Where a target
-    does not count, nothing is coloured and nothing is an error. The choice depends on ``seed`` and the samples, not on
-    how they are batched or split over processes. ``results["val"]`` is the `Chosen`, its payload images, predicted and
-    true labels, int64 [N, H, W], -1 where there is none; on process 0 only.
+    does not count, nothing is coloured and nothing is an error. The choice depends on ``select``, ``seed`` and the
+    samples, not on how they are batched or split over processes. ``results["val"]`` is the `Chosen`, its payload
+    images, predicted and true labels, int64 [N, H, W], -1 where there is none; on process 0 only.
 
     Args:
         num_samples: images in the grid; W&B takes at most 108 under one key.
@@ -60,8 +61,10 @@ class MaskGrid(StateCallback):
             between the two a warning asks for this argument.
         ignore_index: a target that does not count.
         alpha: how much of a mask is colour, 0 to 1.
-        seed: another seed, another choice. None takes the first samples of the data set instead, which a loader tells
-            that does not shuffle; with another it is an error at the first batch.
+        select: "random" for those that ``seed`` draws; "first" for the first of the data set, which a loader tells that
+            does not shuffle, and with another it is an error at the first batch; or a function of outputs and batch, or
+            its name "package.module.f", for those of the largest score, of which it gives one for each sample [N].
+        seed: another seed, another draw.
         mean: the mean that the data was normalised with, one number or one per channel; undone for the picture.
         std: the standard deviation that goes with it.
         inputs: where to find the images, float in [0, 1] or uint8 [N, 1 or 3, H, W].
@@ -107,7 +110,8 @@ class MaskGrid(StateCallback):
         logits: bool | None = None,
         ignore_index: int | None = None,
         alpha: float = 0.6,
-        seed: int | None = 0,
+        select: Select = "random",
+        seed: int = 0,
         mean: Sequence[float] | float | None = None,
         std: Sequence[float] | float | None = None,
         inputs: Extract | None = None,
@@ -123,7 +127,8 @@ class MaskGrid(StateCallback):
     ) -> None:
         super().__init__(name=name, stages=stages, every_n_epochs=every_n_epochs, on_error=on_error)
         self.max_overhead = check_overhead("MaskGrid", max_overhead)
-        check_sample("MaskGrid", num_samples, seed)
+        check_number("MaskGrid", num_samples)
+        check_select("MaskGrid", select, seed, PLAIN)
         if not 0 <= alpha <= 1:
             raise ValueError(f"MaskGrid: alpha={alpha!r}, expected a share of 0 to 1")
         check_scores("MaskGrid", task, threshold, logits, ("multiclass", "binary"))
@@ -135,6 +140,7 @@ class MaskGrid(StateCallback):
         self.background = background
         self.ignore_index = ignore_index
         self.alpha = alpha
+        self.select = select
         self.seed = seed
         self.mean = plain(mean)
         self.std = plain(std)
@@ -148,22 +154,30 @@ class MaskGrid(StateCallback):
     def remembered(self, stage: str) -> Mapping[str, Need]:
         fields, optional = ("inputs", "preds", "targets"), frozenset({"targets"} if stage == "predict" else ())
         prepare = _Masks(self.task == "binary", self.threshold, self.logits)
-        needs = {"sample": sample_need(self.num_samples, self.seed, fields, self.source, optional, prepare)}
+        needs = {
+            "sample": sample_need(self.select, self.num_samples, self.seed, fields, self.source, optional, prepare)
+        }
         if self.logits is None:
             needs["range"] = Need(ScoreRange(), ("preds",), self.source, prepare=one_score)
         return needs
 
     def result(self, values: Mapping[str, Any]) -> Chosen:
-        chosen: Chosen = values["sample"]
-        kind = given(self.logits) or values["range"]
-        images, masks = chosen.payload[:1], chosen.payload[1:]
-        chosen = Chosen(chosen.ids, chosen.scores, (*images, *(mask_labels(mask, kind) for mask in masks)))
-        seen = [label for mask in chosen.payload[1:] for label in self._seen(mask.numpy())]
-        warn_unnamed(f"MaskGrid({self.name!r})", self.class_names, seen, self._said)
+        chosen = self._labelled(values)
+        if self.class_names is not None:
+            masks, names = (mask.numpy() for mask in chosen.payload[1:]), len(self.class_names)
+            seen = [label for mask in masks for label in self._unnamed(mask, names)]
+            warn_unnamed(f"MaskGrid({self.name!r})", self.class_names, seen, self._said, may_ignore=True)
         return chosen
 
+    def _labelled(self, values: Mapping[str, Any]) -> Chosen:
+        """The choice with labels as its masks."""
+        chosen: Chosen = values["sample"]
+        kind = given(self.logits) or values["range"]
+        masks = (mask_labels(mask, kind) for mask in chosen.payload[1:])
+        return Chosen(chosen.ids, chosen.scores, (*chosen.payload[:1], *masks))
+
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
-        inputs, *kept = self.result(values).payload
+        inputs, *kept = self._labelled(values).payload
         pixels, (guess, *truths) = to_pixels(inputs, self.mean, self.std, self.note), (mask.numpy() for mask in kept)
         if self.ignore_index is not None:
             guess = np.where(np.any([truth == self.ignore_index for truth in truths], axis=0), -1, guess)
@@ -182,9 +196,9 @@ class MaskGrid(StateCallback):
         errors = [errors_layer(truth, guess, self.background, self.alpha) for truth in truths]
         return annotated(Image(image.pixels, *map(_shares, errors)), [*layers, *errors])
 
-    def _seen(self, mask: np.ndarray) -> set[int]:
-        """The classes of a mask that have a colour."""
-        return {c for c in np.unique(mask).tolist() if c >= 0} - {self.background, self.ignore_index}
+    def _unnamed(self, mask: np.ndarray, names: int) -> set[int]:
+        """The classes of a mask that have a colour and none of so many names: few pixels, which are soon sorted."""
+        return {*np.unique(mask[mask >= names]).tolist()} - {self.background, self.ignore_index}
 
 
 def _shares(errors: Layer) -> str:

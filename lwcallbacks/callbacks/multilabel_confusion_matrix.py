@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from lwcallbacks.callbacks.base import Entries
 from lwcallbacks.callbacks.counting import CountingCallback, cost_of
-from lwcallbacks.callbacks.names import class_names_of
+from lwcallbacks.callbacks.names import class_names_of, names_or_indices
 from lwcallbacks.capture import Extract
 from lwcallbacks.media import draw_labels, label_report
 from lwcallbacks.reductions import ConfusionCounts
@@ -113,7 +113,7 @@ class MultilabelConfusionMatrix(CountingCallback):
         return self._counts
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
-        names = tuple(map(str, range(self.num_labels))) if self.class_names is None else self.class_names
+        names = names_or_indices(self.class_names, self.num_labels)
         counts = values["counts"].numpy()
         report = label_report(counts, names, values["before"], self.cost_matrix)
         return {key: draw_labels(counts, names, title=key), f"{key}_report": report}

@@ -55,6 +55,15 @@ def class_names_of(
     return distinct(names)
 
 
+def names_or_indices(names: tuple[str, ...] | None, number: int) -> tuple[str, ...]:
+    """The names of so many classes; their indices where they have none.
+
+    >>> names_or_indices(None, 3)
+    ('0', '1', '2')
+    """
+    return tuple(map(str, range(number))) if names is None else names
+
+
 def named_in_full(names: Sequence[Any], num_classes: int) -> str:
     """How to write a list with a name for each class, where some are missing; "" where it would be too long."""
     if not len(names) < num_classes <= _FEW:

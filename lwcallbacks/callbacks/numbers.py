@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -44,6 +45,14 @@ class NumberCallback(StateCallback):
         renamed = hub.keys.log(trainer, key, number, on_step=on_step, prog_bar=self.prog_bar, owner=owner)
         if renamed is not None:
             hub.say(str(renamed))
+
+    def _log_numbers(self, trainer: Trainer, numbers: Mapping[str, float]) -> None:
+        """Log an epoch's numbers by key; of one that is NaN, which is not defined, nothing is logged."""
+        for key, number in numbers.items():
+            if math.isnan(number):
+                self._log_nothing(trainer, [key])
+            else:
+                self._log(trainer, key, torch.tensor(number))
 
     def _log_nothing(self, trainer: Trainer, keys: Iterable[str]) -> None:
         """Keep the last value for whoever monitors it; without one, NaN, so that the key is there."""

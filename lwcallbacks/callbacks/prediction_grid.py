@@ -16,20 +16,22 @@ from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import Extract
 from lwcallbacks.labels import given, is_one_score, one_score, several_scores
 from lwcallbacks.media import Image, blank, framed, to_pixels
+from lwcallbacks.media.colours import VERMILION
 from lwcallbacks.reductions import Chosen, ScoreRange
 from lwcallbacks.reductions.score_range import check_scores
 
-WRONG, RIGHT = (214, 39, 40), (200, 200, 200)
+WRONG, RIGHT = VERMILION, (200, 200, 200)  # which those see apart who see no red or no green
 
 
 class PredictionGrid(StateCallback):
     """Show some samples of a stage with predicted and true label: any that come first, the hardest, the wrong ones ...
 
-    A wrong prediction has a red frame, a right one a grey one. One of a score that is NaN, or no probability where it
-    should be one, is shown as "?". Which samples are shown depends on all samples of the epoch and on ``seed``, not on
-    how they are batched, ordered or split over processes; of equal ones the smaller id goes first. ``results["val"]``
-    is the `Chosen`, with inputs, preds and targets as payload; that is on process 0 only. Where inputs are no images,
-    as of texts and tables of numbers, the table is shown alone.
+    A wrong prediction has an orange frame, a right one a grey one. One of a score that is NaN, or no probability where
+    it should be one, is shown as "?". Where the target does not count, as ``ignore_index`` or one below 0, nothing is
+    right or wrong, and there is no loss. Which samples are shown depends on all samples of the epoch and on ``seed``,
+    not on how they are batched, ordered or split over processes; of equal ones the smaller id goes first.
+    ``results["val"]`` is the `Chosen`, with inputs, preds and targets as payload; that is on process 0 only. Where
+    inputs are no images, as of texts and tables of numbers, the table is shown alone.
 
     ``select`` says which:
 
@@ -69,6 +71,7 @@ class PredictionGrid(StateCallback):
         logits: whether such scores are logits, of which sigmoid(x) > threshold is a 1. None decides by all scores of
             the epoch together: in [0, 1] they are probabilities, any below -0.5 or above 1.5 makes them logits, and
             between the two a warning asks for this argument.
+        ignore_index: a target that does not count.
         mean: the mean that the data was normalised with, one number or one per channel; undone for the picture.
         std: the standard deviation that goes with it.
         inputs: where to find the images, float in [0, 1] or uint8 [N, 1 or 3, H, W].
@@ -117,6 +120,7 @@ class PredictionGrid(StateCallback):
         task: Literal["multiclass", "binary", "multilabel"] = "multiclass",
         threshold: float = 0.5,
         logits: bool | None = None,
+        ignore_index: int | None = None,
         mean: Sequence[float] | float | None = None,
         std: Sequence[float] | float | None = None,
         inputs: Extract | None = None,
@@ -134,13 +138,17 @@ class PredictionGrid(StateCallback):
         self.max_overhead = check_overhead("PredictionGrid", max_overhead)
         check_number("PredictionGrid", num_samples)
         check_scores("PredictionGrid", task, threshold, logits)
-        check_select("PredictionGrid", select, task, seed)
+        check_select("PredictionGrid", select, seed)
+        if select == "per_class" and task == "multilabel":
+            told = "a sample with several labels is of no one class, expected select='random'"
+            raise ValueError(f"PredictionGrid: select='per_class' with task='multilabel': {told}")
         self.num_samples = num_samples
         self.select = select
         self.frame = frame
         self.task = task
         self.threshold = threshold
         self.logits = logits
+        self.ignore_index = ignore_index
         self.class_names = class_names_of("PredictionGrid", class_names)
         self.seed = seed
         self.mean = plain(mean)
@@ -164,6 +172,7 @@ class PredictionGrid(StateCallback):
             threshold=self.threshold,
             logits=self.logits,
             source=self.source,
+            ignore_index=self.ignore_index,
             optional=optional,
         )
         if self.logits is not None:
@@ -192,7 +201,7 @@ class PredictionGrid(StateCallback):
     def result(self, values: Mapping[str, Any]) -> Chosen:
         seen = [label for sample in self._shown(values) for label in (*sample.pred, *(sample.truth or ()))]
         known = [label for label in seen if label is not None]
-        warn_unnamed(f"PredictionGrid({self.name!r})", self.class_names, known, self._said)
+        warn_unnamed(f"PredictionGrid({self.name!r})", self.class_names, known, self._said, may_ignore=True)
         return self._chosen(values)
 
     def of_epoch(self, place: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -214,7 +223,7 @@ class PredictionGrid(StateCallback):
         preds = chosen.payload[1]
         several = preds.is_floating_point() and not is_one_score(preds) and self.task == "multiclass"
         kind = given(self.logits) or values["spread" if several else "range"]
-        return shown(chosen, kind, self.task, self.threshold)
+        return shown(chosen, kind, self.task, self.threshold, self.ignore_index)
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         samples, inputs = self._shown(values), self._chosen(values).payload[0]

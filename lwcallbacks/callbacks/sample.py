@@ -1,39 +1,15 @@
-"""The few samples that are shown of a stage, drawn at random or the first of the data set; and what is said of them."""
+"""What the callbacks that show a few samples have in common: their arguments, images of a list, and unnamed classes."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lwcallbacks.callbacks.names import named_in_full
-from lwcallbacks.callbacks.need import Need
-from lwcallbacks.capture import Source
-from lwcallbacks.reductions import First, RandomSample
-
-
-def sample_need(
-    num_samples: int,
-    seed: int | None,
-    fields: tuple[str, ...],
-    source: Source,
-    optional: frozenset[str] = frozenset(),
-    prepare: Callable[..., tuple[Tensor, ...]] | None = None,
-) -> Need:
-    """`fields` of `num_samples` samples: those that `seed` draws, or the first ones for None."""
-    if seed is None:
-        return Need(First(num_samples), ("position", *fields), source, optional, prepare)
-    return Need(RandomSample(num_samples, seed), ("ids", *fields), source, optional, prepare)
-
-
-def check_sample(owner: str, num_samples: object, seed: object) -> None:
-    """Raise ValueError for a number of samples or a seed that is none."""
-    check_number(owner, num_samples)
-    if seed is not None and not isinstance(seed, int):
-        raise ValueError(f"{owner}: seed={seed!r}, expected an int, or None for the first samples of the data set")
 
 
 def check_size(owner: str, size: Any) -> int | tuple[int, int]:
@@ -75,11 +51,19 @@ def full_sizes(images: Tensor) -> Tensor:
     return sizes
 
 
-def warn_unnamed(owner: str, names: tuple[str, ...] | None, labels: Iterable[int], said: set[str]) -> None:
-    """Warn, once for each set `said`, of labels that have no name: their index is shown."""
+def warn_unnamed(
+    owner: str, names: tuple[str, ...] | None, labels: Iterable[int], said: set[str], may_ignore: bool = False
+) -> None:
+    """Warn, once for each set `said`, of labels that have no name: their index is shown.
+
+    Args:
+        may_ignore: whether the owner has an argument `ignore_index` that the label may be meant for.
+    """
     unnamed = sorted({label for label in labels if names is not None and label >= len(names)})
     if names is not None and unnamed and "unnamed" not in said:
         said.add("unnamed")
         found = f"class_names has {len(names)} names, but there is a label {unnamed[-1]}"
         cure = f"Give {unnamed[-1] + 1} names{named_in_full(names, unnamed[-1] + 1)}"
+        if may_ignore:
+            cure = f"For a target that does not count write ignore_index={unnamed[-1]}. {cure}"
         warnings.warn(f"lwcallbacks: {owner}: {found}; its index is shown. {cure}", stacklevel=2)

@@ -2,6 +2,7 @@
 
     needs = select_needs("hardest", 32, seed=0, task="multiclass", threshold=0.5, logits=None, source=source)
     chosen = meant(values, logits=None)         # a Chosen with the payload inputs, preds, targets
+    need = sample_need(score, 16, 0, ("inputs",), source, frozenset(), prepare)     # without labels
 
 How hard a sample is depends on whether scores are logits. Where nobody says it, all scores of an epoch decide, which is
 known at its end: so both choices are kept until then. Inputs that are no images are not kept, nor is what is missing:
@@ -10,7 +11,7 @@ such a payload has rows without numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -19,14 +20,16 @@ from torch import Tensor
 
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.capture import Source
+from lwcallbacks.labels import known, nothing
 from lwcallbacks.reductions import Choice, FieldError, First, PerGroup, RandomSample, TopK
-from lwcallbacks.reductions.fitting import whole
 from lwcallbacks.reductions.hardness import doubt, hardness, predicted
 
 # In this order, and with Any: see `Extract`.
 Select: TypeAlias = str | Callable[..., Any]
 
 WORDS = ("first", "random", "hardest", "easiest", "wrong", "least_confident", "per_class")
+PLAIN = ("random", "first")
+"""Those that depend on no prediction and no target."""
 STAYING = ("first", "random", "per_class")
 """Words by which the same samples are shown in every epoch."""
 _NEEDING_SCORES = ("hardest", "easiest", "least_confident")
@@ -36,18 +39,32 @@ READINGS = {"as_probabilities": False, "as_logits": True}
 """Names of needs of which one is meant, and whether scores are logits for it."""
 
 
-def check_select(owner: str, select: object, task: str, seed: object) -> None:
-    """Raise ValueError for a choice or a seed that is none."""
-    if not callable(select) and not (isinstance(select, str) and (select in WORDS or "." in select)):
-        words = ", ".join(map(repr, WORDS))
-        expected = f"one of {words}, or a function of outputs and batch that gives a score for each sample"
+def check_select(owner: str, select: object, seed: object, words: Sequence[str] = WORDS) -> None:
+    """Raise ValueError for a choice or a seed that is none. `words` are those that the owner knows."""
+    if not callable(select) and not (isinstance(select, str) and (select in words or "." in select)):
+        told = ", ".join(map(repr, words))
+        expected = f"one of {told}, or a function of outputs and batch that gives a score for each sample"
         raise ValueError(f"{owner}: select={select!r}, expected {expected}")
-    if select == "per_class" and task == "multilabel":
-        told = "a sample with several labels is of no one class"
-        raise ValueError(f"{owner}: select='per_class' with task='multilabel': {told}, expected select='random'")
     if not isinstance(seed, int):
-        first = "; for the first samples of the data set write select='first'" if seed is None else ""
+        first = "; for the first samples of the data set write select='first'" if seed in (None, "first") else ""
         raise ValueError(f"{owner}: seed={seed!r}, expected an int{first}")
+
+
+def sample_need(
+    select: Select,
+    num_samples: int,
+    seed: int,
+    fields: tuple[str, ...],
+    source: Source,
+    optional: frozenset[str],
+    prepare: Callable[..., tuple[Tensor, ...]],
+) -> Need:
+    """What `prepare` makes of ids and fields of samples that need no labels to be chosen: `PLAIN` or by a score."""
+    if select in PLAIN:
+        name = "position" if select == "first" else "ids"
+        return Need(_choice(select, num_samples, seed), (name, *fields), source, optional, prepare)
+    scored = _with_score(source, select)
+    return Need(TopK(num_samples), ("ids", *fields, "score"), scored, optional, _Scored(prepare))
 
 
 def select_needs(
@@ -59,17 +76,19 @@ def select_needs(
     threshold: float,
     logits: bool | None,
     source: Source,
+    ignore_index: int | None = None,
     optional: frozenset[str] = frozenset(),
 ) -> dict[str, Need]:
     """One need, "sample", or those of `READINGS`, which keep inputs, preds and targets of the chosen samples.
 
     Args:
+        ignore_index: a target that does not count.
         optional: which of the fields may be missing.
     """
-    rated = Rated(select if select in WORDS else "score", task, threshold, bool(logits))
+    rated = Rated(select if select in WORDS else "score", task, threshold, bool(logits), ignore_index)
     fields: tuple[str, ...] = ("position" if select == "first" else "ids", "inputs", "preds", "targets")
     if rated.select == "score":
-        fields, source = (*fields, "score"), replace(source, more=(*source.more, ("score", select)))
+        fields, source = (*fields, "score"), _with_score(source, select)
     choice = _choice(rated.select, num_samples, seed)
     by_reading = rated.select in _BY_READING and logits is None
     ways = READINGS if by_reading else {"sample": rated.logits}
@@ -101,6 +120,7 @@ class Rated:
     task: str
     threshold: float
     logits: bool
+    ignore_index: int | None = None
 
     def __call__(
         self,
@@ -112,8 +132,9 @@ class Rated:
     ) -> tuple[Tensor, ...]:
         preds, targets = (of_sets if self.task == "multilabel" else of_labels)(preds, targets)
         self._expect_all(preds, targets)
-        kept = (images_or_nothing(inputs, preds), preds, _nothing(preds) if targets is None else targets)
-        return (*self._order(preds, targets, score), ids, *kept)
+        kept = (images_or_nothing(inputs, preds), preds, nothing(preds) if targets is None else targets)
+        truth = None if targets is None else known(targets, self.ignore_index)
+        return (*self._order(preds, truth, score), ids, *kept)
 
     def _expect_all(self, preds: Tensor, targets: Tensor | None) -> None:
         if targets is None and self.select in _NEEDING_TARGETS:
@@ -125,24 +146,23 @@ class Rated:
                 "select=lambda outputs, batch: ..., or write select='wrong'"
             )
 
-    def _order(self, preds: Tensor, targets: Tensor | None, score: Tensor | None) -> tuple[Tensor, ...]:
+    def _order(self, preds: Tensor, truth: Tensor | None, score: Tensor | None) -> tuple[Tensor, ...]:
         """What comes before the ids: a score, a group, or nothing."""
         many = self.task == "multilabel"
         match self.select:
             case "hardest" | "easiest":
-                assert targets is not None
-                return (hardness(preds, targets, logits=self.logits, multilabel=many),)
+                assert truth is not None
+                return (hardness(preds, truth, logits=self.logits, multilabel=many),)
             case "least_confident":
                 return (doubt(preds, logits=self.logits, multilabel=many),)
             case "wrong":
-                assert targets is not None
+                assert truth is not None
                 labels = predicted(preds, logits=self.logits, threshold=self.threshold, multilabel=many)
-                truth = whole(targets)
-                unlike = (labels != truth) & (truth >= 0)  # a negative one is no label, of which none can be right
+                unlike = (labels != truth) & (truth >= 0)  # -1 is no label, of which none can be right
                 return ((unlike.any(dim=1) if many else unlike).to(torch.int64) - 1,)
             case "per_class":
-                assert targets is not None
-                return (whole(targets),)
+                assert truth is not None
+                return (truth,)
             case "score":
                 assert score is not None
                 return (_one_each(score, len(preds)),)
@@ -150,7 +170,7 @@ class Rated:
                 return ()
 
 
-def _choice(select: str, num_samples: int, seed: int) -> Choice:
+def _choice(select: Select, num_samples: int, seed: int) -> Choice:
     match select:
         case "first":
             return First(num_samples)
@@ -162,6 +182,21 @@ def _choice(select: str, num_samples: int, seed: int) -> Choice:
             return PerGroup(RandomSample(num_samples, seed), num_samples)
         case _:
             return TopK(num_samples)
+
+
+def _with_score(source: Source, select: Select) -> Source:
+    return replace(source, more=(*source.more, ("score", select)))
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What `prepare` makes of a batch, behind the score of each sample, which comes last."""
+
+    prepare: Callable[..., tuple[Tensor, ...]]
+
+    def __call__(self, ids: Tensor, *fields: Tensor) -> tuple[Tensor, ...]:
+        *fields_of_sample, score = fields
+        return (_one_each(score, len(ids)), *self.prepare(ids, *fields_of_sample))
 
 
 def _one_each(score: Tensor, number: int) -> Tensor:
@@ -195,11 +230,7 @@ def of_sets(preds: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor | Non
 
 def images_or_nothing(inputs: Tensor | None, preds: Tensor) -> Tensor:
     """Inputs [N, H, W] or [N, C, H, W], also of a number of channels that no image has; else rows without numbers."""
-    return _nothing(preds) if inputs is None or inputs.ndim < 3 else inputs
-
-
-def _nothing(like: Tensor) -> Tensor:
-    return like.new_zeros((len(like), 0))
+    return nothing(preds) if inputs is None or inputs.ndim < 3 else inputs
 
 
 def _shapes(preds: Tensor, targets: Tensor | None) -> str:

@@ -9,13 +9,13 @@ Numbers are worked out here, on the CPU and in float64, of the scores of those f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from lwcallbacks.callbacks.history import Labels, strip
-from lwcallbacks.labels import NO_LABEL, classify, classify_labels, losses_of, shares_of
+from lwcallbacks.labels import NO_LABEL, classify, classify_labels, known, losses_of, shares_of
 from lwcallbacks.media import Cell, Image, Table
 from lwcallbacks.reductions import Chosen
 from lwcallbacks.reductions.fitting import whole
@@ -37,13 +37,17 @@ class Sample:
     loss: float | None
     top: Sequence[tuple[int, float]] | None
     """The labels of the largest probabilities, the largest first."""
+    uncounted: Labels | None
+    """Labels whose truth does not count; None for all."""
 
     @property
     def correct(self) -> bool | None:
-        return None if self.truth is None else list(self.pred) == list(self.truth)
+        if self.truth is None or self.uncounted is None:
+            return None
+        return set(self.pred) - {*self.uncounted} == set(self.truth) - {*self.uncounted}
 
 
-def shown(chosen: Chosen, kind: Kind, task: str, threshold: float) -> list[Sample]:
+def shown(chosen: Chosen, kind: Kind, task: str, threshold: float, ignore_index: int | None = None) -> list[Sample]:
     """The samples of a choice whose payload is inputs, preds and targets; none where it has no payload."""
     if not chosen.payload:
         return []
@@ -51,10 +55,12 @@ def shown(chosen: Chosen, kind: Kind, task: str, threshold: float) -> list[Sampl
     many, has_truth = task == "multilabel", targets.numel() > 0
     pred, confidence = predicted_sets(preds, kind, task, threshold)
     number = len(chosen.ids)
-    truth = sets_of(targets, many) if has_truth else [None] * number
-    losses = losses_of(preds, targets, kind, multilabel=many) if has_truth else None
+    labels = known(targets, ignore_index)
+    truth = sets_of(labels if many else targets, many) if has_truth else [None] * number
+    losses = losses_of(preds, labels, kind, multilabel=many) if has_truth else None
     shares = shares_of(preds, kind, multilabel=many)
-    numbers = (_known(confidence, number), _known(losses, number), _top(shares, number))
+    uncounted = _uncounted(labels) if has_truth else [None] * number
+    numbers = (_known(confidence, number), _known(losses, number), _top(shares, number), uncounted)
     return [Sample(*row) for row in zip(chosen.ids.tolist(), pred, truth, *numbers, strict=True)]
 
 
@@ -100,9 +106,9 @@ def table_of(
             return None
         return ", ".join(f"{name_of(label)} {share:.3f}" for label, share in sample.top)
 
-    exact = all(abs(sample.id) < EXACT for sample in samples)
     columns: dict[str, Sequence[Cell]] = {
-        "id": [sample.id if exact else str(sample.id) for sample in samples],
+        "image": [None] * len(samples) if images is None else images,
+        "id": id_cells([sample.id for sample in samples]),
         "pred": [names(sample.pred) for sample in samples],
         "target": [None if sample.truth is None else names(sample.truth) for sample in samples],
         "confidence": [sample.confidence for sample in samples],
@@ -110,17 +116,35 @@ def table_of(
         "correct": [sample.correct for sample in samples],
         f"top-{TOP}": [top(sample) for sample in samples],
     }
-    known = {name: cells for name, cells in columns.items() if not samples or any(c is not None for c in cells)}
-    if images is not None:
-        known = {"image": images, **known}
     if histories is not None:
-        known["history"] = [strip(map(names, history)) for history in histories]
-    return Table(tuple(known), list(zip(*known.values(), strict=True)))
+        columns["history"] = [strip(map(names, history)) for history in histories]
+    return without_blanks(columns)
+
+
+def without_blanks(columns: Mapping[str, Sequence[Cell]]) -> Table:
+    """A table of its columns by name, but for those that have nothing in any of the rows.
+
+    >>> without_blanks({"id": [1, 2], "loss": [None, 0.5], "image": [None, None]}).columns
+    ('id', 'loss')
+    """
+    kept = {name: cells for name, cells in columns.items() if not cells or any(cell is not None for cell in cells)}
+    return Table(tuple(kept), list(zip(*kept.values(), strict=True)))
+
+
+def id_cells(ids: Sequence[int]) -> list[Cell]:
+    """Ids as numbers, or as text where one is too large for a page's."""
+    return [*ids] if all(abs(number) < EXACT for number in ids) else [*map(str, ids)]
 
 
 def names_of(labels: Labels, name_of: Callable[[int | None], str]) -> str:
     """What is written of a sample's label, or set of labels."""
     return ",".join(map(name_of, labels)) or "none"
+
+
+def _uncounted(truth: Tensor) -> list[Labels | None]:
+    """Of each sample the places of -1 in its labels [N] or [N, L]; None where there is nothing else."""
+    rows = (truth < 0).reshape(len(truth), -1)
+    return [None if row.all() else row.nonzero().flatten().tolist() for row in rows]
 
 
 def _known(numbers: Tensor | None, number: int) -> list[float | None]:

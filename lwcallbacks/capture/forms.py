@@ -217,6 +217,9 @@ def _as_floats(value: Any, names: Sequence[str]) -> Tensor | None:
     if tensor is None and _is_sequence(found):
         rows = [as_tensor(row) for row in found]
         tensor = torch.stack([row for row in rows if row is not None]) if all(r is not None for r in rows) else None
+    if tensor is None and found is not None:
+        cure = ": map names to indices of classes" if names is _LABELS else ""
+        raise CaptureError(f"{names[0]!r} is {describe(found)}, expected numbers{cure}")
     return None if tensor is None else tensor.to(torch.float32)
 
 

@@ -1,12 +1,9 @@
 """Text for a terminal. Names of files and of keys come from elsewhere, and are never obeyed by it.
 
 plain("val/acc\\x1b[2J")                            # "val/acc?[2J"
-steps_in_words([4, 9, 14])                         # "3 steps, 4 to 14"
 """
 
 from __future__ import annotations
-
-from collections.abc import Collection
 
 
 def plain(text: object) -> str:
@@ -28,14 +25,3 @@ def counted(number: int, noun: str) -> str:
     ('1 key', '1,234 keys')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def steps_in_words(steps: Collection[int]) -> str:
-    """How many steps there are, and from where to where.
-
-    >>> steps_in_words({4, 9, 1200}), steps_in_words({4}), steps_in_words(())
-    ('3 steps, 4 to 1,200', '1 step, 4', '0 steps')
-    """
-    first, last = min(steps, default=None), max(steps, default=None)
-    where = "" if first is None else f", {first:,}" if first == last else f", {first:,} to {last:,}"
-    return counted(len(steps), "step") + where

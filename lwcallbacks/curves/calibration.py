@@ -37,9 +37,10 @@ def calibration(binned: BinnedScores, n_bins: int) -> Calibration:
     """Put scores into `n_bins` bins of equal width from 0 to 1 and compare.
 
     The expected calibration error is the mean of |share - confidence|, weighted by count. A score counts as the middle
-    of its narrow bin: the error is bounded by its edges. A narrow bin belongs where its middle is; where `n_bins` is a
-    power of two and scores are probabilities, none lies across an edge. Source: C. Guo, G. Pleiss, Y. Sun and
-    K. Q. Weinberger, On calibration of modern neural networks, ICML 2017.
+    of its narrow bin: the error is bounded by its edges. A narrow bin belongs where its middle is; one that lies across
+    an edge widens the bound, since its scores may be on either side. Where `n_bins` is a power of two and scores are
+    probabilities, none does. Source: C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, On calibration of modern neural
+    networks, ICML 2017.
     """
     middle, each = (binned.low + binned.high) / 2, binned.negatives + binned.positives
     wide = np.minimum((middle * n_bins).astype(np.int64), n_bins - 1)
@@ -62,5 +63,17 @@ def calibration(binned: BinnedScores, n_bins: int) -> Calibration:
         np.maximum(np.abs(below), np.abs(above)),
     )
     total = float(count.sum())
-    ece = Bounded(*(math.fsum(gap.tolist()) / total for gap in gaps))
+    value, least, most = (math.fsum(gap.tolist()) / total for gap in gaps)
+    moved = _across(binned, n_bins) / total
+    ece = Bounded(value, max(0.0, least - moved), min(1.0, most + moved))
     return Calibration(mean / count, positives / count, count.astype(np.int64), ece)
+
+
+def _across(binned: BinnedScores, n_bins: int) -> float:
+    """How much the gaps of all wide bins can change together by scores of narrow bins that lie across an edge.
+
+    One that moves takes its own gap from a wide bin and brings it to another.
+    """
+    first, last = np.floor(binned.low * n_bins), np.ceil(binned.high * n_bins) - 1
+    gaps = binned.positives * (1 - binned.low) + binned.negatives * binned.high
+    return 2 * math.fsum(gaps[np.minimum(first, n_bins - 1) < last].tolist())

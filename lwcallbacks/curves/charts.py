@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lwcallbacks.curves.areas import Bounded
+from lwcallbacks.curves.areas import Bounded, mean_of
 from lwcallbacks.curves.calibration import Calibration
 from lwcallbacks.curves.points import Points, simplified, steps
 from lwcallbacks.curves.summary import AREAS, Summaries, Summary
 from lwcallbacks.curves.thresholds import ThresholdBy
 from lwcallbacks.media import Cell, Curve, Entry, Line, Table
 
+LARGEST = "largest score of each sample"
 IN_ORDER, MAX_LINES = 10, 100
 DRAWN = 5  # digits behind the point: far finer than what can be seen
 
@@ -40,7 +41,7 @@ def charts(key: str, found: Summaries, threshold_by: ThresholdBy) -> dict[str, E
     by_pr = _ordered(summaries, "ap")
     calibrated = [(one.name, one.calibration) for one in by_roc]
     if found.confidence is not None:
-        calibrated.insert(0, ("largest score of each sample", found.confidence))
+        calibrated.insert(0, (LARGEST, found.confidence))
     return {
         f"{key}_roc": Curve(
             [roc_line(one) for one in by_roc],
@@ -67,7 +68,8 @@ def charts(key: str, found: Summaries, threshold_by: ThresholdBy) -> dict[str, E
 
 
 def report(found: Summaries) -> Table:
-    """A row for each class, and one of means: each area with how far off it is at most, and the best threshold."""
+    """A row for each class, one of means, and one of the largest scores: each area with how far off it is at most, and
+    the best threshold."""
     of_areas = [column for area in AREAS for column in (area, f"{area} off by")]
     columns = ("class", *of_areas, "threshold", "precision", "recall", "positives", "negatives")
     rows: list[list[Cell]] = []
@@ -75,8 +77,12 @@ def report(found: Summaries) -> Table:
         numbers = [_cell(number) for area in AREAS for number in _both(getattr(one, area))]
         there = [_cell(number) for number in (one.threshold.value, one.threshold.precision, one.threshold.recall)]
         rows.append([one.name, *numbers, *there, one.positives, one.negatives])
+    rest: list[Cell] = [None] * (len(columns) - 1 - len(of_areas))
     if len(found.classes) > 1:
-        rows.append(["mean", *(_cell(n) for area in AREAS for n in _both(found.areas[area])), *[None] * 5])
+        means = (mean_of(getattr(one, area) for one in found.classes) for area in AREAS)
+        rows.append(["mean", *(_cell(n) for mean in means for n in _both(mean)), *rest])
+    if found.confidence is not None:
+        rows.append([LARGEST, *[None] * (len(of_areas) - 2), *map(_cell, _both(found.confidence.ece)), *rest])
     return Table(columns, rows)
 
 

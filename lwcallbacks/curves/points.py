@@ -46,7 +46,7 @@ def roc(binned: BinnedScores, most: int = MOST) -> Points:
     Points on the straight line between their neighbours are left out; of what then is more than `most`, those stay that
     are about as far from one another along the curve.
     """
-    hits, false = _counts(binned)
+    hits, false = binned.above
     if not hits[-1] or not false[-1]:
         return NONE
     edges = np.concatenate([[np.inf], binned.low[::-1]])
@@ -59,7 +59,7 @@ def precision_recall(binned: BinnedScores, most: int = MOST) -> Points:
 
     Bins without a positive add no point: recall stays and precision falls.
     """
-    hits, false = _counts(binned)
+    hits, false = binned.above
     if not hits[-1]:
         return NONE
     kept = np.flatnonzero(np.diff(hits)) + 1
@@ -97,12 +97,6 @@ def simplified(points: Points, tolerance: float = TOLERANCE) -> Points:
             kept[first + farthest] = True
             parts += [(first, first + farthest), (first + farthest, last)]
     return points.at(np.flatnonzero(kept))
-
-
-def _counts(binned: BinnedScores) -> tuple[np.ndarray, np.ndarray]:
-    """True and false positives at each threshold, from none to all: int64 [F + 1]."""
-    hits, false = (np.concatenate([[0], np.cumsum(n[::-1])]) for n in (binned.positives, binned.negatives))
-    return hits, false
 
 
 def _turns(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-import numpy as np
-
 from lwcallbacks.reductions import BinnedScores
 
 ThresholdBy: TypeAlias = Literal["f1", "youden"] | Mapping[str, float]
@@ -60,7 +58,7 @@ def best_threshold(binned: BinnedScores, by: ThresholdBy) -> Threshold:
     too. Costs are `false_positive` for each FP and `false_negative` for each FN. Source of J: W. J. Youden, Index for
     rating diagnostic tests, Cancer 3 (1950), 32-35.
     """
-    hits, false = (np.concatenate([[0], np.cumsum(n[::-1])]) for n in (binned.positives, binned.negatives))
+    hits, false = binned.above
     there, others = int(hits[-1]), int(false[-1])
     if not there + others or (not there and by == "f1") or (by == "youden" and not (there and others)):
         return UNDEFINED
@@ -86,5 +84,5 @@ def _between(binned: BinnedScores, taken: int) -> float:
         return math.inf
     place = len(binned.low) - taken
     low = float(binned.low[place])
-    below = float(binned.high[place - 1]) if place else low
+    below = float(binned.high[place - 1]) if place else 0.0  # no score is less
     return (low + below) / 2

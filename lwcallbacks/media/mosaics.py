@@ -25,6 +25,7 @@ Images = Sequence[Tensor]
 
 DIFFERENCE = "difference"
 FIELDS = {"output": "preds", "input": "inputs", "target": "targets"}
+"""Layers that are captured, by name, and the field of each."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_INTEGERS = {1: "B", 2: "H", 4: "I"}
+_INTEGERS = {"u1": "B", "u2": "H", "u4": "I"}
 
 
 def expanded(kind: str, value: Mapping[str, Any], texts: Mapping[int, Sequence[str]]) -> dict[str, Any]:
@@ -75,9 +75,8 @@ def _by_cell(examples: Mapping[str, Any]) -> dict[tuple[int, ...], Any]:
 def _counts(counts: list[Any]) -> list[int]:
     """As a list; they may be Base64 of unsigned integers, after the name of their type."""
     match counts:
-        case [str(dtype), str(text)]:
-            packed, size = binascii.a2b_base64(text), int(dtype.removeprefix("u"))
-            return list(struct.unpack(f"<{len(packed) // size}{_INTEGERS[size]}", packed))
+        case [str(name), str(text)] if name in _INTEGERS:  # two numbers that are not finite are texts, too
+            return [count for (count,) in struct.iter_unpack(f"<{_INTEGERS[name]}", binascii.a2b_base64(text))]
         case _:
             return counts
 

@@ -41,9 +41,14 @@ class OfflineArtifact:
 
 @dataclass(frozen=True)
 class OfflineRun:
-    """A run as it was recorded: one dict per row of history, media paths relative to `files_dir`."""
+    """A run as it was recorded: one dict per row of history, media paths relative to `files_dir`.
+
+    `project` and `entity` are where `wandb sync` sends it; empty for the client's default.
+    """
 
     run_id: str
+    project: str
+    entity: str
     history: list[dict[str, Any]]
     artifacts: list[OfflineArtifact]
     files_dir: Path
@@ -69,8 +74,11 @@ def read_run(path: str | Path, timeout: float = 5.0) -> OfflineRun:
         if any(record.HasField("exit") for record in records) or time.monotonic() >= deadline:
             break
         time.sleep(0.05)
+    run = next((record.run for record in records if record.HasField("run")), None)
     return OfflineRun(
-        run_id=next((record.run.run_id for record in records if record.HasField("run")), ""),
+        run_id=run.run_id if run is not None else "",
+        project=run.project if run is not None else "",
+        entity=run.entity if run is not None else "",
         history=[_row(record.history) for record in records if record.HasField("history")],
         artifacts=[_artifact(record.artifact) for record in records if record.HasField("artifact")],
         files_dir=file.parent / "files",

@@ -111,7 +111,7 @@ class Choice(Reduction):
     def lift(self, *fields: Tensor, valid: Tensor | None = None) -> State:
         batch = self.candidates(fields, valid)
         if not len(batch["id"]):
-            return {name: tensor.to(batch["key"].device) for name, tensor in self.empty().items()}
+            return {n: torch.full((self.k,), blank, device=batch["key"].device) for n, blank in self.marks.items()}
         return self.take(batch, self.winners(batch))
 
     def accumulate(self, state: State, *fields: Tensor, valid: Tensor | None = None) -> State:

@@ -32,7 +32,7 @@ _ATANH = (2 / 9, 2 / 7, 2 / 5, 2 / 3)
 _ROOT_OF_HALF = 0x3F3504F3
 """The bits of 0.70710678."""
 _MOST = 100.0
-"""The largest loss of one label by its probability, as `torch.nn.BCELoss` has it."""
+"""The loss of a label whose probability is 0, as `torch.nn.BCELoss` has it."""
 
 
 def is_one_score(preds: Tensor) -> bool:
@@ -124,7 +124,7 @@ def _loss_of_label(scores: Tensor, targets: Tensor, logits: bool) -> Tensor:
     margin = _against(scores, targets, logits)
     if logits:
         return margin.clamp(min=0) + log1p(exp(-margin.abs()))
-    return (-_log(-margin)).clamp(max=_MOST)
+    return (-_log(-margin)).masked_fill(margin == 0, _MOST)
 
 
 def _best_and_rest(scores: Tensor) -> tuple[Tensor, Tensor]:

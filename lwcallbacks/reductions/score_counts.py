@@ -54,6 +54,13 @@ class BinnedScores:
         self.negatives = negatives
         self.positives = positives
 
+    @property
+    def above(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positives and negatives in the highest 0, 1, 2 ... bins, int64 [F + 1]: true and false positives at each
+        threshold that the bins tell apart, from none to all."""
+        hits, false = (np.concatenate([[0], np.cumsum(n[::-1])]) for n in (self.positives, self.negatives))
+        return hits, false
+
     def __repr__(self) -> str:
         return f"BinnedScores(negatives={self.negatives.sum()}, positives={self.positives.sum()})"
 
@@ -307,9 +314,9 @@ ignore_index=7 if that is a target that does not count'
 
 @lru_cache(maxsize=32)
 def _on(device: torch.device, classes: tuple[int, ...]) -> Tensor:
-    """Brought to a device once: later batches do not wait for it."""
+    """Brought to a device once. The copy does not block; CUDA has read the host's memory when the call returns."""
     with torch.inference_mode(mode=False):
-        return torch.tensor(classes, device=device)
+        return torch.tensor(classes).to(device, non_blocking=True)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

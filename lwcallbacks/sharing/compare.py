@@ -2,31 +2,43 @@
 
     comparison([Path("lightning_logs/version_0"), Path("lightning_logs/version_1")])    # HTML, for one file
 
-The first run is what the others are compared with. The page sets `LW.runs`, a list of
+The first run is what the others are compared with. The page is made of the scripts of a run's page and of those beside
+this file. It is given {"runs": [...], "images": {file: a data: URL}}, where a run is
 
-    {"name", "path", "run", "last_step", "curves": {key: [[step, value], ...]},
-     "matrices": {key: {"step", "class_names", "cells": [[true, predicted, count], ...]}},
+    {"name", "path", "state", "started", "last_step", "config", "cost", "left_out",
+     "curves": {key: [[step, value], ...]},
+     "matrices": {key: {"step", "class_names", "cells": [[true, predicted, count], ...], "examples": {"0,1": [image]}}},
      "samples": {key: {"step", "rows": {id: {...}}}}}
 
-where a sample has "pred", "target", "correct" and, where they are known, "confidence", "loss" and "image", a data: URL.
+and a sample has "correct" and, where they are known, "pred", "target", "confidence", "loss" and "image". An image is
+{"image": file, "box", "caption"}. "cost" is what the callbacks have cost, in percent of the run; "left_out" counts the
+images that are not on the page.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from lwcallbacks.html import parts
 from lwcallbacks.readers import MediaFolder, read_folder
 from lwcallbacks.readers.expand import filled_cells
 from lwcallbacks.readers.inside import content
 from lwcallbacks.sharing.safe import inline, script_json, with_policy
 
 MOST_POINTS = 2_000
-MOST_IMAGES = 500
 MOST_IMAGE_BYTES = 2**22
+MOST_BYTES = 2**25
+"""Of all images together."""
+
+SHARED = (
+    "text", "numbers", "store", "expand", "dom", "section", "theme", "time", "panel", "tile", "overlay", "samples",
+    "matrix", "confusion", "curves", "gradients", "tables", "answers", "about",
+)  # fmt: skip
+OWN = ("compare", "compare_matrix", "compare_samples")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -38,29 +50,24 @@ def comparison(paths: Iterable[Path]) -> str:
     """
     folders = [read_folder(path) for path in paths]
     runs = [facts(folder) for folder in folders]
-    flipped = _flipped(runs)
-    left = MOST_IMAGES
-    for folder, run in zip(folders, runs, strict=True):
-        for key, samples in run["samples"].items():
-            for name, row in samples["rows"].items():
-                image = row.pop("image", None)
-                if (
-                    left
-                    and image is not None
-                    and (key, name) in flipped
-                    and (found := _cropped(folder.directory, image))
-                ):
-                    row["image"] = found
-                    left -= 1
-    return page(runs)
+    return page(runs, _taken_along(folders, runs))
 
 
-def page(runs: list[dict[str, Any]]) -> str:
+def page(runs: list[dict[str, Any]], images: Mapping[str, str]) -> str:
     """The page of runs as `facts` gives them."""
     here = files(__package__)
-    html, code = (here.joinpath(f"compare.{kind}").read_text(encoding="utf-8") for kind in ("html", "js"))
-    data = f"globalThis.LW = {{runs: JSON.parse({script_json(script_json(runs))})}};"
-    return with_policy(html.replace("<!-- scripts -->", f"<script>{data}</script>\n<script>\n{inline(code)}</script>"))
+    html = here.joinpath("compare.html").read_text(encoding="utf-8")
+    styles, scripts = parts(SHARED)
+    own = [here.joinpath(f"{name}.js").read_text(encoding="utf-8") for name in OWN]
+    start = 'LW.compare(JSON.parse(document.getElementById("lw-runs").textContent));'
+    filled = {
+        "{{styles}}": styles,
+        "{{scripts}}": inline("\n".join([scripts, *own, start])),
+        "{{runs}}": script_json({"runs": runs, "images": images}),
+    }
+    for place, text in filled.items():  # what data hold stays as it is: they come last
+        html = html.replace(place, text, 1)
+    return with_policy(html)
 
 
 def facts(folder: MediaFolder) -> dict[str, Any]:
@@ -72,8 +79,10 @@ def facts(folder: MediaFolder) -> dict[str, Any]:
     return {
         "name": name or folder.directory.absolute().parent.name,
         "path": str(folder.directory),
-        "run": {part: folder.run.get(part) for part in ("state", "started", "ended", "config", "max_epochs")},
+        **{part: folder.run.get(part) for part in ("state", "started", "config")},
         "last_step": max(steps, default=None),
+        "cost": _cost(folder),
+        "left_out": 0,
         "curves": {key: [[step, _finite(value)] for step, value in curve] for key, curve in curves.items()},
         "matrices": {key: _matrix(folder, key, step) for (key, kind), step in last.items() if kind == "matrix"},
         "samples": _samples(folder, {key: step for (key, kind), step in last.items() if kind == "table"}),
@@ -109,7 +118,19 @@ def _finite(value: float) -> float | str:
 def _matrix(folder: MediaFolder, key: str, step: int) -> dict[str, Any]:
     value = folder.raw(key)[step]
     names, cells = filled_cells(value, folder.index.texts)
-    return {"step": step, "class_names": names, "cells": cells}
+    examples = {str(pair): [_image(cell) for cell in kept] for pair, kept in value.get("examples", {}).items()}
+    return {"step": step, "class_names": list(map(str, names)), "cells": cells, "examples": examples}
+
+
+def _cost(folder: MediaFolder) -> float | None:
+    """The share of the run that all callbacks have cost, in percent."""
+    table = folder.cost or {"columns": [], "rows": []}
+    for row in table["rows"]:
+        named = dict(zip(table["columns"], row, strict=True))
+        if next(iter(row), None) == "total":
+            found = [value for name, value in named.items() if str(name).startswith("share")]
+            return found[0] if found and isinstance(found[0], int | float) and found[0] - found[0] == 0 else None
+    return None
 
 
 def _samples(folder: MediaFolder, tables: Mapping[str, int]) -> dict[str, Any]:
@@ -125,11 +146,71 @@ def _samples(folder: MediaFolder, tables: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _sample(row: Mapping[str, Any]) -> dict[str, Any]:
-    known = {name: row[name] for name in ("pred", "target", "confidence", "loss", "image") if row.get(name) is not None}
+    known = {name: row[name] for name in ("pred", "target", "confidence", "loss") if row.get(name) is not None}
+    image = _image(row.get("image"))
     told = row.get("correct")
     # A table may keep a truth as text.
     correct = row.get("pred") == row.get("target") if told is None else str(told).lower() in ("true", "1", "1.0", "yes")
-    return {**known, "correct": correct}
+    return {**known, **({"image": image} if image else {}), "correct": correct}
+
+
+def _image(cell: Any) -> dict[str, Any] | None:
+    """The image that a cell names, None where it names none."""
+    match cell:
+        case {"image": str(name), "box": [int(), int(), int(), int()] as box}:
+            caption = cell.get("caption")
+            return {"image": name, "box": box, **({"caption": caption} if isinstance(caption, str) else {})}
+    return None
+
+
+def _taken_along(folders: list[MediaFolder], runs: list[dict[str, Any]]) -> dict[str, str]:
+    """The files of the images, as data: URLs; those of samples that flipped first. Images then name them. One that is
+    not in its folder, or for which there is no room, is taken out."""
+    taken: dict[str, str] = {}
+    room = MOST_BYTES
+    tried: dict[str, bool] = {}
+    for i, holder, name in _images(runs):
+        image = holder[name]
+        file = f"{i}/{image['image']}"
+        if file not in tried:
+            found = _png(folders[i].directory, image["image"])
+            tried[file] = found is not None and len(found) <= room
+            if found is not None and tried[file]:
+                taken[file] = f"data:image/png;base64,{base64.b64encode(found).decode()}"
+                room -= len(found)
+        if tried[file]:
+            holder[name] = {**image, "image": file}
+        else:
+            holder[name] = None
+            runs[i]["left_out"] += 1
+    for run in runs:
+        for matrix in run["matrices"].values():
+            matrix["examples"] = {
+                pair: [x for x in kept if x] for pair, kept in matrix["examples"].items() if any(kept)
+            }
+        for samples in run["samples"].values():
+            for row in samples["rows"].values():
+                if "image" in row and row["image"] is None:
+                    del row["image"]
+    return taken
+
+
+def _images(runs: list[dict[str, Any]]) -> Iterator[tuple[int, Any, Any]]:
+    """All images, in the order in which they are wanted: the run, and what holds it under which name."""
+    flips = _flipped(runs)
+    rows = [
+        ((key, name) in flips, i, row)
+        for i, run in enumerate(runs)
+        for key, samples in run["samples"].items()
+        for name, row in samples["rows"].items()
+        if "image" in row
+    ]
+    yield from ((i, row, "image") for flips, i, row in rows if flips)
+    for i, run in enumerate(runs):
+        for matrix in run["matrices"].values():
+            for kept in matrix["examples"].values():
+                yield from ((i, kept, at) for at, image in enumerate(kept) if image)
+    yield from ((i, row, "image") for flips, i, row in rows if not flips)
 
 
 def _flipped(runs: list[dict[str, Any]]) -> set[tuple[str, str]]:
@@ -144,14 +225,10 @@ def _flipped(runs: list[dict[str, Any]]) -> set[tuple[str, str]]:
     return found
 
 
-def _cropped(directory: Path, cell: Any) -> dict[str, Any] | None:
-    """The image of a cell, and where in it the sample is; None where there is no such PNG in the folder."""
-    match cell:
-        case {"image": str(name), "box": [int(), int(), int(), int()] as box}:
-            try:
-                found = content(directory, name)
-            except (OSError, ValueError):
-                return None
-            if found is not None and found.startswith(_PNG) and len(found) <= MOST_IMAGE_BYTES:
-                return {"url": f"data:image/png;base64,{base64.b64encode(found).decode()}", "box": box}
-    return None
+def _png(directory: Path, name: str) -> bytes | None:
+    """The content of a PNG of the folder; None where there is none, or a very large one."""
+    try:
+        found = content(directory, name)
+    except (OSError, ValueError):
+        return None
+    return found if found is not None and found.startswith(_PNG) and len(found) <= MOST_IMAGE_BYTES else None

@@ -378,5 +378,8 @@ def _on_device_of(tensors: Iterable[Any], state: State) -> State:
 
 
 def _need_not_wait(device: torch.device) -> bool:
-    """Whether a copy to the device may return before it is done: what comes next there is behind it in the queue."""
+    """Whether a copy to the device may return before it is done: what comes next there is behind it in the queue.
+
+    From pageable memory this is safe too: CUDA has read the host's memory when the call returns.
+    """
     return device.type != "cpu"

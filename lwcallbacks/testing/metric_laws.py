@@ -364,8 +364,15 @@ def device(subject: MetricSubject, case: Case) -> None:
 
 @law("every update makes Python wait for the GPU: training is slower for it", speed=True)
 def no_host_wait(subject: MetricSubject, case: Case) -> None:
-    """`update` never waits for the device."""
-    metric = subject.new()
-    for args in case.sample:
-        with forbid_host_sync():
-            metric.update(*args)
+    """`update` never waits for the device; with a second one, simulated or real, copies to it are seen, too."""
+
+    def update(metric: Any, batches: Sequence[Args]) -> None:
+        for args in batches:
+            with forbid_host_sync():
+                metric.update(*args)
+
+    update(subject.new(), case.sample)
+    if (second := second_device()) is not None:
+        metric, moved = subject.new().to(second), [on_device(args, second) for args in case.sample]
+        with suppress(RuntimeError):  # what does not run on a device is for the law `device`
+            update(metric, moved)

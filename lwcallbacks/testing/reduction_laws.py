@@ -12,6 +12,7 @@ import copy
 import io
 import pickle
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -343,9 +344,17 @@ def device(subject: ReductionSubject, case: Case) -> None:
 
 @law("every batch makes Python wait for the GPU: training is slower for it")
 def no_host_wait(subject: ReductionSubject, case: Case) -> None:
-    """`lift`, `merge` and `accumulate` never wait for the device."""
-    mask = torch.ones(count(case.sample), dtype=torch.bool)
-    with forbid_host_sync():
-        state = subject.lift(case.sample, mask)
-        state = subject.reduction.merge(state, subject.lift(case.sample))
-        subject.accumulate(state, case.sample)
+    """`lift`, `merge` and `accumulate` never wait for the device; with a second one, copies to it are seen, too."""
+
+    def tried(fields: Args, device: torch.device | None = None) -> None:
+        mask = torch.ones(count(fields), dtype=torch.bool, device=device)
+        with forbid_host_sync():
+            state = subject.lift(fields, mask)
+            state = subject.reduction.merge(state, subject.lift(fields))
+            subject.accumulate(state, fields)
+
+    tried(case.sample)
+    if (second := second_device()) is not None:
+        moved = on_device(case.sample, second)
+        with suppress(RuntimeError):  # what does not run on a device is for the law `device`
+            tried(moved, second)

@@ -65,7 +65,7 @@ class Writer(ABC):
         """Keep numbers. Nothing is done here for a logger: it gets them from the publisher, on the main thread."""
 
     def store(self) -> Store | None:
-        """Where it delivers checkpoints to; None if it keeps none. Asked once, at the start of a fit."""
+        """Where it delivers checkpoints to; None if it keeps none. Asked at the start of a fit."""
         return None
 
     def close(self) -> None:  # noqa: B027 - for most there is no more
@@ -103,3 +103,14 @@ def prefixed(logger: Any, key: str) -> str:
     """The key as a Lightning logger with a `prefix` writes its scalars: pictures stand beside them."""
     prefix = getattr(logger, "_prefix", "")
     return f"{prefix}{logger.LOGGER_JOIN_CHAR}{key}" if prefix else key
+
+
+def uploads_itself(logger: Any) -> str | None:
+    """Why checkpoints cannot be delivered to a Lightning logger, in words that say what to write: it does so itself."""
+    log_model = getattr(logger, "_log_model", False)
+    if not log_model:
+        return None
+    return (
+        f"{type(logger).__name__}(log_model={log_model!r}) uploads checkpoints, too, each a second time: leave out"
+        " log_model"
+    )

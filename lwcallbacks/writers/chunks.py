@@ -5,8 +5,8 @@
     chunks.write(120, {"val/confusion": "matrix", "a": "image"}, {"val/confusion": "{...}"}, {"a": "a cat"})
 
 `data/00000.js`, the chunks, have a line `LW.data(7,120,{...});` per value: 7 is the number of a key with its kind, 120
-the step. A chunk is closed when it has 1 MiB, or a 32nd of all, so that there are few of any size; what is written in
-one call is in one chunk. `manifest.js`, the index, has lines of three kinds:
+the step. A chunk is closed when it has 512 KiB, or a 128th of all: there are few, and the page loads one at once.
+What is written in one call is in one chunk. `manifest.js`, the index, has lines of three kinds:
 
     LW.key(7,"val/a:b","matrix","val/a_b-7d6fd7c5");   the number of a key with its kind, and the folder of its images
     LW.text(0,["cat","dog"]);                          what stands for `0` in place of a list of texts
@@ -27,7 +27,7 @@ from typing import Any
 from lwcallbacks.disk import append_lines
 from lwcallbacks.writers.compact import Texts, encode
 
-MIN_CHUNK, SHARE = 2**20, 32
+MIN_CHUNK, SHARE = 2**19, 128
 INDEX = re.compile(r"LW\.(key|text)\((.*)\);")
 
 

@@ -21,19 +21,17 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lwcallbacks.disk import folder_of
+from lwcallbacks.artifacts import Store
 from lwcallbacks.media import Curve, Entry, File, Histogram, Image, Picture, Table, nearest, to_pil
-from lwcallbacks.writers.base import Writer, each, prefixed, raise_errors
+from lwcallbacks.writers.base import Writer, each, prefixed, raise_errors, uploads_itself
 from lwcallbacks.writers.compact import curve_json, jsonable
+from lwcallbacks.writers.mlflow_artifacts import MlflowStore, key_of
 
 NATIVE = (Picture, Table)  # an image and a table may have one key, so that both forms of a matrix have it
-ALLOWED = r"a-zA-Z0-9_. -"  # and "/", in names of images and metrics
-MAX_KEY = 120  # a key is part of a file's name, beside some 100 characters of MLflow's own
 TABLES_TAG, MAX_TAG = "mlflow.loggedArtifacts", 5000
 OWN_TABLE = re.compile(r".+/\d{8,}/table\.json")
 
@@ -56,6 +54,9 @@ class MLflowWriter(Writer):
         apart = {key: file for key, file in files.items() if not file.is_delivered}
         errors |= each(apart, lambda key, file: self._log_file(file, step))  # last: a missing file costs no picture
         raise_errors(entries, errors)
+
+    def store(self) -> Store:
+        return MlflowStore(self._client, self._run_id, refusal=uploads_itself(self._logger))
 
     def _stage(self, staged: _Staged, key: str, entry: Entry) -> None:
         """Draw an entry and put its files where one call sends them from."""
@@ -142,9 +143,3 @@ class _Staged:
         (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
         to_pil(image).save(self.folder / path)
         return {"type": "image", "filepath": path, "compressed_filepath": path}
-
-
-def key_of(key: str) -> str:
-    """The key as MLflow allows it: letters, digits, `_`, `-`, `.`, blanks and "/", at most 120 characters."""
-    safe = folder_of(key, ALLOWED)
-    return safe if len(safe) <= MAX_KEY else f"{safe[: MAX_KEY - 9].rstrip('/ .')}-{zlib.crc32(key.encode()):08x}"

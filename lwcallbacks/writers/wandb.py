@@ -25,7 +25,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -34,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from lwcallbacks.artifacts import Store
 from lwcallbacks.media import (
     NO_CLASS,
     Annotated,
@@ -51,7 +51,8 @@ from lwcallbacks.media import (
     kind_of,
     to_pil,
 )
-from lwcallbacks.writers.base import Writer, each, raise_errors
+from lwcallbacks.writers.base import Writer, each, raise_errors, uploads_itself
+from lwcallbacks.writers.wandb_artifacts import WandbStore, artifact_name
 
 MAX_IMAGES = 108
 MAX_ROWS = 200_000
@@ -84,6 +85,9 @@ class WandbWriter(Writer):
         apart = {key: file for key, file in files.items() if not file.is_delivered}
         errors |= each(apart, lambda key, file: self._log_artifact(file))  # last: a missing file costs no picture
         raise_errors(entries, errors)
+
+    def store(self) -> Store | None:
+        return None if self._run.disabled else WandbStore(self._run, refusal=uploads_itself(self._logger))
 
     def _keep(self, made: Mapping[bytes, Any]) -> None:
         """Remember the images that have come into a file of the run."""
@@ -230,11 +234,6 @@ def _boxes(marks: Sequence[Mark], class_names: Mapping[int, str]) -> dict[str, A
         }
         data.append(box | ({} if mark.score is None else {"scores": {"score": mark.score}}))
     return {"box_data": data, "class_labels": dict(class_names)}
-
-
-def artifact_name(name: str) -> str:
-    """The name as W&B allows it: letters, digits, `_`, `-` and `.` stay, the rest becomes dashes, at most 128."""
-    return re.sub(r"[^a-zA-Z0-9_.-]+", "-", name)[:128] or "-"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], image: Callable[[Image], Any]) -> Any:

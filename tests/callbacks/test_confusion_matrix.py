@@ -74,6 +74,28 @@ def test_where_nothing_could_be_read_a_monitored_key_is_there() -> None:
     assert int(predicting.results["predict"].sum()) == 40
 
 
+def test_a_number_that_is_not_defined_is_not_logged() -> None:
+    """Cohen's kappa of one class that is all there is: the last epoch's value stays, and without one NaN is said."""
+
+    class Turns(Classifier):
+        single: tuple[int, ...]
+
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            return {"preds": batch[1] * (self.current_epoch not in self.single)}
+
+    for single, kappa in (((1,), True), ((0, 1), False)):
+        Turns.single = single
+        matrix = lw.ConfusionMatrix(CLASSES, targets=lambda outputs, batch: outputs["preds"], name="m")
+        t = trainer(callbacks=[matrix], max_epochs=2)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            t.fit(Turns(), loader(), loader())
+        told = [str(w.message) for w in caught if "'val/m_cohen_kappa' has no value" in str(w.message)]
+        assert len(told) == (not kappa)
+        assert bool(t.callback_metrics["val/m_cohen_kappa"] == 1) == kappa
+        assert t.callback_metrics["val/m_accuracy"] == 1
+
+
 class Predicts(Classifier):
     def predict_step(self, batch: Any, batch_idx: int) -> Any:
         return self(batch[0])

@@ -15,6 +15,7 @@ from support import scenarios
 from support.documented import code
 from support.modules import CLASSES, Classifier, Multilabel, images, label_sets, trainer
 from support.processes import run_processes
+from support.versions import PRECISIONS
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -73,7 +74,7 @@ def test_scores_of_half_precision(precision: str, tmp_path: Path) -> None:
     targets = torch.randint(2, (500,), generator=generator)
     scores = (torch.randn(500, generator=generator) + targets).to(dtype)
     curves = lw.Curves(task="binary")
-    t = trainer(callbacks=[curves], precision=precision, default_root_dir=tmp_path)
+    t = trainer(callbacks=[curves], precision=PRECISIONS.get(precision, precision), default_root_dir=tmp_path)
     t.validate(scenarios.Ready(), DataLoader(TensorDataset(scores, targets), 32), verbose=False)
     assert curves.results["val"]["auroc"] == pytest.approx(roc_auc_score(targets, scores.float()), abs=1e-12)
 
@@ -127,7 +128,10 @@ def test_charts_and_report_are_in_the_folder(tmp_path: Path) -> None:
     [calibration] = folder.data("val/curves_calibration").values()
     assert [line["name"] for line in calibration["lines"]] == ["largest score of each sample", *NAMES]
     [table] = folder.data("val/curves_report").values()
-    assert [row[0] for row in table["rows"]] == [*NAMES, "mean"]
+    assert [row[0] for row in table["rows"]] == [*NAMES, "mean", "largest score of each sample"]
+    of_ece = [row[table["columns"].index("ece")] for row in table["rows"]]
+    assert of_ece[CLASSES] == pytest.approx(np.mean(of_ece[:CLASSES]))
+    assert of_ece[-1] == curves.results["val"]["ece"]
     assert table["rows"][0][table["columns"].index("auroc")] == of_ant["auroc"]
 
 
@@ -194,7 +198,7 @@ def test_many_classes_are_in_the_report_and_the_worst_in_the_charts(tmp_path: Pa
     assert areas == sorted(of["auroc"] for of in curves.results["val"]["classes"].values())[:100]
     assert roc["notes"][1:] == ["the worst classes come first", "50 classes more are in the report"]
     [table] = folder.data("val/curves_report").values()
-    assert len(table["rows"]) == 151
+    assert len(table["rows"]) == 152
 
 
 def test_what_the_page_shows_runs() -> None:

@@ -23,7 +23,7 @@ NAMED = [
 
 
 def ran(callbacks: list[Any], folder: Path) -> Any:
-    t = trainer(callbacks=callbacks, default_root_dir=folder)
+    t = trainer(callbacks=[*callbacks], default_root_dir=folder)  # Lightning 1 appends to the list
     t.fit(Classifier.seeded(), loader(), loader())
     return t
 

@@ -125,7 +125,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     loggers = [WandbLogger(mode="offline", save_dir=root), TensorBoardLogger(root)]
     mosaics = [
         lw.ImageMosaic(
-            N, layers=("input",), inputs=from_case(case), seed=None, nrow=NROW, padding=PADDING, name=case.name,
+            N, layers=("input",), inputs=from_case(case), select="first", nrow=NROW, padding=PADDING, name=case.name,
             mean=case.mean, std=case.std,
         )
         for case in CASES

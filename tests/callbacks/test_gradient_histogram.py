@@ -152,9 +152,8 @@ def fitted(folder: Path, on_device: bool) -> tuple[dict[str, Any], dict[str, byt
     callback = lw.GradientHistogram(2)
     with as_on_a_device() if on_device else nullcontext():
         trainer(callbacks=[callback], default_root_dir=folder).fit(Halves(), loader(32))
-    files = [
-        path for path in folder.rglob("*") if path.is_file() and path.name != "cost.js"
-    ]  # times are never the same
+    # Times are never the same.
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in ("cost.js", "run.js")]
     written = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
     return callback.results["train"], written
 

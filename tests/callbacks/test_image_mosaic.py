@@ -48,7 +48,7 @@ def noisy(n: int = 12) -> TensorDataset:
 def test_four_layers_below_each_other(tmp_path: Path) -> None:
     """Each is what was seen; the difference is from the target, by definition."""
     layers = ("output", "input", "target", "difference")
-    mosaic = lw.ImageMosaic(2, layers=layers, seed=None, nrow=2, padding=1)
+    mosaic = lw.ImageMosaic(2, layers=layers, select="first", nrow=2, padding=1)
     module = Denoiser.seeded()
     trainer(callbacks=[mosaic], default_root_dir=tmp_path).validate(module, DataLoader(noisy(), 5), verbose=False)
     [(caption, pixels)] = shown(tmp_path)
@@ -74,10 +74,23 @@ def test_the_target_is_only_compared_where_it_is_a_layer() -> None:
     assert len(mosaic.results["val"].payload) == 2
 
 
+class Grey(Classifier):
+    """Its images have no channel."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        return {"inputs": batch[0][:, 0], "preds": self(batch[0])}
+
+
 @pytest.mark.parametrize(
     ("layers", "module", "told"),
     [
         (("target",), Autoencoder, "found targets (8,), expected images (N, C, H, W) for layers=('target')"),
+        (
+            None,
+            Grey,
+            "found inputs (8, 8, 8), expected images (N, C, H, W): write inputs=lambda outputs, batch: "
+            "outputs['inputs'].unsqueeze(1)",
+        ),
         (("output", "input"), Classifier, "found inputs (8, 1, 8, 8), preds (8, 5), expected images (N, C, H, W)"),
     ],
 )
@@ -134,7 +147,7 @@ def test_bands_that_no_image_has_are_an_error_at_the_first_batch() -> None:
 def test_images_of_five_channels_are_drawn_in_false_colour(tmp_path: Path) -> None:
     """Output over input, as those of other numbers of channels; the caption has the legend."""
     x = torch.rand(6, 5, 8, 8, generator=torch.Generator().manual_seed(0))
-    mosaic = lw.ImageMosaic(3, bands=(4, 2, 0), seed=None, nrow=None)
+    mosaic = lw.ImageMosaic(3, bands=(4, 2, 0), select="first", nrow=None)
     module = Autoencoder(channels=5)
     trainer(callbacks=[mosaic], default_root_dir=tmp_path).validate(
         module, DataLoader(TensorDataset(x, torch.zeros(6)), 2), verbose=False
@@ -170,7 +183,7 @@ def test_images_of_unlike_sizes_are_the_same_on_two_processes(alone: Any, tmp_pa
 
 def test_each_image_of_a_list_is_drawn_at_its_own_size() -> None:
     """Its pixels are those that were given, where it fits."""
-    mosaic = lw.ImageMosaic(6, seed=None, nrow=None, size=64)
+    mosaic = lw.ImageMosaic(6, select="first", nrow=None, size=64)
     trainer(callbacks=[mosaic]).validate(support.Detector(), support.loader(), verbose=False)
     tiles = mosaic.entries("val/mosaic", {"sample": mosaic.results["val"]})["val/mosaic"]
     for i, tile in enumerate(tiles):
@@ -179,7 +192,7 @@ def test_each_image_of_a_list_is_drawn_at_its_own_size() -> None:
 
 def trained(callbacks: list[Any], root: Path | None = None, epochs: int = 3) -> tuple[list[torch.Tensor], Any]:
     """The weights and random numbers after a fit, and the modes at its end of epochs."""
-    pl.seed_everything(7, verbose=False)
+    pl.seed_everything(7)
     module, modes = Generator(), []
 
     class Modes(pl.Callback):
@@ -256,6 +269,14 @@ def test_images_are_made_only_where_they_are_published() -> None:
         (lambda module: 1 / 0, "could not make its pictures of train: ZeroDivisionError"),
         (lambda module: torch.zeros(3), r"sample= gives a Tensor of shape \(3,\), expected images \[N, C, H, W\]"),
         (lambda module: {"input": torch.zeros(1, 1, 2, 2)}, r"sample= gives the layers \['input'\], and layers="),
+        (
+            lambda module: {"output": torch.zeros(2, 1, 2, 2), "input": torch.zeros(1, 1, 2, 2)},
+            r"sample= gives 2 'output' and 1 'input', expected as many images of each layer",
+        ),
+        (
+            lambda module: [torch.zeros(1, 2, 2), torch.zeros(3, 2, 2)],
+            r"sample= gives images of 1 and 3 channels, expected one number",
+        ),
     ],
 )
 def test_a_function_that_fails_costs_itself(sample: Any, told: str) -> None:
@@ -268,6 +289,17 @@ def test_a_function_that_fails_costs_itself(sample: Any, told: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(with_it, without, strict=True))
     assert modes == plain_modes
     assert sum(bool(re.search(told, str(w.message))) for w in said) == 1
+
+
+def test_a_difference_needs_what_it_is_the_difference_of() -> None:
+    """Said with what was given."""
+
+    def output(module: Any) -> dict[str, torch.Tensor]:
+        return {"output": torch.zeros(1, 1, 2, 2)}
+
+    mosaic = lw.ImageMosaic(2, sample=output, layers=("output", "difference"), stages=("train",))
+    with pytest.warns(UserWarning, match=r"gives the layers \['output'\], and .* asks for 'input'"):
+        trained([mosaic], epochs=1)
 
 
 def test_only_process_0_makes_images(tmp_path: Path) -> None:

@@ -257,7 +257,7 @@ def test_a_choice_is_the_same_on_any_number_of_processes_and_for_any_batch_size(
 @settings(max_examples=EXAMPLES)
 @given(CASES)
 def test_the_first_samples_are_those_or_an_error_says_why_not(case: Case) -> None:
-    """seed=None: the first of the data set, wherever rows are indices in order."""
+    """select="first": the first of the data set, wherever rows are indices in order."""
     case = case._replace(inner="sequential", dealt="plain", ids=False)
     assume(not by_chance(case))
     ended, said, _ = epochs(case, {"first": Need(First(3), ("position", "key"), Source(more=(("key", None),)))})

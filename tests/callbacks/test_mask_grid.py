@@ -63,7 +63,7 @@ class Ignores(Segmenter):
 
 def test_labels_are_kept_and_not_scores() -> None:
     """Of [N, 5, 8, 8] scores, the class of each pixel."""
-    module, grid = Segmenter(), lw.MaskGrid(6, seed=None)
+    module, grid = Segmenter(), lw.MaskGrid(6, select="first")
     trainer(callbacks=[grid]).validate(module, DataLoader(label_maps(), 8), verbose=False)
     images, preds, targets = grid.results["val"].payload
     x, y = label_maps().tensors
@@ -77,7 +77,7 @@ def test_labels_are_kept_and_not_scores() -> None:
 def test_wandb_gets_the_image_alone_and_native_masks_with_names(tmp_path: Path) -> None:
     """Each mask's file holds the index of the class of each pixel. The third mask is that of the errors."""
     x, y = label_maps().tensors
-    files, value = logged(tmp_path, Labels(), label_maps(), lw.MaskGrid(3, NAMES, seed=None))
+    files, value = logged(tmp_path, Labels(), label_maps(), lw.MaskGrid(3, NAMES, select="first"))
     grey = (x[:3, 0].double() * 255).round().to(torch.uint8).numpy()
     names = {str(i): name for i, name in enumerate(NAMES)}
     assert len(value["filenames"]) == len(value["all_masks"]) == 3
@@ -115,7 +115,7 @@ def _under(value: Any, name: str) -> dict[str, Any]:
 def test_elsewhere_four_panels_stand_beside_each_other(tmp_path: Path) -> None:
     """Of 8 pixels, with gaps of 2, enlarged by 11. The background has no colour, and every other class its own."""
     x, y = label_maps().tensors
-    grid = lw.MaskGrid(3, NAMES, seed=None, alpha=1.0)
+    grid = lw.MaskGrid(3, NAMES, select="first", alpha=1.0)
     trainer(callbacks=[grid], default_root_dir=tmp_path).validate(Labels(), DataLoader(label_maps(), 8), verbose=False)
     page, _, _ = in_folder(tmp_path)
     grey = (x[0, 0].double() * 255).round().to(torch.uint8).numpy()[..., None].repeat(3, 2)
@@ -142,7 +142,7 @@ def test_elsewhere_four_panels_stand_beside_each_other(tmp_path: Path) -> None:
 def test_the_folder_has_the_label_of_each_pixel_of_the_picture(tmp_path: Path) -> None:
     """A map for each layer, as large as the picture; there, where the input stands, and none elsewhere."""
     _, y = label_maps().tensors
-    grid = lw.MaskGrid(3, NAMES, seed=None)
+    grid = lw.MaskGrid(3, NAMES, select="first")
     trainer(callbacks=[grid], default_root_dir=tmp_path).validate(Labels(), DataLoader(label_maps(), 8), verbose=False)
     page, data, directory = in_folder(tmp_path)
     assert data["boxes"] == []
@@ -164,7 +164,7 @@ def test_ignored_pixels_have_no_colour_and_are_no_error(tmp_path: Path) -> None:
     x, y = label_maps().tensors
     y = y.clone()
     y[:, :4] = 255
-    grid = lw.MaskGrid(2, seed=None, background=None, ignore_index=255)
+    grid = lw.MaskGrid(2, select="first", background=None, ignore_index=255)
     files, value = logged(tmp_path, Ignores(), TensorDataset(x, y), grid)
     assert len(value["all_masks"]) == 2
     for masks in value["all_masks"]:
@@ -188,7 +188,7 @@ def test_the_caption_tells_the_share_of_each_error(tmp_path: Path, step: int | N
             preds = batch[1] * 0 if step is None else (batch[1] + step) % CLASSES
             return {"preds": preds, "targets": batch[1]}
 
-    _, value = logged(tmp_path, Shifted(), label_maps(), lw.MaskGrid(1, seed=None))
+    _, value = logged(tmp_path, Shifted(), label_maps(), lw.MaskGrid(1, select="first"))
     assert value["captions"] == [expected]
 
 
@@ -238,7 +238,7 @@ def test_one_score_a_pixel_is_read_by_all_of_them(batch_size: int, channel: bool
     scores = torch.full((4, 8, 8), 0.25)
     scores[1] = -0.25
     scores[3, 0] = -7.0
-    grid = lw.MaskGrid(4, seed=None)
+    grid = lw.MaskGrid(4, select="first")
     module = OneScore(scores[:, None] if channel else scores)
     trainer(callbacks=[grid]).validate(module, DataLoader(numbered(4), batch_size), verbose=False)
     _, preds, targets = grid.results["val"].payload
@@ -250,7 +250,7 @@ def test_a_pixel_without_a_class_has_none() -> None:
     """NaN; and what is no probability where the user says that scores are."""
     scores = torch.full((2, 8, 8), 0.75)
     scores[0, 0], scores[1, 1] = torch.nan, 1.25
-    grid = lw.MaskGrid(2, seed=None, logits=False)
+    grid = lw.MaskGrid(2, select="first", logits=False)
     trainer(callbacks=[grid]).validate(OneScore(scores), DataLoader(numbered(2), 2), verbose=False)
     expected = torch.ones(2, 8, 8, dtype=torch.int64)
     expected[0, 0] = expected[1, 1] = -1
@@ -260,7 +260,7 @@ def test_a_pixel_without_a_class_has_none() -> None:
 def test_the_user_is_asked_where_one_score_may_be_either() -> None:
     """Between the two, as upsampled probabilities are."""
     scores = torch.linspace(-0.25, 1.25, 128).reshape(2, 8, 8)
-    grid = lw.MaskGrid(2, seed=None)
+    grid = lw.MaskGrid(2, select="first")
     with pytest.warns(UserWarning, match=r"scores are in \[-0.25, 1.25\], .*; pass logits=True, or clamp"):
         trainer(callbacks=[grid]).validate(OneScore(scores), DataLoader(numbered(2), 2), verbose=False)
     preds = grid.results["val"].payload[1]
@@ -269,10 +269,18 @@ def test_the_user_is_asked_where_one_score_may_be_either() -> None:
 
 def test_a_class_without_a_name_is_said_once() -> None:
     """Names for three of five classes; the others have their index."""
-    grid = lw.MaskGrid(6, NAMES[:3], seed=None)
+    grid = lw.MaskGrid(6, NAMES[:3], select="first")
     with pytest.warns(UserWarning, match=r"MaskGrid\('masks'\): class_names has 3 names, but .* label 4; .* Give 5"):
         trainer(callbacks=[grid]).validate(Labels(), DataLoader(label_maps(), 8), verbose=False)
     trainer(callbacks=[grid]).validate(Labels(), DataLoader(label_maps(), 8), verbose=False)
+
+
+def test_a_label_beyond_all_classes_may_be_one_that_does_not_count() -> None:
+    """Of 255 nobody wants 256 names."""
+    x, y = label_maps().tensors
+    data = TensorDataset(x, y.clone().index_fill_(1, torch.tensor([0]), 255))
+    with pytest.warns(UserWarning, match=r"label 255; .*For a target that does not count write ignore_index=255. Give"):
+        trainer(callbacks=[lw.MaskGrid(6, NAMES)]).validate(Ignores(), DataLoader(data, 8), verbose=False)
 
 
 @pytest.mark.parametrize(

@@ -35,14 +35,17 @@ from lwcallbacks.reductions import RandomSample
 from lwcallbacks.reductions.hashing import content_ids
 
 
-def first(num_samples: int, seed: None) -> lw.PredictionGrid:
-    """As the others say it by seed=None."""
-    return lw.PredictionGrid(num_samples, select="first")
+class Detects(Classifier):
+    """Images with one box each."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        boxes = {"boxes": torch.tensor([[1.0, 1.0, 5.0, 5.0]]), "labels": torch.tensor([1])}
+        return {"preds": [boxes] * len(batch[0]), "targets": [boxes] * len(batch[0])}
 
 
 GRIDS = [
     (lw.ImageMosaic, Classifier, images),
-    (first, Classifier, images),
+    (lw.PredictionGrid, Classifier, images),
     (lw.MaskGrid, Segmenter, label_maps),
 ]
 
@@ -75,7 +78,7 @@ def pictures(root: Path, module: Any, data: DataLoader, callback: Any) -> list[t
 @pytest.mark.parametrize("batch_size", [3, 40])
 def test_the_first_samples_of_the_data_set(make: Any, module: Any, data: Any, batch_size: int) -> None:
     """Seven of them, in their order, from as many batches as they fill."""
-    callback = make(7, seed=None)
+    callback = make(7, select="first")
     trainer(callbacks=[callback]).validate(module(), DataLoader(data(), batch_size), verbose=False)
     chosen = callback.results["val"]
     assert chosen.ids.tolist() == list(range(7))
@@ -87,24 +90,53 @@ def test_the_first_samples_of_the_data_set(make: Any, module: Any, data: Any, ba
 )
 def test_where_nobody_knows_the_first_samples_it_is_an_error(data: DataLoader) -> None:
     """At the first batch, with what to do; the same loader is fine for a random choice."""
-    told = r"ImageMosaic\('train/mosaic'\): the first samples of the data set are.*train loader.*shuffle=False.*seed=0"
-    fit = trainer(callbacks=[lw.ImageMosaic(4, seed=None, stages=("train",))])
+    told = r"ImageMosaic\('train/mosaic'\): the first samples of the data set are.*train loader.*shuffle=False.*random"
+    fit = trainer(callbacks=[lw.ImageMosaic(4, select="first", stages=("train",))])
     with pytest.raises(ValueError, match=told):
         fit.fit(Classifier(), data)
     assert fit.global_step <= 1
     trainer(callbacks=[lw.ImageMosaic(4, seed=0, stages=("train",))]).fit(Classifier(), data)
 
 
+def loss_of(outputs: Any, batch: Any) -> torch.Tensor:
+    """A score of each sample by its values alone."""
+    return batch[0].flatten(1).sin().sum(dim=1)
+
+
+@pytest.mark.parametrize(("make", "module", "data"), [*GRIDS, (lw.BoxGrid, Detects, images)])
+@pytest.mark.parametrize(("batch_size", "shuffle"), [(1, False), (7, True), (64, True)])
+def test_those_of_the_largest_score(make: Any, module: Any, data: Any, batch_size: int, shuffle: bool) -> None:
+    """As a plain loop finds them, the largest first, whatever the batches and their order."""
+    callback = make(5, select=loss_of)
+    order = torch.randperm(40).tolist() if shuffle else range(40)  # by a sampler that Lightning has no word about
+    trainer(callbacks=[callback]).validate(module(), DataLoader(data(), batch_size, sampler=order), verbose=False)
+    chosen, inputs = callback.results["val"], data().tensors[0]
+    best = loss_of(None, [inputs]).argsort(descending=True)[:5]
+    assert torch.equal(chosen.payload[0], inputs[best])
+    assert torch.equal(chosen.scores, loss_of(None, [inputs])[best])
+
+
+@pytest.mark.parametrize("make", [lw.ImageMosaic, lw.MaskGrid, lw.BoxGrid])
+def test_a_choice_that_needs_labels_is_the_prediction_grids(make: Any) -> None:
+    """At once, with the words that there are."""
+    with pytest.raises(ValueError, match=r"select='hardest', expected one of 'random', 'first', or a function of"):
+        make(5, select="hardest")
+    with pytest.raises(ValueError, match=r"seed=None, expected an int; .* select='first'"):
+        make(5, seed=None)
+    with pytest.raises(ValueError, match=r"select='first' with sample=, which makes images"):
+        lw.ImageMosaic(5, select="first", sample=lambda module: None)
+
+
 def test_a_picture_for_each_sample(tmp_path: Path) -> None:
     """With nrow=None: output over input, 16 pixels high, each with the caption; a classifier's inputs alone."""
-    mosaic = lw.ImageMosaic(5, seed=None, nrow=None)
+    mosaic = lw.ImageMosaic(5, select="first", nrow=None)
     shown = pictures(tmp_path, Autoencoder(), loader(), mosaic)
     outputs = mosaic.results["val"].payload[1]
     assert [caption for caption, _ in shown] == ["Top: Output, Bottom: Input"] * 5
     for (_, pixels), output, x in zip(shown, outputs, images().tensors[0], strict=False):
         both = torch.cat([output[0], x[0]]).double()
         assert np.array_equal(pixels, (both * 255).round().to(torch.uint8))
-    inputs = pictures(tmp_path, Classifier(), loader(), lw.ImageMosaic(5, seed=None, nrow=None, name="inputs"))
+    inputs = pictures(tmp_path, Classifier(), loader(), lw.ImageMosaic(5, select="first", nrow=None, name="inputs"))
     assert [(caption, pixels.shape) for caption, pixels in inputs] == [("Input", (8, 8))] * 5
 
 
@@ -153,7 +185,7 @@ def test_sets_of_labels(logits: bool, given: bool | None, tmp_path: Path) -> Non
 def test_a_set_is_right_as_a_whole(tmp_path: Path) -> None:
     """A grey frame where all labels are right, else a red one; a threshold of 0.95 leaves none."""
     data = DataLoader(label_sets(), 8)
-    right, wrong = [200, 200, 200], [214, 39, 40]
+    right, wrong = [200, 200, 200], [213, 94, 0]
     shown = pictures(tmp_path, Fixed(False), data, lw.PredictionGrid(40, select="first", task="multilabel"))
     frames = [pixels[0, 0].tolist() for _, pixels in shown]
     truths = label_sets().tensors[1][:, :3].tolist()

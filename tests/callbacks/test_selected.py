@@ -101,6 +101,43 @@ def test_what_has_no_label_is_not_wrong(tmp_path: Path) -> None:
     assert table_of(tmp_path, "val/hardest_table")["loss"][-3:] == [None] * 3
 
 
+def test_what_is_ignored_is_neither_right_nor_wrong(tmp_path: Path) -> None:
+    """As in the matrix of the same preset: no frame of a wrong one, no loss, no part in a choice by targets."""
+
+    class Wrong(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            return {"preds": 9.0 * nn.functional.one_hot((batch[1] + 1) % CLASSES, CLASSES), "targets": batch[1]}
+
+    ignored = {i for i, label in enumerate(images().tensors[1].tolist()) if label == 2}
+    grids = [lw.PredictionGrid(40, select=s, ignore_index=2, name=s) for s in ("wrong", "hardest", "per_class")]
+    [_, _, preset, *_] = lw.presets.classification(CLASSES, ignore_index=2, select="random", num_samples=40)
+    t = trainer(callbacks=[*grids, preset], default_root_dir=tmp_path)
+    t.validate(Wrong(), loader(), verbose=False)
+    wrong, hardest, per_class = (grid.results["val"].ids.tolist() for grid in grids)
+    assert set(wrong) == set(per_class) == set(range(40)) - ignored
+    assert set(hardest[-len(ignored) :]) == ignored
+    for key in ("val/hardest_table", "val/predictions_table"):
+        table = table_of(tmp_path, key)
+        right = dict(zip(table["id"], table["correct"], strict=True))
+        losses = dict(zip(table["id"], table["loss"], strict=True))
+        assert {i for i in right if right[i] is None} == {i for i in losses if losses[i] is None} == ignored
+
+
+def test_labels_that_are_not_known_are_not_held_against_a_set(tmp_path: Path) -> None:
+    """Of a set of labels, -1 marks one; a sample of which all are unknown is neither right nor wrong."""
+    scores = torch.tensor([[0.9, 0.1, 0.9], [0.9, 0.1, 0.9], [0.9, 0.1, 0.9], [0.9, 0.9, 0.9]])
+    targets = torch.tensor([[1, 0, -1], [1, 0, 0], [-1, -1, -1], [1, -1, 255]])
+
+    class Given(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            return {"preds": batch[0], "targets": batch[1]}
+
+    grid = lw.PredictionGrid(4, task="multilabel", ignore_index=255)
+    data = DataLoader(TensorDataset(scores, targets), 2)
+    trainer(callbacks=[grid], default_root_dir=tmp_path).validate(Given(), data, verbose=False)
+    assert table_of(tmp_path)["correct"] == [True, False, None, True]
+
+
 def test_labels_alone_have_no_loss(tmp_path: Path) -> None:
     """The table is without what only scores tell; a choice by hardness says what it needs."""
     grid = lw.PredictionGrid(6, select="wrong")
@@ -282,6 +319,22 @@ def test_examples_cost_the_counts_nothing() -> None:
     with pytest.warns(UserWarning, match="samples have shapes"):
         trainer(callbacks=[matrix]).validate(Odd(), data, verbose=False)
     assert int(matrix.results["val"].sum()) == 16
+
+
+def test_an_example_without_a_loss_has_none(tmp_path: Path) -> None:
+    """As of a logit that is infinite."""
+
+    class Infinite(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            scores = torch.zeros(len(batch[1]), CLASSES)
+            scores[torch.arange(len(scores)), (batch[1] + 1) % CLASSES] = torch.inf
+            return {"preds": scores, "targets": batch[1]}
+
+    matrix = lw.ConfusionMatrix(CLASSES, examples_per_cell=1)
+    trainer(callbacks=[matrix], default_root_dir=tmp_path).validate(Infinite(), loader(), verbose=False)
+    table = table_of(tmp_path, "val/confusion_matrix_examples")
+    assert "loss" not in table
+    assert len(table["id"]) == CLASSES
 
 
 def test_examples_take_one_label_a_sample() -> None:

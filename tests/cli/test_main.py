@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import re
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def test_help_lists_every_command() -> None:
     assert done.returncode == 0
     names = {found.name for found in pkgutil.iter_modules(commands.__path__)}
     assert "view" in names
-    assert all(f"\n    {name} " in done.stdout for name in names)
+    assert all(re.search(rf"^    {name}\s", done.stdout, re.MULTILINE) for name in names)
 
 
 def test_the_version_is_that_of_the_package() -> None:

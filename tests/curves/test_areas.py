@@ -21,7 +21,7 @@ from torchmetrics.functional.classification import (
     multilabel_auroc,
 )
 
-from lwcallbacks.curves import Bounded, auroc, average_precision, mean_of
+from lwcallbacks.curves import Bounded, auroc, average_precision, best_threshold, calibration, mean_of
 from lwcallbacks.reductions import BinnedScores, ScoreCounts
 from lwcallbacks.testing import floats32, tensors
 
@@ -73,6 +73,32 @@ def test_the_exact_area_is_within_the_bounds(drawn: tuple[Tensor, Tensor, int, b
         assert ap.low <= ap.value <= ap.high
     else:
         assert math.isnan(ap.value)
+
+
+@settings(max_examples=20 * EXAMPLES, deadline=None, derandomize=True, database=None)
+@given(labelled(), st.sampled_from([2, 10, 16, 1000]))
+def test_the_exact_calibration_error_is_within_the_bounds(drawn: tuple[Tensor, Tensor, int, bool], n_bins: int) -> None:
+    """That of a plain loop over bins of equal width, also where narrow bins lie across an edge of theirs."""
+    scores, targets, mantissa_bits, logits = drawn
+    scores = scores * (scores.abs() > 1e-9)  # of a smaller logit, float64 has the sigmoid of 0
+    found = calibration(binned(scores, targets, mantissa_bits, logits), n_bins).ece
+    shares = (scores.double().sigmoid() if logits else scores.double()).tolist()
+    gaps = [0.0] * n_bins
+    for share, target in zip(shares, targets.tolist(), strict=True):
+        gaps[min(int(share * n_bins), n_bins - 1)] += target - share
+    exact = sum(map(abs, gaps)) / len(shares)
+    assert found.low <= found.value <= found.high
+    assert found.low - 1e-9 <= exact <= found.high + 1e-9
+
+
+@pytest.mark.parametrize("logits", [False, True])
+def test_a_threshold_that_takes_all_is_below_all(logits: bool) -> None:
+    """Not at an edge, where the rounding of a sigmoid would decide."""
+    scores = torch.tensor([0.25, 0.5, 0.75])
+    found = best_threshold(binned(scores, torch.ones(3, dtype=torch.int64), logits=logits), "f1")
+    assert found.recall == 1
+    least = float(scores.sigmoid().min() if logits else scores.min())
+    assert 0 < found.value < least - 0.01
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -64,6 +64,35 @@ def test_every_entry_is_read_back(tmp_path: Path) -> None:
     ]
 
 
+COUNTS: dict[str, Any] = {
+    "one byte": [0, 1, 255],
+    "two bytes": [0, 1, 256, 258, 65_535],
+    "four bytes": [65_536, 0, 16_909_060, 2**32 - 1],
+    "more": [2**32, 3, 2**53 + 1, 2**63 - 1, 0, 0],
+    "one more than a byte": [256],
+    "one more than two": [0, 2**16, 0, 0, 0, 0, 0],
+    "one more than four": [0, 0, 0, 0, 0, 0, 0, 2**32],
+    "negative": [-1, 300],
+    "float": [0.5, 300.0],
+    "not finite": [float("nan"), float("inf")],
+    "empty": [],
+}
+
+
+def test_counts_of_any_size_are_read_back(tmp_path: Path) -> None:
+    """Those that fit into unsigned integers are packed, many histograms at once; the others are lists."""
+    histograms = {
+        name: Histogram(np.array(of, None if of else int), np.arange(len(of) + 1.0)) for name, of in COUNTS.items()
+    }
+    FolderWriter(tmp_path / "media").write(histograms, 1)
+    folder = read_folder(tmp_path)
+    read = {name: folder.data(name)[1]["counts"] for name in COUNTS}
+    assert read == COUNTS | {"not finite": ["nan", "inf"]}
+    assert [folder.data(name)[1]["edges"] for name in COUNTS] == [list(range(len(of) + 1)) for of in COUNTS.values()]
+    written = (tmp_path / "media" / "data" / "00000.js").read_text()
+    assert [written.count(f'"counts":["{name}",') for name in ("u1", "u2", "u4")] == [1, 2, 2]
+
+
 def test_numbers_are_numbers_again(tmp_path: Path) -> None:
     """JSON has no NaN and no infinity; what is read has."""
     first, second = read_folder(written(tmp_path)).scalars

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy
 
+from lwcallbacks.labels import losses_of
 from lwcallbacks.reductions.hardness import doubt, exp, hardness, log1p, predicted
 from lwcallbacks.reductions.looking import as_on_a_device
 from lwcallbacks.testing import forbid_host_sync
@@ -151,3 +152,13 @@ def test_a_zero_of_either_sign_is_one_zero() -> None:
     """Of 0.0 and -0.0 the largest is the one or the other, as a device likes; the order must not tell them apart."""
     found = doubt(torch.tensor([[-0.0, 0.0], [0.0, -0.0], [-0.0, -0.0]]), logits=False)
     assert len(set(found.view(torch.int32).tolist())) == 1
+
+
+def test_a_probability_of_0_costs_what_the_table_says() -> None:
+    """100, as for `torch.nn.BCELoss`: a sample with it goes before one whose labels together cost less."""
+    preds = torch.tensor([[0.0, 1.0], [1.0, 1.0], [1e-37, 1e-5]])
+    targets = torch.tensor([[1, 1], [0, 1], [1, 1]])
+    found = hardness(preds, targets, logits=False, multilabel=True)
+    expected = 2 * losses_of(preds, targets, "probabilities", multilabel=True)
+    assert torch.allclose(found.double(), expected)
+    assert found.argsort(descending=True, stable=True).tolist() == [0, 1, 2]

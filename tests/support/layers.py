@@ -20,7 +20,7 @@ NAME = "lwcallbacks"
 ROOMS: Mapping[str, set[str]] = {
     "__init__": {"public"},
     "__main__": {"cli"},
-    "public": {"callbacks", "capture", "media", "parallel", "presets", "state", "writers"},
+    "public": {"artifacts", "callbacks", "capture", "media", "parallel", "presets", "state", "writers"},
     "lightning": set(),
     "capture": set(),
     "rates": set(),
@@ -33,7 +33,7 @@ ROOMS: Mapping[str, set[str]] = {
     "disk": set(),
     "readers": set(),
     "artifacts": {"disk", "readers"},
-    "writers": {"artifacts", "disk", "html", "media"},
+    "writers": {"artifacts", "disk", "html", "media", "readers"},
     "sharing": {"html", "readers"},
     "cli": {"artifacts", "html", "readers", "sharing"},
     "callbacks": {
@@ -74,7 +74,7 @@ HEAVY: Mapping[str, tuple[str, ...]] = {
     "matplotlib": (),  # nothing of the package needs it
     "PIL": ("media/", "writers/"),
     "scipy": ("media/block.py",),
-    "wandb": ("writers/wandb", "readers/wandb"),
+    "wandb": ("artifacts/wandb", "writers/wandb", "readers/wandb"),
     "hypothesis": ("testing/",),
     "tensorboard": ("writers/tensorboard.py",),
     "mlflow": ("writers/mlflow",),

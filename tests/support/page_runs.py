@@ -244,7 +244,7 @@ def roc(rng: np.random.Generator, skill: float) -> str:
         truth = np.repeat([0, 1], 300)
         order = np.argsort(-scores)
         hits, misses = np.cumsum(truth[order]) / 300, np.cumsum(1 - truth[order]) / 300
-        area = float(np.trapezoid(hits, misses))
+        area = float(np.diff(misses) @ (hits[1:] + hits[:-1]) / 2)
         best = int(np.argmax(hits - misses))
         shares = (1 / (1 + np.exp(-scores[order]))).round(4)
         line = {"name": name, "x": misses.round(4).tolist(), "y": hits.round(4).tolist(), "at": shares.tolist()}
@@ -292,7 +292,8 @@ def write_masks(writer: FolderWriter, folder: Path, step: int, scenes: list[Any]
     for i, (left, top, *size) in enumerate(boxes):
         guessed = {"box": [left + 3, top - 2, *size], "score": 0.9 - 0.2 * i, "match": i < 2}
         shown.append({"label": "shape", "style": "prediction"} | guessed)
-    layers = [{"name": name, "classes": classes, "image": file} for name, file in places.items()]
+    colours = {"1": "#0072b2", "2": "#cc79a7"}
+    layers = [{"name": name, "classes": classes, "colours": colours, "image": file} for name, file in places.items()]
     value = {"layers": layers, "boxes": shown}
     extra(folder, step, "val/masks", "image", encode(value))
 

@@ -132,7 +132,10 @@ SITUATIONS = [
     ),
     Situation(
         "Scores whose classes come last", "lw.ConfusionMatrix(5, targets='truth')",
-        validate(forward=lambda s: s[:, None].expand(-1, 3, -1), returns=lambda s: {"truth": s.argmax(-1)}),
+        validate(
+            forward=lambda s: s[:, None].expand(-1, 3, -1),
+            returns=lambda s: {"truth": (s.argmax(-1) + torch.arange(3)) % 5},
+        ),
         CM, "preds are torch.float32 (4, 3, 5)", "expected float scores (4, 5, 3)", r"write (preds=lambda .*)",
         r"lw.ConfusionMatrix(5, \1, targets='truth')", 3 * N,
     ),

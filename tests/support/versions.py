@@ -14,7 +14,8 @@ from pytorch_lightning.overrides import distributed
 from torchmetrics import Metric
 
 LIGHTNING_1 = Version(pl.__version__) < Version("2")
-PRECISIONS = {"32-true": "32", "bf16-mixed": "bf16"} if LIGHTNING_1 else {}  # as Lightning 1 calls them
+PRECISIONS = {"32-true": "32", "bf16-mixed": "bf16", "16-true": "32"} if LIGHTNING_1 else {}
+"""As Lightning 1 calls them; on the CPU it has no half precision of 16, and there leaves data as they are."""
 OWN_SAMPLER = {"replace_sampler_ddp" if LIGHTNING_1 else "use_distributed_sampler": False}
 """What tells the Trainer to leave a loader's sampler alone."""
 TORCH = Version(Version(torch.__version__).base_version)

@@ -196,7 +196,7 @@ def test_files_do_not_grow_with_keys_and_steps(tmp_path: Path) -> None:
     assert len(lines_of(tmp_path / "manifest.js")) == 300 + 100
     chunks = sorted((tmp_path / "data").iterdir())
     assert sum(path.stat().st_size for path in chunks) > 8 * 2**20
-    assert len(chunks) <= 16
+    assert len(chunks) <= 32
     assert read_folder(tmp_path).data("gradients/7").keys() == set(range(100))
 
 
@@ -208,7 +208,8 @@ def test_chunks_grow_with_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         writer.write({"t": Table(("text",), [["x" * 200]])}, step)
     sizes = [path.stat().st_size for path in sorted((tmp_path / "data").iterdir())]
     assert sum(sizes) > 600_000
-    assert len(sizes) < 32 + 1 + 32.5 * math.log(sum(sizes) / 32_000)
+    share = chunks.SHARE
+    assert len(sizes) < share + 1 + (share + 0.5) * math.log(sum(sizes) / (1000 * share))
     assert read_folder(tmp_path).data("t").keys() == set(range(3000))
 
 

@@ -27,7 +27,8 @@ from lwcallbacks.media import (
     with_caption,
 )
 from lwcallbacks.writers import Writer, writers_for
-from lwcallbacks.writers.mlflow import MAX_KEY, MAX_TAG, key_of
+from lwcallbacks.writers.mlflow import MAX_TAG
+from lwcallbacks.writers.mlflow_artifacts import MAX_KEY, key_of
 
 GREY = Image(np.arange(64, dtype=np.uint8).reshape(8, 8))
 COLOUR = Image(np.arange(192, dtype=np.uint8).reshape(8, 8, 3), "a ramp")

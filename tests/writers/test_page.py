@@ -15,6 +15,7 @@ from support.browser import CHROMIUM, NEEDS, Browser, Page
 from lwcallbacks import html as page_module
 from lwcallbacks.html import page_html
 from lwcallbacks.media import Image, Matrix, Table
+from lwcallbacks.writers import chunks
 from lwcallbacks.writers.folder import FolderWriter
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NEEDS)
@@ -176,6 +177,41 @@ def test_curves_are_read_and_zoomed_by_keys(page: Page) -> None:
 
 
 @needs_uplot
+def test_many_numbers_of_one_thing_are_one_chart(browser: Browser, tmp_path: Path) -> None:
+    """60 rates of 10 classes are a handful of charts; a list chooses lines, a search and a link find each number."""
+    matrix = Matrix(np.eye(10, dtype=np.int64), [f"c{i}" for i in range(10)])
+    FolderWriter(tmp_path).write({"val/m_chart": matrix}, 3)
+    rates = [
+        f"val/m_{rate}_c{i}" for rate in ("precision", "recall", "f1", "iou", "share", "support") for i in range(10)
+    ]
+    page_runs.write_scalars(tmp_path, [(3, None, {key: i / 60 for i, key in enumerate(rates)} | {"val/loss": 0.5})])
+    page = opened(browser, tmp_path, missing=2)
+    assert page.value("curves.charts.map(chart => chart.title)") == [
+        "loss", "m_f1", "m_iou", "m_precision", "m_recall", "m_share", "m_support",
+    ]  # fmt: skip
+    recall = (
+        "[...document.querySelectorAll('.chart')].find(node => node.querySelector('h3').textContent === 'm_recall')"
+    )
+    names = f"[...{recall}.querySelectorAll('.name')].map(node => node.textContent)"
+    page.value(f"{recall}.scrollIntoView()")
+    page.wait(f"{names}.length === 7")
+    assert page.value(names) == [f"val/…_c{i}" for i in range(7)]
+    assert page.value(f"{recall}.querySelector('option').textContent") == "the lowest 7 of 10"
+    assert page.value(f"{recall}.querySelector('select').getAttribute('aria-label')") == "Lines of m_recall"
+    page.value("location.hash = '#val/m_recall_c9@3'")
+    page.wait(f"{names}.join() === 'val/…_c9'")
+    page.wait(f"document.activeElement === {recall}")
+    page.click("#curves input[type=search]")
+    page.type("recall_c3")
+    page.wait(f"document.querySelectorAll('.chart').length === 1 && {names}.join() === 'val/…_c3'")
+    page.set(".chart select", "all")
+    page.value("location.hash = '#val/m_iou_c1@3'")
+    page.wait("document.activeElement.querySelector('h3')?.textContent === 'm_iou'")
+    assert page.errors == []
+    page.close()
+
+
+@needs_uplot
 def test_a_drag_zooms_all_charts(page: Page) -> None:
     """To the steps between the two ends; a double click shows the whole run."""
     page.wait("document.querySelectorAll('.chart .u-over').length >= 2")
@@ -198,10 +234,10 @@ def test_without_uplot_the_page_says_so_and_shows_the_rest(
 ) -> None:
     """As from a source tree: curves are missing, with the reason; all else is there."""
     folder = page_runs.everything(tmp_path / "media", 2)
-    page_module._parts.cache_clear()
+    page_module.parts.cache_clear()
     monkeypatch.setattr(page_module, "_uplot", lambda: None)
     (folder / "index.html").write_bytes(page_html())
-    page_module._parts.cache_clear()
+    page_module.parts.cache_clear()
     page = opened(browser, folder)
     assert "Curves need uPlot, which the built package carries" in page.text("#curves")
     show(page, "#confusion", ".matrix")
@@ -342,6 +378,10 @@ def test_masks_and_boxes_are_shown_and_hidden(page: Page, tmp_path: Path) -> Non
         "boxes: truth",
         "boxes: prediction",
     ]
+    swatches = page.value("[...document.querySelectorAll('#pictures .switches i')].map(node => node.style.background)")
+    assert swatches == ["rgb(0, 114, 178)", "rgb(204, 121, 167)"] * 2, "those that the writer names"
+    red = "document.querySelector('#pictures feFuncR').getAttribute('tableValues').split(' ')"
+    assert page.value(f"{red}[2]") == "0.8"
     for i in (6, 7, 3):  # boxes, and the prediction
         page.value(f"document.querySelectorAll('#pictures .switches input')[{i}].click()")
     crop = "#pictures .crop"
@@ -359,6 +399,18 @@ def test_masks_and_boxes_are_shown_and_hidden(page: Page, tmp_path: Path) -> Non
     assert page.value(
         "[...document.querySelectorAll('#pictures .boxes.prediction rect title')].map(node => node.textContent)[2]"
     ) == ("prediction shape 0.5, not matched")
+
+
+def test_a_picture_with_overlays_is_zoomed_into(page: Page) -> None:
+    """By its button; what is drawn over it is in the window too."""
+    show(page, "#pictures", ".labels")
+    page.click("#pictures .overlaid button")
+    page.wait("document.querySelector('dialog[open] .stage .boxes rect')")
+    before = page.text("dialog output")
+    page.key("+")
+    page.wait(f"document.querySelector('dialog output').textContent !== {before!r}")
+    page.key("Escape")
+    page.wait("!document.querySelector('dialog')")
 
 
 def test_lines_that_are_no_time_have_a_threshold(page: Page) -> None:
@@ -386,6 +438,27 @@ def test_gradients_are_one_picture_before_single_histograms(page: Page) -> None:
     page.wait("document.querySelector('#gradients article h3').innerText === 'gradients/net.3.weight'")
     page.wait("document.querySelector('#gradients .histogram')")
     assert re.search(r"2,000 finite values\. Between −0\.\d+ and 0\.\d+\.", page.text("#gradients article"))
+
+
+def test_the_files_beside_a_histogram_s_are_there_before_the_time_moves(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the time has rested: the next step, in another file, is shown without one being asked for."""
+    monkeypatch.setattr(chunks, "MIN_CHUNK", 1000)
+    page_runs.many_parameters(tmp_path, 3, 30)
+    page = opened(browser, tmp_path, "#gradients/backbone.layers.0.weight@15", missing=2)
+    page.wait("document.querySelector('#gradients .histogram')")
+    here = page.value("entryAt('gradients/backbone.layers.0.weight', 15).chunk")
+    for chunk in (here - 1, here + 1):
+        page.wait(f"LW.chunks.get({chunk})?.histograms.size > 0")
+    page.settle(0.2)
+    before = len(page.asked)
+    step = page.value(f"LW.steps.find(({{chunk}}) => chunk === {here + 1}).step")
+    page.value(f"goTo({step})")
+    page.wait(f"document.querySelector('#gradients article .at').textContent === '' && time.now === {step}")
+    page.value("time.drawn")
+    assert [address for address in page.asked[before:] if f"/{here + 1:05d}.js" in address] == []
+    page.close()
 
 
 def test_tables_sort_and_filter(page: Page) -> None:

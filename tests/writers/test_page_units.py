@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import struct
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,37 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
          {"score": "val/acc", "loss": "val/loss"}),
         ("mainMetrics(['lr'])", {"score": None, "loss": None}),
     ],
+    "many numbers of one thing share a chart": [
+        ("chartsOf(['val/m_kappa', 'val/m_iou', 'val/m_mean_cost', 'val/acc', 'g/a.b', 'g/a.c', 'h/only'],"
+         " ['val/m_chart', 'val/m_report']).map(({title, names}) => [title, names])",
+         [["acc", ["val/acc"]], ["m", ["val/m_iou", "val/m_kappa"]], ["m, lower is better", ["val/m_mean_cost"]],
+          ["g", ["g/a.b", "g/a.c"]], ["h/only", ["h/only"]]]),
+        ("chartsOf([0, 1, 2, 3].map(i => `val/recall_${i}`).concat('val/loss_a', 'val/loss_b')).map(c => c.title)",
+         ["loss_a", "loss_b", "recall"]),
+        ("chartsOf([0, 1, 2, 3, 4].flatMap(i => ['precision', 'recall'].map(rate => `val/m_${rate}_${i}`)),"
+         " ['val/m_chart']).map(({title, names}) => [title, names.length])", [["m_precision", 5], ["m_recall", 5]]),
+    ],
+    "a chart of many lines draws the worst, a search what it finds": [
+        ("(names => { names.forEach((name, i) => LW.series.set(name, {steps: [1], values: [i / 10]}));"
+         " const found = [drawnOf(names, ''), drawnOf(names, 'all').length, drawnOf(names, 'm/acc_3'),"
+         " drawnOf(names, '', '_9'), drawnOf(names, '', 'nowhere').length];"
+         " names.forEach(name => LW.series.delete(name)); return found; })"
+         "(Array.from({length: 10}, (_, i) => `m/acc_${i}`))",
+         [[f"m/acc_{i}" for i in range(7)], 10, ["m/acc_3"], ["m/acc_9"], 7]),
+        ("(names => { names.forEach((name, i) => LW.series.set(name, {key: name.slice(2), run: i % 2, values: [1]}));"
+         " const found = [drawnOf(names, ''), drawnOf(names, 'm/b'), coloursOf(names), styleOf(names[0], 1, true)];"
+         " names.forEach(name => LW.series.delete(name)); return found; })"
+         "(['A val/m/a', 'B val/m/a', 'A val/m/b', 'B val/m/b'])",
+         [["A val/m/a", "B val/m/a"], ["A val/m/b", "B val/m/b"], ["c1", "c3", "c1", "c3"], {"thin": False}]),
+    ],
+    "a matrix of some of its classes, and how shares differ": [
+        ("withClasses({names: ['a', 'b', 'c'], places: [0, 2, 8], counts: [1, 2, 3],"
+         " examples: {'0,2': ['x'], '1,0': ['y']}}, ['c', 'a'])",
+         {"names": ["c", "a"], "places": [0, 2, 3], "counts": [3, 2, 1], "examples": {"1,0": ["x"]}}),
+        ("(([a, b]) => shareDifference(b, a, 'rows'))([[1, 1], [3, 0]].map(counts => "
+         "summed({names: ['a', 'b'], places: [0, 1], counts})))",
+         {"names": ["a", "b"], "places": [0, 1], "counts": [50, -50]}),
+    ],
     "round numbers for an axis": [
         ("ticks(0, 1)", [0, 0.2, 0.4, 0.6, 0.8, 1]),
         ("ticks(-3, 12, 4)", [0, 5, 10]),
@@ -124,6 +157,18 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
          [False, True, None]),
         ("sinceWords([true, null, false, false].map((right, step) => ({step, right})))", "wrong since step 2"),
         ("sinceWords([{step: 1, right: true}, {step: 2, right: true}])", "always right"),
+        ("sinceWords([false, null, false].map((right, step) => ({step, right})))", "wrong each time"),
+        ("['cat,dog', 'crane, a bird', 7, null].map(labelsIn)", [["cat", "dog"], ["crane, a bird"], ["7"], []]),
+        ("chosenRows([{pred: 'a,b', target: 'b'}, {pred: 'ab', target: 'c'}], {label: 'a'}).length", 1),
+        ("rowsOf({columns: ['true', 'predicted', 'id'], cells: [['a'], ['b'], [1]], length: 1})",
+         [{"target": "a", "pred": "b", "id": 1}]),
+        ("rowsOf({columns: ['target', 'true'], cells: [['a'], ['b']], length: 1})", [{"target": "a", "true": "b"}]),
+    ],
+    "the worst label of a report": [
+        ("worstRow({columns: ['label', 'recall', 'f1', 'support'], cells: [['a', 'b', 'c', 'macro average'],"
+         " [0.9, 0.8, 0, 0.5], [0.9, 0.7, 0, 0.5], [3, 4, 0, 7]], length: 4})",
+         {"what": "label", "name": "b", "f1": 0.7, "recall": 0.8, "support": 4}),
+        ("worstRow({columns: ['label', 'recall'], cells: [['a'], [1]], length: 1})", None),
     ],
     "nested configuration by path": [
         ("flattened({a: {b: [1, 2], c: null}, d: 'x', e: {}})",
@@ -140,7 +185,19 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
     ],
     "a colour for each label that is shown": [
         ("lookups(new Set([1])).map(table => table.split(' ').length)", [256, 256, 256, 256]),
+        ("lookups(new Set([2]), {2: '#ff8000'}).map(table => table.split(' ')[2])", ["1", "0.502", "0", "0.6"]),
+        ("['#0072b2', 'red', '#00', undefined].map(ofHex)", [[0, 114, 178], None, None, None]),
+        ("[lettersFor([], 96, 96), lettersFor([{box: [0, 0, 50, 90]}], 800, 600), lettersFor([], 2400, 2400)]",
+         [6, 10, 100]),
         ("lookups(new Set([1, 255]))[3].split(' ').flatMap((value, i) => value === '0' ? [] : [i])", [1, 255]),
+    ],
+    "what a cell shows, and how strong": [
+        ("['count', 'truth', 'pred', 'since'].map(mode => cellOf(summed({names: ['a', 'b'], places: [0, 1, 3],"
+         " counts: [1, 3, 6]}), mode, 3, 0, 1, 3)).map(cell => [cell.text, +cell.share.toFixed(3), cell.wrong])",
+         [["3", 1, True], ["75", 0.866, True], ["33", 0.577, True], ["+3", 1, True]]),
+        ("['count', 'since'].map(mode => cellOf(summed({names: ['a'], places: [0], counts: [4]}), mode, 4, 0, 0, 4))",
+         [{"share": 1, "wrong": False, "text": "4"}, {"share": 1, "wrong": False, "text": "+4"}]),
+        ("cellOf({}, 'count', 0, 0, 0, 1)", None),
     ],
     "since when a count has been there": [
         ("[[0, 1, 2], [1, 0], [1, 1], []].map(presentSince)", [1, -1, 0, -1]),
@@ -163,6 +220,33 @@ def matrix_of(counts: np.ndarray, names: list[str] | None = None) -> str:
     cells = np.stack([np.diff(filled, prepend=-1), counts.ravel()[filled]], 1).ravel().tolist()
     value = {"class_names": names or [f"class {i}" for i in range(size)], "cells": cells}
     return f"summed(expanded('matrix', {json.dumps(value)}))"
+
+
+COUNTS: dict[str, Any] = {
+    "u1": [0, 1, 255],
+    "u2": [0, 1, 256, 258, 65_535],
+    "u4": [65_536, 0, 16_909_060, 2**32 - 1],
+    "more": [2**32, 3, 2**53 - 1],
+    "negative": [-1, 300, 0],
+    "float": [0.5, 300.0],
+    "not finite": ["nan", "inf"],
+    "empty": [],
+}
+
+
+@in_browser
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts_of_any_size_are_unpacked(scripts: Page, name: str) -> None:
+    """Little-endian integers of one, two and four bytes; what is a list stays one."""
+    counts = COUNTS[name]
+    formats = {"u1": "B", "u2": "H", "u4": "I"}
+    packed = counts
+    if name in formats:
+        packed = [name, b64encode(struct.pack(f"<{len(counts)}{formats[name]}", *counts)).decode()]
+    assert scripts.value(f"unpacked({json.dumps(packed)})") == counts
+    value = {"counts": packed, "edges": [0, len(counts)] if counts else [0]}
+    expected = {"counts": counts, "edges": list(range(len(counts) + 1)), "nan": 0, "posinf": 0, "neginf": 0}
+    assert scripts.value(f"expanded('histogram', {json.dumps(value)})") == expected
 
 
 @in_browser

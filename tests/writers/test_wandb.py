@@ -230,9 +230,9 @@ def test_a_file_becomes_an_artifact_with_aliases_metadata_and_content(session: S
     checkpoint.unlink()
     run = session.recorded()
     models = {artifact.name: artifact for artifact in run.artifacts if artifact.type == "model"}
-    assert models["model-run-1"].aliases == ("best", "latest")
-    assert models["model-run-1"].metadata == {"loss": 0.5}
-    assert models["model-run-1"].files["epoch=3.ckpt"].read_bytes() == b"weights"
+    assert models[artifact_name("model run/1")].aliases == ("best", "latest")
+    assert models[artifact_name("model run/1")].metadata == {"loss": 0.5}
+    assert models[artifact_name("model run/1")].files["epoch=3.ckpt"].read_bytes() == b"weights"
     assert models["sharded"].files["part0"].read_bytes() == b"zero"
     assert run.history == []
 
@@ -284,9 +284,10 @@ def test_an_unknown_value_is_an_error_that_names_the_key(session: Session) -> No
 def test_artifact_names_hold_only_what_is_allowed() -> None:
     """Everything else becomes a dash, and no name is too long or empty."""
     assert artifact_name("model-a_1.b") == "model-a_1.b"
-    assert artifact_name("epoch=3/val loss: ü") == "epoch-3-val-loss-"
+    assert artifact_name("epoch=3/val loss: ü") == "epoch-3-val-loss--24be0687"
+    assert artifact_name("val/loss") != artifact_name("val loss")
     assert len(artifact_name("x" * 500)) == 128
-    assert artifact_name("") == "-"
+    assert artifact_name("") == "-00000000"
 
 
 def test_a_long_record_is_read_across_blocks(session: Session) -> None:

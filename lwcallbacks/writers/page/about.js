@@ -39,9 +39,11 @@ function stateWords(info) {
 
 function aboutSection() {
   const list = make("dl", {className: "config"}),
-    box = make("details", {className: "card", open: true}, make("summary", {}, "Configuration"), list);
+    none = make("p", {className: "dim"}, "No hyperparameters. self.save_hyperparameters() in the module keeps them."),
+    box = make("details", {className: "card", open: true}, make("summary", {}, "Configuration"), list, none);
   const show = () => {
     const config = flattened(LW.info?.config || {}).filter(([name]) => name);
+    none.hidden = config.length > 0;
     const {started, ended} = LW.info || {};
     const rows = [
       ...[

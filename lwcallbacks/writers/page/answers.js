@@ -17,6 +17,18 @@ function mainMetrics(names) {
 
 const USUAL = [/^acc(uracy)?$/i, /^loss$/i, /acc/i, /f1/i, /auroc|auc/i, /iou|dice/i, /loss/i];
 
+/** The class or label of a report whose F1 is lowest: {what, name, f1, recall, support}; null if it is no report. Pure. */
+function worstRow({columns, cells, length}) {
+  const at = name => cells[columns.indexOf(name)],
+    [what] = columns;
+  if (!["class", "label"].includes(what) || !["f1", "recall", "support"].every(at)) return null;
+  const averages = cells[0].indexOf("macro average"),
+    rows = [...Array(averages < 0 ? length : averages).keys()].filter(i => at("support")[i] > 0);
+  if (!rows.length) return null;
+  const i = rows.reduce((worst, row) => (at("f1")[row] < at("f1")[worst] ? row : worst));
+  return {what, name: String(cells[0][i]), f1: at("f1")[i], recall: at("recall")[i], support: at("support")[i]};
+}
+
 function answersSection() {
   const cards = make("div", {className: "stats"}),
     node = section("Overview", "overview", cards);
@@ -79,7 +91,19 @@ function answersSection() {
       entry = key && entryAt(key, time.now);
     const value = entry && (await load(entry));
     if (value) ofMatrix(value, key, score);
+    else await ofReport();
     node.hidden = [...cards.children].every(({hidden}) => hidden);
+  }
+  /** Without a matrix, as of several labels for a sample: a report has a row for each. */
+  async function ofReport() {
+    for (const key of page.tables) {
+      const found = entryAt(key, time.now),
+        table = found && (await load(found)),
+        worst = table && worstRow(table);
+      if (!worst) continue;
+      const words = `F1 ${brief(worst.f1)}, recall ${percent(worst.recall, 0)} of ${grouped(worst.support)}`;
+      return fill(ofClass, `worst ${worst.what}`, shorten(worst.name, 20), words, () => panels.get(key).reveal());
+    }
   }
   function ofMatrix(value, key, score) {
     const matrix = summed(value),

@@ -3,35 +3,47 @@
 const AS_TABLE = 32; // classes up to which every cell is drawn as text
 const BLOCK = 20; // classes of the part that is zoomed to
 
+/** Order and search of the classes, and the way back from a block. */
+function classTools(bar, settings, refresh) {
+  Object.assign(settings, {order: "given", words: "", cell: null, block: null});
+  const set = name => value => {
+    Object.assign(settings, {[name]: value, block: null});
+    refresh();
+  };
+  const whole = () => {
+    settings.block = null;
+    refresh();
+  };
+  const orders = {given: "as given", errors: "most errors", recall: "worst recall", name: "by name"};
+  settings.whole = button("Whole matrix", whole, {hidden: true});
+  bar.append(
+    picker("Order of the classes", orders, set("order")),
+    search("Search classes", set("words")),
+    settings.whole,
+  );
+}
+
+/** The classes that the tools ask for, in their order. */
+function classesShown(matrix, {order, words}) {
+  const all = classOrder(matrix, order);
+  return words ? classesFound(matrix, all, words) : all;
+}
+
 const CONFUSION = {
   wide: true,
   tools(bar, settings, refresh) {
-    Object.assign(settings, {mode: "count", order: "given", words: "", cell: null, block: null});
-    const set = name => value => {
-      settings[name] = value;
-      if (name !== "mode") settings.block = null;
-      refresh();
-    };
+    settings.mode = "count";
     settings.modes = choice(
       "What a cell shows",
       {count: "counts", truth: "% of truth", pred: "% of predicted", since: "change"},
       "count",
-      set("mode"),
-    );
-    settings.orders = picker(
-      "Order of the classes",
-      {given: "as given", errors: "most errors", recall: "worst recall", name: "by name"},
-      set("order"),
-    );
-    settings.whole = button(
-      "Whole matrix",
-      () => {
-        settings.block = null;
+      value => {
+        settings.mode = value;
         refresh();
       },
-      {hidden: true},
     );
-    bar.append(settings.modes, settings.orders, search("Search classes", set("words")), settings.whole);
+    bar.append(settings.modes);
+    classTools(bar, settings, refresh);
   },
   view(box, settings, refresh) {
     const figure = make("div", {className: "figure"}),
@@ -49,8 +61,7 @@ const CONFUSION = {
       }
       const mode = settings.mode === "since" && !comparable ? "count" : settings.mode;
       const cells = mode === "since" ? difference(matrix, before.matrix) : matrix;
-      const order = classOrder(matrix, settings.order);
-      const shown = settings.words ? classesFound(matrix, order, settings.words) : order;
+      const shown = classesShown(matrix, settings);
       const select = (row, column) => {
         settings.cell = {row, column};
         refresh();
@@ -72,18 +83,36 @@ const CONFUSION = {
           (note.textContent = row === undefined ? summary : cellWords(matrix, comparable ? before : null, row, column)),
       });
       state.tell();
-      const focused = figure.contains(document.activeElement);
-      settings.whole.hidden = !settings.block || shown.length <= AS_TABLE;
-      if (shown.length <= AS_TABLE) figure.replaceChildren(asTable(state, shown, shown));
-      else if (settings.block) {
-        const part = start => shown.slice(start, start + BLOCK);
-        figure.replaceChildren(asTable(state, part(settings.block.row), part(settings.block.column), shown));
-      } else figure.replaceChildren(asPicture(state, shown));
-      if (focused) figure.querySelector("[tabindex='0']")?.focus({preventScroll: true});
+      drawCells(figure, state, shown);
       await drawBehind(behind, state, entry);
     };
   },
 };
+
+/** Cells as a table; those of many classes as a picture, or the block that is zoomed to. `shown` are the classes. */
+function drawCells(figure, state, shown) {
+  const {settings} = state,
+    focused = figure.contains(document.activeElement);
+  settings.whole.hidden = !settings.block || shown.length <= AS_TABLE;
+  if (shown.length <= AS_TABLE) figure.replaceChildren(asTable(state, shown, shown));
+  else if (settings.block) {
+    const part = start => shown.slice(start, start + BLOCK);
+    figure.replaceChildren(asTable(state, part(settings.block.row), part(settings.block.column), shown));
+  } else figure.replaceChildren(asPicture(state, shown));
+  if (focused) figure.querySelector("[tabindex='0']")?.focus({preventScroll: true});
+}
+
+/** What stands behind a row and below a column: recall and precision, or how they differ from those of another matrix. */
+function ratesOf(matrix, before = null) {
+  const share = (of, sums, i) => (sums[i] ? of.right[i] / sums[i] : null);
+  const words = (sums, of) => i => {
+    const now = share(matrix, matrix[sums], i);
+    if (!before) return now === null ? "" : of === "row" ? percent(now, 0) : percent(now, 0).replace(" %", "");
+    const then = share(before, before[sums], i);
+    return now === null || then === null ? "" : signed(Math.round(1000 * (now - then)) / 10);
+  };
+  return {row: words("rows", "row"), column: words("columns", "column")};
+}
 
 /** The matrix of the step before an entry: {matrix, step}, null if there is none. */
 async function matrixBefore(entry) {
@@ -114,7 +143,7 @@ function cellWords(matrix, before, row, column) {
 
 /** Cells as text, moved through by the arrow keys. `all` are the classes that a block is a part of. */
 function asTable(state, rows, columns, all = null) {
-  const {matrix, cells, mode, settings, select, tell, mostWrong} = state;
+  const {matrix, cells, mode, settings, select, tell, mostWrong, rates = ratesOf(matrix)} = state;
   const short = name => shorten(name, 14),
     upright = columns.some(i => [...matrix.names[i]].length > 3);
   const table = make("table", {
@@ -156,20 +185,11 @@ function asTable(state, rows, columns, all = null) {
       at.set(`${x} ${y}`, node);
       line.append(node);
     }
-    line.append(
-      make("td", {className: "rate"}, matrix.rows[row] ? percent(matrix.right[row] / matrix.rows[row], 0) : "none"),
-    );
+    line.append(make("td", {className: "rate"}, rates.row(row) || (matrix.rows[row] ? "" : "none")));
     body.append(line);
   }
   const foot = make("tr", {}, make("th", {scope: "row"}, "precision"));
-  for (const column of columns)
-    foot.append(
-      make(
-        "td",
-        {className: "rate"},
-        matrix.columns[column] ? percent(matrix.right[column] / matrix.columns[column], 0).replace(" %", "") : "",
-      ),
-    );
+  for (const column of columns) foot.append(make("td", {className: "rate"}, rates.column(column)));
   table.append(make("thead", {}, head), body, make("tfoot", {}, foot));
   const cellIn = event => event.target.closest("td[role=gridcell]");
   table.onmouseover = event => cellIn(event) && tell(...cellIn(event).at);
@@ -233,25 +253,32 @@ function asPicture(state, shown) {
   });
   const brush = canvas.getContext("2d"),
     unit = (side * scale) / size,
-    dot = Math.max(unit * 0.94, 1.6 * scale);
+    dot = Math.max(1, Math.round(Math.max(unit * 0.94, 1.6 * scale)));
   const rank = new Int32Array(matrix.size).fill(-1);
   shown.forEach((index, i) => (rank[index] = i));
-  const colours = {true: colour("err-ink"), false: colour("ok-ink")};
-  const draw = wrong => {
-    brush.fillStyle = colours[wrong];
-    for (let i = 0; i < cells.places.length; i++) {
-      const row = Math.floor(cells.places[i] / matrix.size),
-        column = cells.places[i] % matrix.size;
-      if (rank[row] < 0 || rank[column] < 0) continue;
-      const cell = cellOf(matrix, mode, cells.counts[i], row, column, mostWrong);
-      if (cell.wrong !== wrong) continue;
-      brush.globalAlpha = 0.25 + 0.75 * Math.min(1, cell.share);
-      brush.fillRect(rank[column] * unit, rank[row] * unit, dot, dot);
-    }
-    brush.globalAlpha = 1;
+  // Pixels by hand: much faster than a rectangle for each of many thousand cells.
+  const pixels = brush.createImageData(canvas.width, canvas.height),
+    words = new Uint32Array(pixels.data.buffer), // red in the lowest byte, opacity in the highest
+    packed = name => channels(colour(name)).reduceRight((word, channel) => (word << 8) | channel, 0),
+    inks = {true: packed("err-ink"), false: packed("ok-ink")};
+  const fill = ({row, column, share, wrong}) => {
+    const left = Math.round(rank[column] * unit),
+      top = Math.round(rank[row] * unit),
+      right = Math.min(left + dot, canvas.width),
+      ink = (inks[wrong] | (Math.round(255 * (0.25 + 0.75 * Math.min(1, share))) << 24)) >>> 0;
+    for (let y = top; y < Math.min(top + dot, canvas.height); y++)
+      words.fill(ink, y * canvas.width + left, y * canvas.width + right);
   };
-  draw(false);
-  draw(true);
+  const errors = [];
+  for (let i = 0; i < cells.places.length; i++) {
+    const row = Math.floor(cells.places[i] / matrix.size),
+      column = cells.places[i] % matrix.size;
+    if (rank[row] < 0 || rank[column] < 0) continue;
+    const cell = {row, column, ...strengthOfCell(matrix, mode, cells.counts[i], row, column, mostWrong)};
+    cell.wrong ? errors.push(cell) : fill(cell);
+  }
+  errors.forEach(fill); // over what is right
+  brush.putImageData(pixels, 0, 0);
   const mark = make("i", {className: "mark"}),
     frame = make("div", {className: "picture"}, canvas, mark);
   const place = (row, column) => {
@@ -322,43 +349,38 @@ async function drawBehind(behind, state, entry) {
         make(
           "p",
           {className: "dim"},
-          "No picture of them was kept. ConfusionMatrix(examples_per_cell=3) keeps the hardest.",
+          "No picture of them was kept. Of one label a sample, ConfusionMatrix(examples_per_cell=3) keeps the hardest.",
         ),
       );
   }
   const pairs = confused(matrix, before?.matrix ?? null, 8);
-  if (pairs.length) {
-    const list = make("ol", {className: "pairs"});
-    for (const {row, column, count, change} of pairs) {
-      const pressed = settings.cell?.row === row && settings.cell?.column === column;
-      const name = i => shorten(matrix.names[i], 22);
-      list.append(
-        make(
-          "li",
-          {},
-          button(
-            "",
-            () => {
-              const shown = settings.words
-                ? classesFound(matrix, classOrder(matrix, settings.order), settings.words)
-                : classOrder(matrix, settings.order);
-              if (shown.length > AS_TABLE) zoomTo(state, shown, row, column);
-              else state.select(row, column);
-            },
-            {"aria-pressed": String(pressed)},
-          ),
-        ),
-      );
-      const better = change === null || change === 0 ? "" : change < 0 ? "better" : "worse";
-      list.lastChild.firstChild.append(
-        make("span", {}, `${name(row)} as ${name(column)}`),
-        make("b", {}, grouped(count)),
-        make("span", {className: better, title: better}, change === null ? "" : signed(change) || "±0"),
-      );
-    }
-    parts.push(make("h4", {}, "Most confused"), list);
-  } else parts.push(make("p", {}, "No errors."));
+  if (pairs.length) parts.push(make("h4", {}, "Most confused"), pairList(state, pairs));
+  else parts.push(make("p", {}, "No errors."));
   behind.replaceChildren(...parts.filter(Boolean));
+}
+
+/** Cells [{row, column, count, change}] as a list of buttons that choose them; a larger count is worse but on the diagonal. */
+function pairList(state, pairs) {
+  const {matrix, settings} = state,
+    name = i => shorten(matrix.names[i], 22),
+    list = make("ol", {className: "pairs"});
+  for (const {row, column, count, change} of pairs) {
+    const pressed = settings.cell?.row === row && settings.cell?.column === column;
+    const choose = () => {
+      const shown = classesShown(matrix, settings);
+      if (shown.length > AS_TABLE) zoomTo(state, shown, row, column);
+      else state.select(row, column);
+    };
+    const better = !change ? "" : change < 0 === (row !== column) ? "better" : "worse";
+    const one = button("", choose, {"aria-pressed": String(pressed)});
+    one.append(
+      make("span", {}, row === column ? `${name(row)} right` : `${name(row)} as ${name(column)}`),
+      make("b", {}, typeof count === "string" ? count : grouped(count)),
+      make("span", {className: better, title: better}, change === null ? "" : signed(change) || "±0"),
+    );
+    list.append(make("li", {}, one));
+  }
+  return list;
 }
 
 /** Samples of a cell: those kept with the matrix, else those of the tables of samples. */
@@ -381,14 +403,25 @@ async function samplesBehind(matrix, entry, row, column) {
   return found.slice(0, 12);
 }
 
+/** The counts of a cell in entries of a key; kept, for the time is moved more often than another cell is chosen. */
+function countsOf(key, entries, row, column) {
+  const known = (countsOf.known ??= new Map()),
+    wanted = [LW.version, row, column].join();
+  if (known.get(key)?.wanted !== wanted) {
+    const all = entries.map(async entry => {
+      const value = await load(entry);
+      return value && value.names.length > Math.max(row, column) ? countAt(value, row, column) : 0;
+    });
+    known.set(key, {wanted, counts: Promise.all(all)});
+  }
+  return known.get(key).counts;
+}
+
 /** How often a cell was filled, by epoch: little bars, and since when without a break. */
 async function cellHistory(entry, row, column) {
   const entries = entriesOf(entry.key, 60);
   if (entries.length < 2) return null;
-  const values = await Promise.all(entries.map(load));
-  const counts = values.map(value =>
-    value && value.names.length > Math.max(row, column) ? countAt(value, row, column) : 0,
-  );
+  const counts = await countsOf(entry.key, entries, row, column);
   const most = Math.max(1, ...counts),
     width = 100 / counts.length;
   const now = lastAtMost(

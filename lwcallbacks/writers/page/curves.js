@@ -1,32 +1,83 @@
-// Curves of everything that was logged: one chart for each metric, with the stages over each other.
+// Curves of everything that was logged: one chart for each metric, with the stages over each other. Many numbers of one
+// thing, such as the recall of each class, share a chart. A comparison has the curves of several runs in each.
 
 const SMALLEST = 12; // charts that are shown before "Show all"
+const MOST_LINES = 7; // in a chart before it lets choose: as many as there are colours
+const FAMILY = 4; // names that begin alike from which on they share a chart
 
 const curves = {charts: [], zoom: null, smooth: 0, log: false, axis: "epoch", words: "", all: false};
 
-/** Names of series by chart: [{title, names}], in the order in which they are looked at. Pure. */
-function chartsOf(names) {
-  const groups = new Map();
-  for (const name of [...names].sort(byStage)) {
-    const {stage, rest} = partsOf(name),
-      title = stage ? rest : partsOf(name).rest;
+/** The key of a curve: its name, but in a comparison, which has a curve of each run. */
+const keyOf = name => LW.series.get(name)?.key ?? name;
+
+/** What a metric is a number of, "" if it stands alone: "precision/cat" of precision; "matrix_kappa" of a matrix that is
+ * known; "recall_cat" of recall, if enough others begin like it. Pure. */
+function parentOf(title, known, beginnings) {
+  if (title.includes("/")) return title.slice(0, title.lastIndexOf("/"));
+  const parts = title.split("_");
+  for (let i = parts.length - 1; i > 0; i--) {
+    const start = parts.slice(0, i).join("_");
+    if (known.has(start) || beginnings.get(start) >= FAMILY) return start;
+  }
+  return "";
+}
+
+/** Names of series by chart: [{title, names}], in the order in which they are looked at. `known` are names of matrices
+ * and the like, whose numbers share a chart. Pure. */
+function chartsOf(names, known = []) {
+  const ranked = [...names].sort((a, b) => byStage(keyOf(a), keyOf(b)) || natural(a, b)),
+    titles = new Set(ranked.map(name => partsOf(keyOf(name)).rest)),
+    beginnings = new Map();
+  for (const title of titles) {
+    const parts = title.split("_");
+    for (let i = 1; i < parts.length; i++) {
+      const start = parts.slice(0, i).join("_");
+      beginnings.set(start, (beginnings.get(start) || 0) + 1);
+    }
+  }
+  const rests = new Set(known.map(key => partsOf(titleOf(key)).rest)),
+    groups = new Map();
+  const better = title => (bestOf(title) === "min" ? ", lower is better" : "");
+  const parents = new Map([...titles].map(title => [title, parentOf(title, rests, beginnings)]));
+  const counts = new Map();
+  for (const [title, parent] of parents) counts.set(parent, (counts.get(parent) || new Set()).add(better(title)));
+  for (const name of ranked) {
+    const {rest} = partsOf(keyOf(name)),
+      parent = parents.get(rest);
+    const alone = !parent || [...parents.values()].filter(other => other === parent).length < 2;
+    const title = alone ? rest : parent + (counts.get(parent).size > 1 ? better(rest) : "");
     if (!groups.has(title)) groups.set(title, []);
     groups.get(title).push(name);
   }
-  const stages = list => new Set(list.map(name => partsOf(name).stage));
-  const rank = list =>
-    stages(list).has("val")
-      ? stages(list).has("train")
-        ? 0
-        : 1
-      : stages(list).has("test")
-        ? 2
-        : stages(list).has("train")
-          ? 3
-          : 4;
+  const rank = list => {
+    const stages = new Set(list.map(name => partsOf(keyOf(name)).stage));
+    if (stages.has("val")) return stages.has("train") ? 0 : 1;
+    return stages.has("test") ? 2 : stages.has("train") ? 3 : 4;
+  };
   return [...groups]
     .map(([title, list]) => ({title, names: list}))
     .sort((a, b) => rank(a.names) - rank(b.names) || natural(a.title, b.title));
+}
+
+/** What one chooses by in a chart of many lines: a key; in a comparison, where a colour is a run, a metric. */
+const itemOf = name => (LW.series.get(name)?.run === undefined ? name : partsOf(keyOf(name)).rest);
+
+/** The names of a chart that are drawn: `wanted` is an item, "all", or "" for so many as have colours, those whose last
+ * value is worst. In a comparison it is one item. Words of a search leave those that have them. Pure but for LW.series. */
+function drawnOf(names, wanted, words = "") {
+  const found = words ? names.filter(name => matches(name, words)) : [],
+    list = found.length ? found : names,
+    compared = LW.series.get(names[0])?.run !== undefined;
+  if (wanted === "all") return list;
+  const item = list.some(name => itemOf(name) === wanted) ? wanted : compared ? itemOf(list[0]) : "";
+  if (item) return list.filter(name => itemOf(name) === item);
+  if (list.length <= MOST_LINES) return list;
+  const last = name => {
+    const value = LW.series.get(name).values.findLast(Number.isFinite) ?? 0;
+    return bestOf(name) === "max" ? value : -value;
+  };
+  const worst = [...list].sort((a, b) => last(a) - last(b)).slice(0, MOST_LINES);
+  return list.filter(name => worst.includes(name));
 }
 
 /** Columns for a chart: places that any series has, and of each the values there or null. Pure. */
@@ -62,10 +113,13 @@ function epochEnds() {
 const LINE_COLOURS = {val: "c1", train: "c2", test: "c3", predict: "c4"};
 const MORE_COLOURS = ["c1", "c3", "c4", "c5", "c6", "c7", "c2"];
 
-/** A colour for each name, those of stages first; the values of steps and of epochs have the same. Pure. */
+/** A colour for each name, those of stages first; the values of steps and of epochs have the same. In a comparison each
+ * run has its own. Pure but for LW.series. */
 function coloursOf(names) {
   const used = new Map();
   return names.map((name, i) => {
+    const run = LW.series.get(name)?.run;
+    if (run !== undefined) return runColour(run);
     const {stage, rest} = partsOf(name),
       same = used.get(`${stage} ${rest}`);
     const taken = [...used.values()],
@@ -74,6 +128,18 @@ function coloursOf(names) {
     used.set(`${stage} ${rest}`, found);
     return found;
   });
+}
+
+const runColour = run => MORE_COLOURS[run % MORE_COLOURS.length];
+
+/** How a line is drawn: {thin, dash}. Values of steps are thin where others are there; a run's training is dashed. Pure
+ * but for LW.series. */
+function styleOf(name, i, many) {
+  const {stage, every} = partsOf(keyOf(name)),
+    run = LW.series.get(name)?.run;
+  const repeated = run === undefined ? i >= MORE_COLOURS.length : run >= MORE_COLOURS.length;
+  const dash = run !== undefined && stage === "train" ? [6, 4] : repeated ? [2, 3] : undefined;
+  return {thin: every === "step" && many, dash};
 }
 
 function curvesSection() {
@@ -96,11 +162,12 @@ function curvesSection() {
         "Curves need uPlot, which the built package carries: install lwcallbacks from a wheel, or uplot-python beside a source tree, and write the page again.",
       ),
     );
+  const words = search("Search curves", wanted => {
+    curves.words = wanted;
+    fill();
+  });
   tools.append(
-    search("Search curves", words => {
-      curves.words = words;
-      fill();
-    }),
+    words,
     make(
       "label",
       {className: "range"},
@@ -147,16 +214,23 @@ function curvesSection() {
   let count = -1;
   function fill() {
     const series = [...LW.series.keys()].filter(name => !ofGradients(name)),
-      groups = chartsOf(series);
+      groups = chartsOf(
+        series,
+        [...LW.keys.keys()].filter(key => kindOf(key) === "matrix" || kindOf(key) === "table"),
+      );
     const wanted = groups.filter(
       ({title, names: of}) =>
         !curves.words || of.some(name => matches(name, curves.words)) || matches(title, curves.words),
     );
     const shown = curves.all || curves.words ? wanted : wanted.slice(0, SMALLEST);
+    for (const chart of curves.charts) chart.words(curves.words);
     for (const {title, names: of} of shown) {
-      const known = curves.charts.find(chart => chart.title === title);
-      if (!known) curves.charts.push(chartOf(title, of));
-      else known.take(of);
+      let known = curves.charts.find(chart => chart.title === title);
+      if (known) known.take(of);
+      else {
+        curves.charts.push((known = chartOf(title, of)));
+        known.words(curves.words);
+      }
     }
     for (const chart of curves.charts) if (!shown.some(({title}) => title === chart.title)) chart.node.remove();
     const nodes = shown.map(({title}) => curves.charts.find(chart => chart.title === title).node);
@@ -168,11 +242,25 @@ function curvesSection() {
     count = series.length;
   }
   fill();
+  /** Show the chart of a key, and in it its line; false if there is none. */
+  curves.open = key => {
+    const series = [...LW.series.keys()];
+    if (!series.some(name => keyOf(name) === key) || ofGradients(key)) return false;
+    const holds = () => curves.charts.find(({holds: has, node}) => node.isConnected && has(key));
+    if (!holds()) {
+      curves.all = true;
+      curves.words = words.value = "";
+      fill();
+    }
+    holds().open(key);
+    return true;
+  };
   curves.grow = () => {
     if (LW.series.size !== count) fill();
     drawAll();
   };
   time.listeners.add(() => curves.charts.forEach(chart => chart.mark()));
+  redraws.push(drawAll);
   return section("Curves", "curves", tools, grid, all);
 }
 
@@ -195,7 +283,10 @@ function wholeRun() {
 }
 
 function chartOf(title, first) {
-  let names = first,
+  let all = first,
+    names = first,
+    chosen = "",
+    words = "",
     plot = null,
     drawn = "",
     hidden = new Set();
@@ -209,6 +300,29 @@ function chartOf(title, first) {
     place,
     legend,
   );
+  const chooser = picker(`Lines of ${title}`, {}, value => {
+    chosen = value;
+    choose();
+  });
+  place.before(chooser);
+  function choose() {
+    const items = [...new Set(all.map(itemOf))],
+      compared = LW.series.get(all[0]).run !== undefined,
+      many = items.length > 1 && (compared || all.length > MOST_LINES);
+    const direction = bestOf(keyOf(all[0])) === "max" ? "lowest" : "highest";
+    names = many ? drawnOf(all, chosen, words) : all;
+    chooser.hidden = !many;
+    if (many && chooser.count !== items.length) {
+      chooser.count = items.length;
+      chooser.replaceChildren(
+        compared ? "" : make("option", {value: ""}, `the ${direction} ${MOST_LINES} of ${items.length}`),
+        make("option", {value: "all"}, `all ${items.length}`),
+        ...items.map(value => make("option", {value}, value)),
+      );
+    }
+    chooser.value = compared && names.length < all.length ? itemOf(names[0]) : chosen;
+    draw();
+  }
   const line = make("i", {className: "cursor"});
   const seriesOf = () => names.map(name => LW.series.get(name));
 
@@ -216,11 +330,13 @@ function chartOf(title, first) {
     const ink = colour("dim"),
       grid = colour("line"),
       weighted = curves.smooth > 0;
-    const dots = series => series.steps.length <= 40;
+    const dots = series => series.steps.length <= 40,
+      styles = names.map((name, i) => styleOf(name, i, names.length > 1));
     const one = (name, i, faint) => ({
       label: name,
-      stroke: faded(tints[i], faint ? 0.3 : partsOf(name).every === "step" && names.length > 1 ? 0.6 : 1),
-      width: partsOf(name).every === "step" && names.length > 1 ? 1 : 2,
+      stroke: faded(tints[i], faint ? 0.3 : styles[i].thin ? 0.6 : 1),
+      width: styles[i].thin ? 1 : 2,
+      dash: styles[i].dash,
       spanGaps: true,
       show: !hidden.has(name),
       points: {show: !faint && dots(LW.series.get(name)), size: 5, fill: tints[i], stroke: tints[i]},
@@ -328,12 +444,18 @@ function chartOf(title, first) {
     mark();
   }
 
+  /** In a chart of many numbers of one thing a name needs not say of what. */
+  function short(name) {
+    const thing = title.replace(/, lower is better$/, "");
+    return new Set(all.map(each => partsOf(keyOf(each)).rest)).size > 1 ? name.replace(thing, "…") : name;
+  }
+
   /** The names below the chart, with the best or the range of each; a click hides a line. */
   function describe(tints) {
     legend.replaceChildren(
       ...names.map((name, i) => {
         const {steps, values} = LW.series.get(name),
-          which = bestOf(name),
+          which = bestOf(keyOf(name)),
           at = bestIndex(values, which || "max");
         const odd = values.filter(value => !Number.isFinite(value)).length;
         let words =
@@ -347,7 +469,8 @@ function chartOf(title, first) {
         if (below) words += `, ${below} not above 0`;
         const swatch = make("i");
         swatch.style.background = tints[i];
-        if (partsOf(name).every === "step" && names.length > 1) swatch.className = "thin";
+        const {thin, dash} = styleOf(name, i, names.length > 1);
+        swatch.className = [thin && "thin", dash && "dashed"].filter(Boolean).join(" ");
         const item = button(
           "",
           () => {
@@ -358,7 +481,7 @@ function chartOf(title, first) {
         );
         item.append(
           swatch,
-          make("span", {className: "name"}, name),
+          make("span", {className: "name"}, short(name)),
           make("span", {className: "value"}),
           make("span", {className: "dim"}, words),
         );
@@ -426,15 +549,32 @@ function chartOf(title, first) {
       Math.abs(plot.width - place.clientWidth) > 2 &&
       plot.setSize({width: Math.max(200, place.clientWidth), height: 190}),
   ).observe(place);
+  choose();
   onSight(node, draw);
   return {
     title,
     node,
     draw,
+    holds: key => all.some(name => keyOf(name) === key),
+    open(key) {
+      words = "";
+      if (!chooser.hidden && !names.some(name => keyOf(name) === key)) chosen = itemOf(all.find(name => keyOf(name) === key));
+      choose();
+      hidden.delete(names.find(name => keyOf(name) === key));
+      reveal(node);
+    },
+    words(wanted) {
+      if (words === wanted) return;
+      words = wanted;
+      choose();
+    },
     mark,
     range: () => plot && [plot.scales.x.min, plot.scales.x.max],
     zoom: () => plot?.setScale("x", {min: 0, max: 1}),
-    take: list => (names = list),
+    take(list) {
+      all = list;
+      choose();
+    },
   };
 }
 

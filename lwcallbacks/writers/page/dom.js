@@ -59,19 +59,22 @@ function search(label, oninput, given = {}) {
   });
 }
 
-/** A colour of the theme as the browser resolves it, for a canvas. */
+/** A colour of the theme as the browser resolves it, for a canvas; kept, until the theme is another. */
 function colour(name) {
-  const probe = (colour.probe ??= document.body.appendChild(make("span", {hidden: true})));
-  probe.style.color = `var(--${name})`;
-  return getComputedStyle(probe).color;
+  if (!colour.known.has(name)) {
+    const probe = (colour.probe ??= document.body.appendChild(make("span", {hidden: true})));
+    probe.style.color = `var(--${name})`;
+    colour.known.set(name, getComputedStyle(probe).color);
+  }
+  return colour.known.get(name);
 }
+colour.known = new Map();
+
+/** Red, green and blue of such a colour. */
+const channels = resolved => resolved.match(/[\d.]+/g).slice(0, 3).map(Number);
 
 /** The same with an opacity of 0 to 1. */
-const faded = (resolved, opacity) =>
-  `rgba(${resolved
-    .match(/[\d.]+/g)
-    .slice(0, 3)
-    .join(", ")}, ${opacity})`;
+const faded = (resolved, opacity) => `rgba(${channels(resolved).join(", ")}, ${opacity})`;
 
 /** Calls `update` when a node comes near the window, and tells `node.seen`. */
 const nearby = new IntersectionObserver(
@@ -83,6 +86,14 @@ const nearby = new IntersectionObserver(
   },
   {rootMargin: "400px"},
 );
+
+/** Calls `update` when a node comes into the window, and tells `node.onScreen`. */
+const visible = new IntersectionObserver(seen => {
+  for (const {target, isIntersecting} of seen) {
+    target.onScreen = isIntersecting;
+    if (isIntersecting) target.update?.();
+  }
+});
 
 function onSight(node, update) {
   node.update = update;

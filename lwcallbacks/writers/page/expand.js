@@ -40,9 +40,12 @@ const EXPAND = {
 
 const expanded = (kind, value) => (EXPAND[kind] || EXPAND.file)(value);
 
-/** Rows of a table as objects by column. */
+const OTHER_NAMES = {true: "target", predicted: "pred"};
+
+/** Rows of a table as objects by column; what is true and predicted by one name each. */
 function rowsOf({columns, cells, length}) {
-  return Array.from({length}, (_, row) => Object.fromEntries(columns.map((column, i) => [column, cells[i][row]])));
+  const names = columns.map(column => (columns.includes(OTHER_NAMES[column]) ? column : (OTHER_NAMES[column] ?? column)));
+  return Array.from({length}, (_, row) => Object.fromEntries(names.map((name, i) => [name, cells[i][row]])));
 }
 
 /** Whether a cell of a table is an image. */

@@ -162,7 +162,7 @@ function normPicture(prefix, keys, open) {
     canvas.style.height = `${rows.length * height}px`;
     // A pixel for each cell, made larger: much faster than a rectangle for each.
     const pixels = new ImageData(columns, rows.length),
-      inks = [colour("ok-ink"), colour("err-ink")].map(ink => ink.match(/[\d.]+/g).map(Number));
+      inks = [colour("ok-ink"), colour("err-ink")].map(channels);
     cells.forEach((row, y) =>
       row.forEach((value, x) => {
         const strength = strengthOf(value, low, high);
@@ -233,5 +233,3 @@ function normPicture(prefix, keys, open) {
   redraws.push(draw);
   return node;
 }
-
-const redraws = []; // pictures that know the colours of the theme

@@ -5,10 +5,9 @@ function readLink() {
   if (step !== null) goTo(step, other);
   if (!key) return;
   const found = panels.get(key) || lazyPanels.get(key)?.();
-  if (found) {
-    found.reveal();
-    page.key = key;
-  } else document.getElementById(key)?.scrollIntoView();
+  found?.reveal();
+  if (found || curves.open?.(key)) page.key = key;
+  else document.getElementById(key)?.scrollIntoView();
 }
 
 /** Keep the address up to date, without a step in the browser's history for each move of the slider. */

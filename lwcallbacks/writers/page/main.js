@@ -1,22 +1,5 @@
 // Puts the page together, once the scripts of the folder have run.
 
-const page = {
-  key: null, // what was opened by a link
-  samples: [], // keys of tables of samples
-  matrices: [], // keys of matrices
-  found: {}, // which scripts of the folder are there
-  parts: new Map(), // key -> true, of those that are on the page
-};
-
-function section(title, id, ...content) {
-  return make(
-    "section",
-    {id, "aria-labelledby": `${id}-title`},
-    make("h2", {id: `${id}-title`}, title),
-    ...content.filter(Boolean),
-  );
-}
-
 /** Keys by what shows them: {matrices, samples, pictures, lines, tables, files}. What a matrix or tiles show already is left out. */
 async function sorted() {
   const of = {matrix: [], image: [], curve: [], table: [], file: []},
@@ -31,6 +14,8 @@ async function sorted() {
     }),
   );
   for (const [key, isSamples] of looked) (isSamples ? samples : tables).push(key);
+  const isOfMatrix = key => of.matrix.some(matrix => key === `${titleOf(matrix)}_examples`);
+  samples.sort((a, b) => isOfMatrix(a) - isOfMatrix(b)); // they are behind its cells already
   const drawn = new Set([...of.matrix, ...samples].map(titleOf));
   return {
     matrices: of.matrix,
@@ -46,7 +31,7 @@ async function sorted() {
 async function build() {
   const main = document.querySelector("main"),
     {matrices, samples, pictures, lines, tables, files} = await sorted();
-  Object.assign(page, {matrices, samples});
+  Object.assign(page, {matrices, samples, tables});
   const sections = {
     overview: () => answersSection(),
     curves: () => curvesSection(),
@@ -79,21 +64,7 @@ async function build() {
     before = node;
     if (id === "overview") await page.answered;
     if (node.hidden) continue;
-    links.push(
-      make(
-        "a",
-        {
-          href: `#${id}`,
-          onclick(event) {
-            event.preventDefault();
-            page.key = null;
-            node.scrollIntoView();
-            writeLink();
-          },
-        },
-        node.querySelector("h2").textContent,
-      ),
-    );
+    links.push(linkTo(node));
   }
   nav.replaceChildren(...links);
   for (const [id, keys, kind] of [
@@ -109,9 +80,6 @@ async function build() {
   if (!LW.steps.length && !LW.series.size)
     main.append(make("p", {id: "none", className: "card"}, "Nothing has been written yet."));
 }
-
-/** The name of what is shown: "val/predictions" of "val/predictions_table". */
-const titleOf = key => key.replace(/_(chart|table)(?=$|\/dataloader_idx_\d+$)/, "");
 
 function many(title, id, keys, kind) {
   const row = make("div", {className: "row"});
@@ -142,57 +110,6 @@ page.grow = async () => {
   redraws.forEach(draw => draw());
   page.head();
 };
-
-function theme() {
-  const names = {"": "Theme: system", light: "Theme: light", dark: "Theme: dark"},
-    root = document.documentElement;
-  let kept = "";
-  try {
-    kept = localStorage.getItem("lwcallbacks-theme") || "";
-  } catch {
-    /* a page on a disk may not keep anything in some browsers */
-  }
-  const node = button("", () => set({"": "light", light: "dark", dark: ""}[root.dataset.theme || ""]), {
-    className: "theme",
-  });
-  const set = name => {
-    name ? (root.dataset.theme = name) : delete root.dataset.theme;
-    node.textContent = {"": "◐", light: "☀", dark: "☾"}[name];
-    node.title = names[name];
-    node.setAttribute("aria-label", names[name]);
-    try {
-      localStorage.setItem("lwcallbacks-theme", name);
-    } catch {
-      /* as above */
-    }
-    recolour();
-  };
-  const recolour = () => {
-    curves.charts.forEach(chart => chart.draw());
-    redraws.forEach(draw => draw());
-    for (const key of page.matrices) panels.get(key)?.refresh();
-  };
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
-  set(kept in names ? kept : "");
-  return node;
-}
-
-/** Which section is looked at, in the list of sections. */
-function watchSections() {
-  const nav = document.querySelector("nav .sections");
-  const watch = new IntersectionObserver(
-    seen => {
-      for (const {target, isIntersecting} of seen) target.inView = isIntersecting;
-      const first = [...document.querySelectorAll("main > section")].find(({inView}) => inView);
-      for (const link of nav.children)
-        link.getAttribute("href") === `#${first?.id}`
-          ? link.setAttribute("aria-current", "true")
-          : link.removeAttribute("aria-current");
-    },
-    {rootMargin: "-80px 0px -50% 0px"},
-  );
-  document.querySelectorAll("main > section").forEach(node => watch.observe(node));
-}
 
 /** Hide the cards whose key has not these words. */
 function filterKeys(words) {
@@ -226,6 +143,8 @@ async function start() {
   time.best = page.bestStep?.() ?? null;
   document.getElementById("best").hidden = time.best === null;
   time.listeners.add(writeLink);
+  page.moved = writeLink;
+  redraws.push(() => page.matrices.forEach(key => panels.get(key)?.refresh()));
   time.listeners.add(() => compare.setAttribute("aria-pressed", String(time.other !== null)));
   goTo(time.now);
   readLink();

@@ -47,6 +47,44 @@ function difference(matrix, before) {
   return {names: matrix.names, places, counts};
 }
 
+/** How the shares of a matrix differ from those of another of the same classes, in percent points, of the sums "rows" or
+ * "columns"; what rounds to 0.0 is none. */
+function shareDifference(matrix, before, by) {
+  const places = [],
+    counts = [];
+  const axis = place => (by === "rows" ? Math.floor(place / matrix.size) : place % matrix.size);
+  const share = (of, place, count) => (of[by][axis(place)] ? count / of[by][axis(place)] : 0);
+  for (const place of union([[...matrix.places], [...before.places]])) {
+    const row = Math.floor(place / matrix.size),
+      column = place % matrix.size;
+    const change = share(matrix, place, countAt(matrix, row, column)) - share(before, place, countAt(before, row, column));
+    const points = Math.round(1000 * change) / 10;
+    if (!points) continue;
+    places.push(place);
+    counts.push(points);
+  }
+  return {names: matrix.names, places, counts};
+}
+
+/** A matrix of these classes alone, in their order; its examples with it. */
+function withClasses(matrix, names) {
+  const places = new Map(names.map((name, i) => [name, i])),
+    at = matrix.names.map(name => places.get(name) ?? -1);
+  const cells = [];
+  matrix.places.forEach((place, i) => {
+    const row = at[Math.floor(place / matrix.names.length)],
+      column = at[place % matrix.names.length];
+    if (row >= 0 && column >= 0) cells.push([row * names.length + column, matrix.counts[i]]);
+  });
+  cells.sort((a, b) => a[0] - b[0]);
+  const examples = {};
+  for (const [pair, kept] of Object.entries(matrix.examples || {})) {
+    const [row, column] = pair.split(",").map(i => at[i] ?? -1);
+    if (row >= 0 && column >= 0) examples[`${row},${column}`] = kept;
+  }
+  return {names, places: cells.map(([place]) => place), counts: cells.map(([, count]) => count), examples};
+}
+
 const sameClasses = (a, b) =>
   !!a && !!b && a.names.length === b.names.length && a.names.every((name, i) => name === b.names[i]);
 
@@ -122,29 +160,34 @@ function classesFound(matrix, order, wanted, most = 24) {
   return order.filter(i => found.has(i));
 }
 
-/** What a cell shows in a mode: {text, share}, share 0 to 1 says how strong its colour is; null for a blank cell. */
-function cellOf(matrix, mode, count, row, column, mostWrong) {
+/** How strong a cell's colour is in a mode, 0 to 1, and whether it is one of errors: {share, wrong}; null for a blank cell. */
+function strengthOfCell(matrix, mode, count, row, column, mostWrong) {
   if (!count) return null;
   const diagonal = row === column;
-  const share = of => (of ? count / of : 0);
   if (mode === "since")
-    return {
-      text: signed(count),
-      share: Math.sqrt(Math.abs(count) / mostWrong),
-      wrong: diagonal ? count < 0 : count > 0,
-    };
-  if (mode === "count")
-    return {
-      text: grouped(count),
-      share: diagonal ? share(matrix.rows[row]) : Math.sqrt(count / mostWrong),
-      wrong: !diagonal,
-    };
-  const part = share(mode === "truth" ? matrix.rows[row] : matrix.columns[column]);
-  return {
-    text: percent(part, part < 0.1 ? 1 : 0).replace(" %", ""),
-    share: diagonal ? part : Math.sqrt(part),
-    wrong: !diagonal,
-  };
+    return {share: Math.sqrt(Math.abs(count) / mostWrong), wrong: diagonal ? count < 0 : count > 0};
+  const part = partOf(matrix, mode, count, row, column);
+  return {share: diagonal ? part : Math.sqrt(mode === "count" ? count / mostWrong : part), wrong: !diagonal};
+}
+
+/** The share of a count in its row, or in its column where the mode is "pred". */
+function partOf(matrix, mode, count, row, column) {
+  const of = mode === "pred" ? matrix.columns[column] : matrix.rows[row];
+  return of ? count / of : 0;
+}
+
+/** What a cell shows in a mode: {text, share, wrong}; null for a blank cell. */
+function cellOf(matrix, mode, count, row, column, mostWrong) {
+  const cell = strengthOfCell(matrix, mode, count, row, column, mostWrong);
+  if (!cell) return null;
+  const part = partOf(matrix, mode, count, row, column);
+  const text =
+    mode === "since"
+      ? signed(count)
+      : mode === "count"
+        ? grouped(count)
+        : percent(part, part < 0.1 ? 1 : 0).replace(" %", "");
+  return {...cell, text};
 }
 
 /** The largest count beside the diagonal, or of a difference the largest of all. */

@@ -14,11 +14,14 @@ const LABEL_COLOURS = [
 
 const labelColour = label => LABEL_COLOURS[(label + LABEL_COLOURS.length - 1) % LABEL_COLOURS.length];
 
+/** Red, green and blue of "#0072b2", null of anything else. Pure. */
+const ofHex = text => (/^#[\da-f]{6}$/i.test(text) ? [1, 3, 5].map(i => parseInt(text.slice(i, i + 2), 16)) : null);
+
 /** What a filter looks up for each of 256 labels: red, green, blue and opacity, 0 to 1. Pure. */
-function lookups(shown) {
+function lookups(shown, colours = {}) {
   const tables = [[], [], [], []];
   for (let label = 0; label < 256; label++) {
-    const [red, green, blue] = labelColour(label);
+    const [red, green, blue] = ofHex(colours[label]) || labelColour(label);
     tables[0].push(red / 255);
     tables[1].push(green / 255);
     tables[2].push(blue / 255);
@@ -28,8 +31,8 @@ function lookups(shown) {
 }
 
 /** A filter that makes colours of labels. Opacity comes from the label as well, so it is worked out apart and put in. */
-function labelFilter(id, shown) {
-  const [red, green, blue, opacity] = lookups(shown);
+function labelFilter(id, shown, colours) {
+  const [red, green, blue, opacity] = lookups(shown, colours);
   const discrete = (channel, values) => svg(`feFunc${channel}`, {type: "discrete", tableValues: values});
   return svg(
     "filter",
@@ -45,6 +48,12 @@ function labelFilter(id, shown) {
     svg("feComponentTransfer", {in: "labels", result: "opacity"}, discrete("A", opacity)),
     svg("feComposite", {in: "coloured", in2: "opacity", operator: "in"}),
   );
+}
+
+/** The size of the letters at boxes: a fifth of most boxes, and no more than is fit for an image. Pure. */
+function lettersFor(boxes, width, height) {
+  const sides = boxes.map(({box: [, , w, h]}) => Math.min(w, h)).sort((a, b) => a - b);
+  return Math.max(6, Math.min(Math.min(width, height) / 24, sides.length ? sides[sides.length >> 1] / 5 : Infinity));
 }
 
 let filters = 0;
@@ -79,7 +88,7 @@ function overlaid(cell, className = "", off = new Set(), size = null) {
     node.append(make("label", {}, input, swatch, ` ${name}`));
     onchange(input.checked);
   };
-  for (const {name, classes = {}, image, box} of layers) {
+  for (const {name, classes = {}, colours = {}, image, box} of layers) {
     const id = `labels-${filters++}`,
       defs = svg("defs"),
       [l, t, w, h] = box || [0, 0, width, height];
@@ -97,19 +106,20 @@ function overlaid(cell, className = "", off = new Set(), size = null) {
     if (box) ["width", "height"].forEach(attribute => map.removeAttribute(attribute));
     const labels = Object.keys(classes).map(Number),
       shown = new Set(labels);
-    const refill = () => defs.replaceChildren(labelFilter(id, shown));
+    const refill = () => defs.replaceChildren(labelFilter(id, shown, colours));
     refill();
     picture.append(defs, holder);
     const group = make("fieldset", {}, make("legend", {}, name));
     add(`all of ${name}`, null, group, on => holder.setAttribute("visibility", on ? "visible" : "hidden"));
     for (const label of labels)
-      add(classes[label], `rgb(${labelColour(label)})`, group, on => {
+      add(classes[label], `rgb(${ofHex(colours[label]) || labelColour(label)})`, group, on => {
         on ? shown.add(label) : shown.delete(label);
         refill();
       });
     switches.append(group);
   }
-  const styles = new Map();
+  const styles = new Map(),
+    letters = lettersFor(boxes, width, height);
   for (const {
     box: [l, t, w, h],
     label,
@@ -121,7 +131,6 @@ function overlaid(cell, className = "", off = new Set(), size = null) {
     const words = `${style} ${label ?? ""}${typeof score === "number" ? ` ${brief(score, 2)}` : ""}${match === undefined ? "" : match ? ", matched" : ", not matched"}`;
     const shape = svg("rect", {x: left + l, y: top + t, width: w, height: h, class: match === false ? "missed" : ""});
     shape.append(svg("title", {}, words));
-    const letters = Math.max(5, Math.min(height, width) / 24);
     group.append(
       shape,
       svg(

@@ -66,13 +66,22 @@ function panel(key, {tools, view, wide = false, needsValue = true}, title = key)
         one.box.hidden = value === undefined;
         one.missing.hidden = value !== undefined;
         if (value === undefined) one.missing.textContent = `No data of ${when(entry.step)}.`;
-        else await one.draw(value, entry);
+        else {
+          await one.draw(value, entry);
+          loadBeside(entry);
+        }
       }),
     );
   }
   node.update = () => node.seen && show();
   nearby.observe(node);
-  time.listeners.add(node.update);
+  visible.observe(node);
+  let rest = null;
+  time.listeners.add(() => {
+    clearTimeout(rest);
+    if (node.onScreen) return node.update();
+    if (node.seen) rest = setTimeout(node.update, 150); // near the window: once the time rests
+  });
   const found = {key, node, settings, refresh, reveal: () => reveal(node)};
   panels.set(key, found);
   return found;

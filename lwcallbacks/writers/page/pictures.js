@@ -12,11 +12,13 @@ PICTURE.view = (box, settings) => {
     const [size, drawn] = await Promise.all([sizeOf(entry.file), load(entry)]);
     const caption = entry.caption || "";
     if (!size) place.replaceChildren(make("p", {className: "dim"}, `The file ${entry.file} is missing.`));
-    else if (drawn)
-      place.replaceChildren(
-        overlaid({image: entry.file, caption: caption || entry.key, ...drawn}, "large", settings.off, size),
-      );
-    else {
+    else if (drawn) {
+      const figure = overlaid({image: entry.file, caption: caption || entry.key, ...drawn}, "large", settings.off, size);
+      const zoom = () => openPicture(entry, size, figure.querySelector("svg").cloneNode(true));
+      figure.querySelector("svg").onclick = zoom;
+      figure.append(make("div", {}, button("Zoom", zoom, {"aria-label": `Zoom into ${entry.key}`})));
+      place.replaceChildren(figure);
+    } else {
       const [width, height] = size,
         factor = Math.max(1, Math.floor(200 / Math.min(width, height)));
       const image = make("img", {
@@ -39,7 +41,8 @@ PICTURE.view = (box, settings) => {
       .closest(".card")
       .classList.toggle(
         "wide",
-        !!size && size[0] / size[1] > 2.2 && size[0] * Math.max(1, Math.floor(200 / size[1])) > 420,
+        !!size &&
+          (drawn ? size[0] > 420 : size[0] / size[1] > 2.2 && size[0] * Math.max(1, Math.floor(200 / size[1])) > 420),
       );
     const shown = entriesOf(entry.key, 16);
     film.hidden = shown.length < 2;
@@ -68,9 +71,9 @@ function sizeOf(file) {
   });
 }
 
-/** The image in a window: plus, minus and the wheel zoom, arrow keys and dragging move. */
-function openPicture(entry, [width, height]) {
-  const image = make("img", {src: addressOf(entry.file), alt: entry.caption || entry.key, draggable: false});
+/** The image in a window: plus, minus and the wheel zoom, arrow keys and dragging move. `drawn` has overlays. */
+function openPicture(entry, [width, height], drawn = null) {
+  const image = drawn || make("img", {src: addressOf(entry.file), alt: entry.caption || entry.key, draggable: false});
   const stage = make(
     "div",
     {className: "stage", tabIndex: 0, role: "group", "aria-label": "Image. Plus and minus zoom, the arrow keys move."},

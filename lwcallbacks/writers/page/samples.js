@@ -4,11 +4,14 @@
 const isOfSamples = ({columns, cells}) =>
   columns.includes("pred") || cells.some(column => Array.isArray(column) && column.some(isImage));
 
+/** The label or labels of a sample: "cat,dog" has two, "crane, a bird" is one. Pure. */
+const labelsIn = value => (value === null || value === undefined ? [] : String(value).split(/,(?! )/));
+
 /** Keep the rows that the filter asks for, in the order it asks for. Pure. */
 function chosenRows(rows, {wrong = false, label = "", low = 0, high = 1, words = "", sort = "given"}) {
   const kept = rows.filter(row => {
     if (wrong && isRight(row) !== false) return false;
-    if (label && String(row.pred) !== label && String(row.target) !== label) return false;
+    if (label && !labelsIn(row.pred).includes(label) && !labelsIn(row.target).includes(label)) return false;
     if (typeof row.confidence === "number" && (row.confidence < low || row.confidence > high)) return false;
     return (
       !words ||
@@ -127,15 +130,9 @@ const SAMPLES = {
       const rows = rowsOf(table),
         has = name => table.columns.includes(name);
       settings.parts.wrong.hidden = !rows.some(row => isRight(row) !== null);
-      settings.parts.sure.hidden = settings.parts.sort.hidden = !has("confidence") && !has("loss");
-      const labels = [
-        ...new Set(
-          rows
-            .flatMap(({pred, target}) => [pred, target])
-            .filter(label => label !== undefined && label !== null)
-            .map(String),
-        ),
-      ].sort(natural);
+      settings.parts.sure.hidden = !has("confidence");
+      settings.parts.sort.hidden = !has("confidence") && !has("loss");
+      const labels = [...new Set(rows.flatMap(({pred, target}) => [...labelsIn(pred), ...labelsIn(target)]))].sort(natural);
       settings.labels.hidden = labels.length < 2;
       if (settings.labels.options.length !== labels.length + 1 && !labels.includes(settings.label)) settings.label = "";
       settings.labels.replaceChildren(
@@ -145,7 +142,7 @@ const SAMPLES = {
       settings.labels.value = settings.label;
       list.classList.toggle(
         "broad",
-        labels.some(label => label.length > 12),
+        rows.some(({pred, target}) => Math.max(String(pred).length, String(target).length) > 12),
       );
       const kept = chosenRows(rows, settings),
         wrong = rows.filter(row => isRight(row) === false).length;

@@ -140,7 +140,21 @@ async function load({number, step, kind, chunk}) {
     if (LW.chunks.size <= KEPT_CHUNKS) break;
     if (old !== chunk && histograms) LW.chunks.delete(old);
   }
-  return value && expanded(kind, value);
+  if (!value || kind === "histogram") return value && expanded(kind, value);
+  if (!drawable.has(value)) drawable.set(value, expanded(kind, value));
+  return drawable.get(value);
+}
+
+const drawable = new WeakMap(); // value as its file has it -> as it is drawn
+
+/** Load the files before and after an entry's, once the time has rested: the next move is likely to need one. */
+function loadBeside({chunk, kind}) {
+  clearTimeout(loadBeside.timer);
+  if (kind !== "histogram" || LW.files) return;
+  loadBeside.timer = setTimeout(async () => {
+    for (const beside of [chunk + 1, chunk - 1])
+      if (beside >= 0 && beside <= LW.steps.at(-1)?.chunk) await loadChunk(beside);
+  }, 300);
 }
 
 function loadChunk(chunk) {

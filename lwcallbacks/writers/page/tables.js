@@ -39,6 +39,7 @@ const TABLE = {
       const focused = scroll.contains(document.activeElement)
         ? [...scroll.querySelectorAll("th button")].indexOf(document.activeElement)
         : -1;
+      box.closest(".card")?.classList.toggle("wide", table.columns.length > 6);
       scroll.replaceChildren(tableOf(table, settings, refresh));
       if (focused >= 0) scroll.querySelectorAll("th button")[focused]?.focus();
       more.hidden = settings.kept <= settings.most;

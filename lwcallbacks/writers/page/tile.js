@@ -51,10 +51,12 @@ function sinceWords(history) {
   const last = known.at(-1).right;
   let i = known.length;
   while (i > 0 && known[i - 1].right === last) i--;
-  return i === 0 ? `always ${rightWord(last)}` : `${rightWord(last)} since ${soon(known[i].step)}`;
+  const always = known.length < history.length ? `${rightWord(last)} each time` : `always ${rightWord(last)}`;
+  return i === 0 ? always : `${rightWord(last)} since ${soon(known[i].step)}`;
 }
 
-function tile(sample, {image, history = [], onclick}) {
+/** `words` stand below, in place of what the history says. */
+function tile(sample, {image, history = [], onclick, words = sinceWords(history)}) {
   const right = isRight(sample);
   const node = make("li", {className: right === null ? "tile" : right ? "tile right" : "tile wrong"});
   const open = button("", onclick, {
@@ -65,9 +67,9 @@ function tile(sample, {image, history = [], onclick}) {
   const pred = sample.pred ?? null,
     target = sample.target ?? null;
   const names = make("span", {className: "names"});
-  if (pred !== null) names.append(make("b", {className: "pred", title: String(pred)}, shorten(String(pred), 40)));
-  if (target !== null)
-    names.append(make("span", {className: "target", title: String(target)}, `true ${shorten(String(target), 40)}`));
+  const label = text => shorten(String(text), 40).replaceAll(/,(?! )/g, ", "); // lines break between several labels
+  if (pred !== null) names.append(make("b", {className: "pred", title: String(pred)}, label(pred)));
+  if (target !== null) names.append(make("span", {className: "target", title: String(target)}, `true ${label(target)}`));
   if (names.childNodes.length) open.append(names);
   if (pred === null && target === null && (image?.caption || sample.caption))
     open.append(make("span", {className: "target"}, image?.caption || sample.caption));
@@ -77,7 +79,6 @@ function tile(sample, {image, history = [], onclick}) {
     open.append(bar);
   }
   if (history.length > 1) open.append(strip(history));
-  const words = sinceWords(history);
   if (words) open.append(make("small", {className: "since"}, words));
   node.append(open);
   return node;

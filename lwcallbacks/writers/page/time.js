@@ -39,6 +39,7 @@ function readSteps() {
 
 /** Look at a step: the nearest that is there and not later. `frame` puts several moves of one moment together. */
 function goTo(step, other = time.other) {
+  if (!time.steps.length) return; // a comparison has no time
   const known = time.steps[Math.max(0, lastAtMost(time.steps, step))] ?? 0;
   time.now = known;
   time.other = other === null ? null : (time.steps[Math.max(0, lastAtMost(time.steps, other))] ?? null);

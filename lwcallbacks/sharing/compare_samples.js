@@ -1,0 +1,72 @@
+// Samples that two runs have both shown: those that became right, those that became wrong, those that stay wrong.
+
+/** Ids of two tables of samples by how they flipped: {fixed, broken, wrong, both, unlike}; `unlike` have another target in
+ * the other run, and are not the same samples. Pure. */
+function flipped(a, b) {
+  const both = [...a.keys()].filter(id => b.has(id)),
+    same = both.filter(id => JSON.stringify(a.get(id).target) === JSON.stringify(b.get(id).target));
+  const of = (before, now) => same.filter(id => a.get(id).correct === before && b.get(id).correct === now);
+  return {fixed: of(false, true), broken: of(true, false), wrong: of(false, false), both, unlike: both.length - same.length};
+}
+
+function samplesCompared() {
+  const cards = [];
+  for (const [key, {rows}] of LW.runs[0].samples)
+    LW.runs.forEach((run, i) => {
+      if (i && run.samples.has(key)) cards.push(flipsCard(key, i, rows, run.samples.get(key).rows));
+    });
+  return cards.length ? section("Samples", "samples", ...cards) : null;
+}
+
+function flipsCard(key, i, a, b) {
+  const letter = letterOf(i),
+    {fixed, broken, wrong, both, unlike} = flipped(a, b);
+  const card = make("article", {className: "card"}, make("header", {}, make("h3", {}, titleOf(key)), make("span", {className: "dim"}, `A and ${letter}`)));
+  const words = [
+    both.length
+      ? `${plural(both.length, "sample is", "samples are")} in both tables; A has ${a.size}, ${letter} has ${b.size}.`
+      : `No sample is in both tables. A has ${a.size}, ${letter} has ${b.size}. PredictionGrid(select="random") shows the same ones in every run.`,
+    unlike ? `${unlike} with another target in the other run are left out.` : "",
+    [LW.runs[0], LW.runs[i]].some(({left_out}) => left_out) ? "Some images are left out: the page would be too large." : "",
+  ];
+  card.append(make("p", {className: "dim"}, words.join(" ")));
+  const groups = [
+    ["Fixed", `wrong in A, right in ${letter}`, fixed, "better"],
+    ["Broken", `right in A, wrong in ${letter}`, broken, "worse"],
+    ["Wrong in both", "", wrong, ""],
+  ];
+  for (const [title, note, ids, look] of groups) {
+    if (!both.length || (!ids.length && !look)) continue;
+    card.append(
+      make("h4", {}, make("span", {className: look}, `${title}: ${ids.length}`), make("span", {className: "dim"}, note && `, ${note}`)),
+      ids.length ? flipTiles(ids, i, a, b) : "",
+    );
+  }
+  return card;
+}
+
+function flipTiles(ids, i, a, b, most = 24) {
+  const letter = letterOf(i),
+    list = make("ul", {className: "tiles"}),
+    box = make("div", {}, list);
+  const one = id => {
+    const before = a.get(id),
+      now = b.get(id),
+      image = now.image || before.image;
+    const row = {id, target: now.target};
+    for (const [name, of] of [["A", before], [letter, now]])
+      for (const part of ["pred", "confidence", "loss", "correct"]) if (part in of) row[`${part} in ${name}`] = part === "correct" ? (of[part] ? "yes" : "no") : of[part];
+    const said = before.pred === undefined ? "" : `A said ${shorten(String(before.pred), 40)}`;
+    return tile(now, {image, words: said, onclick: () => openSample(row, [], image)});
+  };
+  let shown = 0;
+  const more = button("Show more", () => {
+    list.append(...ids.slice(shown, shown + most).map(one));
+    shown += most;
+    more.hidden = shown >= ids.length;
+  });
+  box.append(more);
+  list.classList.toggle("broad", ids.some(id => String(a.get(id).pred).length > 12));
+  more.onclick();
+  return box;
+}

@@ -1,0 +1,294 @@
+"""The page of a comparison in headless Chromium: what is seen, clicked, typed and read out; and that nothing runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import page_runs
+from support.browser import CHROMIUM, NEEDS, Browser, Page
+from support.runs import EVIL, append, written
+
+from lwcallbacks.html import page_html
+from lwcallbacks.media import Image, Matrix, Table
+from lwcallbacks.sharing import comparison
+from lwcallbacks.writers import FolderWriter
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NEEDS)
+HAS_UPLOT = b"uPlot.js" in page_html()
+needs_uplot = pytest.mark.skipif(not HAS_UPLOT, reason="needs the built wheel, or uplot-python beside the source tree")
+CONTRAST = Path(page_runs.__file__).with_name("contrast.js")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three runs, of ten, four and ten epochs, as one file."""
+    root = tmp_path_factory.mktemp("compared")
+    runs = [page_runs.everything(root / f"run{i}" / "media", epochs) for i, epochs in enumerate((10, 4, 10))]
+    page_runs.write_run(runs[1], name="short", config={"optimizer": {"name": "SGD", "lr": 1e-3}, "seed": 0})
+    (root / "compare.html").write_text(comparison(runs))
+    return root / "compare.html"
+
+
+def opened(browser: Browser, target: Path, **how: Any) -> Page:
+    page = browser.open(target, **how)
+    page.wait("document.body.dataset.ready")
+    return page
+
+
+@pytest.fixture
+def page(browser: Browser, compared: Path) -> Iterator[Page]:
+    """In the end nothing may have gone wrong, and nothing been asked for."""
+    found = opened(browser, compared)
+    yield found
+    assert found.errors == []
+    assert all(address.startswith(("data:", "about:", compared.as_uri())) for address in found.asked)
+    found.close()
+
+
+def lines(page: Page, selector: str) -> list[str]:
+    return [line for line in page.text(selector).split("\n") if line.strip()]
+
+
+def test_the_answers_of_each_run_are_below_each_other(page: Page) -> None:
+    """With what is better or worse than A, in words and not by colour alone."""
+    titles = page.value("[...document.querySelectorAll('.stat h3')].map(node => node.textContent)")
+    assert titles == ["val/acc", "val/loss", "worst class", "cost of these callbacks"]
+    answers = page.value("[...document.querySelectorAll('.stat:first-child .answer')].map(node => node.innerText)")
+    assert [answer.split()[0] for answer in answers] == ["A", "B", "C"]
+    assert "worse" in answers[1]
+    assert "same as A" in answers[2]
+    assert page.value("document.querySelectorAll('.stat:first-child .worse').length") == 1
+    assert page.text("h1") == "3 runs compared"
+
+
+@needs_uplot
+def test_curves_of_all_runs_are_over_each_other(page: Page) -> None:
+    """A colour for each run; training is dashed."""
+    page.wait("document.querySelectorAll('.chart canvas').length >= 2")
+    names = page.value("[...document.querySelectorAll('.chart:nth-child(2) .name')].map(node => node.innerText)")
+    assert names[:3] == ["A val/loss", "B val/loss", "C val/loss"]
+    assert {"A train/loss_epoch", "B train/loss_step"} < set(names)
+    colours = page.value(
+        "[...document.querySelectorAll('.chart:nth-child(2) .legend i')].map(node => node.style.background)"
+    )
+    assert len(set(colours)) == 3
+    assert "lowest" in page.text(".chart:nth-child(2) .legend")
+    page.value("document.querySelector('.chart:nth-child(2)').focus()")
+    page.key("End")
+    page.wait("document.getElementById('said').textContent.startsWith('step 629: A val/loss 0.')")
+    page.key("+")
+    page.wait("curves.zoom !== null")
+    page.click("#curves input[type=search]")
+    page.type("val/f1")
+    page.wait("document.querySelectorAll('.chart').length === 1")
+
+
+def test_the_difference_of_matrices_is_seen_and_read(page: Page) -> None:
+    """Blank where nothing has changed, else blue or orange; each run's own counts are a click away."""
+    page.value("document.getElementById('confusion').scrollIntoView()")
+    page.wait("document.querySelector('#confusion .matrix')")
+    cells = page.value(
+        "[...document.querySelectorAll('#confusion [role=gridcell]')].map(c => [c.at, c.textContent, c.className])"
+    )
+    for (row, column), text, look in cells:
+        change = float(text.replace("−", "-") or 0)
+        assert look == ("" if not change else "ok" if (change > 0) == (row == column) else "err")
+    assert any(text for _, text, _ in cells)
+    recalls = page.value("[...document.querySelectorAll('#confusion tbody .rate')].map(cell => cell.textContent)")
+    assert all(not text or text[0] in "+−" for text in recalls)
+    assert any(recalls)
+    assert "A at step 629: 981 of 1,000 right, 98.1 %. B at step 251:" in page.text("#confusion")
+    page.click("#confusion [data-value=a]")
+    page.wait("document.querySelectorAll('#confusion tbody tr')[4].cells[5].textContent === '97'")
+    page.click("#confusion [data-value=rows]")
+    page.wait("document.querySelectorAll('#confusion tbody tr')[4].cells[10].textContent === '3'")
+    page.set("#confusion select", "2")
+    page.click("#confusion [data-value=change]")
+    page.wait("[...document.querySelectorAll('#confusion [role=gridcell]')].every(cell => !cell.textContent)")
+    assert "No cell differs." in page.text("#confusion .behind")
+
+
+def test_a_cell_shows_its_samples_in_each_run(page: Page) -> None:
+    """By the keyboard; how many they are is read out, and a tile opens."""
+    page.value("document.getElementById('confusion').scrollIntoView()")
+    page.wait("document.querySelector('#confusion .matrix')")
+    page.value("document.querySelector('#confusion [aria-selected=true]').focus()")
+    place = page.value("document.activeElement.at")
+    page.wait(f"document.querySelector('#confusion .note').textContent.startsWith('true {place[0]}, predicted')")
+    page.value("document.querySelectorAll('#confusion tbody tr')[4].cells[10].focus()")
+    page.key("Enter")
+    page.wait("document.querySelector('#confusion .behind h4').textContent === 'true 4, predicted 9'")
+    text = page.text("#confusion .behind")
+    assert "A 3 samples" in text
+    assert page.value("document.querySelectorAll('#confusion .behind .tiles').length") == 2
+    assert page.value(
+        "[...document.querySelectorAll('#confusion .crop image')].every(i => i.href.baseVal.startsWith('data:image/'))"
+    )
+    page.click("#confusion .behind .tile .open")
+    page.wait("document.querySelector('dialog[open] .crop')")
+    page.key("Escape")
+    page.wait("!document.querySelector('dialog')")
+
+
+def test_samples_that_flipped_are_tiles(page: Page) -> None:
+    """With what A said; how many were fixed and broken equals a plain look at the tables."""
+    rows = {run: page.value(f"[...LW.runs[{run}].samples.get('val/predictions_table').rows]") for run in (0, 1)}
+    a, b = (dict(rows[run]) for run in (0, 1))
+    broken = [name for name in a if name in b and a[name]["correct"] and not b[name]["correct"]]
+    heads = page.value("[...document.querySelectorAll('#samples article:nth-child(2) h4')].map(n => n.textContent)")
+    assert heads[1] == f"Broken: {len(broken)}, right in A, wrong in B"
+    assert len(broken) > 0
+    assert page.value("document.querySelectorAll('#samples article:nth-child(2) .tile.wrong').length") >= len(broken)
+    assert page.text("#samples .tile .since").startswith("A said ")
+    page.click("#samples .tile .open")
+    page.wait("document.querySelector('dialog[open]').innerText.includes('pred in B')")
+
+
+def test_what_differs_in_the_configuration(page: Page) -> None:
+    """By path; what a run does not have is not known."""
+    text = page.text("#configuration")
+    assert "6 of 7 hyperparameters differ." in text
+    assert "optimizer.name\tAdam\tSGD\tAdam" in text
+    assert "batch_size\t64\tnot known\t64" in text
+    assert "optimizer.lr" not in text
+
+
+def test_numbers_sort_and_filter(page: Page) -> None:
+    """The last value of every key in each run, and its change."""
+    page.value("document.getElementById('numbers').scrollIntoView()")
+    page.click("#numbers input")
+    page.type("val/acc")
+    page.wait("document.querySelectorAll('#numbers tbody tr').length === 1")
+    cells = page.text("#numbers tbody tr").split("\t")
+    assert cells[:2] == ["val/acc", "0.981"]
+    assert "worse" in cells
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [420, 1400])
+def test_nothing_is_cut_and_text_has_contrast(browser: Browser, compared: Path, width: int, dark: bool) -> None:
+    """No sideways scrolling, and WCAG AA for every text that is seen."""
+    page = opened(browser, compared, width=width, height=5000, dark=dark)
+    page.wait("document.querySelector('#confusion .tile') && document.querySelector('#numbers tbody tr')")
+    assert page.value("document.documentElement.scrollWidth") <= width
+    assert page.value("document.querySelector('h1').clientWidth") > 60
+    found = page.value(CONTRAST.read_text())
+    assert found["texts"] > 150
+    assert found["low"] == []
+    page.close()
+
+
+def test_every_control_has_a_name_and_the_page_prints(page: Page) -> None:
+    """What a screen reader says; on paper controls are left out."""
+    page.value("document.getElementById('confusion').scrollIntoView()")
+    page.wait("document.querySelector('#confusion .behind .tile')")
+    nameless = page.value(
+        """[...document.querySelectorAll("button, input, select, a, canvas, svg[role=img], img, [role=grid]")]
+        .filter(node => node.checkVisibility() && !node.closest(".uplot"))
+        .filter(node => !node.ariaLabel && !node.textContent.trim() && !node.title)
+        .filter(node => !node.closest("label")?.textContent.trim())
+        .map(node => node.outerHTML.slice(0, 100))"""
+    )
+    assert nameless == []
+    page.click(".theme")
+    page.wait("document.querySelector('.theme').getAttribute('aria-label') === 'Theme: light'")
+    page.call("Emulation.setEmulatedMedia", media="print")
+    assert page.value("getComputedStyle(document.querySelector('nav')).display") == "none"
+    assert len(page.call("Page.printToPDF")["data"]) > 10_000
+
+
+def test_a_hostile_folder_runs_nothing(browser: Browser, tmp_path: Path) -> None:
+    """Markup in a name, a key, a class, a caption, a cell or a hyperparameter is text; `__proto__` is a name."""
+    a = written(tmp_path / "a", name=EVIL, classes=("a", EVIL), config={EVIL: EVIL, "__proto__": {"x": 1}})
+    b = written(tmp_path / "b", preds="bbb", classes=("a", EVIL))
+    cell = {"image": "val/image/00000010.png", "box": [0, 0, 8, 8], "caption": EVIL}
+    for folder, pred in ((a, "a"), (b, EVIL)):
+        append(folder, "scalars.js", ("scalars", [1, 0, {EVIL: 0.5, "__proto__": 1.0, "constructor": 2.0}]))
+        value = {
+            "class_names": ["a", EVIL],
+            "cells": [2, 1 + len(pred)],
+            "examples": {"1,0": [cell], "__proto__": [cell]},
+        }
+        append(folder, "data/00000.js", ("data", [0, 20, value]))
+        rows = {
+            "columns": ["id", "image", "pred", "target"],
+            "cells": [["__proto__", "x"], [cell] * 2, [pred] * 2, ["a"] * 2],
+        }
+        append(folder, "data/00000.js", ("data", [1, 20, rows]))
+    target = tmp_path / "compare.html"
+    target.write_text(comparison([a, b]))
+    page = opened(browser, target)
+    for part in ("overview", "confusion", "samples", "configuration", "numbers"):
+        page.value(f"document.getElementById('{part}').scrollIntoView()")
+        page.settle(0.2)
+    page.wait("document.querySelector('#confusion .tile')")
+    page.click("#samples .tile .open")
+    page.settle(0.2)
+    assert page.value("document.title") == "Runs compared"
+    assert page.value("document.querySelectorAll('img[src=x], [onerror]').length") == 0
+    assert EVIL in page.text("#configuration")
+    assert "Broken: 2" in page.text("#samples")
+    assert page.errors == []
+    page.close()
+
+
+def test_runs_that_share_nothing_are_a_page(browser: Browser, tmp_path: Path) -> None:
+    """Other classes, other samples, other numbers, an image only: each says what it has."""
+    a = written(tmp_path / "a", classes=("a", "b"))
+    writer = FolderWriter(tmp_path / "b" / "media")
+    matrix = Matrix(np.eye(2, dtype=np.int64), ("x", "y"))
+    samples = Table(("id", "pred", "target"), [["other", "x", "y"]])
+    writer.write({"val/matrix": matrix, "val/samples": samples, "i": Image(np.zeros((4, 4), np.uint8))}, 3)
+    writer.write_logged([(3, None, {"other": float("nan")})])
+    target = tmp_path / "compare.html"
+    target.write_text(comparison([a, tmp_path / "b"]))
+    page = opened(browser, target)
+    page.value("document.getElementById('confusion').scrollIntoView()")
+    page.wait("document.getElementById('confusion').innerText.includes('no classes in common')")
+    assert "No sample is in both tables." in page.text("#samples")
+    assert page.errors == []
+    page.close()
+
+
+FUNCTIONS: list[tuple[str, Any]] = [
+    ("[0, 25, 26, 53].map(letterOf)", ["A", "Z", "A1", "B2"]),
+    ("[[1, 'max'], [1, 'min'], [-1, 'min'], [0, 'max'], [1, '']].map(pair => verdict(...pair))",
+     ["better", "worse", "better", "", ""]),
+    ("mostChanged({names: ['a', 'b'], places: [0, 1, 3], counts: [1, -3, 2]}, 2)",
+     [{"row": 0, "column": 1, "change": -3}, {"row": 1, "column": 1, "change": 2}]),
+    ("(({a, b, apart}) => [a.names, [...b.places], [...b.counts], apart])(sideBySide("
+     "{names: ['x', 'y'], places: [0], counts: [1]},"
+     " {names: ['y', 'z', 'x'], places: [0, 1, 2, 6], counts: [1, 2, 3, 4]}))",
+     [["x", "y"], [1, 2, 3], [4, 3, 1], 1]),
+    ("sideBySide({names: ['x', 'x'], places: [], counts: []}, {names: ['x', 'y'], places: [], counts: []})", None),
+    ("(({fixed, broken, wrong, both, unlike}) => [fixed, broken, wrong, both.length, unlike])(flipped("
+     "new Map(Object.entries({p: {correct: false}, q: {correct: true}, r: {correct: false},"
+     " s: {correct: true, target: 1}, t: {correct: true}})),"
+     " new Map(Object.entries({p: {correct: true}, q: {correct: false}, r: {correct: false},"
+     " s: {correct: false, target: 2}}))))",
+     [["p"], ["q"], ["r"], 4, 1]),
+]  # fmt: skip
+
+
+def test_pure_functions(page: Page) -> None:
+    """Each example."""
+    for expression, expected in FUNCTIONS:
+        assert page.value(f"JSON.parse(JSON.stringify({expression}))") == expected, expression
+
+
+def test_scripts_keep_to_text() -> None:
+    """Nothing that takes text for markup or for a script."""
+    for script in Path(__file__).parents[2].joinpath("lwcallbacks", "sharing").glob("compare*.js"):
+        code = script.read_text()
+        for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
+            assert way not in code, f"{script.name}: {way}"
