@@ -33,7 +33,7 @@ from lwcallbacks.lightning import Trainer, either
 _SETTLED = 1.0
 """Seconds for which a file must not have changed that appears after its CheckpointIO has returned."""
 _MOMENT = 10.0
-"""Seconds for which a file may be written on, or held, before it is removed all the same."""
+"""Seconds for which a file may be written on, or held, before it is removed or saved again all the same."""
 
 
 @dataclass(eq=False)
@@ -88,6 +88,8 @@ class Saves:
         self._listens = listens
         self._pending: list[Save] = []
         self._lock = threading.Condition(threading.RLock())
+        self._confused: set[str] = set()
+        """Paths where something may appear that is not of the save that it seems to be of."""
         self._replaced: list[tuple[Any, str, Any]] = []
 
     def open(self) -> None:
@@ -141,9 +143,7 @@ class Saves:
         if not self._listens():
             return save_checkpoint(*args, **kwargs)
         path = _path(args[0] if args else kwargs["filepath"])
-        for older in self._at(path):
-            if older.was_written:  # whatever appears now may be of either
-                self._failed(older, None)
+        self._wait_for_earlier(path)
         save = Save(path, _asking())
         self._listener.on_save(save)
         with self._lock:
@@ -157,6 +157,16 @@ class Saves:
         if self._has_appeared(save):
             self._done(save)  # the strategy wrote it, without a CheckpointIO
         return returned
+
+    def _wait_for_earlier(self, path: str) -> None:
+        """Wait for a save to the same path that is written in the background: what appears later may be of either."""
+        until = time.monotonic() + _MOMENT
+        while any(save.was_written for save in self._at(path)):
+            if time.monotonic() >= until:
+                self._confused.add(path)
+                for save in self._at(path):
+                    self._failed(save, None)
+            self.look(_SETTLED / 10)
 
     def _write(self, save_checkpoint: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         path = _path(args[1] if len(args) > 1 else kwargs["path"])
@@ -172,7 +182,7 @@ class Saves:
         except BaseException as error:
             self._failed(save, error)
             raise
-        if is_address(path) or _signature(path) not in (None, save.before):
+        if is_address(path) or (path not in self._confused and _signature(path) not in (None, save.before)):
             self._done(save)
         else:
             save.is_writing, save.was_written = False, True
@@ -202,6 +212,7 @@ class Saves:
         with self._lock:
             is_told = save.is_writing if later else save.by_io
             is_next = not save.is_ending and next(iter(self._at(save.path)), None) is save
+            is_next &= save.path not in self._confused
             return is_next and not is_told and _signature(save.path) not in (None, save.before)
 
     def _at(self, path: str) -> list[Save]:

@@ -35,7 +35,7 @@ def versions(
     metrics = lw.ScalarMetrics({"acc": MulticlassAccuracy(CLASSES)})
     t = trainer(
         logger=logger,
-        callbacks=[lw.CheckpointArtifact(), metrics, *checkpoints],
+        callbacks=[lw.CheckpointArtifact(aliases=()), metrics, *checkpoints],
         enable_checkpointing=True,
         default_root_dir=tmp_path,
         **kwargs,
@@ -66,7 +66,7 @@ def test_best_below_a_relative_folder() -> None:
     """A logger in "." makes paths such as "./lightning_logs": the best and its score are found there, too."""
     t = trainer(
         logger=CSVLogger("."),
-        callbacks=[lw.CheckpointArtifact(), ModelCheckpoint(monitor="score", mode="max", save_top_k=-1)],
+        callbacks=[lw.CheckpointArtifact(aliases=()), ModelCheckpoint(monitor="score", mode="max", save_top_k=-1)],
         enable_checkpointing=True,
         max_epochs=3,
     )

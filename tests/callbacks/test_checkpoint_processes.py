@@ -44,7 +44,7 @@ def agree(disk: Disk, entries: list[Entry]) -> None:
 
 @pytest.mark.timeout(900)
 def test_killed_at_random_points(tmp_path: Path) -> None:
-    """SIGKILL while checkpoints are delivered: no alias is ever on a part, and after a restart ledger and store agree."""
+    """SIGKILL while delivering: no alias is ever on a part, and after a restart ledger and store agree."""
     disk, chance = Disk(tmp_path / "disk"), random.Random(0)
     num_kills = 20 if LONG else 5
     for _ in range(num_kills):

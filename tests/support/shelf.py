@@ -80,7 +80,7 @@ class Shelf(Store):
             digest, checkpoint = None, {}
             if content is not None:
                 digest, _ = digest_of(content)
-                checkpoint = torch.load(content, weights_only=True) if content.is_file() else {}
+                checkpoint = torch.load(content, weights_only=False) if content.is_file() else {}
             self.there[version.id] = Kept(version, version.aliases, digest, checkpoint)
         for alias in version.aliases:
             self.aliases[version.name, alias] = version.id

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 import torchmetrics
 from packaging.version import Version
+from pytorch_lightning import callbacks
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.overrides import distributed
 from torchmetrics import Metric
@@ -37,3 +38,10 @@ needs_save_on_exception = pytest.mark.skipif(
     reason="this ModelCheckpoint saves on no exception",
 )
 needs_simulated_device = pytest.mark.skipif(Version("2.9") > TORCH, reason="simulated_device is for torch 2.9 or newer")
+
+OnExceptionCheckpoint = getattr(callbacks, "OnExceptionCheckpoint", None)
+"""Lightning 1 has none."""
+HAS_VERSION_COUNTER = "enable_version_counter" in signature(ModelCheckpoint).parameters
+"""Whether a ModelCheckpoint can write to one path again and again."""
+SAVES_LATER_WEIGHTS = Version(pl.__version__) < Version("2.5.5")
+"""Whether AsyncCheckpointIO alone writes weights as they are when it comes to write."""
