@@ -305,7 +305,7 @@ class Life:
         setting = self.setting
         checkpoints: list[Any] = [
             ModelCheckpoint(
-                self.root / scope, monitor=kind.monitor, mode=kind.mode, save_top_k=kind.save_top_k,
+                str(self.root / scope), monitor=kind.monitor, mode=kind.mode, save_top_k=kind.save_top_k,
                 save_last=kind.save_last, filename=kind.filename,
                 **({} if kind.filename is None else {"enable_version_counter": False}),
             )
