@@ -105,18 +105,21 @@ class Saves:
             raise
 
     def look(self, patience: float = 0.0) -> None:
-        """See whether what was not there yet has appeared; wait for all of it for `patience` seconds at most."""
-        until = time.monotonic() + patience
+        """See whether what was not there yet has appeared; wait for all of it, `patience` seconds for each save."""
+        until, most = time.monotonic() + patience, len(self._pending)
         while True:
             for save in self._snapshot():
                 if self._is_settled(save):
                     self._done(save)
-            if not self._snapshot() or time.monotonic() >= until:
+            num_left = len(self._snapshot())
+            if num_left < most:
+                until, most = time.monotonic() + patience, num_left
+            if not num_left or time.monotonic() >= until:
                 return
             time.sleep(0.05)
 
     def close(self, patience: float) -> None:
-        """Wait for what is being written, `patience` seconds at most, and put back what was replaced."""
+        """Wait for what is being written, `patience` seconds for each save, and put back what was replaced."""
         try:
             self.look(patience)
         finally:
@@ -143,7 +146,10 @@ class Saves:
         if not self._listens():
             return save_checkpoint(*args, **kwargs)
         path = _path(args[0] if args else kwargs["filepath"])
-        self._wait_for_earlier(path)
+        if not self._wait(path, lambda earlier: earlier.was_written):  # what appears later may be of either
+            self._confused.add(path)
+            for earlier in self._at(path):
+                self._failed(earlier, None)
         save = Save(path, _asking())
         self._listener.on_save(save)
         with self._lock:
@@ -158,15 +164,16 @@ class Saves:
             self._done(save)  # the strategy wrote it, without a CheckpointIO
         return returned
 
-    def _wait_for_earlier(self, path: str) -> None:
-        """Wait for a save to the same path that is written in the background: what appears later may be of either."""
+    def _wait(self, path: str, is_awaited: Callable[[Save], bool]) -> bool:
+        """Wait for saves to a path that are written in another thread; False if that takes too long."""
         until = time.monotonic() + _MOMENT
-        while any(save.was_written for save in self._at(path)):
+        while any(map(is_awaited, self._at(path))):
             if time.monotonic() >= until:
-                self._confused.add(path)
-                for save in self._at(path):
-                    self._failed(save, None)
-            self.look(_SETTLED / 10)
+                return False
+            with self._lock:
+                self._lock.wait_for(lambda: not any(map(is_awaited, self._at(path))), _SETTLED / 10)
+            self.look()
+        return True
 
     def _write(self, save_checkpoint: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         path = _path(args[1] if len(args) > 1 else kwargs["path"])
@@ -191,8 +198,7 @@ class Saves:
     def _remove(self, remove_checkpoint: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         path = _path(args[0] if args else kwargs["filepath"])
         if not is_address(path) and os.path.exists(path):
-            with self._lock:  # what was written a moment ago in another thread is held first
-                self._lock.wait_for(lambda: not any(save.is_writing for save in self._at(path)), _MOMENT)
+            self._wait(path, lambda save: save.by_io)  # what was written a moment ago is held first
         returned = remove_checkpoint(*args, **kwargs)
         if self._listens():
             self._listener.on_remove(path, _asking())

@@ -260,7 +260,7 @@ class Life:
             trainer = self._new(fit, done + len(fit.scores) + bool(fit.end))
         self._now = fit
         self._module.begin(fit)
-        self._ours.patience = 0.3 if fit.is_dead else 30
+        self._ours.patience = 0.5 if fit.is_dead else 30
         self.shelf.is_dead = fit.is_dead
         self.shelf.faults.extend(fit.faults)
         with warnings.catch_warnings():
