@@ -140,6 +140,55 @@ def test_an_asynchronous_save_holds_the_weights_of_its_own_step(shelf: Shelf, tm
         assert int(kept.checkpoint["state_dict"]["count"]) == kept.checkpoint["global_step"]
 
 
+class WritesAndLingers(TorchCheckpointIO):
+    """The file is there for a while before this returns."""
+
+    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        time.sleep(0.1)
+        super().save_checkpoint(*args, **kwargs)
+        time.sleep(0.3)
+
+
+def test_a_file_that_is_removed_as_soon_as_it_is_there(shelf: Shelf, tmp_path: Path) -> None:
+    """The next save is the better one, and its ModelCheckpoint removes it before the writer has returned."""
+
+    class SlowEnough(Scored):
+        def on_train_epoch_end(self) -> None:
+            deadline = time.monotonic() + 20
+            while not (tmp_path / "ck" / f"epoch={self.current_epoch - 1}-step={self.current_epoch * 5}.ckpt").exists():
+                if self.current_epoch == 0:
+                    return
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+
+    fitted(tmp_path, shelf, best(tmp_path, save_top_k=1), module=SlowEnough(),
+           plugins=[AsyncCheckpointIO(WritesAndLingers())])  # fmt: skip
+    assert epochs(shelf) == [0, 1, 2]
+    assert [kept.checkpoint["epoch"] for kept in came(shelf)] == [0, 1, 2]
+
+
+def test_two_saves_to_one_path_that_wait_for_their_writer(shelf: Shelf, tmp_path: Path) -> None:
+    """The first one's file appears while the second is handed over: it is not taken for the second one's."""
+
+    class HandsOver(AsyncCheckpointIO):
+        calls = 0
+
+        def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            self.calls += 1
+            while self.calls == 2 and not Path(path).exists():
+                time.sleep(0.005)
+
+    class SavesTwice(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            if batch_idx < 2:
+                trainer.save_checkpoint(tmp_path / "mine.ckpt")
+
+    fitted(tmp_path, shelf, SavesTwice(), max_epochs=1, plugins=[HandsOver(WritesAndLingers())])
+    assert [kept.checkpoint["global_step"] for kept in came(shelf)] == [1, 2]
+    assert [kept.version.metadata["step"] for kept in came(shelf)] == [1, 2]
+
+
 def test_a_metric_that_is_not_finite(shelf: Shelf, tmp_path: Path) -> None:
     """It is text in the metadata; NaN is never called the best, infinity is if it is."""
     fitted(tmp_path, shelf, best(tmp_path), module=Scored(float("nan"), float("inf"), 3.0))

@@ -22,6 +22,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 
+import lwcallbacks as lw
 from lwcallbacks.callbacks.base import LoggingCallback
 from lwcallbacks.callbacks.hearing import _Ear
 from lwcallbacks.callbacks.hub import Hub
@@ -165,6 +166,9 @@ def fit(
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     found = list(callbacks) or (everyone(on_error=kwargs.pop("on_error", "warn")) if ours else [])
     mine = [callback for callback in found if type(callback).__name__ not in leave_out.split()]
+    for callback in mine:
+        if fault == "wandb" and isinstance(callback, lw.CheckpointArtifact):
+            callback.patience = 2  # W&B never answers again
     saving = {name: kwargs.pop(name) for name in ("save_on_exception",) if name in kwargs}
     checkpoint = ModelCheckpoint(f"{root}/checkpoints", **saving)
     extra = [KillWandb()] if fault == "wandb" else []
