@@ -102,6 +102,9 @@ class ShelfLogger(Logger):
 
     name = "shelf"
 
+    def __deepcopy__(self, memo: Any) -> ShelfLogger:
+        return self
+
     @property
     def version(self) -> str:
         return self._version
