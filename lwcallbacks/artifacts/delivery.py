@@ -58,6 +58,9 @@ class Delivery:
         self._sealing = _Line("sealing", waits, say)
         self._lines = {name: _Line(name, waits, say) for name in self._stores}
         mend(ledger)
+        for store in stores:
+            if store.run:
+                ledger.opened(store.name, store.run)
         for entry in ledger.entries:
             self._go_on(entry.version.id)
 
