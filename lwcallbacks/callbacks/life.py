@@ -25,7 +25,7 @@ from uuid import uuid4
 
 from lwcallbacks.artifacts.delivery import Delivery
 from lwcallbacks.artifacts.earlier import tidy
-from lwcallbacks.artifacts.holding import hold
+from lwcallbacks.artifacts.holding import hold, release
 from lwcallbacks.artifacts.ledger import HELD, Ledger
 from lwcallbacks.artifacts.store import Store
 from lwcallbacks.artifacts.version import Version, plain
@@ -126,7 +126,7 @@ class Life:
         return [self._written.popleft() for _ in range(len(self._written))]
 
     def close(self, patience: float) -> None:
-        """Wait for what is being written, `patience` seconds at most; the Trainer is as it was before."""
+        """Wait for what is being written, `patience` seconds for each save; the Trainer is as it was before."""
         self._saves.close(patience)
 
     def end(self, patience: float, progress: Callable[[int], object] | None = None) -> int:
@@ -160,8 +160,9 @@ class Life:
             if is_last and scope.newest[1:] == here:
                 return  # its twin carries the alias: the same training state, in a file of its own
             scope.newest = (save.path, *here)
-            save.facts = self._version(save, scope, facts, is_last), self._step()
-            self._ledger.saved(save.facts[0], self._takers(save.path))
+            version = self._version(save, scope, facts, is_last)
+            self._ledger.saved(version, self._takers(save.path))
+            save.facts = version, self._step()
 
     def on_written(self, save: Save) -> None:
         with self._attempt(f"could not hold {save.path}"), self._holding:
@@ -172,13 +173,15 @@ class Life:
                 self._dropped(save.path, save.asked_by, before=save.facts and save.facts[0].id)
 
     def _hold(self, save: Save, version: Version, step: int) -> None:
+        held = self._directory / HELD / version.id / Path(save.path).name
         try:
             if not version.is_remote:
                 is_safe = save.by_io and writes_anew(innermost_io(self._trainer.strategy.checkpoint_io))
-                held = hold(Path(save.path), self._directory / HELD / version.id, copy=not is_safe)
+                hold(Path(save.path), held.parent, copy=not is_safe)
                 self._ledger.held(version.id, held)
                 version = replace(version, content=held.relative_to(self._directory).as_posix())
         except Exception as error:
+            release(held)
             self._ledger.failed(version.id, f"could not be held: {type(error).__name__}: {error}")
             raise
         self._delivery.take(version)

@@ -33,7 +33,7 @@ from lwcallbacks.lightning import Trainer, either
 _SETTLED = 1.0
 """Seconds for which a file must not have changed that appears after its CheckpointIO has returned."""
 _MOMENT = 10.0
-"""Seconds for which a file may be written on, or held, before it is removed all the same."""
+"""Seconds for which a file may be written on, or held, before it is removed or saved again all the same."""
 
 
 @dataclass(eq=False)
@@ -88,6 +88,8 @@ class Saves:
         self._listens = listens
         self._pending: list[Save] = []
         self._lock = threading.Condition(threading.RLock())
+        self._confused: set[str] = set()
+        """Paths where something may appear that is not of the save that it seems to be of."""
         self._replaced: list[tuple[Any, str, Any]] = []
 
     def open(self) -> None:
@@ -103,18 +105,21 @@ class Saves:
             raise
 
     def look(self, patience: float = 0.0) -> None:
-        """See whether what was not there yet has appeared; wait for all of it for `patience` seconds at most."""
-        until = time.monotonic() + patience
+        """See whether what was not there yet has appeared; wait for all of it, `patience` seconds for each save."""
+        until, most = time.monotonic() + patience, len(self._pending)
         while True:
             for save in self._snapshot():
                 if self._is_settled(save):
                     self._done(save)
-            if not self._snapshot() or time.monotonic() >= until:
+            num_left = len(self._snapshot())
+            if num_left < most:
+                until, most = time.monotonic() + patience, num_left
+            if not num_left or time.monotonic() >= until:
                 return
             time.sleep(0.05)
 
     def close(self, patience: float) -> None:
-        """Wait for what is being written, `patience` seconds at most, and put back what was replaced."""
+        """Wait for what is being written, `patience` seconds for each save, and put back what was replaced."""
         try:
             self.look(patience)
         finally:
@@ -141,9 +146,10 @@ class Saves:
         if not self._listens():
             return save_checkpoint(*args, **kwargs)
         path = _path(args[0] if args else kwargs["filepath"])
-        for older in self._at(path):
-            if older.was_written:  # whatever appears now may be of either
-                self._failed(older, None)
+        if not self._wait(path, lambda earlier: earlier.was_written):  # what appears later may be of either
+            self._confused.add(path)
+            for earlier in self._at(path):
+                self._failed(earlier, None)
         save = Save(path, _asking())
         self._listener.on_save(save)
         with self._lock:
@@ -157,6 +163,17 @@ class Saves:
         if self._has_appeared(save):
             self._done(save)  # the strategy wrote it, without a CheckpointIO
         return returned
+
+    def _wait(self, path: str, is_awaited: Callable[[Save], bool]) -> bool:
+        """Wait for saves to a path that are written in another thread; False if that takes too long."""
+        until = time.monotonic() + _MOMENT
+        while any(map(is_awaited, self._at(path))):
+            if time.monotonic() >= until:
+                return False
+            with self._lock:
+                self._lock.wait_for(lambda: not any(map(is_awaited, self._at(path))), _SETTLED / 10)
+            self.look()
+        return True
 
     def _write(self, save_checkpoint: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         path = _path(args[1] if len(args) > 1 else kwargs["path"])
@@ -172,7 +189,7 @@ class Saves:
         except BaseException as error:
             self._failed(save, error)
             raise
-        if is_address(path) or _signature(path) not in (None, save.before):
+        if is_address(path) or (path not in self._confused and _signature(path) not in (None, save.before)):
             self._done(save)
         else:
             save.is_writing, save.was_written = False, True
@@ -181,8 +198,7 @@ class Saves:
     def _remove(self, remove_checkpoint: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         path = _path(args[0] if args else kwargs["filepath"])
         if not is_address(path) and os.path.exists(path):
-            with self._lock:  # what was written a moment ago in another thread is held first
-                self._lock.wait_for(lambda: not any(save.is_writing for save in self._at(path)), _MOMENT)
+            self._wait(path, lambda save: save.by_io)  # what was written a moment ago is held first
         returned = remove_checkpoint(*args, **kwargs)
         if self._listens():
             self._listener.on_remove(path, _asking())
@@ -202,6 +218,7 @@ class Saves:
         with self._lock:
             is_told = save.is_writing if later else save.by_io
             is_next = not save.is_ending and next(iter(self._at(save.path)), None) is save
+            is_next &= save.path not in self._confused
             return is_next and not is_told and _signature(save.path) not in (None, save.before)
 
     def _at(self, path: str) -> list[Save]:

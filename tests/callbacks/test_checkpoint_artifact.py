@@ -35,7 +35,7 @@ def versions(
     metrics = lw.ScalarMetrics({"acc": MulticlassAccuracy(CLASSES)})
     t = trainer(
         logger=logger,
-        callbacks=[lw.CheckpointArtifact(), metrics, *checkpoints],
+        callbacks=[lw.CheckpointArtifact(aliases=()), metrics, *checkpoints],
         enable_checkpointing=True,
         default_root_dir=tmp_path,
         **kwargs,
@@ -66,7 +66,7 @@ def test_best_below_a_relative_folder() -> None:
     """A logger in "." makes paths such as "./lightning_logs": the best and its score are found there, too."""
     t = trainer(
         logger=CSVLogger("."),
-        callbacks=[lw.CheckpointArtifact(), ModelCheckpoint(monitor="score", mode="max", save_top_k=-1)],
+        callbacks=[lw.CheckpointArtifact(aliases=()), ModelCheckpoint(monitor="score", mode="max", save_top_k=-1)],
         enable_checkpointing=True,
         max_epochs=3,
     )
@@ -77,43 +77,44 @@ def test_best_below_a_relative_folder() -> None:
     assert [told["metadata"]["score"] for told in found] == [1.0, 3.0, 2.0]
 
 
-def test_a_file_that_was_deleted_meanwhile_is_delivered(tmp_path: Path) -> None:
-    """Only the best is kept, so each save deletes the one before; every version still holds its own weights."""
-    found = versions(
+def test_offline_what_is_still_wanted_at_the_end_is_staged(tmp_path: Path) -> None:
+    """Only the best is kept, and only that is staged: by a link to the file, which takes no room."""
+    [version] = versions(
         tmp_path, Scripted([1.0, 2.0, 3.0]), ModelCheckpoint(monitor="score", mode="max", save_top_k=1), max_epochs=3
     )
-    steps = [torch.load(next(iter(v.files.values())), weights_only=True)["global_step"] for v in found]
-    assert steps == [5, 10, 15]
-    assert len(list(tmp_path.rglob("*.ckpt"))) == 1, "what was held for the background is gone"
-    assert not list(tmp_path.rglob(".lwcallbacks-*"))
+    [staged] = version.files.values()
+    assert torch.load(staged, weights_only=True)["global_step"] == 15
+    files = list(tmp_path.rglob("*.ckpt"))
+    assert len({file.stat().st_ino for file in files}) == 1
+    assert len(files) == 2
 
 
 def test_each_model_checkpoint_has_its_own_artifact(tmp_path: Path) -> None:
-    """Two monitors, two artifacts, each with a best of its own."""
+    """Two monitors, two artifacts, each with a best of its own, told apart by a checksum besides."""
     checkpoints = (
         ModelCheckpoint(monitor="score", mode="max", filename="a-{epoch}"),
         ModelCheckpoint(monitor="val/acc", mode="max", filename="b-{epoch}"),
     )
     names = {v.name for v in versions(tmp_path, Scripted([1.0]), *checkpoints)}
     assert len(names) == 2
-    assert {name.rsplit("-", 1)[1] for name in names} == {"score", "val_acc"}
+    assert {name.split("-")[-2] for name in names} == {"score", "val_acc"}
 
 
 def test_last_ckpt_beside_a_ranked_one_is_no_version_of_its_own(tmp_path: Path) -> None:
-    """save_last=True writes the same weights twice; they are stored once."""
-    checkpoint = ModelCheckpoint(monitor="score", mode="max", save_last=True)
+    """save_last=True writes the same weights twice; they are stored once, and "last" is an alias."""
+    checkpoint = ModelCheckpoint(monitor="score", mode="max", save_last=True, save_top_k=-1)
     found = versions(tmp_path, Scripted([1.0, 2.0]), checkpoint, max_epochs=2)
     assert [(list(v.files), set(v.aliases)) for v in found] == [
-        (["epoch=0-step=5.ckpt"], {"latest", "best"}),
-        (["epoch=1-step=10.ckpt"], {"latest", "best"}),
+        (["epoch=0-step=5.ckpt"], {"latest", "best", "last"}),
+        (["epoch=1-step=10.ckpt"], {"latest", "best", "last"}),
     ]
 
 
 def test_last_ckpt_alone_is_a_version(tmp_path: Path) -> None:
-    """With nothing ranked, last.ckpt is the latest, never the best; early Lightning 2 still writes it every epoch."""
-    found = versions(tmp_path, Scripted([1.0, 2.0]), ModelCheckpoint(save_last=True, save_top_k=0), max_epochs=2)
-    assert [(list(v.files), set(v.aliases)) for v in found] == [(["last.ckpt"], {"latest"})] * len(found)
-    assert 1 <= len(found) <= 2
+    """With nothing ranked, last.ckpt is the latest and the last, never the best."""
+    [version] = versions(tmp_path, Scripted([1.0, 2.0]), ModelCheckpoint(save_last=True, save_top_k=0), max_epochs=2)
+    assert list(version.files) == ["last.ckpt"]
+    assert set(version.aliases) == {"latest", "last"}
 
 
 def test_an_interrupted_run_delivers_its_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

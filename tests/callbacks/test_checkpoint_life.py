@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support.lives import IOS, Fit, Kind, Life, Setting
+from support.versions import HAS_VERSION_COUNTER, OnExceptionCheckpoint
 
 from lwcallbacks.artifacts.delivery import Delivery
 from lwcallbacks.callbacks import saves
@@ -32,7 +33,7 @@ def kinds(draw: Any) -> Kind:
         save_top_k=draw(st.sampled_from([0, 1, 2, -1])),
         save_last=draw(st.sampled_from([False, True, "link"])),
         monitor=draw(st.sampled_from(["a", "b"])),
-        filename=draw(st.sampled_from([None, None, None, "same"])),
+        filename=draw(st.sampled_from([None, None, None, "same"] if HAS_VERSION_COUNTER else [None])),
     )
 
 
@@ -54,7 +55,7 @@ runs = st.builds(
     checkpoints=st.lists(kinds(), min_size=1, max_size=2).filter(are_apart).map(tuple),
     io=st.sampled_from(IOS),
     is_live=st.booleans(),
-    saves_on_exception=st.booleans(),
+    saves_on_exception=st.just(False) if OnExceptionCheckpoint is None else st.booleans(),
     saves_itself=st.booleans(),
     keep=st.sampled_from(["ranked", "ranked", "all"]),
 ).map(possible)

@@ -8,23 +8,31 @@ import pickle
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import LearningRateFinder, ModelCheckpoint, OnExceptionCheckpoint
+from pytorch_lightning.callbacks import LearningRateFinder, ModelCheckpoint
 from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from pytorch_lightning.strategies import SingleDeviceStrategy
-from pytorch_lightning.tuner import Tuner
+from pytorch_lightning.tuner.tuning import Tuner
 from support.modules import Classifier, loader, trainer
 from support.shelf import Kept, Shelf, ShelfLogger, files_in
-from support.versions import needs_save_on_exception
+from support.versions import (
+    HAS_VERSION_COUNTER,
+    OnExceptionCheckpoint,
+    needs_files_written_anew,
+    needs_save_on_exception,
+)
 
 import lwcallbacks as lw
 from lwcallbacks.artifacts.ledger import read
 from lwcallbacks.callbacks import saves
+
+ONE_PATH: dict[str, Any] = {"enable_version_counter": False} if HAS_VERSION_COUNTER else {}
 
 
 @pytest.fixture
@@ -109,7 +117,7 @@ def test_five_improving_epochs_with_a_writer_slower_than_an_epoch(
         assert kept.version.metadata["score"] == kept.version.metadata["metrics"]["score"] == torch.tensor(score).item()
         assert {"latest", "best"} <= set(kept.aliases)
     weights = [kept.checkpoint["state_dict"]["net.1.weight"] for kept in came(shelf)]
-    assert all(not torch.equal(a, b) for a, b in zip(weights, weights[1:], strict=False))
+    assert all(not torch.equal(a, b) for a, b in pairwise(weights))
     assert torch.equal(weights[-1], module.net[1].weight)
     dropped = [shelf.there[id].version.metadata["epoch"] for id in shelf.dropped]
     assert dropped == ([0, 1, 2, 3] if save_top_k == 1 else [])
@@ -326,7 +334,7 @@ def test_a_strategy_that_writes_folders_itself(tmp_path: Path) -> None:
             return super().deliver(version, content)
 
     deliveries, seen = threading.Event(), list[str]()
-    t = made(tmp_path, Reads(), ModelCheckpoint(tmp_path / "ck", filename="same", enable_version_counter=False),
+    t = made(tmp_path, Reads(), ModelCheckpoint(tmp_path / "ck", filename="same", **ONE_PATH),
              strategy=OwnStrategy("cpu"), accelerator="auto")  # fmt: skip
 
     class Opens(pl.Callback):
@@ -388,17 +396,16 @@ def test_a_writer_that_never_writes_costs_the_patience_and_a_warning(
 
 
 class Copies(pl.Callback):
-    """Copies the Trainer, its strategy, its CheckpointIO and its callbacks while it fits."""
+    """Copies the Trainer's CheckpointIO and our callback while it fits."""
 
     made: dict[str, Any]
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
         io = trainer.strategy.checkpoint_io
+        assert "save_checkpoint" in vars(io)
         self.made = {"io": copy.deepcopy(io), "pickled io": pickle.loads(pickle.dumps(io))}
-        callbacks = [c for c in trainer.callbacks if c is not self]
-        self.made |= {"callbacks": copy.deepcopy(callbacks), "pickled": pickle.loads(pickle.dumps(callbacks))}
-        self.made["strategy"] = copy.copy(trainer.strategy)
-        copy.deepcopy(trainer.save_checkpoint.__reduce__()[1][0].__self__.strategy.checkpoint_io)
+        ours = next(c for c in trainer.callbacks if isinstance(c, lw.CheckpointArtifact))
+        self.made |= {"ours": copy.deepcopy(ours), "pickled ours": pickle.loads(pickle.dumps(ours))}
 
 
 def test_copies_in_mid_fit_are_as_without_the_callback(shelf: Shelf, tmp_path: Path) -> None:
@@ -477,6 +484,7 @@ def test_what_cannot_begin_leaves_nothing(shelf: Shelf, tmp_path: Path) -> None:
 # -- what is on the disk ----------------------------------------------------------------------------------------------
 
 
+@needs_files_written_anew
 @pytest.mark.parametrize("is_live", [True, False])
 def test_the_disk_holds_no_second_copy(is_live: bool, tmp_path: Path) -> None:
     """Ten improving epochs of 2 MB with save_top_k=2: at most 1.05 times what ModelCheckpoint keeps, at every time."""
@@ -510,3 +518,37 @@ def test_the_disk_holds_no_second_copy(is_live: bool, tmp_path: Path) -> None:
     sizes = {p.stat().st_ino: p.stat().st_size for p in files_in(tmp_path)}
     assert sum(sizes.values()) <= 1.05 * sum(p.stat().st_size for p in (tmp_path / "ck").iterdir())
     assert os.listdir(tmp_path / "ck")
+
+
+def test_a_background_writer_that_is_slower_than_the_saves_to_one_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What appears may be of either save: none of both is delivered as the other, and it is said."""
+    monkeypatch.setattr(saves, "_SETTLED", 0.05)
+    monkeypatch.setattr(saves, "_MOMENT", 0.1)
+
+    class Late(TorchCheckpointIO):
+        threads: list[threading.Thread]
+
+        def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+            def write() -> None:
+                go_on.wait()
+                TorchCheckpointIO().save_checkpoint(checkpoint, path)
+
+            threads.append(threading.Thread(target=write))
+            threads[-1].start()
+
+    class Opens(pl.Callback):
+        def on_train_end(self, *args: Any) -> None:
+            go_on.set()
+
+    go_on, threads, shelf = threading.Event(), list[threading.Thread](), Shelf()
+    t = trainer(
+        callbacks=[lw.CheckpointArtifact(missing_ok=True, patience=0.5), SavesNow(tmp_path / "mine.ckpt"), Opens()],
+        logger=ShelfLogger(tmp_path / "logs", shelf), max_epochs=3, plugins=[Late()],
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match=r"mine.ckpt is not delivered: it was not there in time"):
+        t.fit(Scored(), loader(), loader())
+    for thread in threads:
+        thread.join()
+    assert came(shelf) == []

@@ -8,11 +8,13 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MaxMetric, MinMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
@@ -23,6 +25,7 @@ from lwcallbacks.reductions import ConfusionCounts, Derived, macro_f1
 from lwcallbacks.state import link
 
 from .modules import CLASSES, Autoencoder, Classifier, Segmenter, images, label_maps, loader, trainer
+from .shelf import Disk, ShelfLogger
 
 
 def validate(n: int, batch_size: int, root: str) -> dict[str, Any]:
@@ -141,7 +144,12 @@ class Stop(pl.Callback):
 
 
 def train(
-    n: int, root: str, checkpoint: str | None = None, stop_after: int | None = None, extra: Sequence[pl.Callback] = ()
+    n: int,
+    root: str,
+    checkpoint: str | None = None,
+    stop_after: int | None = None,
+    extra: Sequence[pl.Callback] = (),
+    logger: Any = False,
 ) -> dict[str, Any]:
     """One epoch over n samples with fixed weights: from a checkpoint, or until one is saved."""
     torch.manual_seed(0)
@@ -155,8 +163,9 @@ def train(
     if stop_after is not None:
         callbacks.append(Stop(stop_after, f"{root}/stopped.ckpt"))
     t = trainer(
-        callbacks=callbacks, devices=world_size, strategy="ddp" if world_size > 1 else "auto", default_root_dir=root
-    )
+        callbacks=callbacks, devices=world_size, strategy="ddp" if world_size > 1 else "auto", default_root_dir=root,
+        logger=logger,
+    )  # fmt: skip
     loader = Resumable(n)
     try:
         t.fit(Fixed(), loader, ckpt_path=checkpoint)
@@ -422,3 +431,33 @@ def counts_and_changes(root: str, epochs: int, checkpoint: str | None = None) ->
                 tables[key, step] = (table["columns"], table["rows"])
     numbers = {key: float(value) for key, value in t.callback_metrics.items() if key.startswith("val/confusion")}
     return {"counts": matrix.results["val"], "numbers": numbers, "tables": tables}
+
+
+def delivers_and_stops(n: int, root: str, stop_after: int) -> None:
+    """`train` until a checkpoint is saved, which is delivered to the folder "disk"."""
+    logger = ShelfLogger(Path(root, "logs"), Disk(Path(root, "disk")))
+    train(n, root, None, stop_after, [lw.CheckpointArtifact(missing_ok=True, on_error="raise")], logger)
+
+
+class Improves(Classifier):
+    """Each epoch is better than the last."""
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("score", torch.tensor(float(self.current_epoch)), sync_dist=True)
+
+
+def keeps_the_best(root: str, epochs: int, strategy: str = "auto", seconds: float = 0.0) -> list[str]:
+    """Fit and deliver to the folder "disk"; the files that the callback says were saved, by name."""
+    ours = lw.CheckpointArtifact(on_error="raise")
+    best = ModelCheckpoint(
+        Path(root, "ck"), monitor="score", mode="max", save_top_k=2, filename="{epoch}-" + str(time.time())
+    )
+    t = trainer(
+        callbacks=[ours, best], logger=ShelfLogger(Path(root, "logs"), Disk(Path(root, "disk"), seconds)),
+        enable_checkpointing=True, max_epochs=epochs, strategy=strategy, default_root_dir=root,
+        devices=1 if strategy == "auto" else 2, log_every_n_steps=1,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the folder is not empty after a first run
+        t.fit(Improves.seeded(), loader(), loader())
+    return [Path(path).name.split("-")[0] for path in ours.results.get("train", [])]

@@ -7,6 +7,8 @@ shelf.names["model-run"].find("best").metadata["epoch"]
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 import time
 from collections import deque
@@ -21,6 +23,7 @@ from pytorch_lightning.loggers.logger import Logger
 import lwcallbacks as lw
 from lwcallbacks.artifacts import Receipt, Store, Version
 from lwcallbacks.artifacts.holding import digest_of
+from lwcallbacks.disk import replace as replace_file
 from lwcallbacks.writers import Writer
 
 
@@ -77,7 +80,7 @@ class Shelf(Store):
             digest, checkpoint = None, {}
             if content is not None:
                 digest, _ = digest_of(content)
-                checkpoint = torch.load(content, weights_only=True) if content.is_file() else {}
+                checkpoint = torch.load(content, weights_only=False) if content.is_file() else {}
             self.there[version.id] = Kept(version, version.aliases, digest, checkpoint)
         for alias in version.aliases:
             self.aliases[version.name, alias] = version.id
@@ -92,10 +95,53 @@ class Shelf(Store):
         return self.there[self.aliases[name, alias]]
 
 
+class Disk(Store):
+    """Keeps versions in a folder, each in a folder of its own by its id, and a file for each alias with an id in it.
+
+    What is there is whole: it is moved to its place when it is.
+    """
+
+    name = "disk"
+
+    def __init__(self, folder: Path, seconds: float = 0.0) -> None:
+        self.folder, self.seconds = folder, seconds
+        (folder / "versions").mkdir(parents=True, exist_ok=True)
+        (folder / "aliases").mkdir(exist_ok=True)
+
+    def deliver(self, version: Version, content: Path | None) -> Receipt:
+        assert content is not None
+        target, part = self.folder / "versions" / version.id, self.folder / f"part-{version.id}"
+        if not target.exists():
+            part.mkdir(exist_ok=True)
+            data = content.read_bytes()
+            (part / content.name).write_bytes(data[: len(data) // 2])
+            time.sleep(self.seconds)
+            (part / content.name).write_bytes(data)
+            os.replace(part, target)
+        for alias in version.aliases:
+            time.sleep(self.seconds / 4)
+            replace_file(self.folder / "aliases" / f"{version.name}:{alias}", version.id.encode())
+        return Receipt("delivered", str(target))
+
+    def drop(self, version: Version, address: str) -> str:
+        shutil.rmtree(address, ignore_errors=True)
+        return "deleted"
+
+    @property
+    def there(self) -> dict[str, Path]:
+        """The content by id."""
+        return {path.name: next(path.iterdir()) for path in (self.folder / "versions").iterdir()}
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """The id by "name:alias"."""
+        return {path.name: path.read_text() for path in (self.folder / "aliases").glob("*") if path.suffix != ".tmp"}
+
+
 class ShelfLogger(Logger):
     """Logs nothing; checkpoints go to its shelf. The same folder and version are the same run."""
 
-    def __init__(self, save_dir: Path, *shelves: Shelf, version: str = "run") -> None:
+    def __init__(self, save_dir: Path, *shelves: Store, version: str = "run") -> None:
         super().__init__()
         self.shelves = shelves
         self._save_dir, self._version = save_dir, version

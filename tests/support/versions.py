@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 import torchmetrics
 from packaging.version import Version
+from pytorch_lightning import callbacks
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.overrides import distributed
 from torchmetrics import Metric
@@ -36,4 +37,12 @@ needs_save_on_exception = pytest.mark.skipif(
     "save_on_exception" not in signature(ModelCheckpoint).parameters,
     reason="this ModelCheckpoint saves on no exception",
 )
+needs_files_written_anew = pytest.mark.skipif(
+    Version(pl.__version__) < Version("2.4"), reason="Lightning before 2.4 writes into files, so what waits is a copy"
+)
 needs_simulated_device = pytest.mark.skipif(Version("2.9") > TORCH, reason="simulated_device is for torch 2.9 or newer")
+
+OnExceptionCheckpoint = getattr(callbacks, "OnExceptionCheckpoint", None)
+"""Lightning 1 has none."""
+HAS_VERSION_COUNTER = "enable_version_counter" in signature(ModelCheckpoint).parameters
+"""Whether a ModelCheckpoint can write to one path again and again."""
