@@ -35,10 +35,10 @@ class Delivery:
     Args:
         ledger: open for writing. What waits in it from an earlier life of the run is delivered first.
         stores: where every version goes to, each of a name of its own.
-        say: is told in words what goes wrong, from any thread.
+        say: gets what goes wrong, in words, from any thread.
         staging_limit: bytes that may be held of versions that the Trainer has removed and a store does not have yet. Of
             more, the oldest are given up.
-        waits: seconds to wait before a store is asked again, the last one for ever.
+        waits: seconds to wait before a store is asked again, the last one over and over.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ from lwcallbacks.readers.inside import file_in, lines
 
 FILE, LOCK, HELD = "ledger.jsonl", "ledger.lock", "held"
 _EVENTS = {"held", "sealed", "delivered", "staged", "failed", "removed", "dropped", "released"}
-"""What is told of a version that was saved."""
+"""The events of a version that was saved."""
 
 
 class InUse(Exception):
