@@ -217,7 +217,7 @@ def norm_times(repeats: int) -> dict[str, list[float]]:
     """Seconds of the callback's way to the norms and of `torch._foreach_norm`, in turns."""
     import torch
 
-    from lwcallbacks.callbacks.gradient_histogram import norms_of
+    from lwcallbacks.gradients.norms import norms_of
 
     torch.set_num_threads(1)
     network = resnet50_layout()

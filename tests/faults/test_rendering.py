@@ -134,4 +134,4 @@ def test_complex_gradients_are_counted_by_part(tmp_path: Path) -> None:
     histogram = lw.GradientHistogram(2)
     fit(tmp_path, histogram, module=Phased())
     assert histogram.results["train"]["phase"].linear(4)[0].sum() == 4
-    assert scalars(tmp_path)[0]["gradients_norm/phase"] == pytest.approx(2**0.5)
+    assert scalars(tmp_path)[0]["gradients/norm/phase"] == pytest.approx(2**0.5)

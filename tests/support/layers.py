@@ -26,6 +26,7 @@ ROOMS: Mapping[str, set[str]] = {
     "rates": set(),
     "reductions": {"rates"},
     "curves": {"media", "reductions"},
+    "gradients": {"reductions"},
     "labels": {"reductions"},
     "media": {"rates"},
     "state": {"reductions"},
@@ -34,16 +35,19 @@ ROOMS: Mapping[str, set[str]] = {
     "readers": set(),
     "sharing": {"html", "readers"},
     "cli": {"html", "readers", "sharing"},
-    "callbacks": {"capture", "curves", "labels", "lightning", "media", "reductions", "sharing", "state", "writers"},
+    "callbacks": {
+        "capture", "curves", "gradients", "labels", "lightning", "media", "reductions", "sharing", "state", "writers",
+    },
     "presets": {"callbacks", "capture", "reductions"},
     "parallel": {"capture", "lightning", "state"},
     "testing": {"reductions", "state"},
-}
+}  # fmt: skip
 # What callbacks share: a callback imports these of its own room, and no other callback.
 SHARED = {
     "__init__", "apart", "asked", "base", "batch", "boxes", "cost", "counting", "decisions", "epoch", "examples",
     "given", "guard", "hearing", "history", "hub", "keys", "left", "listening", "names", "need", "numbers", "page",
-    "receipt", "record", "refused", "report", "sample", "select", "shown", "size", "stateful", "trainer",
+    "reading", "receipt", "record", "refused", "report", "sample", "select", "shown", "size", "stateful", "steps",
+    "trainer",
 }  # fmt: skip
 # Whoever edits the table above: these arrows are never allowed, whether the room is there by now or not.
 NEVER: Mapping[str, set[str]] = {
