@@ -109,7 +109,7 @@ def replayed(network):
             return Replay.apply(*self.network.parameters())
 
         def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=0.0)
+            return torch.optim.SGD(self.parameters(), lr=1e-4)
 
     return Replayed()
 

@@ -40,9 +40,9 @@ class GradientHistogram(LoggingCallback):
     process counts its own shards, and one sum over all processes makes them those of the whole gradient. A norm of
     float16, bfloat16 or float32 is added up in float32, scaled so that it neither overflows nor vanishes.
 
-    The update ratio is the norm of what the step changed of a parameter by its norm before. Of more than 16,384
-    elements (of a shard, if it has shards) it is estimated from 8,192 to 16,384 that are spread over all of them: with
-    a relative error of about 1 % where changes are normally distributed, and of about ``0.9 / sqrt(f * 8192)`` where
+    The update ratio is the norm of what the step changed of a parameter by its norm before. Of more than 8,192
+    elements (of a shard, if it has shards) it is estimated from 4,096 or more that are spread over all of them: with
+    a relative error of about 1 % where changes are normally distributed, and of about ``0.9 / sqrt(f * 4096)`` where
     only a share f of the elements changes, as of an embedding.
 
     ``results["train"]`` holds a `LogBins` by layer, of the epoch's last logged step of each optimizer.

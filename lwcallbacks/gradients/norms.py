@@ -59,7 +59,8 @@ def joined(norms: np.ndarray, axis: int | None = None) -> np.ndarray:
 def peaks_of(tensors: Sequence[Tensor]) -> Tensor:
     """The largest absolute value of each tensor [P], none of them empty, float32 on their device; NaN if it has one."""
     if may_look(tensors[0]):  # of a CPU the norm's kernel is many times slower
-        return torch.stack([torch.stack(torch.aminmax(x)).abs().max().to(torch.float32) for x in tensors])
+        ends = [end.to(torch.float32) for x in tensors for end in torch.aminmax(x)]
+        return torch.stack(ends).view(-1, 2).abs().amax(1)
     found: dict[int, Tensor] = {}
     for dtype in dict.fromkeys(x.dtype for x in tensors):
         rows = [i for i, x in enumerate(tensors) if x.dtype == dtype]

@@ -450,9 +450,9 @@ def test_steps_are_counted_on_after_a_resume(tmp_path: Path) -> None:
     first = trainer(callbacks=[lw.GradientHistogram(3), ModelCheckpoint(tmp_path, save_last=True)], max_steps=2,
                     enable_checkpointing=True, default_root_dir=tmp_path / "a")  # fmt: skip
     first.fit(Slope(), DataLoader(SLOPES))
-    [path] = tmp_path.glob("last*.ckpt")
+    [path] = tmp_path.rglob("last*.ckpt")
     callback = lw.GradientHistogram(3)
-    second = trainer(callbacks=[callback], max_steps=4, default_root_dir=tmp_path / "b")
+    second = trainer(callbacks=[callback], max_steps=4, max_epochs=2, default_root_dir=tmp_path / "b")
     second.fit(Slope(), DataLoader(SLOPES), ckpt_path=path)
     assert [row["step"] for row in scalars(tmp_path / "b") if "gradients/norm/w" in row] == [2]
     assert callback.state_dict()["steps"] == {0: 4}

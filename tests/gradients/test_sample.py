@@ -10,7 +10,7 @@ import torch
 from lwcallbacks.gradients.sample import SAMPLE, sample_of, weight_of
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (1,), (SAMPLE,), (128, 128), (3, 5, 7)])
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (SAMPLE,), (64, 128), (3, 5, 7)])
 def test_small_tensors_are_taken_whole(shape: tuple[int, ...]) -> None:
     """All elements once, of any shape."""
     x = torch.arange(torch.Size(shape).numel()).reshape(shape).float()
@@ -18,12 +18,12 @@ def test_small_tensors_are_taken_whole(shape: tuple[int, ...]) -> None:
     assert weight_of(x) == (1 if x.numel() else 0)
 
 
-@pytest.mark.parametrize("shape", [(SAMPLE + 1,), (1024, 1024), (512, 512, 3, 3), (30522, 768), (1000, 1000)])
+@pytest.mark.parametrize("shape", [(2 * SAMPLE + 1,), (1024, 1024), (512, 512, 3, 3), (30522, 768), (1000, 1000)])
 def test_large_tensors_are_sampled_over_all_rows_and_columns(shape: tuple[int, ...]) -> None:
-    """8,192 to 16,384 elements; the stride has no factor in common with any dimension."""
+    """At least 4,096 elements, and not many more; the stride has no factor in common with any dimension."""
     x = torch.empty(shape, device="meta")
     chosen = sample_of(x)
-    assert SAMPLE // 2 <= len(chosen) <= SAMPLE
+    assert SAMPLE <= len(chosen) <= 3 * SAMPLE
     assert all(gcd(chosen.stride(0), size) == 1 for size in shape)
     assert weight_of(x) == pytest.approx(x.numel() / len(chosen))
 
@@ -33,7 +33,7 @@ def test_the_error_is_as_it_is_said() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2048, 1024, generator=generator)
     few = x * (torch.rand(2048, 1, generator=generator) < 0.05)
-    for values, bound in ((x, 0.03), (few, 3 * 0.9 / (0.05 * SAMPLE / 2) ** 0.5)):
+    for values, bound in ((x, 0.03), (few, 3 * 0.9 / (0.05 * SAMPLE) ** 0.5)):
         estimate = sample_of(values).norm() * weight_of(values) ** 0.5
         assert float(estimate / values.norm()) == pytest.approx(1, abs=bound)
 
