@@ -155,7 +155,10 @@ class GradientHistogram(LoggingCallback):
         super().setup(trainer, pl_module, stage)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._check_names(pl_module)
+        names: list[str] = []
+        with Hub.of(trainer).attempt(self.describe("train"), "could not read the gradients"):
+            names = list(names_of(pl_module).values())
+        self._check_names(names)
         before, behind = partial(self._on_before, trainer), partial(self._on_behind, trainer)
         self._steps = steps = Steps(self.every_n_train_steps, before, behind)
         Hub.of(trainer).at_stop(self._unhook)
@@ -167,7 +170,7 @@ class GradientHistogram(LoggingCallback):
         histogram = _FINE if self._draws else _COARSE
         self._reader = Reader(pl_module, steps, self._chosen, self.depth, histogram, columns)
         if not pl_module.automatic_optimization and trainer.is_global_zero:
-            self._tell("in manual optimization the norm before clipping and the clip coefficient cannot be had")
+            self._tell("in manual optimization the norm before clipping and the clip coefficient are not available")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._watch(trainer)  # a callback may have made new optimizers
@@ -179,19 +182,18 @@ class GradientHistogram(LoggingCallback):
             except TypeError as error:
                 raise TypeError(f"{self.describe('train')}: {error}") from None
 
-    def _check_names(self, module: LightningModule) -> None:
-        names = names_of(module)
-        inside = next((name for name in names.values() if "_fsdp_wrapped_module" in name), None)
+    def _check_names(self, names: Sequence[str]) -> None:
+        inside = next((name for name in names if "_fsdp_wrapped_module" in name), None)
         if inside is not None:
             found = f"found the parameter {inside} of a module that FSDP1 wraps"
             raise ValueError(f"{self.describe('train')}: {found}, expected `fully_shard` (FSDP2) instead of it")
         for argument in ("include", "exclude"):
             for pattern in _several(getattr(self, argument)):
-                if names and not any(Chosen((pattern,)).has(name) for name in names.values()):
-                    first = ", ".join(list(names.values())[:3])
+                if names and not any(Chosen((pattern,)).has(name) for name in names):
+                    first = ", ".join(names[:3])
                     found = f"{argument} has {pattern!r}, which no parameter fits"
                     raise ValueError(f"{self.describe('train')}: {found}, expected a pattern for names as {first}")
-        number = sum(self._chosen.has(name) for name in names.values())
+        number = sum(map(self._chosen.has, names))
         self._draws = number <= MANY if self.histograms is None else self.histograms
 
     @property

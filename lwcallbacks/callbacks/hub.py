@@ -235,7 +235,7 @@ class Hub:
             self._record.begin(trainer, module)
 
     def at_stop(self, stop: Callable[[], object]) -> None:
-        """Have `stop` called when the run ends, in whichever way, before any callback hears of it."""
+        """Have `stop` called when the run ends, in whichever way, before any callback is notified."""
         self._stops.append(stop)
 
     def _stop_hearing(self) -> None:

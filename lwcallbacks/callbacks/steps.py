@@ -25,7 +25,7 @@ class Stepping:
         index: its place among the optimizers.
         count: steps so far.
         skipped: steps that a gradient scaler has skipped so far, as far as the host knows.
-        skipped_on_device: further ones, of an optimizer that is told of them on the device; or None.
+        skipped_on_device: further ones, which only the device knows, of a fused optimizer; or None.
         is_due: whether a step has been announced that has not come yet.
     """
 

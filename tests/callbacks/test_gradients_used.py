@@ -277,7 +277,7 @@ def test_hooks_are_there_for_a_fit_and_in_no_copy() -> None:
 
 @pytest.mark.parametrize("first", [True, False], ids=["before ours", "behind ours"])
 def test_an_exception_leaves_no_hook(first: bool) -> None:
-    """Also where another callback raises when it hears of it, before or behind ours."""
+    """Also where another callback raises in `on_exception`, before or behind ours."""
 
     class Raises(Looks):
         def on_exception(self, *args: Any) -> None:
@@ -445,6 +445,7 @@ def test_many_parameters_have_no_histograms_unless_asked_for(tmp_path: Path, num
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+@pytest.mark.filterwarnings("ignore:You.re resuming from a checkpoint that ended before the epoch")
 def test_steps_are_counted_on_after_a_resume(tmp_path: Path) -> None:
     """The third step is logged, whichever fit it is in."""
     first = trainer(callbacks=[lw.GradientHistogram(3), ModelCheckpoint(tmp_path, save_last=True)], max_steps=2,

@@ -113,7 +113,7 @@ def test_gradients_that_cannot_be_read_cost_no_training(tmp_path: Path) -> None:
                 raise NotImplementedError("sharded")
             return super().named_parameters(*args, **kwargs)
 
-    message = "GradientHistogram could not read the gradients: NotImplementedError: sharded"
+    message = r"GradientHistogram\('gradients'\) could not read the gradients: NotImplementedError: sharded"
     with pytest.warns(UserWarning, match=message) as caught:
         page = fit(tmp_path, lw.GradientHistogram(2), lw.ImageMosaic(4), module=Secretive())
     assert len(ours(caught)) == 1
