@@ -167,8 +167,7 @@ class GradientHistogram(LoggingCallback):
         columns: list[Column] = ["norms"]
         columns += ["before"] * clips_gradients(trainer, pl_module)
         columns += ["changes", "weights"] * self.update_ratio
-        histogram = _FINE if self._draws else _COARSE
-        self._reader = Reader(pl_module, steps, self._chosen, self.depth, histogram, columns)
+        self._reader = Reader(pl_module, steps, self._chosen, self.depth, self._histogram, columns)
         if not pl_module.automatic_optimization and trainer.is_global_zero:
             self._tell("in manual optimization the norm before clipping and the clip coefficient are not available")
 
@@ -195,6 +194,10 @@ class GradientHistogram(LoggingCallback):
                     raise ValueError(f"{self.describe('train')}: {found}, expected a pattern for names as {first}")
         number = sum(map(self._chosen.has, names))
         self._draws = number <= MANY if self.histograms is None else self.histograms
+
+    @property
+    def _histogram(self) -> LogHistogram:
+        return _FINE if self._draws else _COARSE
 
     @property
     def _chosen(self) -> Chosen:
@@ -303,7 +306,7 @@ class GradientHistogram(LoggingCallback):
         results.pop("train", None)
         with Hub.of(trainer).attempt(self.describe("train"), "could not work out its results of train"):
             found = [layers for step in self._last.values() if (layers := step.layers()) is not None]
-            results["train"] = {name: seen for layers in found for name, seen in layers.seen().items()}
+            results["train"] = {name: seen for layers in found for name, seen in layers.seen(self._histogram).items()}
 
     def _tell(self, message: str) -> None:
         """Once a run, in Lightning's own log: it is nothing to be mended."""

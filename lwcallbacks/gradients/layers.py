@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import torch
 
 from lwcallbacks.gradients.norms import joined
 from lwcallbacks.reductions import LogBins, LogHistogram
@@ -65,10 +66,11 @@ class Layers:
             return [None] * len(self.names)
         return [quotient(change, weight) for change, weight in zip(self.changes, self.weights, strict=True)]
 
-    def seen(self) -> dict[str, LogBins]:
-        """The counts by layer."""
-        histogram = LogHistogram(self.bins.mantissa_bits)
-        return dict(zip(self.names, map(histogram.seen, self.bins.tables()), strict=True))
+    def seen(self, histogram: LogHistogram | None = None) -> dict[str, LogBins]:
+        """The counts by layer. `histogram` is what has counted; by default another of its kind."""
+        histogram = histogram or LogHistogram(self.bins.mantissa_bits)
+        tables = map(torch.from_numpy, self.bins.tables())
+        return {name: histogram.value({"counts": table}) for name, table in zip(self.names, tables, strict=True)}
 
     def called(self, names: Iterable[str]) -> Layers:
         """The same by other names, one for each."""

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 SAMPLE = 1 << 12
-"""Elements of a large tensor that are looked at, at least, and mostly less than twice as many. The 2-norm of n elements drawn from many has a relative error of
-about sqrt((k - 1) / n) / 2, k being the kurtosis: at most 1.1 % for a normal distribution."""
+"""Elements of a large tensor that are looked at, at least, and mostly less than twice as many.
+
+The 2-norm of n elements drawn from many has a relative error of about sqrt((k - 1) / n) / 2, k being the kurtosis: at
+most 1.1 % for a normal distribution."""
 
 
 def sample_of(x: Tensor) -> Tensor:

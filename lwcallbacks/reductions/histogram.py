@@ -109,10 +109,7 @@ class LogHistogram(Scattered):
             yield self._bits.by_ranks(rows, [tensors[i] for i in rows])
 
     def value(self, state: State) -> LogBins:
-        return self.seen(state["counts"].cpu().numpy())
-
-    def seen(self, counts: np.ndarray) -> LogBins:
-        """The result of a table of counts on the host, int64 [slots]."""
+        counts = state["counts"].cpu().numpy()
         bins = self._bits.bins
         half, used = bins // 2, 255 << self.mantissa_bits
         negative, positive = counts[:used], counts[half : half + used]
