@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning.strategies
 from support import spread
 from support.processes import run_processes
 
@@ -49,3 +51,27 @@ def test_it_is_what_one_process_finds(
             found_norms, norms = getattr(layers, which), getattr(expected, which)
             assert difference(found_norms, norms, ROUNDED) is None, which
         assert [row[5:] for row in layers.rows()] == [row[5:] for row in expected.rows()]
+
+
+needs_fsdp2 = pytest.mark.skipif(
+    not hasattr(pytorch_lightning.strategies, "ModelParallelStrategy"), reason="this Lightning has no FSDP2"
+)
+
+
+@pytest.mark.parametrize(
+    ("processes", "strategy"),
+    [(1, "auto"), (2, "ddp"), (3, "ddp"), pytest.param(2, "fsdp2", marks=needs_fsdp2)],
+)
+def test_a_fit_has_the_numbers_of_the_whole_gradient(tmp_path: Path, processes: int, strategy: str) -> None:
+    """On every process; by one sum a logged step where there are shards, whether it is drawn or not, else by none."""
+    found = run_processes(processes, spread.fitted, strategy, str(tmp_path))
+    of_row = spread.INPUTS.norm()
+    for results, _, num_calls in found:
+        weight = results["net.weight"]
+        assert (weight.num_finite, weight.num_zero, results["net.bias"].num_finite) == (30, 6, 6)
+        assert weight.counts.nonzero()[0].size == 4
+        assert weight.counts.max() == 6
+        assert num_calls == (12 // processes // 2 if strategy == "fsdp2" else 0)
+    row = found[0][1]
+    assert row["gradients/norm/net.weight"] == pytest.approx(6**0.5 * float(of_row))
+    assert row["gradients/norm/total"] == pytest.approx((6 * float(of_row) ** 2 + 6) ** 0.5)

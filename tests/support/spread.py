@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.utils.data import DataLoader
 
+import lwcallbacks as lw
 from lwcallbacks.callbacks.reading import Reader, Step
 from lwcallbacks.callbacks.steps import Steps
 from lwcallbacks.gradients.layers import Layers
 from lwcallbacks.gradients.names import Chosen
 from lwcallbacks.reductions import LogHistogram
+
+from .modules import trainer
 
 SHAPES = {"even": (8, 6), "uneven": (5, 3), "single": (1, 7), "whole": (4,), "plain": (3, 3), "none": (2, 2)}
 """Of parameters by name. "single" leaves most processes an empty shard, "none" has no gradient."""
@@ -97,3 +103,47 @@ def together(mesh_shape: tuple[int, ...], placements: dict[str, list[str]], mant
         return step.layers(), step.num_calls
     finally:
         dist.destroy_process_group()
+
+
+INPUTS = torch.tensor([0.0, 0.5, -1.0, 2.0**-20, 4.0])
+"""Each sample. The gradient of each row of the weight is this, by however many processes it is averaged."""
+
+
+class Sums(pl.LightningModule):
+    """A layer whose outputs are added up."""
+
+    def __init__(self, is_sharded: bool) -> None:
+        super().__init__()
+        self.net = nn.Linear(5, 6)
+        self.is_sharded = is_sharded
+
+    def configure_model(self) -> None:
+        if self.is_sharded:
+            from torch.distributed.fsdp import fully_shard
+
+            fully_shard(self.net, mesh=self.device_mesh["data_parallel"])
+            self.is_sharded = False
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        return self.net(batch).sum() / len(batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.5)
+
+
+def fitted(strategy: str, root: str) -> tuple[dict[str, Any], dict[str, float], int]:
+    """What the callback holds and, on process 0, has logged of the last step; and how often processes met for it."""
+    from .recorded import scalars
+
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    plan: Any = strategy
+    if strategy == "fsdp2":
+        from pytorch_lightning.strategies import ModelParallelStrategy
+
+        plan = ModelParallelStrategy(data_parallel_size=world_size, tensor_parallel_size=1)
+    callback = lw.GradientHistogram(2, max_overhead=1e-9)  # nothing but the first may be drawn
+    torch.manual_seed(0)
+    t = trainer(callbacks=[callback], strategy=plan, devices=world_size, default_root_dir=root)
+    t.fit(Sums(strategy == "fsdp2"), DataLoader(INPUTS.expand(12, 5), 1))
+    logged = [row for row in scalars(Path(root)) if "gradients/norm/total" in row] if t.is_global_zero else [{}]
+    return callback.results["train"], logged[0], callback.cost.collectives
