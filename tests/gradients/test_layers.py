@@ -83,3 +83,11 @@ def test_patterns_choose() -> None:
     assert [n for n in names if Chosen().has(n)] == list(names)
     assert [n for n in names if Chosen(("enc.*", "dec.*"), ("*.bias",)).has(n)] == ["enc.0.weight", "dec.weight"]
     assert [n for n in names if Chosen(exclude=("enc*",)).has(n)] == ["dec.weight", "Dec.weight"]
+
+
+def test_a_sample_stands_for_the_whole() -> None:
+    """Norms of what changed and of what was there are of all elements, beside layers that are read whole."""
+    found = layers({"large": torch.zeros(600, 600), "small": torch.zeros(9)})
+    assert found.weights is not None
+    assert found.weights.tolist() == pytest.approx([600, 3])
+    assert found.total("changes") == pytest.approx(0.5 * (360_000 + 9) ** 0.5)
