@@ -38,14 +38,18 @@ GIVEN: dict[str, Any] = {
     "classes": [3, 0],
     "class_names": ["a", "b", "c", "d", "e"],
     "cost_matrix": [[0, 1.5], [-2, 0]],
+    "depth": 2,
     "every_n_epochs": 2,
     "examples_per_cell": 2,
     "every_n_train_steps": 2,
+    "exclude": ["*.bias"],
     "fields": ["inputs", "targets"],
     "forward": "net",
     "frame": False,
+    "histograms": False,
     "ids": "support.sources.numbers",
     "ignore_index": 3,
+    "include": ["net.*"],
     "inputs": 0,
     "iou_threshold": 0.25,
     "keep": "all",
@@ -88,6 +92,7 @@ GIVEN: dict[str, Any] = {
     "threshold": 0.75,
     "threshold_by": {"false_positive": 1, "false_negative": 2.5},
     "top_k": 2,
+    "update_ratio": False,
 }
 # Where a callback needs something else; and where it needs other data, or a module for it.
 OWN: dict[type, dict[str, Any]] = {
