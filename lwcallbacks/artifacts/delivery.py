@@ -27,6 +27,8 @@ from lwcallbacks.artifacts.store import Gone, Store
 from lwcallbacks.artifacts.version import Version
 
 Work = Callable[[], object]
+_FAILURES, _REFUSING = 2, 30.0
+"""After so many failures in a row the end of a run waits for a store at most so many seconds."""
 
 
 class Delivery:
@@ -83,7 +85,8 @@ class Delivery:
         """Deliver what is left and end the threads.
 
         Args:
-            patience: seconds without any progress after which the rest is left for later.
+            patience: seconds without any progress after which the rest is left for later; a store that answers with errors
+                only gets 30 at most.
             progress: is called with the number of versions that still wait, several times a second.
 
         Returns:
@@ -118,7 +121,8 @@ class Delivery:
             count = sum(line.num_done for line in lines)
             if count != done:
                 done, since = count, time.monotonic()
-            if time.monotonic() - since > patience:
+            is_refusing = all(line.is_idle or line.num_failures > _FAILURES for line in lines)
+            if time.monotonic() - since > (min(patience, _REFUSING) if is_refusing else patience):
                 return
             if progress is not None:
                 progress(self.num_waiting)
@@ -222,6 +226,8 @@ class _Line:
         self._ended = False
         self._thread: threading.Thread | None = None
         self.num_done = 0
+        self.num_failures = 0
+        """Of what is next, in a row."""
 
     @property
     def is_idle(self) -> bool:
@@ -242,7 +248,6 @@ class _Line:
             self._changed.notify()
 
     def _run(self) -> None:
-        failures = 0
         while True:
             with self._changed:
                 while not self._work and not self._ended:
@@ -255,16 +260,16 @@ class _Line:
             except Exception as error:
                 if self._ended:
                     return  # what it would have entered may be another run's by now
-                if failures == 0:
+                if self.num_failures == 0:
                     told = f"{type(error).__name__}: {error}"
                     with suppress(Exception):  # a warning that is an error must not end the thread
                         self._say(f"{self._name} did not take a checkpoint, and is asked again: {told}")
-                wait = self._waits[min(failures, len(self._waits) - 1)]
-                failures += 1
+                wait = self._waits[min(self.num_failures, len(self._waits) - 1)]
+                self.num_failures += 1
                 with self._changed:
                     self._changed.wait_for(lambda: self._ended, wait)
             else:
-                failures = 0
+                self.num_failures = 0
                 with self._changed:
                     self._work.popleft()
                     self.num_done += 1
