@@ -85,8 +85,8 @@ class Delivery:
         """Deliver what is left and end the threads.
 
         Args:
-            patience: seconds without any progress after which the rest is left for later; a store that answers with errors
-                only gets 30 at most.
+            patience: seconds without any progress after which the rest is left for later; 30 at most where a store
+                answers with errors only.
             progress: is called with the number of versions that still wait, several times a second.
 
         Returns:

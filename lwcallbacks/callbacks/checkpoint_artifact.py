@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from lwcallbacks.artifacts.checkpoint_path import resolve
 from lwcallbacks.callbacks.base import LoggingCallback, plain
+from lwcallbacks.callbacks.delivery_bar import DeliveryBar
 from lwcallbacks.callbacks.hub import Hub, heeding_interrupts
 from lwcallbacks.callbacks.life import Life, Policy
 from lwcallbacks.callbacks.replaced import Replaced
@@ -198,15 +199,16 @@ class CheckpointArtifact(LoggingCallback):
         life = _LIVES.get(self)
         if life is None:
             return
-        hub = Hub.of(trainer)
+        hub, bar = Hub.of(trainer), DeliveryBar()
         waiting = 0
         with hub.attempt("CheckpointArtifact", "could not end its deliveries"), hub.meter.waiting():
             try:
                 with heeding_interrupts(exception):
                     life.close(self.patience)
                     self._tell(trainer)
-                    waiting = life.end(self.patience)
+                    waiting = life.end(self.patience, bar.show)
             finally:
+                bar.close()
                 del _LIVES[self]
         if waiting:
             where = hub.run_directory() / "artifacts"
