@@ -10,15 +10,16 @@ too), from the third step to the end of the run, everything written; that of `no
 divided by the steps.
 
     none      no callback; an offline W&B run, as in the other variants
-    ours      GradientHistogram(1): bins, norms, all of it in W&B and in the folder with the page
+    ours      GradientHistogram(1): bins, norms, update ratios, a table; in W&B and in the folder with the page
+    cheap     the same without histograms
     unlogged  GradientHistogram that logs no step
     peer      `wandb.watch(model, log="gradients", log_freq=1)`: bins in W&B, no norms, no page
 
 `of_the_process` is the same without the processes that were started. `forward_backward` is one forward and one backward
 pass. `parts` says where ours spends it: `hook` on the training thread, `render` and the writers in the background,
 `rest` in W&B's process and elsewhere. `norms` is wall time, one thread, call by call: the callback's way to each norm
-and their total as Python floats, against `torch._foreach_norm`. `unlogged_hook` is the thread time of the callback's
-one hook of a step at a step that is not logged, in microseconds. `every_50th` is what a step costs if every 50th is
+and their total as Python floats, against `torch._foreach_norm`. `unlogged_hook` is the thread time of all hooks
+of a step that is not logged, in microseconds. `every_50th` is what a step costs if every 50th is
 logged: a 50th of a logged step and of 49 such hooks.
 """
 
@@ -34,7 +35,7 @@ from collections import defaultdict
 
 from _common import cpu_seconds, finish, interleaved, measure, median_ratio, options
 
-VARIANTS = ("none", "ours", "unlogged", "peer")
+VARIANTS = ("none", "ours", "cheap", "unlogged", "peer")
 STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))
 WARM_UP = 2
 
@@ -108,12 +109,12 @@ def replayed(network):
             return Replay.apply(*self.network.parameters())
 
         def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=0.0)
+            return torch.optim.SGD(self.parameters(), lr=1e-4)
 
     return Replayed()
 
 
-def timed_callback(cadence: int, seconds: dict[str, float], calls: dict[str, int]):
+def timed_callback(cadence: int, seconds: dict[str, float], calls: dict[str, int], **options):
     """GradientHistogram that says where its time goes: thread time by part."""
     import lwcallbacks as lw
     from lwcallbacks.callbacks.hub import Hub
@@ -137,19 +138,15 @@ def timed_callback(cadence: int, seconds: dict[str, float], calls: dict[str, int
                 writer.write = timed(part, writer.write)
                 writer.write_scalars = timed(part, writer.write_scalars)
 
-        def on_before_optimizer_step(self, *args, **kwargs):
-            before = calls["render"], calls["published"]
-            start = time.thread_time()
-            super().on_before_optimizer_step(*args, **kwargs)
-            part = "hook" if calls["published"] > before[1] else "unlogged_hook"
-            seconds[part] += time.thread_time() - start
-            calls[part] += 1
+        def on_train_start(self, *args):
+            for hook in ("on_before_optimizer_step", "_on_before", "_on_behind"):
+                setattr(self, hook, timed("hook" if cadence == 1 else "unlogged_hook", getattr(self, hook)))
+            super().on_train_start(*args)
 
         def publish(self, trainer, render, step, *args, **kwargs):
-            calls["published"] += 1
             super().publish(trainer, timed("render", render), step, *args, **kwargs)
 
-    return Timed(cadence)
+    return Timed(cadence, **options)
 
 
 def run(variant: str, steps: int) -> dict[str, float]:
@@ -187,8 +184,11 @@ def run(variant: str, steps: int) -> dict[str, float]:
         def on_before_optimizer_step(self, trainer, pl_module, optimizer):
             trainer.logger.log_metrics({}, step=trainer.global_step)  # ends the row: no other metric is logged here
 
-    cadences = {"ours": 1, "unlogged": 10**9}
-    callbacks = [timed_callback(cadences[variant], seconds, calls)] if variant in cadences else []
+    made = {"ours": (1, True), "cheap": (1, False), "unlogged": (10**9, True)}
+    callbacks = []
+    if variant in made:
+        cadence, histograms = made[variant]
+        callbacks = [timed_callback(cadence, seconds, calls, histograms=histograms)]
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=1,
@@ -202,7 +202,7 @@ def run(variant: str, steps: int) -> dict[str, float]:
     trainer.fit(replayed(network), torch.utils.data.DataLoader(range(WARM_UP + steps)))
     trainer.logger.experiment.finish()
     total, own = cpu_seconds() - clock.start, time.process_time() - clock.own
-    unlogged = seconds.pop("unlogged_hook", 0.0) / max(calls["unlogged_hook"], 1)
+    unlogged = seconds.pop("unlogged_hook", 0.0) / max(calls["unlogged_hook"], 1) + hooks_of_a_step()
     parts = {f"part_{name}": took / steps for name, took in seconds.items()}
     return {
         "step": total / steps,
@@ -213,11 +213,27 @@ def run(variant: str, steps: int) -> dict[str, float]:
     }
 
 
+def hooks_of_a_step(number: int = 10_000) -> float:
+    """Seconds that the two hooks on the optimizer take at a step that is not logged."""
+    import torch
+
+    from lwcallbacks.callbacks.steps import Steps
+
+    steps = Steps(10**9, before=print, behind=print)
+    steps.watch([optimizer := torch.optim.SGD([torch.zeros(1)], 0.0)])
+    hooks = *optimizer._optimizer_step_pre_hooks.values(), *optimizer._optimizer_step_post_hooks.values()
+    start = time.thread_time()
+    for _ in range(number):
+        for hook in hooks:
+            hook(optimizer, (), {})
+    return (time.thread_time() - start) / number
+
+
 def norm_times(repeats: int) -> dict[str, list[float]]:
     """Seconds of the callback's way to the norms and of `torch._foreach_norm`, in turns."""
     import torch
 
-    from lwcallbacks.callbacks.gradient_histogram import norms_of
+    from lwcallbacks.gradients.norms import in_float64, joined, norms_of
 
     torch.set_num_threads(1)
     network = resnet50_layout()
@@ -225,8 +241,7 @@ def norm_times(repeats: int) -> dict[str, list[float]]:
     gradients = [p.grad for p in network.parameters()]
 
     def ours() -> float:
-        norms = norms_of(gradients).tolist()
-        return sum(norm**2 for norm in norms) ** 0.5
+        return float(joined(in_float64(norms_of(gradients).numpy())))
 
     return interleaved({"ours": ours, "peer": lambda: torch._foreach_norm(gradients)}, repeats, seconds=0.05)
 
@@ -245,7 +260,7 @@ def main() -> None:
         return
     runs = measure(__file__, VARIANTS, args.repeats, "--steps", str(args.steps))
     bare = [r["step"] for r in runs["none"]]
-    added = {v: [r["step"] - base for r, base in zip(runs[v], bare, strict=True)] for v in ("ours", "peer")}
+    added = {v: [r["step"] - base for r, base in zip(runs[v], bare, strict=True)] for v in ("ours", "cheap", "peer")}
     added["cadence"] = [(a + 49 * r["unlogged"]) / 50 for a, r in zip(added["ours"], runs["unlogged"], strict=True)]
     passes = [statistics.median(r["passes"] for v in VARIANTS for r in turn[v]) for turn in turns(runs)]
     parts = {
@@ -265,6 +280,8 @@ def main() -> None:
         "of_the_process": {v: round(statistics.median(times) * 1e3, 2) for v, times in alone.items()},
         "ratio_of_the_process": round(median_ratio(alone, "ours", "peer"), 4),
         "units": "CPU ms per logged step",
+        "cheap": milliseconds["cheap"],
+        "ratio_cheap": round(median_ratio(added, "cheap", "peer"), 4),
         "every_50th": milliseconds["cadence"],
         "forward_backward": round(statistics.median(passes) * 1e3, 2),
         "ratio_forward_backward": round(statistics.median(map(divide, added["ours"], passes)), 4),
@@ -277,6 +294,7 @@ def main() -> None:
     }
     table = [
         ("histograms, by wandb.watch", result["ours"], result["peer"], result["ratio"]),
+        ("no histograms, by wandb.watch", result["cheap"], result["peer"], result["ratio_cheap"]),
         ("without W&B's own process", *result["of_the_process"].values(), result["ratio_of_the_process"]),
         ("histograms, by the passes", result["ours"], result["forward_backward"], result["ratio_forward_backward"]),
         ("every 50th step, by the passes", milliseconds["cadence"], result["forward_backward"],

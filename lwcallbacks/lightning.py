@@ -74,3 +74,9 @@ def package_of(value: object) -> str | None:
     """Which package the class of `value`, or else the first of its bases that can say, comes from."""
     modules = [cls.__module__ for cls in type(value).__mro__]
     return next((p for module in modules for p in PACKAGES if f"{module}.".startswith(f"{p}.")), None)
+
+
+def is_of_lightning(function: object) -> bool:
+    """Whether a function is Lightning's own, as a hook that a module does not override."""
+    module = getattr(function, "__module__", None) or ""
+    return any(f"{module}.".startswith(f"{package}.") for package in PACKAGES)

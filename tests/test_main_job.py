@@ -82,7 +82,7 @@ def test_every_key_is_at_its_step(demo: Demo) -> None:
         assert list(dict.fromkeys(demo.steps(key))) == demo.steps("val/loss"), key
     assert demo.steps("train/acc_step") == demo.steps("train/loss") == list(range(49, 630, 50))
     assert demo.steps("train/acc_epoch") == demo.steps("val/loss")
-    for key in ("gradients/net.0.weight", "gradients_norm/net.0.weight", "gradients_norm/total"):
+    for key in ("gradients/net.0.weight", "gradients/norm/net.0.weight", "gradients/norm/total"):
         assert demo.steps(key) == list(range(49, 630, 50)), key
 
 

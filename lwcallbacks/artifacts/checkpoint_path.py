@@ -35,8 +35,8 @@ def checkpoint_path(
     again at each call. Of a version from elsewhere, such as `WandbLogger(log_model=True)` delivers, W&B's own MD5 is.
     Where a W&B run is active, the version becomes an input of that run.
 
-    To go on with a run and its curves, give the logger the run's id, too. The checkpoint has the step that the run goes
-    on with; W&B keeps what was logged behind it, and draws both::
+    To go on with a run and its curves, give the logger the run's id, too. The checkpoint has the epoch and the step
+    that training goes on with::
 
         logger = WandbLogger(id="1a2b3c4d", resume="allow")
         Trainer(logger=logger, ...).fit(model, ckpt_path=lw.checkpoint_path("wandb://me/digits/model-1a2b3c4d:latest"))

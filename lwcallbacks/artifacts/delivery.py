@@ -27,6 +27,8 @@ from lwcallbacks.artifacts.store import Gone, Store
 from lwcallbacks.artifacts.version import Version
 
 Work = Callable[[], object]
+_FAILURES, _REFUSING = 2, 30.0
+"""After so many failures in a row the end of a run waits for a store at most so many seconds."""
 
 
 class Delivery:
@@ -35,10 +37,10 @@ class Delivery:
     Args:
         ledger: open for writing. What waits in it from an earlier life of the run is delivered first.
         stores: where every version goes to, each of a name of its own.
-        say: is told in words what goes wrong, from any thread.
+        say: gets what goes wrong, in words, from any thread.
         staging_limit: bytes that may be held of versions that the Trainer has removed and a store does not have yet. Of
             more, the oldest are given up.
-        waits: seconds to wait before a store is asked again, the last one for ever.
+        waits: seconds to wait before a store is asked again, the last one over and over.
     """
 
     def __init__(
@@ -58,6 +60,9 @@ class Delivery:
         self._sealing = _Line("sealing", waits, say)
         self._lines = {name: _Line(name, waits, say) for name in self._stores}
         mend(ledger)
+        for store in stores:
+            if store.run:
+                ledger.opened(store.name, store.run)
         for entry in ledger.entries:
             self._go_on(entry.version.id)
 
@@ -80,7 +85,8 @@ class Delivery:
         """Deliver what is left and end the threads.
 
         Args:
-            patience: seconds without any progress after which the rest is left for later.
+            patience: seconds without any progress after which the rest is left for later; 30 at most where a store
+                answers with errors only.
             progress: is called with the number of versions that still wait, several times a second.
 
         Returns:
@@ -115,7 +121,8 @@ class Delivery:
             count = sum(line.num_done for line in lines)
             if count != done:
                 done, since = count, time.monotonic()
-            if time.monotonic() - since > patience:
+            is_refusing = all(line.is_idle or line.num_failures > _FAILURES for line in lines)
+            if time.monotonic() - since > (min(patience, _REFUSING) if is_refusing else patience):
                 return
             if progress is not None:
                 progress(self.num_waiting)
@@ -219,6 +226,8 @@ class _Line:
         self._ended = False
         self._thread: threading.Thread | None = None
         self.num_done = 0
+        self.num_failures = 0
+        """Of what is next, in a row."""
 
     @property
     def is_idle(self) -> bool:
@@ -239,7 +248,6 @@ class _Line:
             self._changed.notify()
 
     def _run(self) -> None:
-        failures = 0
         while True:
             with self._changed:
                 while not self._work and not self._ended:
@@ -252,16 +260,16 @@ class _Line:
             except Exception as error:
                 if self._ended:
                     return  # what it would have entered may be another run's by now
-                if failures == 0:
+                if self.num_failures == 0:
                     told = f"{type(error).__name__}: {error}"
                     with suppress(Exception):  # a warning that is an error must not end the thread
                         self._say(f"{self._name} did not take a checkpoint, and is asked again: {told}")
-                wait = self._waits[min(failures, len(self._waits) - 1)]
-                failures += 1
+                wait = self._waits[min(self.num_failures, len(self._waits) - 1)]
+                self.num_failures += 1
                 with self._changed:
                     self._changed.wait_for(lambda: self._ended, wait)
             else:
-                failures = 0
+                self.num_failures = 0
                 with self._changed:
                     self._work.popleft()
                     self.num_done += 1

@@ -9,6 +9,7 @@
 
 A line is appended for each event, and nothing is ever changed. Half a line, which a crash has left, is left out.
 
+    {"event": "opened", "store", "run"}                        how a store calls the run
     {"event": "saved", "version": {...}, "stores": [...]}      the facts
     {"event": "held", "id", "content"}                         its content is held, below the folder "held"
     {"event": "sealed", "id", "digest", "size"}
@@ -39,7 +40,7 @@ from lwcallbacks.readers.inside import file_in, lines
 
 FILE, LOCK, HELD = "ledger.jsonl", "ledger.lock", "held"
 _EVENTS = {"held", "sealed", "delivered", "staged", "failed", "removed", "dropped", "released"}
-"""What is told of a version that was saved."""
+"""The events of a version that was saved."""
 
 
 class InUse(Exception):
@@ -108,7 +109,7 @@ class Ledger:
         except Timeout:
             raise InUse(f"{directory} is in use by a run that is still going on") from None
         try:
-            self._entries = _entries(lines(directory, FILE))
+            self._entries, self._runs = _read(lines(directory, FILE))
         except BaseException:
             self.close()
             raise
@@ -143,6 +144,16 @@ class Ledger:
         """
         return content_of(self.directory, self[id])
 
+    @property
+    def runs(self) -> dict[str, str]:
+        """How each store calls the run, by the store's name."""
+        with self._lock:
+            return dict(self._runs)
+
+    def opened(self, store: str, run: str) -> None:
+        if self.runs.get(store) != run:
+            self._enter("opened", store=store, run=run)
+
     def saved(self, version: Version, stores: Sequence[str]) -> None:
         self._enter("saved", version=version.to_json(), stores=list(stores))
 
@@ -173,7 +184,7 @@ class Ledger:
             if not self._open.is_locked:  # a thread that comes late, when another run may have the ledger
                 raise InUse(f"{self.directory} was closed: {event} is not entered")
             append_lines(self.directory / FILE, dumps(record))
-            _apply(self._entries, record)
+            _apply(self._entries, self._runs, record)
 
 
 def read(directory: Path) -> list[Entry]:
@@ -182,7 +193,7 @@ def read(directory: Path) -> list[Entry]:
     Raises:
         ValueError: it is no ledger, or one that names files outside of its folder.
     """
-    entries = list(_entries(lines(directory, FILE)).values())
+    entries = list(_read(lines(directory, FILE))[0].values())
     for entry in entries:
         content_of(directory, entry)
     return entries
@@ -204,19 +215,23 @@ def content_of(directory: Path, entry: Entry) -> Path | None:
     return path if path.exists() else None
 
 
-def _entries(found: Iterable[str]) -> dict[str, Entry]:
+def _read(found: Iterable[str]) -> tuple[dict[str, Entry], dict[str, str]]:
+    """The entries by id, and how each store calls the run."""
     entries: dict[str, Entry] = {}
+    runs: dict[str, str] = {}
     for line in found:
         try:
-            _apply(entries, json.loads(line))
+            _apply(entries, runs, json.loads(line))
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(f"found {line[:80]!r} in a ledger: {type(error).__name__}: {error}") from error
-    return entries
+    return entries, runs
 
 
-def _apply(entries: dict[str, Entry], record: dict[str, Any]) -> None:
+def _apply(entries: dict[str, Entry], runs: dict[str, str], record: dict[str, Any]) -> None:
     """Enter an event. One that this version does not know is passed over."""
     event = record["event"]
+    if event == "opened":
+        runs[str(record["store"])] = str(record["run"])
     if event == "saved":
         version = Version.from_json(record["version"])
         entries[version.id] = Entry(version, tuple(map(str, record["stores"])))

@@ -51,6 +51,9 @@ class Store(ABC):
     is_live: bool = True
     """Whether versions are delivered as they come. Else at the end of the run, those that are still wanted then."""
 
+    run: str = ""
+    """How the store calls the run that it delivers for, where a later delivery has to know: the ledger notes it."""
+
     retention: timedelta | None = None
     """How long what is dropped is still kept, where the store can delete later; None: it is deleted at once. Set before
     the first call."""

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
+from lwcallbacks.artifacts.checkpoint_path import resolve
 from lwcallbacks.callbacks.base import LoggingCallback, plain
+from lwcallbacks.callbacks.delivery_bar import DeliveryBar
 from lwcallbacks.callbacks.hub import Hub, heeding_interrupts
 from lwcallbacks.callbacks.life import Life, Policy
+from lwcallbacks.callbacks.replaced import Replaced
 from lwcallbacks.callbacks.trainer import has, is_debugging, logging_step, model_checkpoints, put_last, run_name
 from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.media import File
 
+# Of a callback's run; not on the callback, which is pickled and copied.
 _LIVES: WeakKeyDictionary[CheckpointArtifact, Life] = WeakKeyDictionary()
-"""The saves of a callback's fit; not on the callback, which is pickled and copied."""
+_REPLACED: WeakKeyDictionary[CheckpointArtifact, Replaced] = WeakKeyDictionary()
 
 
 class CheckpointArtifact(LoggingCallback):
@@ -28,6 +32,9 @@ class CheckpointArtifact(LoggingCallback):
     does not matter when the file is removed. It is delivered in the background; a ledger beside the run says what has
     become of it, and ``python -m lwcallbacks artifacts`` reads that. What could not be delivered is kept, and can be
     delivered later. ``results["train"]`` lists the paths that were saved, on process 0.
+
+    With it, ``trainer.fit(ckpt_path="wandb://entity/project/name:best")`` goes on from a version, which is downloaded
+    and verified as by `lw.checkpoint_path`.
 
     At ``setup`` the callback moves to the end of ``trainer.callbacks``: what others save on an exception is seen, too.
 
@@ -110,6 +117,8 @@ class CheckpointArtifact(LoggingCallback):
         super().setup(trainer, pl_module, stage)
         if stage == "fit":
             self._refuse(trainer)
+        # Lightning looks at `ckpt_path` after all callbacks' setup, and there first.
+        _REPLACED.setdefault(self, Replaced()).put(trainer.strategy, "load_checkpoint", _load_from_address)
         # Lightning puts every ModelCheckpoint last. Behind them, what one saves on an exception is seen, too.
         put_last(trainer, self)
 
@@ -156,12 +165,21 @@ class CheckpointArtifact(LoggingCallback):
         super().on_validation_start(trainer, pl_module)
         self._tell(trainer)
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._put_back()
+        super().teardown(trainer, pl_module, stage)
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._end(trainer, None)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._put_back()
         self._end(trainer, exception)
         super().on_exception(trainer, pl_module, exception)
+
+    def _put_back(self) -> None:
+        if self in _REPLACED:
+            _REPLACED.pop(self).undo()
 
     def _tell(self, trainer: Trainer) -> None:
         """Show what was saved since the last call."""
@@ -181,16 +199,23 @@ class CheckpointArtifact(LoggingCallback):
         life = _LIVES.get(self)
         if life is None:
             return
-        hub = Hub.of(trainer)
+        hub, bar = Hub.of(trainer), DeliveryBar()
         waiting = 0
         with hub.attempt("CheckpointArtifact", "could not end its deliveries"), hub.meter.waiting():
             try:
                 with heeding_interrupts(exception):
                     life.close(self.patience)
                     self._tell(trainer)
-                    waiting = life.end(self.patience)
+                    waiting = life.end(self.patience, bar.show)
             finally:
+                bar.close()
                 del _LIVES[self]
         if waiting:
             where = hub.run_directory() / "artifacts"
             hub.say(f"{waiting} checkpoints wait to be delivered: python -m lwcallbacks artifacts {where} --deliver")
+
+
+def _load_from_address(load_checkpoint: Callable[..., Any], path: Any, *args: Any, **kwargs: Any) -> Any:
+    """Load what `ckpt_path="wandb://..."` names."""
+    is_told = kwargs.get("weights_only") is False  # `fit(weights_only=False)`: the user's word
+    return load_checkpoint(resolve(path, weights_only=not is_told), *args, **kwargs)

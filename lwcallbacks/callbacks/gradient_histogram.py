@@ -1,79 +1,97 @@
-"""GradientHistogram: the gradient that the optimizer uses, parameter by parameter."""
+"""GradientHistogram: the gradient that the optimizer used, and what it changed, layer by layer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
+from functools import cached_property, partial
 from typing import Any, Literal
 
-import numpy as np
-import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
-from lwcallbacks.callbacks.base import Entries, LoggingCallback, check_overhead
+from lwcallbacks.callbacks.base import Entries, LoggingCallback, check_overhead, plain
 from lwcallbacks.callbacks.hub import Hub
-from lwcallbacks.callbacks.trainer import logging_step
-from lwcallbacks.lightning import LightningModule, Trainer
-from lwcallbacks.media import Histogram
-from lwcallbacks.reductions import LogBins, LogHistogram
-from lwcallbacks.reductions.filled import FilledBins
-from lwcallbacks.reductions.looking import may_look
-from lwcallbacks.reductions.to_host import soon_on_host
+from lwcallbacks.callbacks.reading import Reader, Step, parameters_of
+from lwcallbacks.callbacks.steps import Stepping, Steps
+from lwcallbacks.callbacks.trainer import clips_gradients, has, logging_step, refuse_hidden_gradients
+from lwcallbacks.gradients.layers import COLUMNS, Layers, quotient
+from lwcallbacks.gradients.names import Chosen, names_of
+from lwcallbacks.gradients.read import Column
+from lwcallbacks.lightning import LightningModule, Trainer, log_info
+from lwcallbacks.media import Histogram, Table
+from lwcallbacks.reductions import LogHistogram
 
-_BINS = LogHistogram()
-_HALF = (torch.float16, torch.bfloat16)
+MANY = 1000
+"""Parameters up to which histograms are drawn unless asked otherwise."""
 
-
-@dataclass(frozen=True)
-class _Read:
-    """Gradients of one device at one step. What is called waits for the device."""
-
-    names: tuple[str, ...]
-    bins: Callable[[], FilledBins]
-    norms: Callable[[], Tensor]
-    host_bytes: int
-    """What moves to the host: of an accelerator a table of int32 and a norm for each parameter."""
-    nbytes: int
-    """Of host memory, until it is drawn."""
-
-    def seen(self) -> dict[str, LogBins]:
-        tables = map(torch.from_numpy, self.bins().tables())
-        return {name: _BINS.value({"counts": table}) for name, table in zip(self.names, tables, strict=True)}
+_FINE, _COARSE = LogHistogram(), LogHistogram(mantissa_bits=0)
+_OWN = {"total", "before_clipping", "layers", "clip_coefficient", "skipped_steps"}
+"""Last parts of keys that are no layer's; a layer of such a name is called `total.parameter`, and so on."""
 
 
 class GradientHistogram(LoggingCallback):
-    """Log a histogram and the norm of every parameter's gradient, every n optimizer steps.
+    """Log norms, update ratios and histograms of every layer's gradient, every n optimizer steps.
 
-    Read just before the optimizer's step: after the reduction over processes and accumulation, before clipping, and
-    unscaled under mixed precision (except where a fused optimizer unscales inside its own step). Nothing is hooked onto
-    the model, and nothing is computed between logged steps. NaN and infinities are counted beside the bins. The norm of
-    a float16 or bfloat16 gradient is added up in float32, so that it does not overflow.
-    ``results["train"]`` holds a `LogBins` per parameter, of the epoch's last logged step.
+    Read behind the optimizer's own step, so it is the gradient that was used: reduced over processes, accumulated,
+    unscaled and clipped; of LBFGS that of its last closure. A step that a gradient scaler skips is counted as skipped;
+    a step without any gradient, as after a ``training_step`` that returned None, logs nothing. At other steps there is
+    a count and no more. Nothing stays on the model or the optimizer.
+
+    Under DDP gradients are equal on all processes, and none talks to another. Of FSDP2 and of tensor parallelism each
+    process counts its own shards, and one sum over all processes makes them those of the whole gradient. A norm of
+    float16, bfloat16 or float32 is added up in float32, scaled so that it neither overflows nor vanishes.
+
+    The update ratio is the norm of what the step changed of a parameter by its norm before. Of more than 8,192
+    elements (of a shard, if it has shards) it is estimated from 4,096 or more that are spread over all of them: with
+    a relative error of about 1 % where changes are normally distributed, and of about ``0.9 / sqrt(f * 4096)`` where
+    only a share f of the elements changes, as of an embedding.
+
+    ``results["train"]`` holds a `LogBins` by layer, of the epoch's last logged step of each optimizer.
 
     Args:
-        every_n_train_steps: steps of an optimizer from one histogram to the next; the n-th step is the first. With
+        every_n_train_steps: steps of an optimizer from one logged step to the next; the n-th step is the first. With
             several optimizers each counts its own steps.
         bins: bins of equal width in a histogram, 1 to 512.
+        histograms: whether to draw them; None draws them of up to 1,000 parameters. Without them counts in `results`
+            are by powers of two.
+        update_ratio: whether to work it out, for which a copy of the parameters, or of the elements that stand for
+            them, is kept during a logged step.
+        include: patterns as of a shell, ``"encoder.*"``, or several: the parameters to read. None reads all.
+        exclude: patterns of parameters to leave out.
+        depth: how many parts of a name make a layer: with 2, ``encoder.0.weight`` and ``encoder.0.bias`` are
+            ``encoder.0``. None makes each parameter a layer.
         name: what the keys begin with.
         max_overhead: the share of the run that all callbacks of the Trainer may cost together, as 0.02 for 2 %. Above
             it, pictures and histograms come less often; `results` and metrics are never left out.
         on_error: "warn" once and go on, or "raise", when something fails while training runs.
 
     Raises:
-        ValueError: an argument is not as said here.
+        ValueError: an argument is not as said here; at `setup`, under FSDP1 and DeepSpeed; when training starts, a
+            pattern that fits no parameter.
+        TypeError: when training starts, an optimizer is no ``torch.optim.Optimizer`` and has no hooks.
 
-    ================================ =======================================================
-    Key                              Logged data
-    ================================ =======================================================
-    ``{name}/{parameter}``           histogram of the gradient's elements
-    ``{name}_norm/{parameter}``      its 2-norm
-    ``{name}_norm/total``            2-norm over all the optimizer's parameters
-    ================================ =======================================================
+    ================================== =======================================================
+    Key                                Logged data
+    ================================== =======================================================
+    ``{name}/{layer}``                 histogram of the gradient's elements
+    ``{name}/norm/{layer}``            its 2-norm
+    ``{name}/norm/total``              2-norm over all layers of the optimizer
+    ``{name}/norm/before_clipping``    the same before Lightning clips, in automatic optimization with clipping
+    ``{name}/clip_coefficient``        total norm by that before clipping, where there is one
+    ``{name}/update_ratio/{layer}``    norm of what the step changed by norm of the parameter before, unless that is 0
+    ``{name}/update_ratio/total``      the same over all layers
+    ``{name}/layers``                  table of all layers: elements, norm, update ratio, largest absolute value, shares
+                                       of zeros and of what is too small for float16 (below 2**-25) and bfloat16 (below
+                                       2**-126, its smallest normal number), number of NaN and of infinities
+    ================================== =======================================================
 
-    >>> GradientHistogram(every_n_train_steps=100, bins=32).bins
-    32
+    Once a gradient scaler has skipped a step, ``{name}/skipped_steps`` says how many so far. A layer is named as its
+    parameter; one that is called as a key above, as "total", gets ".parameter" behind its name.
+
+    With several optimizers, the keys of what is no layer's own end with the optimizer's name as `LearningRateMonitor`
+    has it, as ``gradients/norm/total/Adam-1``; so do those of a layer that several optimizers have a part of.
+
+    >>> GradientHistogram(every_n_train_steps=100, exclude="*.bias").exclude
+    '*.bias'
     >>> GradientHistogram(bins=1000)
     Traceback (most recent call last):
     ValueError: GradientHistogram: bins=1000, expected an int of 1 to 512
@@ -84,89 +102,219 @@ class GradientHistogram(LoggingCallback):
         every_n_train_steps: int = 50,
         *,
         bins: int = 64,
+        histograms: bool | None = None,
+        update_ratio: bool = True,
+        include: str | Sequence[str] | None = None,
+        exclude: str | Sequence[str] | None = None,
+        depth: int | None = None,
         name: str = "gradients",
         max_overhead: float | None = None,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         super().__init__(on_error=on_error)
-        if not isinstance(every_n_train_steps, int) or every_n_train_steps < 1:
-            found = f"every_n_train_steps={every_n_train_steps!r}"
-            raise ValueError(f"GradientHistogram: {found}, expected an int of at least 1")
-        if not isinstance(bins, int) or not 1 <= bins <= 512:
-            raise ValueError(f"GradientHistogram: bins={bins!r}, expected an int of 1 to 512")
+        _check("every_n_train_steps", every_n_train_steps, _is_int(every_n_train_steps, 1), "an int of at least 1")
+        _check("bins", bins, _is_int(bins, 1, 512), "an int of 1 to 512")
+        _check("histograms", histograms, histograms in (None, True, False), "True, False or None")
+        _check("update_ratio", update_ratio, update_ratio in (True, False), "True or False")
+        _check("depth", depth, depth is None or _is_int(depth, 1), "an int of at least 1, or None")
+        for argument, given in (("include", include), ("exclude", exclude)):
+            fits = all(isinstance(pattern, str) and pattern for pattern in _several(given))
+            _check(argument, given, fits, 'a pattern such as "encoder.*", several of them, or None')
         self.every_n_train_steps = every_n_train_steps
         self.bins = bins
+        self.histograms = histograms
+        self.update_ratio = update_ratio
+        self.include = plain(include)
+        self.exclude = plain(exclude)
+        self.depth = depth
         self.name = name
         self.max_overhead = check_overhead("GradientHistogram", max_overhead)
-        self._steps: dict[int, int] = {}
-        self._last: list[_Read] = []
+        self._counts: dict[str, dict[int, int]] = {}
+        self._steps: Steps | None = None
+        self._reader: Reader | None = None
+        self._last: dict[int, Step] = {}
+        self._draws = True
+        self._said: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_last": []}  # what waits for a device cannot be copied
+        # Neither hooks nor what waits for a device can be copied.
+        return {**super().__getstate__(), "_steps": None, "_reader": None, "_last": {}, "_counts": self.state_dict()}
 
     def begin(self) -> None:
         super().begin()
-        self._steps, self._last = {}, []
+        self._counts, self._last, self._said = {}, {}, set()
 
     def describe(self, stage: str) -> str:
         return f"GradientHistogram('{self.name}')"
+
+    # -- a fit -----------------------------------------------------------------------------------------------------
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            refuse_hidden_gradients(trainer, self.describe("train"))
+        super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        names: list[str] = []
+        with Hub.of(trainer).attempt(self.describe("train"), "could not read the gradients"):
+            names = list(names_of(pl_module).values())
+        self._check_names(names)
+        before, behind = partial(self._on_before, trainer), partial(self._on_behind, trainer)
+        self._steps = steps = Steps(self.every_n_train_steps, before, behind)
+        Hub.of(trainer).at_stop(self._unhook)
+        self._watch(trainer)
+        steps.go_on(self._counts)
+        columns: list[Column] = ["norms"]
+        columns += ["before"] * clips_gradients(trainer, pl_module)
+        columns += ["changes", "weights"] * self.update_ratio
+        self._reader = Reader(pl_module, steps, self._chosen, self.depth, self._histogram, columns)
+        if not pl_module.automatic_optimization and trainer.is_global_zero:
+            self._tell("in manual optimization the norm before clipping and the clip coefficient are not available")
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._watch(trainer)  # a callback may have made new optimizers
+
+    def _watch(self, trainer: Trainer) -> None:
+        if self._steps is not None:
+            try:
+                self._steps.watch(trainer.optimizers)
+            except TypeError as error:
+                raise TypeError(f"{self.describe('train')}: {error}") from None
+
+    def _check_names(self, names: Sequence[str]) -> None:
+        inside = next((name for name in names if "_fsdp_wrapped_module" in name), None)
+        if inside is not None:
+            found = f"found the parameter {inside} of a module that FSDP1 wraps"
+            raise ValueError(f"{self.describe('train')}: {found}, expected `fully_shard` (FSDP2) instead of it")
+        for argument in ("include", "exclude"):
+            for pattern in _several(getattr(self, argument)):
+                if names and not any(Chosen((pattern,)).has(name) for name in names):
+                    first = ", ".join(names[:3])
+                    found = f"{argument} has {pattern!r}, which no parameter fits"
+                    raise ValueError(f"{self.describe('train')}: {found}, expected a pattern for names as {first}")
+        number = sum(map(self._chosen.has, names))
+        self._draws = number <= MANY if self.histograms is None else self.histograms
+
+    @property
+    def _histogram(self) -> LogHistogram:
+        return _FINE if self._draws else _COARSE
+
+    @property
+    def _chosen(self) -> Chosen:
+        return Chosen(_several(self.include), _several(self.exclude))
+
+    def _unhook(self) -> None:
+        if self._steps is not None:
+            self._counts = self._steps.counts()
+            self._steps.remove()
+        self._steps = self._reader = None
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._unhook()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._unhook()
+        super().on_exception(trainer, pl_module, exception)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._unhook()
+        super().teardown(trainer, pl_module, stage)
+
+    # -- a step ----------------------------------------------------------------------------------------------------
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, optimizer_idx: int = 0
     ) -> None:
         # Lightning 1 gives the optimizer's index, too.
-        index = next((i for i, o in enumerate(trainer.optimizers) if o is optimizer), 0)
-        self._steps[index] = self._steps.get(index, 0) + 1
-        if self._steps[index] % self.every_n_train_steps:
+        stepping = None if self._steps is None else self._steps.find(optimizer)
+        if stepping is None:
             return
-        if self.max_overhead is not None and self.can_wait(trainer):
+        stepping.is_due = True
+        if stepping.is_logged and self._reader is not None:
+            hub = Hub.of(trainer)
+            with hub.meter.of(self), hub.attempt(self.describe("train"), "could not read the norm before clipping"):
+                self._reader.keep_unclipped(stepping)
+
+    def _on_before(self, trainer: Trainer, stepping: Stepping) -> None:
+        """Before a logged step."""
+        hub = Hub.of(trainer)
+        if self._reader is not None and has(trainer, self):
+            with hub.meter.of(self), hub.attempt(self.describe("train"), "could not keep the parameters"):
+                self._reader.keep_parameters(stepping)
+
+    def _on_behind(self, trainer: Trainer, stepping: Stepping) -> None:
+        """Behind a logged step."""
+        reader, hub = self._reader, Hub.of(trainer)
+        if reader is None or not has(trainer, self):  # in between, one that looks for a learning rate
             return
-        render, hub = None, Hub.of(trainer)
-        with hub.meter.of(self), hub.attempt("GradientHistogram", "could not read the gradients"):
-            render = self._read(pl_module, optimizer)
-            hub.meter.of(self).cost.host_bytes += sum(read.host_bytes for read in self._last)
-        if render is not None:
-            self.publish(trainer, render, logging_step(trainer), holds=self._last)
+        waits = self.max_overhead is not None and self.can_wait(trainer)
+        if waits and not reader.is_shared:
+            return reader.forget(stepping)
+        step = None
+        with hub.meter.of(self), hub.attempt(self.describe("train"), "could not read the gradients"):
+            step = reader.read(stepping)
+            cost = hub.meter.of(self).cost
+            cost.host_bytes += step.host_bytes
+            cost.collectives += step.num_calls
+        if step is None or waits:
+            return
+        if not step.readings:
+            return self._tell("a step had no gradient, and nothing is logged of it")
+        self._last[stepping.index] = step
+        several = self._steps is not None and len(self._steps.of) > 1
+        self.publish(trainer, partial(self._render, step, several), logging_step(trainer), holds=step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        for stepping in self._steps.of if self._steps is not None else ():
+            if stepping.is_due:  # it was announced, and a scaler has left it out
+                stepping.is_due = False
+                stepping.skipped += any(p.grad is not None for p in parameters_of(stepping.optimizer))
+                if self._reader is not None:
+                    self._reader.forget(stepping)
         Hub.of(trainer).deliver()  # norms that are worked out by now
 
-    def _read(self, pl_module: LightningModule, optimizer: Optimizer) -> Callable[[], Entries]:
-        own = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        by_device: dict[torch.device, dict[str, Tensor]] = {}
-        with torch.no_grad():
-            for name, p in pl_module.named_parameters():
-                if id(p) in own and (gradient := p.grad) is not None:
-                    by_device.setdefault(gradient.device, {})[name] = _dense(gradient)
-            self._last = [_read(of, device) for device, of in by_device.items()]
-        return self._render(self._last)
+    def _render(self, step: Step, several: bool) -> Entries:
+        # Here, in the background, the device is waited for.
+        layers, skipped = step.layers(), step.num_skipped()
+        behind = f"/{step.optimizer}" if several else ""
+        entries = {} if layers is None else self._entries(layers.called(map(_own, layers.names)), behind)
+        return {**entries, f"{self.name}/skipped_steps{behind}": float(skipped)} if skipped else entries
 
-    def _render(self, reads: Sequence[_Read]) -> Callable[[], Entries]:
-        def render() -> Entries:
-            # Here, in the background, the device is waited for.
-            entries: dict[str, Any] = {}
-            norms: dict[str, float] = {}
-            for read in reads:
-                filled = read.bins()
-                counts, edges = filled.linear(self.bins)
-                beside = filled.beside()
-                odd = {row: beside[row].tolist() for row in np.flatnonzero(beside.any(axis=1)).tolist()}
-                for row, (name, of_bins, between) in enumerate(zip(read.names, counts, edges, strict=True)):
-                    entries[f"{self.name}/{name}"] = Histogram(of_bins, between, *odd.get(row, ()))
-                of_read = (f"{self.name}_norm/{name}" for name in read.names)
-                norms |= zip(of_read, read.norms().tolist(), strict=True)
-            total = sum(norm**2 for norm in norms.values()) ** 0.5
-            return {**entries, **norms, f"{self.name}_norm/total": total}
-
-        return render
+    def _entries(self, layers: Layers, behind: str) -> dict[str, Any]:
+        entries: dict[str, Any] = {}
+        if self._draws:
+            counts, edges = layers.bins.linear(self.bins)
+            for name, of_bins, between, odd in zip(layers.names, counts, edges, layers.bins.beside(), strict=True):
+                entries[f"{self.name}/{name}"] = Histogram(of_bins, between, *odd.tolist())
+        entries |= {f"{self.name}/norm/{name}": norm for name, norm in zip(layers.names, layers.norms, strict=True)}
+        total, before = layers.total("norms"), layers.total("before")
+        ratios = dict(zip(layers.names, layers.update_ratios(), strict=True))
+        numbers = {
+            f"norm/total{behind}": total,
+            f"norm/before_clipping{behind}": before,
+            f"clip_coefficient{behind}": quotient(total, before),
+            **{f"update_ratio/{name}": ratio for name, ratio in ratios.items()},
+            f"update_ratio/total{behind}": quotient(layers.total("changes"), layers.total("weights")),
+        }
+        entries |= {f"{self.name}/{key}": value for key, value in numbers.items() if value is not None}
+        return {**entries, f"{self.name}/layers{behind}": Table(COLUMNS, layers.rows())}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         results = self.results
         results.pop("train", None)
         with Hub.of(trainer).attempt(self.describe("train"), "could not work out its results of train"):
-            results["train"] = {name: seen for read in self._last for name, seen in read.seen().items()}
+            found = [layers for step in self._last.values() if (layers := step.layers()) is not None]
+            results["train"] = {name: seen for layers in found for name, seen in layers.seen(self._histogram).items()}
+
+    def _tell(self, message: str) -> None:
+        """Once a run, in Lightning's own log: it is nothing to be mended."""
+        if message not in self._said:
+            self._said.add(message)
+            log_info(f"{self.describe('train')}: {message}")
+
+    # -- a checkpoint ------------------------------------------------------------------------------------------------
 
     @cached_property  # Lightning asks at every hook
     def state_key(self) -> str:
@@ -176,36 +324,26 @@ class GradientHistogram(LoggingCallback):
         return {self.name} if stage == "train" else set()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"steps": dict(self._steps)}
+        return self._counts if self._steps is None else self._steps.counts()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._steps = dict(state_dict["steps"])
+        self._counts = dict(state_dict)
 
 
-def _read(gradients: Mapping[str, Tensor], device: torch.device) -> _Read:
-    """Begin to read gradients of one device."""
-    of = list(gradients.values())
-    bins = _BINS.lift_each(of)
-    tables = len(of) * 4 * (_BINS.slots["counts"].size + 1)
-    return _Read(
-        tuple(gradients),
-        bins,
-        soon_on_host(norms_of(of)),
-        host_bytes=0 if device.type == "cpu" else tables,
-        nbytes=bins().nbytes if may_look(of[0]) else tables,
-    )
+def _own(name: str) -> str:
+    return f"{name}.parameter" if name.partition("/")[0] in _OWN else name
 
 
-def _dense(gradient: Tensor) -> Tensor:
-    dense = gradient.to_dense() if gradient.is_sparse else gradient
-    return torch.view_as_real(dense) if dense.dtype.is_complex else dense
+def _several(patterns: str | Sequence[str] | None) -> tuple[Any, ...]:
+    if patterns is None:
+        return ()
+    return (patterns,) if isinstance(patterns, str) or not isinstance(patterns, Sequence) else tuple(patterns)
 
 
-def norms_of(gradients: Sequence[Tensor]) -> Tensor:
-    """2-norms [P] of dense, real gradients [P] of one device, there. float16 and bfloat16 are added up in float32."""
-    half = [g.dtype in _HALF for g in gradients]
-    found = {}
-    for is_half in set(half):
-        of_kind = [g for g, kind in zip(gradients, half, strict=True) if kind == is_half]
-        found[is_half] = iter(torch._foreach_norm(of_kind, 2, torch.float32 if is_half else None))
-    return torch.stack([next(found[kind]) for kind in half])
+def _is_int(value: Any, low: int, high: float = float("inf")) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _check(argument: str, found: Any, is_right: bool, expected: str) -> None:
+    if not is_right:
+        raise ValueError(f"GradientHistogram: {argument}={found!r}, expected {expected}")

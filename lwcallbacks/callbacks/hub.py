@@ -104,6 +104,7 @@ class Hub:
         self.step_values = StepValues({})
         self.keys = LoggedKeys()
         self._decisions = Decisions()
+        self._stops: list[Callable[[], object]] = []
         self.publisher: Publisher | None = None
         self.meter = Meter()
 
@@ -244,8 +245,15 @@ class Hub:
         if self._record is not None:
             self._record.begin(trainer, module)
 
+    def at_stop(self, stop: Callable[[], object]) -> None:
+        """Have `stop` called when the run ends, in whichever way, before any callback is notified."""
+        self._stops.append(stop)
+
     def _stop_hearing(self) -> None:
         self._listening.stop()
+        stops, self._stops = self._stops, []
+        for stop in stops:
+            stop()
         if self._record is not None:
             self._record.stop_hearing()
 

@@ -41,7 +41,7 @@ class Save:
     """One save, under way or done.
 
     Args:
-        path: where it goes to, as the Trainer was told: a path, or an address.
+        path: where it goes to, as the Trainer has it: a path, or an address.
         asked_by: the callback that asked for it; None if it was none.
         before: what tells whether something at the path has changed since the save began.
         facts: what the listener has noted of that moment.
@@ -64,7 +64,7 @@ class Save:
 
 
 class Listener(Protocol):
-    """Who is told. What it raises is its own fault, and goes to whoever saves."""
+    """Gets the events. What it raises is its own fault, and goes to whoever saves."""
 
     def on_save(self, save: Save) -> object:
         """A save begins, in the thread that trains."""
@@ -214,7 +214,7 @@ class Saves:
         return now - save.since >= _SETTLED
 
     def _has_appeared(self, save: Save, later: bool = False) -> bool:
-        """Whether something new is at the path that no CheckpointIO has told of, nor comes of an earlier save."""
+        """Whether something new is at the path that no CheckpointIO has reported, and that is of no earlier save."""
         with self._lock:
             is_told = save.is_writing if later else save.by_io
             is_next = not save.is_ending and next(iter(self._at(save.path)), None) is save

@@ -13,7 +13,16 @@ from torch import Tensor
 
 from lwcallbacks.callbacks.batch import Place
 from lwcallbacks.disk import reserve
-from lwcallbacks.lightning import Callback, ModelCheckpoint, Trainer, either, lightning_version, package_of
+from lwcallbacks.lightning import (
+    Callback,
+    LightningModule,
+    ModelCheckpoint,
+    Trainer,
+    either,
+    is_of_lightning,
+    lightning_version,
+    package_of,
+)
 from lwcallbacks.state.padding import layout_of
 
 LOADER_SUFFIX = "/dataloader_idx_{}"
@@ -227,6 +236,28 @@ def true_loss(trainer: Trainer, outputs: Any) -> Any:
     if not is_divided or not isinstance(outputs.get("loss"), Tensor):
         return outputs
     return {**outputs, "loss": outputs["loss"] * n}
+
+
+def clips_gradients(trainer: Trainer, module: LightningModule) -> bool:
+    """Whether Lightning clips between `on_before_optimizer_step` and the step itself, or lets the module do so."""
+    is_own = not is_of_lightning(type(module).configure_gradient_clipping)
+    return module.automatic_optimization and (trainer.gradient_clip_val is not None or is_own)
+
+
+def refuse_hidden_gradients(trainer: Trainer, owner: str) -> None:
+    """Raise where a strategy keeps gradients in a form of its own, in which no parameter finds its part.
+
+    Raises:
+        ValueError: FSDP1 or DeepSpeed.
+    """
+    hidden = {"FSDPStrategy": "FSDP1", "DDPFullyShardedNativeStrategy": "FSDP1", "DeepSpeedStrategy": "DeepSpeed"}
+    kind = next((hidden[c.__name__] for c in type(trainer.strategy).__mro__ if c.__name__ in hidden), None)
+    if kind is not None:
+        raise ValueError(
+            f"{owner}: found {type(trainer.strategy).__name__}, and {kind} keeps gradients in buffers of its own. "
+            "Expected gradients in the `.grad` of parameters: write strategy=ModelParallelStrategy() with "
+            "`fully_shard` in the module's `configure_model` (FSDP2), or leave the callback out"
+        )
 
 
 def monitored_keys(trainer: Trainer) -> set[str]:

@@ -139,7 +139,7 @@ class LeadingBits:
         copies = max(1, min(_COPIES, _TABLES // num_rows))
         tables = torch.zeros((copies, num_rows, self.size), dtype=dtype, device=device)
         one = torch.ones((), dtype=dtype, device=device)
-        for part in _parts(tensors):
+        for part in parts(tensors):
             slots = self.slots_of(_flat([piece for _, piece in part]))
             slots = slots if tables.numel() < 2**31 else slots.to(torch.int64)
             of_rows = torch.split(slots, [piece.numel() for _, piece in part])
@@ -151,7 +151,7 @@ class LeadingBits:
         return tables.sum(0, dtype=dtype)
 
 
-def _parts(tensors: Sequence[Tensor]) -> Iterator[list[tuple[int, Tensor]]]:
+def parts(tensors: Sequence[Tensor]) -> Iterator[list[tuple[int, Tensor]]]:
     """Tensors or flat pieces of them with their numbers, with at most `_AT_ONCE` elements together."""
     part: list[tuple[int, Tensor]] = []
     room = _AT_ONCE

@@ -43,6 +43,28 @@ class FilledBins:
         row, slot = np.nonzero(tables)
         return cls.joined(mantissa_bits, len(tables), [(row, slot, tables[row, slot])])
 
+    @classmethod
+    def below(cls, parts: Sequence[FilledBins]) -> FilledBins:
+        """The rows of several, those of each below the others'."""
+        first = np.cumsum([0, *(part.num_rows for part in parts)])
+        moved = [(part.row + begin, part.slot, part.count) for part, begin in zip(parts, first, strict=False)]
+        return cls.joined(parts[0].mantissa_bits, int(first[-1]), moved)
+
+    def added(self, group: np.ndarray, num_groups: int) -> FilledBins:
+        """Rows of one group made one by adding them; `group` is each row's, int [P] in [0, num_groups)."""
+        slots = (1 << (9 + self.mantissa_bits)) + 4
+        key = group[self.row].astype(np.int64) * slots + self.slot
+        order = np.argsort(key, kind="stable")
+        keys, first = np.unique(key[order], return_index=True)
+        counts = np.add.reduceat(self.count[order], first) if len(first) else self.count
+        return self.joined(self.mantissa_bits, num_groups, [(*np.divmod(keys, slots), counts)])
+
+    def smaller_than(self, limit: float) -> np.ndarray:
+        """How many values of each row are zero or, below a power of two, of a smaller size than `limit`; int64 [P]."""
+        place, low, high = _layout(self.mantissa_bits)
+        sizes = np.append(np.maximum(np.abs(low), np.abs(high)), np.inf)
+        return np.bincount(self.row, self.count * (sizes[place[self.slot]] <= limit), self.num_rows).astype(np.int64)
+
     @property
     def nbytes(self) -> int:
         """Of memory that the slots take."""

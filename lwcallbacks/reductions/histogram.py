@@ -85,6 +85,17 @@ class LogHistogram(Scattered):
         filled = FilledBins.joined(self.mantissa_bits, len(tensors), list(self._filled(tensors)))
         return lambda: filled
 
+    def tables(self, tensors: Sequence[Tensor]) -> Tensor:
+        """The state of each of some tensors of one device, [P, slots], there; nothing is waited for.
+
+        int64 on the CPU; elsewhere int32, unless a tensor has 2**31 elements.
+        """
+        if not tensors:
+            return torch.zeros((0, self._bits.size), dtype=torch.int64)
+        if not may_look(tensors[0]):
+            return self._bits.by_adding(tensors)
+        return torch.from_numpy(np.stack(list(self.lift_each(tensors)().tables())))
+
     def _filled(self, tensors: Sequence[Tensor]) -> Iterator[tuple[np.ndarray, ...]]:
         """Row, slot and count of what is filled, of tensors on the CPU."""
         large: list[int] = []

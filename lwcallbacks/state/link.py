@@ -24,10 +24,15 @@ ReduceOp: TypeAlias = Literal["sum", "max", "min"]
 
 @dataclass(frozen=True, eq=False)
 class AllReduce:
-    """Answered by the elementwise sum, maximum or minimum of every process's tensor."""
+    """Answered by the elementwise sum, maximum or minimum of every process's tensor.
+
+    Attributes:
+        stays: whether the answer is on the tensor's own device, without a wait, where the backend can do that.
+    """
 
     tensor: Tensor
     op: ReduceOp
+    stays: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +93,7 @@ class ProcessLink:
         self.group = group
         self.rank: int = dist.get_rank(group)
         self.world_size: int = dist.get_world_size(group)
-        backend = str(dist.get_backend(group))
+        self._backend = backend = str(dist.get_backend(group))
         # gloo and mixed backends take CPU tensors; a pure device backend such as nccl takes only its device's.
         self.device = torch.device("cpu")
         if "gloo" not in backend and "mpi" not in backend and "cpu:" not in backend:
@@ -96,7 +101,7 @@ class ProcessLink:
 
     def perform(self, request: Request) -> Any:
         if isinstance(request, AllReduce):
-            tensor = request.tensor.to(self.device, copy=True)
+            tensor = request.tensor.to(self._place(request), copy=True)
             ops = {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX, "min": dist.ReduceOp.MIN}
             dist.all_reduce(tensor, ops[request.op], group=self.group)
             return _sent(tensor)[0]
@@ -106,6 +111,11 @@ class ProcessLink:
             dist.all_gather(gathered, tensor, group=self.group)
             return _sent(*gathered, tensor)[:-1]
         return self._to_root(request)
+
+    def _place(self, request: AllReduce) -> torch.device:
+        """Where it is reduced: a mixed backend, as "cpu:gloo,cuda:nccl", takes a tensor on either."""
+        own = request.tensor.device
+        return own if request.stays and f"{own.type}:" in self._backend else self.device
 
     def _to_root(self, request: ToRoot) -> list[Tensor]:
         data = request.data.to(self.device)

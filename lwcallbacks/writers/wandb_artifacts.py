@@ -65,6 +65,7 @@ class WandbStore(Store):
         refusal: str | None = None,
     ) -> None:
         self.is_live = not run.offline
+        self.run = "/".join((run.entity or "", run.project or "", run.id))
         self._run = run
         self._patience = patience
         self._refusal = refusal

@@ -21,7 +21,6 @@ from lwcallbacks.artifacts.ledger import Entry, InUse, Ledger
 from lwcallbacks.artifacts.ledgers import place_of
 from lwcallbacks.artifacts.store import Receipt
 from lwcallbacks.artifacts.version import Version
-from lwcallbacks.readers import read_folder
 from lwcallbacks.writers.wandb_artifacts import ID, artifact_name, is_synced, resumed
 
 PATIENCE = 120.0  # seconds without progress
@@ -56,7 +55,7 @@ def _deliver_to_wandb(ledger: Ledger, run: str | None) -> None:
     except Exception as error:  # of the client, of many kinds
         print(f"W&B is not there: {_told(error)}")
         return
-    run = run or _guessed(ledger.directory, entity)
+    run = run or _noted(ledger, entity)
     for address in sorted({e.fates["wandb"].address for e in _staged(ledger)}):
         run = _sync(ledger, address, run)
     if any("wandb" in entry.to_drop or _is_open(entry) for entry in ledger.entries):
@@ -116,19 +115,17 @@ def _resume(ledger: Ledger, run: str | None) -> None:
         print("which run of W&B that was is not known: write --run entity/project/run_id")
         return
     try:
-        with resumed(run) as store:
+        entity, project, run_id = run.split("/")
+        with resumed(run_id, project, entity) as store:
             Delivery(ledger, [store], say=print).finish(PATIENCE)
     except Exception as error:  # of the client, of many kinds
         print(f"the run {run} cannot be resumed: {_told(error)}. Another one is --run entity/project/run_id")
 
 
-def _guessed(directory: Path, entity: str | None) -> str | None:
-    """The run by what its own folder says: a WandbLogger has its project as a name, and the run's id as a version."""
-    try:
-        run = read_folder(directory.parent).run
-    except (OSError, ValueError, LookupError, TypeError):  # it has no such folder
-        return None
-    return f"{entity}/{run['name']}/{run['version']}" if entity and run.get("name") and run.get("version") else None
+def _noted(ledger: Ledger, entity: str | None) -> str | None:
+    """The run as the ledger has it. An offline run does not know its entity: it is that of who is logged in."""
+    own, project, run_id = ledger.runs.get("wandb", "//").split("/")
+    return f"{own or entity}/{project}/{run_id}" if (own or entity) and project and run_id else None
 
 
 def _told(error: Exception) -> str:

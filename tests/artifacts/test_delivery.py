@@ -139,7 +139,7 @@ def test_who_trains_does_not_wait_for_a_store(tmp_path: Path) -> None:
 
 
 def test_a_store_is_asked_again_with_longer_and_longer_waits(tmp_path: Path) -> None:
-    """It is told of once; nothing else goes ahead meanwhile; after it worked, the waits are short again."""
+    """It is reported once; nothing else goes ahead meanwhile; after it worked, the waits are short again."""
     errors = [ConnectionError(f"away {i}") for i in range(4)]
     shop = Shop(a=fails(*errors), c=fails(ConnectionError("away")))
     run = Run(tmp_path, shop, waits=(0.02, 0.04, 0.08))
@@ -173,7 +173,7 @@ def test_a_store_that_fails_does_not_hold_up_another(tmp_path: Path) -> None:
 
 
 def test_a_version_that_can_never_be_delivered_is_given_up(tmp_path: Path) -> None:
-    """It is told of, the others come, and it is not kept."""
+    """It is reported, the others come, and it is not kept."""
     shop = Shop(a=fails(Gone("no room for it")))
     run = Run(tmp_path, shop)
     run.save("a")
@@ -354,7 +354,7 @@ def test_a_store_that_waits_drops_what_a_later_fit_removes(tmp_path: Path) -> No
 
 
 def test_an_address_has_no_content(tmp_path: Path) -> None:
-    """It lies in a bucket: nothing is held and no digest is worked out."""
+    """It is in a bucket: nothing is held and no digest is worked out."""
     shop = Shop()
     run = Run(tmp_path, shop)
     run.delivery.take(run.enter("a", path="s3://bucket/a.ckpt"))

@@ -119,7 +119,7 @@ def test_a_link_to_a_folder_in_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    """A pipe would be read for ever."""
+    """A pipe would be read without end."""
     (tmp_path / "sharded").mkdir()
     os.mkfifo(tmp_path / "sharded" / "pipe")
     with pytest.raises(NotHeld, match="neither a file nor a folder"):

@@ -175,7 +175,7 @@ def test_a_link_in_the_place_of_content_is_refused(where: str, tmp_path: Path) -
 
 
 def test_one_run_has_it_at_a_time(tmp_path: Path) -> None:
-    """A second one is told; when the first is closed, from whatever thread, it is free."""
+    """A second one is an error; when the first is closed, from whatever thread, it is free."""
     ledger = Ledger(tmp_path)
     with pytest.raises(InUse, match="in use by a run that is still going on"):
         Ledger(tmp_path)
@@ -235,7 +235,7 @@ for i in range(100_000):
 
 @pytest.fixture
 def writer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that enters versions, and tells of each when it is there."""
+    """A process that enters versions, and prints each when it is there."""
     process = subprocess.Popen([sys.executable, "-c", _WRITES, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     with process:
         yield process
@@ -255,7 +255,7 @@ def test_it_survives_sigkill(writer: subprocess.Popen[str], tmp_path: Path) -> N
         entries = ledger.entries
     assert [entry.version.id for entry in entries][: len(told)] == [str(i) for i in told]
     assert not any(entry.waiting for entry in entries[: len(told)])
-    assert len(entries) - len(told) <= 1, "one may have been entered and not told of"
+    assert len(entries) - len(told) <= 1, "one may have been entered and not printed"
 
 
 # -- what earlier runs have left --------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ def documented(callback: type, instance: Any) -> list[re.Pattern[str]]:
     kinds = {
         "{stage}": "(val|test)",
         "{name}": "acc" if callback is lw.ScalarMetrics else str(getattr(instance, "name", "")),
-        "{parameter}": r"net\.1\.(weight|bias)",
+        "{layer}": r"net\.1\.(weight|bias)",
         "{run id}": r"\w+",
     }
     for placeholder, pattern in kinds.items():
@@ -43,6 +43,7 @@ def test_the_table_is_what_is_logged(name: str, tmp_path: Path) -> None:
         callbacks=[instance, *([ModelCheckpoint()] if callback is lw.CheckpointArtifact else [])],
         enable_checkpointing=callback is lw.CheckpointArtifact,
         log_every_n_steps=2,
+        gradient_clip_val=0.5,
     )
     t.fit(Classifier(), loader(), loader())
     t.test(Classifier(), loader(), verbose=False)

@@ -18,7 +18,6 @@ from support.modules import Classifier, loader, trainer
 from support.versions import needs_simulated_device
 
 import lwcallbacks as lw
-from lwcallbacks.callbacks.gradient_histogram import norms_of
 from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.reductions.looking import as_on_a_device
 from lwcallbacks.testing.same import difference
@@ -42,7 +41,7 @@ def norms(t: Any) -> list[tuple[int, float]]:
     import csv
 
     with open(Path(t.logger.log_dir) / "metrics.csv") as file:
-        key = "gradients_norm/net.1.weight"
+        key = "gradients/norm/net.1.weight"
         return [(int(row["step"]), float(row[key])) for row in csv.DictReader(file) if row.get(key)]
 
 
@@ -56,7 +55,7 @@ def test_norms_reach_the_logger_as_soon_as_they_are_worked_out(tmp_path: Path) -
 
     class Looks(pl.Callback):
         def on_train_batch_end(self, *args: Any) -> None:
-            numbers.append(sum("gradients_norm/total" in row for row in logger.experiment.metrics))
+            numbers.append(sum("gradients/norm/total" in row for row in logger.experiment.metrics))
 
     trainer(callbacks=[Waits(), lw.GradientHistogram(3), Looks()], logger=logger, max_epochs=1).fit(
         Classifier(), loader()
@@ -172,7 +171,10 @@ def test_reading_gradients_of_devices_does_not_wait() -> None:
     """Of two devices at one step: nothing is waited for until it is drawn, and then it is what the CPU has."""
     code = """
 import torch
-from lwcallbacks import GradientHistogram
+from lwcallbacks.callbacks.reading import Reader
+from lwcallbacks.callbacks.steps import Steps
+from lwcallbacks.gradients.names import Chosen
+from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.testing import simulated_device
 from lwcallbacks.testing.same import difference
 sim = simulated_device()
@@ -184,35 +186,35 @@ def module(*devices):
         values = torch.randn(size, generator=generator)
         device = devices[i % len(devices)]
         module[f"p{i}"] = torch.nn.Parameter(values.to(device))
-        module[f"p{i}"].grad = values.to(device)
+        module[f"p{i}"].grad = (2 * values).to(device)
     return module
 
-def drawn(*devices):
-    of = module(*devices)
-    callback = GradientHistogram(1)
-    sim.waits.clear()
-    render = callback._read(of, torch.optim.SGD(of.parameters(), lr=0.1))
-    assert sim.waits == [], sim.waits
-    return render()
+class Descent(torch.optim.Optimizer):
+    def step(self):
+        with torch.no_grad():
+            [p.sub_(0.1 * p.grad) for group in self.param_groups for p in group["params"]]
 
-expected, found = drawn("cpu"), drawn("sim:0", "sim:1")
+def layers(*devices):
+    of, seen = module(*devices), []
+    optimizer = Descent(of.parameters(), {})
+    optimizer.found_inf = torch.zeros(1).to(devices[0])  # as a scaler leaves it
+    steps = Steps(1, lambda s: reader.keep_parameters(s), lambda s: seen.append(reader.read(s)))
+    steps.watch([optimizer])
+    reader = Reader(of, steps, Chosen(), None, LogHistogram(), ("norms", "before", "changes", "weights"))
+    sim.waits.clear()
+    reader.keep_unclipped(*steps.of)
+    optimizer.step()
+    assert sim.waits == [], sim.waits
+    return seen[0].layers()
+
+expected, found = layers("cpu"), layers("sim:0", "sim:1")
 assert sim.waits
-assert len(expected) == 9
-total = expected["gradients_norm/total"]
-assert total == sum(v**2 for k, v in expected.items() if k.startswith("gradients_norm/p")) ** 0.5
-assert abs(found.pop("gradients_norm/total") - expected.pop("gradients_norm/total")) <= 1e-15 * total
-assert difference(found, expected) is None
+assert sorted(found.names) == sorted(expected.names) == ["p0", "p1", "p2", "p3"]
+order = [found.names.index(name) for name in expected.names]
+assert difference([found.rows()[i] for i in order], expected.rows()) is None
+assert difference(found.before[order], expected.before) is None
+assert difference({name: found.seen()[name] for name in expected.names}, expected.seen()) is None
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-
-
-def test_a_norm_of_halves_does_not_overflow() -> None:
-    """Those of float16 are added up in float32, those of other kinds in their own; each as torch has it."""
-    kinds = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-    gradients = [torch.full((300,), 6e4, dtype=kind) for kind in (*kinds, torch.float16)]
-    found = norms_of(gradients)
-    expected = [float(g.float().norm()) for g in gradients]
-    assert found.tolist() == pytest.approx(expected, rel=1e-6)
-    assert norms_of(gradients[2:4]).tolist() == [float(n) for n in torch._foreach_norm(gradients[2:4])]

@@ -55,7 +55,7 @@ def test_csv_gets_the_numbers(tmp_path: Path) -> None:
     t = fit(tmp_path, CSVLogger(tmp_path))
     with open(Path(t.logger.log_dir) / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [row["step"] for row in rows if row.get("gradients_norm/total")] == ["1", "3"]
+    assert [row["step"] for row in rows if row.get("gradients/norm/total")] == ["1", "3"]
     assert [row["step"] for row in rows if row.get("val/acc")] == ["4"]
     assert [row["step"] for row in rows if row.get("train/acc_step")] == ["1", "3"]
 
@@ -83,9 +83,9 @@ def test_all_loggers_together_each_get_their_part(tmp_path: Path, mlflow_uri: st
     }
     gradients = {(f"gradients/net.1.{name}", step) for name in ("weight", "bias") for step in (1, 3)}
     tables = {(f"val/confusion_matrix_{name}", 4) for name in ("report", "pairs", "examples")}
-    tables |= {("val/curves_report", 4)}
+    tables |= {("val/curves_report", 4), ("gradients/layers", 1), ("gradients/layers", 3)}
     tables |= {("val/labels_report", 4), ("val/predictions_table", 4)}
-    norms = {("gradients_norm/total", 1), ("gradients_norm/total", 3)}
+    norms = {("gradients/norm/total", 1), ("gradients/norm/total", 3)}
 
     client, run_id = mlflow_logger.experiment, str(mlflow_logger.run_id)
     run = client.get_run(run_id)
@@ -93,7 +93,7 @@ def test_all_loggers_together_each_get_their_part(tmp_path: Path, mlflow_uri: st
     assert {(key.replace("~", "/"), int(rest.split("+")[0])) for key, rest in images} == pictures | gradients
     listed = [item["path"].rsplit("/", 2) for item in json.loads(run.data.tags["mlflow.loggedArtifacts"])]
     assert {(key, int(step)) for key, step, _ in listed} == tables | {("val/confusion_matrix_chart", 4)}
-    assert {(m.key, m.step) for m in client.get_metric_history(run_id, "gradients_norm/total")} == norms
+    assert {(m.key, m.step) for m in client.get_metric_history(run_id, "gradients/norm/total")} == norms
     best = client.download_artifacts(run_id, run.data.tags[f"model-{run_id}/best"])
     assert set(torch.load(best, weights_only=True)["state_dict"]) == {"net.1.weight", "net.1.bias"}
     assert run.info.status == "FINISHED"
@@ -107,7 +107,7 @@ def test_all_loggers_together_each_get_their_part(tmp_path: Path, mlflow_uri: st
     assert {(tag, e.step) for tag in tags["histograms"] for e in events.Histograms(tag)} == gradients
     texts = {(tag.removesuffix("/text_summary"), e.step) for tag in tags["tensors"] for e in events.Tensors(tag)}
     assert texts == tables | {(f"model-{run_id}", 5)}
-    assert {("gradients_norm/total", e.step) for e in events.Scalars("gradients_norm/total")} == norms
+    assert {("gradients/norm/total", e.step) for e in events.Scalars("gradients/norm/total")} == norms
 
     offline = read_run(run_dir)
     there = {
@@ -122,7 +122,7 @@ def test_all_loggers_together_each_get_their_part(tmp_path: Path, mlflow_uri: st
     assert {row[:2] for row in rows} == pictures | gradients | tables | {(f"model-{run_id}", 5)}
     assert all(Path(loggers[3].log_dir, file).is_file() for *_, file in rows)
     with open(Path(loggers[3].log_dir, "metrics.csv")) as file:
-        assert {int(row["step"]) for row in csv.DictReader(file) if row["gradients_norm/total"]} == {1, 3}
+        assert {int(row["step"]) for row in csv.DictReader(file) if row["gradients/norm/total"]} == {1, 3}
 
 
 class Minimal(Logger):
@@ -167,9 +167,9 @@ class Minimal(Logger):
 def test_a_logger_of_ones_own_gets_the_numbers(logger: Minimal, media: str, tmp_path: Path) -> None:
     """Six callbacks run with it; nothing reaches it that it could choke on; the pictures lie beside the checkpoints."""
     fit(tmp_path, logger, checkpoints=not str(logger.save_dir).startswith("s3"))
-    assert [entry for entry in logger.numbers if entry[0] == "gradients_norm/total"] == [
-        ("gradients_norm/total", 1),
-        ("gradients_norm/total", 3),
+    assert [entry for entry in logger.numbers if entry[0] == "gradients/norm/total"] == [
+        ("gradients/norm/total", 1),
+        ("gradients/norm/total", 3),
     ]
     assert ("val/acc", 4) in logger.numbers
     [page] = tmp_path.rglob("media/index.html")

@@ -94,7 +94,7 @@ def test_what_a_preset_logs(name: str, tmp_path: Path) -> None:
     keys = {key for row in run.history for key in row if not key.startswith("_")}
     keys -= {"trainer/global_step", "epoch", "val_loss"}
     gradients = {key for key in keys if key.startswith("gradients")}
-    assert {"gradients/net.1.weight", "gradients_norm/net.1.weight", "gradients_norm/total"} <= gradients
+    assert {"gradients/net.1.weight", "gradients/norm/net.1.weight", "gradients/norm/total"} <= gradients
     scalars = {f"{stage}/{key}" for stage in ("val", "test") for key in SCALARS[name]}
     scalars |= {f"train/{key}_{end}" for key in SCALARS[name] for end in ("step", "epoch")}
     if "confusion_matrix" in MEDIA[name]:

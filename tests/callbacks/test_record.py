@@ -73,7 +73,7 @@ def test_what_a_csv_logger_gets_is_in_the_folder(tmp_path: Path) -> None:
     assert points(folder) == in_csv(tmp_path)
     keys = {key for key, *_ in points(folder)}
     assert keys > {"train/loss_step", "train/loss_epoch", "val/loss_step", "val/loss_epoch", "val/nan", "by/hand",
-                   "lr-SGD", "epoch_seen", "gradients_norm/total"}  # fmt: skip
+                   "lr-SGD", "epoch_seen", "gradients/norm/total"}  # fmt: skip
     assert "not/for/loggers" not in keys
     each = [(key, logged.step, repr(value)) for logged in folder.scalars for key, value in logged.values.items()]
     assert len(each) == len(set(each))

@@ -199,7 +199,8 @@ class TestTwoOfAClass:
         assert not torch.equal(callbacks[0].results["train"], callbacks[1].results["train"])
         for key in ("train/confusion_matrix", "train/again", "val/mosaic", "val/small", "val/predictions", "val/few"):
             assert published(tmp_path, key), key
-        assert {key for key in on_page(tmp_path) if key.startswith("rare/")} == {"rare/net.1.weight", "rare/net.1.bias"}
+        rare = {key for key in on_page(tmp_path) if key.startswith("rare/")}
+        assert rare == {"rare/net.1.weight", "rare/net.1.bias", "rare/layers"}
         t.save_checkpoint(tmp_path / "saved.ckpt")
         saved = torch.load(tmp_path / "saved.ckpt", weights_only=True)["callbacks"]
         steps = {key: state["steps"] for key, state in saved.items() if key.startswith("GradientHistogram")}

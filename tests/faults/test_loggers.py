@@ -14,7 +14,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for proce
 
 EPOCHS = [4, 9, 14]
 NORMS = [1, 3, 5, 7, 9, 11, 13]  # every second optimizer step
-NORMS_OF_STEP_1 = "could not log gradients_norm/net.1.weight, gradients_norm/net.1.bias, gradients_norm/total of step 1"
+NORMS_OF_STEP_1 = (
+    "could not log gradients/norm/net.1.weight, gradients/norm/net.1.bias, gradients/norm/total and 3 more of step 1"
+)
 PICTURES = ("val/confusion_matrix", "val/confusion_matrix_chart", "val/mosaic", "val/predictions")
 
 
@@ -37,7 +39,7 @@ def test_loggers_that_raise_on_every_call_cost_no_training(tmp_path: Path) -> No
     assert {key: page[key] for key in PICTURES} == dict.fromkeys(PICTURES, EPOCHS)
     assert (
         page["gradients/net.1.weight"]
-        == [row["step"] for row in scalars(tmp_path / "True") if "gradients_norm/total" in row]
+        == [row["step"] for row in scalars(tmp_path / "True") if "gradients/norm/total" in row]
         == NORMS
     )
     assert len(page["model-local"]) == 3
@@ -80,7 +82,7 @@ def test_pictures_go_on_when_the_process_of_wandb_is_killed(tmp_path: Path) -> N
     assert page["val/mosaic"] == page["val/predictions"] == EPOCHS
     assert (
         page["gradients/net.1.weight"]
-        == [row["step"] for row in scalars(tmp_path / "True") if "gradients_norm/total" in row]
+        == [row["step"] for row in scalars(tmp_path / "True") if "gradients/norm/total" in row]
         == NORMS
     )
     assert in_wandb(tmp_path / "True", "val/mosaic") == [4]

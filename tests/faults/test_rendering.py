@@ -113,7 +113,7 @@ def test_gradients_that_cannot_be_read_cost_no_training(tmp_path: Path) -> None:
                 raise NotImplementedError("sharded")
             return super().named_parameters(*args, **kwargs)
 
-    message = "GradientHistogram could not read the gradients: NotImplementedError: sharded"
+    message = r"GradientHistogram\('gradients'\) could not read the gradients: NotImplementedError: sharded"
     with pytest.warns(UserWarning, match=message) as caught:
         page = fit(tmp_path, lw.GradientHistogram(2), lw.ImageMosaic(4), module=Secretive())
     assert len(ours(caught)) == 1
@@ -134,4 +134,4 @@ def test_complex_gradients_are_counted_by_part(tmp_path: Path) -> None:
     histogram = lw.GradientHistogram(2)
     fit(tmp_path, histogram, module=Phased())
     assert histogram.results["train"]["phase"].linear(4)[0].sum() == 4
-    assert scalars(tmp_path)[0]["gradients_norm/phase"] == pytest.approx(2**0.5)
+    assert scalars(tmp_path)[0]["gradients/norm/phase"] == pytest.approx(2**0.5)

@@ -209,7 +209,7 @@ def test_a_script_with_weights_and_biases(tmp_path: Path) -> None:
     assert len(accuracies) == 3
     assert accuracies[-1] == pytest.approx(float(metrics.results["val"]["acc"]))
     assert sum("val/confusion_matrix" in key for row in run.history for key in row) >= 3
-    steps = [row["trainer/global_step"] for row in run.history if "gradients" in row or "gradients_norm/total" in row]
+    steps = [row["trainer/global_step"] for row in run.history if "gradients" in row or "gradients/norm/total" in row]
     assert set(steps) == {1, 3, 5, 7, 9, 11, 13}
     saved = [artifact for artifact in run.artifacts if artifact.type == "model"]
     assert [artifact.aliases for artifact in saved][-1] == ("best", "latest")

@@ -88,7 +88,7 @@ def test_the_example_of_its_readme() -> None:
 
     [directory] = Path("wandb").glob("offline-run-*")
     run = read_run(directory)
-    steps = [row["trainer/global_step"] for row in run.history if "gradients_norm/total" in row]
+    steps = [row["trainer/global_step"] for row in run.history if "gradients/norm/total" in row]
     assert steps == list(range(9, 100, 10))
     saved = [artifact for artifact in run.artifacts if artifact.type == "model"]
     assert [artifact.metadata["step"] for artifact in saved] == [50, 100]

@@ -255,7 +255,7 @@ def run(name: str | None, ranks: tuple[int, ...], root: str) -> dict[str, Any]:
         said = stack.enter_context(warnings.catch_warnings(record=True))
         warnings.simplefilter("always")
         if name == "GradientHistogram":
-            stack.enter_context(patch.object(gradient_histogram, "_BINS", _entry(gradient_histogram._BINS, plan)))
+            stack.enter_context(patch.object(gradient_histogram, "_FINE", _entry(gradient_histogram._FINE, plan)))
         t = trainer(
             callbacks=[plan, *callbacks, Opens(writer), keeps, *monitors], max_epochs=len(FAULTS), devices=world_size,
             strategy="ddp" if world_size > 1 else "auto", default_root_dir=root, log_every_n_steps=1,

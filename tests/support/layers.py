@@ -26,6 +26,7 @@ ROOMS: Mapping[str, set[str]] = {
     "rates": set(),
     "reductions": {"rates"},
     "curves": {"media", "reductions"},
+    "gradients": {"reductions"},
     "labels": {"reductions"},
     "media": {"rates"},
     "state": {"reductions"},
@@ -41,6 +42,7 @@ ROOMS: Mapping[str, set[str]] = {
         "capture",
         "curves",
         "disk",
+        "gradients",
         "labels",
         "lightning",
         "media",
@@ -52,13 +54,14 @@ ROOMS: Mapping[str, set[str]] = {
     "presets": {"callbacks", "capture", "reductions"},
     "parallel": {"capture", "lightning", "state"},
     "testing": {"reductions", "state"},
-}
+}  # fmt: skip
 # What callbacks share: a callback imports these of its own room, and no other callback.
 SHARED = {
-    "__init__", "apart", "asked", "base", "batch", "boxes", "cost", "counting", "decisions", "epoch", "examples",
+    "__init__", "apart", "asked", "base", "batch", "boxes", "cost", "counting", "decisions", "delivery_bar",
+    "epoch", "examples",
     "facts", "given", "guard", "hearing", "history", "hub", "keys", "left", "life", "listening", "names", "need",
-    "numbers", "page", "receipt", "record", "refused", "report", "sample", "saves", "select", "shown", "size",
-    "stateful", "trainer",
+    "numbers", "page", "reading", "receipt", "record", "refused", "replaced", "report", "sample", "saves", "select",
+    "shown", "size", "stateful", "steps", "trainer",
 }  # fmt: skip
 # Whoever edits the table above: these arrows are never allowed, whether the room is there by now or not.
 NEVER: Mapping[str, set[str]] = {

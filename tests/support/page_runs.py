@@ -102,8 +102,8 @@ def everything(folder: Path, num_epochs: int = 10, names: list[str] | None = Non
                 strength = {
                     layer: (0.5 + i) * math.exp(-t / 4) * rng.uniform(0.6, 1.4) * 0.05 for i, layer in enumerate(layers)
                 }
-                values |= {f"gradients_norm/{layer}": norm for layer, norm in strength.items()}
-                values["gradients_norm/total"] = math.sqrt(sum(norm**2 for norm in strength.values()))
+                values |= {f"gradients/norm/{layer}": norm for layer, norm in strength.items()}
+                values["gradients/norm/total"] = math.sqrt(sum(norm**2 for norm in strength.values()))
                 writer.write({f"gradients/{layer}": histogram(rng, norm) for layer, norm in strength.items()}, step)
             if values:
                 scalars.append((step, epoch, values))
@@ -358,7 +358,7 @@ def many_parameters(folder: Path, num_parameters: int = 200, num_steps: int = 20
             (
                 step,
                 step // 100,
-                {f"gradients_norm/{layer}": float(norm) for layer, norm in zip(layers, norms, strict=True)},
+                {f"gradients/norm/{layer}": float(norm) for layer, norm in zip(layers, norms, strict=True)},
             )
         )
     write_scalars(folder, rows)

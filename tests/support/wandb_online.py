@@ -31,7 +31,8 @@ def environment(server: WandbServer, folder: Path) -> dict[str, str]:
 def online(server: WandbServer, folder: Path) -> Iterator[None]:
     """The client of this process talks to the server in this block."""
     with pytest.MonkeyPatch.context() as patch:
-        wandb.teardown()  # what an earlier test has set would stay
+        wandb.finish()  # what an earlier test has started or set would stay
+        wandb.teardown()
         for name in [name for name in os.environ if name.startswith("WANDB_")]:
             patch.delenv(name)
         for name, value in environment(server, folder).items():

@@ -134,7 +134,7 @@ def test_the_best_step_is_a_click_away(page: Page) -> None:
 def test_curves_of_everything_that_was_logged(page: Page) -> None:
     """A chart for each metric, training and validation over each other, those that have both first."""
     titles = page.value("[...document.querySelectorAll('.chart h3')].map(node => node.innerText)")
-    assert titles == ["acc", "loss", "f1", "gradients_norm/total", "lr-Adam"]
+    assert titles == ["acc", "loss", "f1", "gradients/norm/total", "lr-Adam"]
     page.wait("document.querySelectorAll('.chart canvas').length >= 3")
     assert page.value("[...document.querySelectorAll('.chart:nth-child(2) .name')].map(node => node.innerText)") == [
         "val/loss", "train/loss_epoch", "train/loss_step",

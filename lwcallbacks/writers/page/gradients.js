@@ -1,8 +1,8 @@
 // Gradients: the norm of each layer over time as one picture, and the histogram of the chosen layer below it.
 
-/** {prefix, layer} of a series "gradients_norm/net.0.weight" that belongs to histograms "gradients/...", else null. */
+/** {prefix, layer} of a series "gradients/norm/net.0.weight" that belongs to histograms "gradients/...", else null. */
 function ofGradients(name) {
-  const [, prefix, layer] = name.match(/^(.+)_norm\/(.+)$/s) || [];
+  const [, prefix, layer] = name.match(/^(.+?)\/norm\/(.+)$/s) || [];
   return prefix && layer !== "total" && LW.keys.has(`${prefix}/${layer}`) ? {prefix, layer} : null;
 }
 
@@ -80,7 +80,7 @@ function normPicture(prefix, keys, open) {
     .map(key => ({
       key,
       layer: key.slice(prefix.length + 1),
-      series: LW.series.get(`${prefix}_norm/${key.slice(prefix.length + 1)}`),
+      series: LW.series.get(`${prefix}/norm/${key.slice(prefix.length + 1)}`),
     }))
     .filter(({series}) => series);
   if (!rows.length) return null;

@@ -1,0 +1,83 @@
+"""Parameters as the user calls them.
+
+names = names_of(module)             # {id(parameter): "net.0.weight"}, a shared parameter once
+Chosen(("net.*",), ("*.bias",)).has("net.0.weight")
+layers_of(module, {"SGD": parameters}, Chosen(), depth=2)     # {"SGD": [(parameter, "net.0"), ...]}
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import Tensor, nn
+
+_WRAPPERS = {
+    "OptimizedModule": "_orig_mod",  # torch.compile
+    "DistributedDataParallel": "module",
+    "DataParallel": "module",
+    "CheckpointWrapper": "_checkpoint_wrapped_module",
+}
+"""Modules that stand before the user's own, by the name of their class, and what they call it."""
+
+
+def names_of(module: nn.Module) -> dict[int, str]:
+    """By `id`, without what `torch.compile` and others put between.
+
+    >>> net = nn.Sequential(nn.Linear(2, 2))
+    >>> list(names_of(nn.ModuleDict({"net": nn.DataParallel(net)})).values())
+    ['net.0.weight', 'net.0.bias']
+    """
+    wrapped = set()
+    for prefix, inside in module.named_modules():
+        inner = _WRAPPERS.get(type(inside).__name__)
+        if inner is not None:
+            wrapped.add(f"{prefix}.{inner}" if prefix else inner)
+    return {id(p): _plain(name, wrapped) if wrapped else name for name, p in module.named_parameters()}
+
+
+def _plain(name: str, wrapped: set[str]) -> str:
+    parts = name.split(".")
+    return ".".join(part for i, part in enumerate(parts) if ".".join(parts[: i + 1]) not in wrapped)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Patterns as those of a shell: a name is chosen if one of `include` fits, if there are any, and none of `exclude`.
+
+    >>> Chosen(include=("encoder.*",), exclude=("*.bias",)).has("encoder.0.bias")
+    False
+    """
+
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+
+    def has(self, name: str) -> bool:
+        fits = not self.include or any(fnmatchcase(name, pattern) for pattern in self.include)
+        return fits and not any(fnmatchcase(name, pattern) for pattern in self.exclude)
+
+
+def layers_of(
+    module: nn.Module, optimizers: Mapping[str, Sequence[Tensor]], chosen: Chosen, depth: int | None
+) -> dict[str, list[tuple[Tensor, str]]]:
+    """The chosen parameters of each optimizer, each with the name of its layer: the first `depth` parts of its own.
+
+    A layer that several optimizers have a part of has the optimizer's name behind its own. A parameter that the module
+    does not know is called by the optimizer and its number there.
+    """
+    names = names_of(module)
+    found: dict[str, list[tuple[Tensor, str]]] = {}
+    for optimizer, parameters in optimizers.items():
+        own = {id(p): (p, names.get(id(p), f"{optimizer}.{i}")) for i, p in enumerate(parameters)}
+        found[optimizer] = [(p, _first(name, depth)) for p, name in own.values() if chosen.has(name)]
+    owners = Counter(layer for of in found.values() for layer in {layer for _, layer in of})
+    return {
+        optimizer: [(p, f"{layer}/{optimizer}" if owners[layer] > 1 else layer) for p, layer in of]
+        for optimizer, of in found.items()
+    }
+
+
+def _first(name: str, depth: int | None) -> str:
+    return name if depth is None else ".".join(name.split(".")[:depth])

@@ -1,0 +1,51 @@
+"""Some elements of a large tensor, spread over all of it, which stand for the others.
+
+chosen = sample_of(parameter)        # a view [n] of at least 4,096 elements, or all
+weight_of(parameter)                 # so many elements each of them stands for
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import gcd
+
+import torch
+from torch import Tensor
+
+SAMPLE = 1 << 12
+"""Elements of a large tensor that are looked at, at least, and mostly less than twice as many.
+
+The 2-norm of n elements drawn from many has a relative error of about sqrt((k - 1) / n) / 2, k being the kurtosis: at
+most 1.1 % for a normal distribution."""
+
+
+def sample_of(x: Tensor) -> Tensor:
+    """All elements of a small tensor, every so many-th of a large one, [n], as a view where its memory has no gaps.
+
+    >>> len(sample_of(torch.zeros(100, 100))), len(sample_of(torch.zeros(1000, 1000)))
+    (10000, 4116)
+    """
+    return _flat(x)[:: _stride(x.numel())]
+
+
+def weight_of(x: Tensor) -> float:
+    """How many elements of the tensor each one of its sample stands for."""
+    step = _stride(x.numel())
+    return x.numel() / max(1, -(-x.numel() // step))
+
+
+@lru_cache(maxsize=1024)
+def _stride(size: int) -> int:
+    """Without a common factor with any dimension, so that all rows and columns have their turn."""
+    step = max(1, size // SAMPLE)
+    while gcd(step, size) > 1:
+        step -= 1
+    return step
+
+
+def _flat(x: Tensor) -> Tensor:
+    real = torch.view_as_real(x) if x.is_complex() else x
+    if real.is_contiguous():
+        return real.view(-1)
+    strides = real.stride()
+    return real.permute(sorted(range(real.ndim), key=lambda i: -strides[i])).reshape(-1)

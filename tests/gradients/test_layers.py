@@ -1,0 +1,93 @@
+"""What is known of the layers of a step, and how they are named and put together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lwcallbacks.gradients.layers import COLUMNS, Layers
+from lwcallbacks.gradients.names import Chosen, layers_of, names_of
+from lwcallbacks.gradients.read import Row, finished, kept, read
+from lwcallbacks.reductions import LogHistogram
+from lwcallbacks.testing.same import difference
+
+ODD = torch.tensor([0.0, -0.0, 2.0**-25, -(2.0**-26), 2.0**-126, 2.0**-127, 1e-44, float("nan"), float("inf"), 3.0])
+
+
+def layers(gradients: dict[str, torch.Tensor], mantissa_bits: int = 3) -> Layers:
+    """Of parameters of ones, which a step has halved."""
+    rows = []
+    for name, gradient in gradients.items():
+        p = nn.Parameter(torch.ones_like(gradient))
+        rows.append(Row(name, p, kept(p)))
+        with torch.no_grad():
+            p.mul_(0.5)
+        p.grad = gradient
+    found = finished(read(rows, LogHistogram(mantissa_bits), ("norms", "changes", "weights")))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("mantissa_bits", [0, 3])
+def test_a_row_of_the_table(mantissa_bits: int) -> None:
+    """Worked out by hand, from coarse counts and from fine ones: the limits are edges of bins."""
+    [row] = layers({"w": ODD}, mantissa_bits).rows()
+    cells = dict(zip(COLUMNS, row, strict=True))
+    assert np.isnan(cells.pop("norm"))
+    assert np.isnan(cells.pop("max |g|"))
+    assert cells == {
+        "layer": "w", "elements": 10, "update ratio": 0.5, "zero": 0.2, "underflow in float16": 0.4,
+        "underflow in bfloat16": 0.2, "NaN": 1, "Inf": 1,
+    }  # fmt: skip
+
+
+def test_layers_of_one_name_are_as_one_tensor() -> None:
+    """Counts, norms, largest values and ratios of parts put together are those of the whole."""
+    generator = torch.Generator().manual_seed(0)
+    a, b, c = (torch.randn(size, generator=generator) for size in (50, 700, 3))
+    together = layers({"x": torch.cat([a, b]), "y": c})
+    parts = layers({"x.0": a, "y.0": c, "x.1": b}).grouped(["x", "y", "x"])
+    assert parts.names == together.names
+    assert difference(parts.seen(), together.seen()) is None
+    for found, expected in zip(parts.rows(), together.rows(), strict=True):
+        assert found[1:] == pytest.approx(expected[1:], rel=1e-6)
+    assert parts.total("norms") == pytest.approx(together.total("norms"))
+    assert parts.total("before") is None
+
+
+def test_names_are_the_users() -> None:
+    """Whatever torch.compile and DataParallel put between; a shared parameter has its first name."""
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    net[1].weight = net[0].weight
+    module = nn.ModuleDict({"a": torch.compile(net, backend="eager"), "module": nn.DataParallel(nn.Linear(1, 1))})
+    expected = ["a.0.weight", "a.0.bias", "a.1.bias", "module.weight", "module.bias"]
+    assert list(names_of(module).values()) == expected
+    assert list(names_of(torch.compile(net, backend="eager")).values()) == ["0.weight", "0.bias", "1.bias"]
+
+
+def test_layers_of_several_optimizers_are_told_apart() -> None:
+    """By the optimizer's name, where they share a layer; a parameter of nobody is called by its number."""
+    net, other = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), nn.Parameter(torch.ones(1))
+    of = {"SGD": [net[0].weight, net[0].weight, net[1].bias], "Adam": [net[0].bias, other]}
+    found = layers_of(net, of, Chosen(), depth=1)
+    assert [name for _, name in found["SGD"]] == ["0/SGD", "1"]
+    assert [name for _, name in found["Adam"]] == ["0/Adam", "Adam"]
+    assert [name for _, name in layers_of(net, of, Chosen(), depth=None)["Adam"]] == ["0.bias", "Adam.1"]
+
+
+def test_patterns_choose() -> None:
+    """All without a pattern; else what one of `include` fits and none of `exclude`. Case counts."""
+    names = ("enc.0.weight", "enc.0.bias", "dec.weight", "Dec.weight")
+    assert [n for n in names if Chosen().has(n)] == list(names)
+    assert [n for n in names if Chosen(("enc.*", "dec.*"), ("*.bias",)).has(n)] == ["enc.0.weight", "dec.weight"]
+    assert [n for n in names if Chosen(exclude=("enc*",)).has(n)] == ["dec.weight", "Dec.weight"]
+
+
+def test_a_sample_stands_for_the_whole() -> None:
+    """Norms of what changed and of what was there are of all elements, beside layers that are read whole."""
+    found = layers({"large": torch.zeros(600, 600), "small": torch.zeros(9)})
+    assert found.weights is not None
+    assert found.weights.tolist() == pytest.approx([600, 3])
+    assert found.total("changes") == pytest.approx(0.5 * (360_000 + 9) ** 0.5)
