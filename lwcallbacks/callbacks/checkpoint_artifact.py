@@ -123,10 +123,13 @@ class CheckpointArtifact(LoggingCallback):
         put_last(trainer, self)
 
     def _refuse(self, trainer: Trainer) -> None:
-        """Raise where a logger can take no checkpoint of ours."""
+        """Raise where a logger can take no checkpoint of ours; say where it can't take those of an address."""
         for store in Hub.of(trainer).stores():
             if (why := store.refuses("")) is not None:
                 raise ValueError(f"CheckpointArtifact: {why}, or CheckpointArtifact (of a preset: checkpoints=False)")
+            for checkpoint in model_checkpoints(trainer):
+                if (why := store.refuses(str(checkpoint.dirpath or ""))) is not None:
+                    Hub.of(trainer).say(f"checkpoints are not delivered to {store.name}: {why}")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_fit_start(trainer, pl_module)
