@@ -35,7 +35,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True)
-class Found:
+class Remote:
     """A version at W&B.
 
     Args:
@@ -84,7 +84,7 @@ class Found:
         return str(next(iter(self.artifact.files(names=[name], per_page=1))).direct_url)
 
 
-def find(name: str) -> Found:
+def find(name: str) -> Remote:
     """Ask W&B for a version by "entity/project/name:alias"; what is left out is the client's default.
 
     Raises:
@@ -106,7 +106,7 @@ def find(name: str) -> Found:
     address = f"{artifact.entity}/{artifact.project}/{artifact.name.partition(':')[0]}:{artifact.version}"
     _check(address, listed)
     digest = dict(artifact.metadata).get("digest")
-    return Found(
+    return Remote(
         artifact,
         address,
         digest if isinstance(digest, str) and "lwcallbacks_id" in artifact.metadata else None,
@@ -116,7 +116,7 @@ def find(name: str) -> Found:
     )
 
 
-def use(found: Found) -> None:
+def use(found: Remote) -> None:
     """Note in the run that is active that it uses the version; W&B can't do so offline."""
     import wandb
 
