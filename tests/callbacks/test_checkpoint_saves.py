@@ -564,7 +564,8 @@ def test_the_disk_holds_no_second_copy(is_live: bool, tmp_path: Path) -> None:
     assert len(weighs.most) == 9
     assert max(weighs.most) <= 1.05
     assert len(list((tmp_path / "ck").iterdir())) == 2
-    sizes = {p.stat().st_ino: p.stat().st_size for p in files_in(tmp_path)}
+    # The page and its data are not of the checkpoints, and have one size whatever these have.
+    sizes = {p.stat().st_ino: p.stat().st_size for p in files_in(tmp_path) if "media" not in p.parts}
     assert sum(sizes.values()) <= 1.05 * sum(p.stat().st_size for p in (tmp_path / "ck").iterdir())
     assert os.listdir(tmp_path / "ck")
 
