@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 import lwcallbacks as lw
-from lwcallbacks.reductions import ConfusionCounts, First, RandomSample, Reduction, State
+from lwcallbacks.gradients.read import Row as Kept
+from lwcallbacks.gradients.read import kept, read
+from lwcallbacks.reductions import ConfusionCounts, First, LogHistogram, RandomSample, Reduction, State
 
 Row = tuple[str, dict[str, float]]
 Variants = dict[str, Callable[[], object]]
@@ -76,23 +78,30 @@ def network() -> nn.Module:
 
 
 def gradients(device: torch.device, turns: int, batch: int, size: int) -> Iterator[Row]:
-    """What GradientHistogram does with all gradients at a logged step: bins and norms, on their way to the host."""
+    """What GradientHistogram does at a logged step: a sample of the parameters is kept before it, and bins, norms and
+    changes are on their way to the host behind it."""
     module = network().to(device)
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.0)
+    named = dict(module.named_parameters())
     images, targets = (
         torch.rand(batch, 3, size, size, device=device),
         torch.zeros(batch, dtype=torch.int64, device=device),
     )
 
     def forward_backward() -> None:
-        optimizer.zero_grad()
+        module.zero_grad()
         nn.functional.cross_entropy(module(images), targets).backward()
 
     forward_backward()
-    callback = lw.GradientHistogram(1)
+    histogram = LogHistogram()
+
+    @torch.no_grad()
+    def logged_step() -> None:
+        rows = [Kept(name, p, kept(p)) for name, p in named.items()]
+        read(rows, histogram, ["norms", "changes", "weights"])
+
     found = timed(
         {
-            "ours": lambda: callback._read(module, optimizer),
+            "ours": logged_step,
             "forward and backward": forward_backward,
             "norms": lambda: torch._foreach_norm([p.grad for p in module.parameters()]),
         },
