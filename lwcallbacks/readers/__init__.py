@@ -4,6 +4,7 @@ read_run("wandb/offline-run-20260101_120000-abc").history[-1]["val/accuracy"]
 read_folder("lightning_logs/version_0").steps()["val/confusion_matrix"]
 """
 
+from lwcallbacks.readers.damage import damage as damage
 from lwcallbacks.readers.folder import Item as Item
 from lwcallbacks.readers.folder import Logged as Logged
 from lwcallbacks.readers.folder import MediaFolder as MediaFolder

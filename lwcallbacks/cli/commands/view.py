@@ -23,7 +23,7 @@ from pathlib import Path
 from lwcallbacks.cli.errors import CommandError
 from lwcallbacks.cli.runs import best, last_step, name_of
 from lwcallbacks.cli.text import counted, plain
-from lwcallbacks.readers import MediaFolder, find_folders, read_folder
+from lwcallbacks.readers import MediaFolder, damage, find_folders, read_folder
 from lwcallbacks.sharing import is_as_written, single_file
 
 PAGE = "index.html"
@@ -71,21 +71,26 @@ def _written(folder: Path) -> float:
 
 
 def _listed(path: Path) -> bool:
-    """Print what is in a run's folder; False where it cannot be read, which is reported."""
+    """Print what is in a run's folder; False where it cannot be read, or not all of it, which is reported."""
     try:
-        lines = _lines(read_folder(path))
+        folder = read_folder(path)
+        damaged = damage(folder, whole=False)
+        lines = _lines(folder, is_damaged=bool(damaged))
     except Exception as error:  # whatever is wrong with one folder, the others are listed
         print(f"lwcallbacks view: {plain(path)} cannot be read: {plain(error)}", file=sys.stderr)
         return False
     for line in lines:
         print(line)
-    return True
+    if damaged:
+        print(f"lwcallbacks view: {plain(path)} is damaged: {plain('; '.join(damaged))}", file=sys.stderr)
+    return not damaged
 
 
-def _lines(folder: MediaFolder) -> list[str]:
+def _lines(folder: MediaFolder, *, is_damaged: bool) -> list[str]:
     keys, step, found = folder.steps(), last_step(folder), best(folder)
     when = datetime.fromtimestamp(_written(folder.directory)).strftime("%Y-%m-%d %H:%M")
-    told = [name_of(folder), folder.run.get("state"), None if step is None else f"step {step:,}", found, when]
+    step_told = None if step is None else f"step {step:,}"
+    told = [name_of(folder), folder.run.get("state"), "damaged" if is_damaged else None, step_told, found, when]
     heading = "  " + "   ".join(plain(part) for part in told if part is not None)
     names = ", ".join(plain(key) for key in sorted(keys)) or "no pictures"
     return ["", plain(folder.directory / PAGE), heading, f"  {names}"]
