@@ -177,6 +177,7 @@ class Hub:
             if not self._callbacks:
                 take_out(trainer, self._guard)
                 writers = self.publisher.writers if self.publisher is not None else []
+                failed = self.publisher.failed if self.publisher is not None else {}
                 try:
                     with self.meter.waiting():
                         self.close(exception)
@@ -185,7 +186,7 @@ class Hub:
                         member.booked(trainer, self.meter.cost(member))
                     self._took_part = []
                 if trainer.state.fn == "fit" and trainer.is_global_zero and not is_debugging(trainer):
-                    tell_cost(self.meter, writers)
+                    tell_cost(self.meter, writers, failed)
 
     def close(self, exception: BaseException | None = None) -> None:
         """Leave nothing behind: no hook on the module, nothing unwritten. `exception` is what ended the run early."""

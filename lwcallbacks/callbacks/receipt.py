@@ -20,11 +20,22 @@ def payers(callbacks: Sequence[Member], labels: Mapping[int, Mapping[str, str]])
     return paying
 
 
-def tell_cost(meter: Meter, writers: Sequence[Writer]) -> None:
-    """What a fit has cost, in one line and, where there is a page, as a table on it."""
+def tell_cost(meter: Meter, writers: Sequence[Writer], failed: Mapping[str, int]) -> None:
+    """What a fit has cost, in one line and, where there is a page, as a table on it; and how often who failed."""
+    behind = f"; {told_of(failed)}" if failed else ""
     folder = next((writer for writer in writers if isinstance(writer, FolderWriter)), None)
     if folder is None or not folder.bytes_written:
-        return log_info(meter.line(None))
+        return log_info(meter.line(None) + behind)
     with suppress(OSError):  # a full disk was reported when something was to be written that matters
         folder.write_cost(meter.table())
-    log_info(meter.line(folder.page))
+    log_info(meter.line(folder.page) + behind)
+
+
+def told_of(failed: Mapping[str, int]) -> str:
+    """How often something could not be drawn, written or logged, and whose it was.
+
+    >>> told_of({"The folder runs/media": 13, "CSVLogger": 1})
+    '14 failures: The folder runs/media 13, CSVLogger 1'
+    """
+    number = sum(failed.values())
+    return f"{number} failure{'' if number == 1 else 's'}: {', '.join(f'{who} {n}' for who, n in failed.items())}"

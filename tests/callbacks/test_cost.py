@@ -205,3 +205,27 @@ def test_what_waits_in_the_background_is_counted(tmp_path: Path, monkeypatch: py
     fit(tmp_path, everyone(stages=("train", "val")))
     holding = public_callbacks().keys() - {"ScalarMetrics", "CheckpointArtifact"}  # numbers, and a file of the user's
     assert {name for name, size in sizes.items() if size} >= holding
+
+
+class Fails(lw.LoggingCallback):
+    """Something of its own fails in each epoch, always for the same reason."""
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        def render() -> dict[str, Any]:
+            raise OSError(28, "No space left on device")
+
+        self.publish(trainer, render, trainer.global_step)
+
+
+def test_failures_that_are_only_counted_are_told_at_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """How many of whom, in the line about the cost and in run.js; nothing of a run without."""
+    caplog.set_level(logging.INFO, logger="pytorch_lightning")
+    with pytest.warns(UserWarning, match="further failures of this kind are only counted"):
+        fit(tmp_path / "a", [Fails(), lw.ConfusionMatrix(5)], max_epochs=3)
+    [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("lwcallbacks:")]
+    assert line.endswith("; 3 failures: Fails 3")
+    [folder] = find_folders(tmp_path / "a")
+    assert read_folder(folder).run["failed"] == {"Fails": 3}
+    fit(tmp_path / "b", [lw.ConfusionMatrix(5)])
+    [folder] = find_folders(tmp_path / "b")
+    assert "failed" not in read_folder(folder).run
