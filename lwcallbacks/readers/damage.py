@@ -26,7 +26,7 @@ def damage(folder: MediaFolder, *, whole: bool = True) -> list[str]:
     Raises:
         OSError, ValueError: a file cannot be read, or is not in the folder.
     """
-    found = [f"{name}: {wrong}" for name in SCRIPTS if (wrong := _cut(folder.directory, name))]
+    found = [f"{name}: {cut}" for name in SCRIPTS if (cut := _cut(folder.directory, name))]
     wanted: dict[str, set[tuple[int, int]]] = {}
     for item in folder.latest().values():
         if item.chunk is not None and item.kind != "image":

@@ -73,7 +73,7 @@ def test_a_file_that_came_to_be_there_meanwhile_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["export", "nowhere", "x.html"], "nowhere holds none of manifest.js, run.js, scalars.js"),
+        (["export", "nowhere", "x.html"], "nowhere: no such folder, expected that of a run"),
         (["export", "empty", "x.html"], "empty holds none of"),
         (
             ["export", ".", "x.html"],
@@ -232,3 +232,13 @@ def test_values_that_are_gone_with_whole_lines_are_counted(tmp_path: Path, capsy
     assert capsys.readouterr().err.endswith(": data/00000.js: is missing\n")
     assert main(["view"]) == 1
     assert "data/00000.js: is missing" in capsys.readouterr().err
+
+
+def test_view_tells_of_writes_that_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the run has counted them, however its folder came to say so."""
+    written(tmp_path / "run", failed={"The folder run": 12, "CSVLogger": 1})
+    assert main(["view"]) == 0
+    assert "  digits version_0   finished   13 failures   step 20   " in capsys.readouterr().out
+    written(tmp_path / "run", failed="no")
+    assert main(["view"]) == 0
+    assert "failure" not in capsys.readouterr().out

@@ -21,12 +21,13 @@ from datetime import datetime
 from pathlib import Path
 
 from lwcallbacks.cli.errors import CommandError
-from lwcallbacks.cli.runs import best, last_step, name_of
+from lwcallbacks.cli.runs import best, last_step, name_of, num_failed
 from lwcallbacks.cli.text import counted, plain
-from lwcallbacks.readers import MediaFolder, damage, find_folders, read_folder
+from lwcallbacks.readers import MediaFolder, damage, find_folders, of_page, read_folder
 from lwcallbacks.sharing import is_as_written, single_file
 
 PAGE = "index.html"
+MOST_TOLD = 3
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,28 +38,42 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """List, then open. Raises CommandError where there is nothing to list, or no page to open."""
-    folders = _newest_first(given.directory)
-    print(f"{counted(len(folders), 'run')} in {plain(given.directory)}, newest first")
+    directory = of_page(given.directory)
+    folders, closed = _newest_first(directory)
+    print(f"{counted(len(folders), 'run')} in {plain(directory)}, newest first")
     read = [folder for folder in folders if _listed(folder)]
+    if closed:
+        told = "; ".join(closed[:MOST_TOLD]) + ("; ..." if len(closed) > MOST_TOLD else "")
+        passed = counted(len(closed), "folder")
+        print(f"lwcallbacks view: {passed} passed over, permission denied: {plain(told)}", file=sys.stderr)
     sys.stdout.flush()
     if given.open:
         _open(folders)
-    return 0 if len(read) == len(folders) else 1
+    return 0 if len(read) == len(folders) and not closed else 1
 
 
-def _newest_first(directory: str) -> list[Path]:
+def _newest_first(directory: Path) -> tuple[list[Path], list[str]]:
+    """The folders of media, and the paths of folders that may not be looked into."""
+    closed: list[str] = []
+
+    def missed(error: OSError) -> None:
+        if isinstance(error, PermissionError):  # of one that is gone by now, nothing is missed
+            closed.append(str(error.filename))
+
     try:
         with os.scandir(directory):  # says why it cannot be looked into; a search would find nothing
-            found = find_folders(directory)
+            found = find_folders(directory, missed)
     except OSError as error:
         where = error.filename or directory
         raise CommandError(f"{where}: {error.strerror}, expected a folder that runs are in") from error
+    if not found and closed:
+        raise CommandError(f"{closed[0]}: permission denied, and {directory} has no run that may be read")
     if not found:
         raise CommandError(
             f"{directory} has no run with media of lwcallbacks in it, at any depth. Expected a folder that a Trainer "
             "with such callbacks has logged to, as in: lwcallbacks view lightning_logs"
         )
-    return sorted(found, key=_written, reverse=True)
+    return sorted(found, key=_written, reverse=True), closed
 
 
 def _written(folder: Path) -> float:
@@ -71,7 +86,16 @@ def _written(folder: Path) -> float:
 
 
 def _listed(path: Path) -> bool:
-    """Print what is in a run's folder; False where it cannot be read, or not all of it, which is reported."""
+    """Print what is in a run's folder; False where not all of it can be read, which is reported.
+
+    Of a folder that is gone since it was found, nothing is printed.
+    """
+    try:
+        os.stat(path)
+    except FileNotFoundError:  # since it was found
+        return True
+    except OSError:
+        pass  # reading it says what is wrong
     try:
         folder = read_folder(path)
         damaged = damage(folder, whole=False)
@@ -89,8 +113,16 @@ def _listed(path: Path) -> bool:
 def _lines(folder: MediaFolder, *, is_damaged: bool) -> list[str]:
     keys, step, found = folder.steps(), last_step(folder), best(folder)
     when = datetime.fromtimestamp(_written(folder.directory)).strftime("%Y-%m-%d %H:%M")
-    step_told = None if step is None else f"step {step:,}"
-    told = [name_of(folder), folder.run.get("state"), "damaged" if is_damaged else None, step_told, found, when]
+    failed = num_failed(folder)
+    told = [
+        name_of(folder),
+        folder.run.get("state"),
+        "damaged" if is_damaged else None,
+        counted(failed, "failure") if failed else None,
+        None if step is None else f"step {step:,}",
+        found,
+        when,
+    ]
     heading = "  " + "   ".join(plain(part) for part in told if part is not None)
     names = ", ".join(plain(key) for key in sorted(keys)) or "no pictures"
     return ["", plain(folder.directory / PAGE), heading, f"  {names}"]
