@@ -113,13 +113,17 @@ def test_the_end_of_a_fit_says_what_it_has_cost(tmp_path: Path, caplog: pytest.L
     caplog.set_level(logging.INFO, logger="pytorch_lightning")
     fit(tmp_path, everyone())
     [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("lwcallbacks:")]
-    found = re.fullmatch(r"lwcallbacks: [\d.e+]+ % of the run, (\d+\.\d) MiB in (.*index\.html)", line)
+    found = re.fullmatch(
+        r"lwcallbacks: [\d.e+]+ % of a short run \([\d.]+ of [\d.]+ s\), (\d+\.\d) MiB in (.*index\.html)", line
+    )
     assert found
     assert Path(found[2]).exists()
     caplog.clear()
     fit(tmp_path / "scalars", [c for c in everyone() if isinstance(c, lw.ScalarMetrics)])
     [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("lwcallbacks:")]
-    assert re.fullmatch(r"lwcallbacks: [\d.e+]+ % of the run, \d+\.\d MiB in .*index\.html", line)
+    assert re.fullmatch(
+        r"lwcallbacks: [\d.e+]+ % of a short run \([\d.]+ of [\d.]+ s\), \d+\.\d MiB in .*index\.html", line
+    )
     [folder] = find_folders(tmp_path / "scalars")
     assert not read_folder(folder).items
     caplog.clear()
@@ -229,3 +233,44 @@ def test_failures_that_are_only_counted_are_told_at_the_end(tmp_path: Path, capl
     fit(tmp_path / "b", [lw.ConfusionMatrix(5)])
     [folder] = find_folders(tmp_path / "b")
     assert "failed" not in read_folder(folder).run
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What is said at the end of runs, since the last look."""
+    told = [record.getMessage() for record in caplog.records if record.getMessage().startswith("lwcallbacks:")]
+    caplog.clear()
+    return told
+
+
+def test_a_run_that_is_no_fit_names_its_page(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Once: not again of the same Trainer, whose page it is, nor behind a fit; never of a run for debugging."""
+    caplog.set_level(logging.INFO, logger="pytorch_lightning")
+    module = Classifier.seeded()
+    t = trainer(callbacks=[lw.ConfusionMatrix(5)], default_root_dir=tmp_path / "a")
+    t.validate(module, loader(), verbose=False)
+    [line] = lines(caplog)
+    assert Path(line.removeprefix("lwcallbacks: ")).resolve() == lw.page(t).path.resolve()
+    t.test(module, loader(), verbose=False)
+    assert lines(caplog) == []
+    t = fit(tmp_path / "b", [lw.ConfusionMatrix(5)])
+    assert len(lines(caplog)) == 1
+    t.test(module, loader(), verbose=False)
+    debugged = trainer(callbacks=[lw.ConfusionMatrix(5)], default_root_dir=tmp_path / "c", fast_dev_run=True)
+    debugged.validate(module, loader(), verbose=False)
+    assert lines(caplog) == []
+
+
+class Refuses(lw.LoggingCallback):
+    """Cannot be set up."""
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        raise ValueError("not here")
+
+
+def test_a_run_that_never_began_has_no_line_about_its_cost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where a setup fails there was no run to have a share of."""
+    caplog.set_level(logging.INFO, logger="pytorch_lightning")
+    with pytest.raises(ValueError, match="not here"):
+        fit(tmp_path, [lw.ConfusionMatrix(5), Refuses()])
+    assert lines(caplog) == []
