@@ -227,3 +227,12 @@ def test_the_path_of_a_page_stands_for_its_run(tmp_path: Path, capsys: pytest.Ca
     assert main(["compare", page, page]) == 0
     assert main(["export", "no/index.html", "y.html"]) == 2
     assert capsys.readouterr().err.startswith("lwcallbacks export: no: no such folder, expected that of a run")
+
+
+def test_many_keys_of_one_parent_are_a_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As those of a model's parameters; a few are named, and so are keys without a parent."""
+    keys = [*(f"gradients/net.{i}" for i in range(18)), *(f"model-{i:02}" for i in range(13))]
+    write(tmp_path / "a", {key: [7] for key in [*keys, "val/a", "val/b"]}, 1_000_000_000)
+    assert main(["view"]) == 0
+    models = ", ".join(f"model-{i:02}" for i in range(13))
+    assert capsys.readouterr().out.endswith(f"\n  gradients/* (18), {models}, val/a, val/b\n")

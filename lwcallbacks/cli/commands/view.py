@@ -17,6 +17,7 @@ import os
 import sys
 import tempfile
 import webbrowser
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from lwcallbacks.sharing import is_as_written, single_file
 
 PAGE = "index.html"
 MOST_TOLD = 3
+MOST_KEYS = 16
+"""Of one parent: a run without a model's parameters has fewer."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -124,8 +127,23 @@ def _lines(folder: MediaFolder, *, is_damaged: bool) -> list[str]:
         when,
     ]
     heading = "  " + "   ".join(plain(part) for part in told if part is not None)
-    names = ", ".join(plain(key) for key in sorted(keys)) or "no pictures"
+    names = ", ".join(plain(name) for name in _grouped(keys)) or "no pictures"
     return ["", plain(folder.directory / PAGE), heading, f"  {names}"]
+
+
+def _grouped(keys: Iterable[str]) -> list[str]:
+    """The keys, sorted; those of one parent as their number where they are many, as a model's parameters.
+
+    >>> _grouped(["val/a", *(f"gradients/net.{i}" for i in range(18))])
+    ['gradients/* (18)', 'val/a']
+    """
+    by_parent: dict[str, list[str]] = {}
+    for key in sorted(keys):
+        by_parent.setdefault(key.rpartition("/")[0], []).append(key)
+    grouped = [
+        [f"{parent}/* ({len(of)})"] if parent and len(of) > MOST_KEYS else of for parent, of in by_parent.items()
+    ]
+    return sorted(name for names in grouped for name in names)
 
 
 def _open(folders: list[Path]) -> None:
