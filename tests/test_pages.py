@@ -41,6 +41,7 @@ KEYS = {
     "wrong": {"val/predictions", "val/confusion_matrix_examples"}, "only_a_loss": {"val/confusion_matrix"},
     "dictionary": {"val/predictions", "val/confusion_matrix"}, "masks": {"val/masks"}, "boxes": {"val/boxes"},
     "own_picture_of_questions": {"val/filters"}, "cost": {"val/predictions"}, "monitor": {"val/confusion_matrix"},
+    "with_own": {"val/predictions", "val/confusion_matrix"},
 }  # fmt: skip
 """What the callbacks of a block put on the page, besides numbers and gradients."""
 
