@@ -81,7 +81,7 @@ def main() -> None:
         callbacks = [
             lw.ScalarMetrics({"acc": MulticlassAccuracy(num_classes=10)}),
             lw.ConfusionMatrix(num_classes=10, examples_per_cell=3),
-            lw.Curves(num_classes=10),
+            lw.Curves(num_classes=10, logits=True),
             lw.ImageMosaic(num_samples=32),
             lw.PredictionGrid(num_samples=32, select="hardest"),
             lw.GradientHistogram(every_n_train_steps=50),

@@ -36,6 +36,21 @@ from lwcallbacks.reductions import ConfusionCounts, Derived, accuracy, macro_f1,
 __all__ = ["classification", "multilabel", "reconstruction", "segmentation"]
 
 
+class _Preset(list[LoggingCallback]):
+    """A list of callbacks. Lightning takes one that stands in another list for a callback: then it says what to write.
+
+    >>> classification(10).on_exception
+    Traceback (most recent call last):
+    AttributeError: a preset is a list of callbacks and not a callback: found no on_exception; write callbacks=...
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"a preset is a list of callbacks and not a callback: found no {name}; write callbacks="
+            "lw.presets.classification(...), or with others callbacks=[*lw.presets.classification(...), other]"
+        )
+
+
 def classification(
     num_classes: int,
     class_names: Sequence[str] | None = None,
@@ -96,32 +111,34 @@ def classification(
     scores = {"acc": Derived(counts, accuracy), "f1": Derived(counts, macro_f1)}
     found: dict[str, Any] = {"preds": preds, "targets": targets, "ids": ids, "forward": forward}
     drawn = {**found, "task": task, "threshold": threshold, "logits": logits, "every_n_epochs": every_n_epochs}
-    return [
-        ScalarMetrics(scores, prefix=prefix, **found),
-        ConfusionMatrix(
-            num_classes,
-            class_names,
-            ignore_index=ignore_index,
-            normalize="true",
-            examples_per_cell=examples_per_cell,
-            mean=mean,
-            std=std,
-            inputs=inputs,
-            **drawn,
-        ),
-        PredictionGrid(
-            num_samples,
-            class_names,
-            select=select,
-            ignore_index=ignore_index,
-            mean=mean,
-            std=std,
-            inputs=inputs,
-            max_overhead=max_overhead,
-            **drawn,
-        ),
-        *_always(every_n_train_steps, checkpoints, max_overhead),
-    ]
+    return _Preset(
+        [
+            ScalarMetrics(scores, prefix=prefix, **found),
+            ConfusionMatrix(
+                num_classes,
+                class_names,
+                ignore_index=ignore_index,
+                normalize="true",
+                examples_per_cell=examples_per_cell,
+                mean=mean,
+                std=std,
+                inputs=inputs,
+                **drawn,
+            ),
+            PredictionGrid(
+                num_samples,
+                class_names,
+                select=select,
+                ignore_index=ignore_index,
+                mean=mean,
+                std=std,
+                inputs=inputs,
+                max_overhead=max_overhead,
+                **drawn,
+            ),
+            *_always(every_n_train_steps, checkpoints, max_overhead),
+        ]
+    )
 
 
 def multilabel(
@@ -174,23 +191,25 @@ def multilabel(
     scores = {"f1": Derived(counts, macro_f1), "f1_micro": Derived(counts, micro_f1), "acc": Derived(counts, accuracy)}
     found: dict[str, Any] = {"preds": preds, "targets": targets, "ids": ids, "forward": forward}
     drawn = {**found, "threshold": threshold, "logits": logits, "every_n_epochs": every_n_epochs}
-    return [
-        ScalarMetrics(scores, prefix=prefix, **found),
-        MultilabelConfusionMatrix(num_labels, class_names, ignore_index=ignore_index, **drawn),
-        PredictionGrid(
-            num_samples,
-            class_names,
-            select=select,
-            ignore_index=ignore_index,
-            task="multilabel",
-            mean=mean,
-            std=std,
-            inputs=inputs,
-            max_overhead=max_overhead,
-            **drawn,
-        ),
-        *_always(every_n_train_steps, checkpoints, max_overhead),
-    ]
+    return _Preset(
+        [
+            ScalarMetrics(scores, prefix=prefix, **found),
+            MultilabelConfusionMatrix(num_labels, class_names, ignore_index=ignore_index, **drawn),
+            PredictionGrid(
+                num_samples,
+                class_names,
+                select=select,
+                ignore_index=ignore_index,
+                task="multilabel",
+                mean=mean,
+                std=std,
+                inputs=inputs,
+                max_overhead=max_overhead,
+                **drawn,
+            ),
+            *_always(every_n_train_steps, checkpoints, max_overhead),
+        ]
+    )
 
 
 def segmentation(
@@ -250,21 +269,23 @@ def segmentation(
     found: dict[str, Any] = {"preds": preds, "targets": targets, "ids": ids, "forward": forward}
     read = {"task": task, "threshold": threshold, "logits": logits, "ignore_index": ignore_index}
     drawn = {**found, **read, "every_n_epochs": every_n_epochs}
-    return [
-        ScalarMetrics(scores, prefix=prefix, **found),
-        ConfusionMatrix(num_classes, class_names, normalize="true", **drawn),
-        MaskGrid(
-            num_samples,
-            class_names,
-            background=background,
-            mean=mean,
-            std=std,
-            inputs=inputs,
-            max_overhead=max_overhead,
-            **drawn,
-        ),
-        *_always(every_n_train_steps, checkpoints, max_overhead),
-    ]
+    return _Preset(
+        [
+            ScalarMetrics(scores, prefix=prefix, **found),
+            ConfusionMatrix(num_classes, class_names, normalize="true", **drawn),
+            MaskGrid(
+                num_samples,
+                class_names,
+                background=background,
+                mean=mean,
+                std=std,
+                inputs=inputs,
+                max_overhead=max_overhead,
+                **drawn,
+            ),
+            *_always(every_n_train_steps, checkpoints, max_overhead),
+        ]
+    )
 
 
 def reconstruction(
@@ -305,11 +326,15 @@ def reconstruction(
     decibels = partial(psnr, data_range=data_range)
     scores: dict[str, Metric | Derived] = {"mse": MeanSquaredError(), "psnr": Derived(MeanSquaredError(), decibels)}
     found: dict[str, Any] = {"inputs": inputs, "preds": preds, "ids": ids, "forward": forward}
-    return [
-        ScalarMetrics(scores, fields=("preds", "inputs"), prefix=prefix, **found),
-        ImageMosaic(num_samples, mean=mean, std=std, every_n_epochs=every_n_epochs, max_overhead=max_overhead, **found),
-        *_always(every_n_train_steps, checkpoints, max_overhead),
-    ]
+    return _Preset(
+        [
+            ScalarMetrics(scores, fields=("preds", "inputs"), prefix=prefix, **found),
+            ImageMosaic(
+                num_samples, mean=mean, std=std, every_n_epochs=every_n_epochs, max_overhead=max_overhead, **found
+            ),
+            *_always(every_n_train_steps, checkpoints, max_overhead),
+        ]
+    )
 
 
 def _counts(preset: str, *args: Any) -> ConfusionCounts:

@@ -132,3 +132,18 @@ def test_a_program_without_a_mistake_is_not_in_the_table() -> None:
 def test_there_are_enough() -> None:
     """Each of another title and another message."""
     assert len({situation.title for situation in SITUATIONS}) == len(SITUATIONS) >= 24
+
+
+@pytest.mark.parametrize(
+    "made", ["torch.linspace(-2, 3, 256).reshape(4, 1, 8, 8)", "torch.arange(256).reshape(4, 1, 8, 8) + 9"]
+)
+def test_images_that_a_function_makes_are_scaled_in_it(made: str) -> None:
+    """The function takes the module and no batch: the advice is a line for inside of it."""
+    program = fit()
+    [message] = tried(f"lw.ImageMosaic(4, sample=lambda module: {made}, stages=('train',))", program).messages
+    assert "images of sample= are " in message
+    assert "batch" not in message
+    cure = re.search(r"in the function of sample=, images = (.*?)(;|$|\. )", message)
+    assert cure
+    cured = f"lw.ImageMosaic(4, sample=lambda module: (lambda images: {cure[1]})({made}), stages=('train',))"
+    assert tried(cured, program).messages == []

@@ -41,6 +41,7 @@ KEYS = {
     "wrong": {"val/predictions", "val/confusion_matrix_examples"}, "only_a_loss": {"val/confusion_matrix"},
     "dictionary": {"val/predictions", "val/confusion_matrix"}, "masks": {"val/masks"}, "boxes": {"val/boxes"},
     "own_picture_of_questions": {"val/filters"}, "cost": {"val/predictions"}, "monitor": {"val/confusion_matrix"},
+    "with_own": {"val/predictions", "val/confusion_matrix"},
 }  # fmt: skip
 """What the callbacks of a block put on the page, besides numbers and gradients."""
 
@@ -127,7 +128,7 @@ def test_the_answers_that_use_a_trainer_work(tmp_path: Path, monkeypatch: pytest
     """One after another, as a reader would: a run without an account, its page, the counts, and reading it."""
     monkeypatch.chdir(tmp_path)
     space = space_for("no_account")
-    for name in ("no_account", "notebook", "counts", "read"):
+    for name in ("no_account", "notebook", "notebook_path", "counts", "read"):
         exec(code("questions.md", name), space)
     assert Path("lwcallbacks_logs/version_0/media/index.html").is_file()
     assert "<iframe" in eval(code("questions.md", "notebook"), space)._repr_html_()
@@ -140,7 +141,7 @@ def test_every_answer_is_run() -> None:
     text = (DOCS / "questions.md").read_text(encoding="utf-8")
     assert len(QUESTIONS) == len(set(QUESTIONS)) == len(re.findall(r"^```python", text, re.MULTILINE))
     lists = [name for name in QUESTIONS if "callbacks = [" in code("questions.md", name)]
-    assert set(QUESTIONS) - set(lists) == {"no_account", "notebook", "counts", "read"}
+    assert set(QUESTIONS) - set(lists) == {"no_account", "notebook", "notebook_path", "counts", "read"}
 
 
 @pytest.mark.filterwarnings("error:lwcallbacks")

@@ -21,6 +21,7 @@ from typing import Any
 from lwcallbacks.media import Table
 
 MIB = 2**20
+SHORT_SECONDS = 60.0
 
 
 @dataclass
@@ -124,12 +125,23 @@ class Meter:
     def line(self, page: str | None) -> str:
         """What is said at the end of a fit."""
         total = self.total()
-        told = [f"{100 * total.share:.2g} % of the run"]
+        told = [f"{100 * total.share:.2g} % of {_of_run(total)}"]
         if total.collectives:
             told.append(f"{total.collectives / max(1, self.num_epochs):.3g} collectives an epoch")
         if page is not None:
             told.append(f"{total.disk_bytes / MIB:.1f} MiB in {page}")
         return f"lwcallbacks: {', '.join(told)}"
+
+
+def _of_run(cost: Cost) -> str:
+    """Of a short run the seconds, too: a share of it says little about a long one.
+
+    >>> _of_run(Cost(training_seconds=0.5, background_seconds=0.6, run_seconds=4.0)), _of_run(Cost(run_seconds=60.0))
+    ('a short run (1.1 of 4.0 s)', 'the run')
+    """
+    if cost.run_seconds >= SHORT_SECONDS:
+        return "the run"
+    return f"a short run ({cost.training_seconds + cost.background_seconds:.1f} of {cost.run_seconds:.1f} s)"
 
 
 class _Block:

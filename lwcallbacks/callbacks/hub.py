@@ -15,7 +15,7 @@ import re
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ from lwcallbacks.callbacks.guard import Guard
 from lwcallbacks.callbacks.keys import LoggedKeys
 from lwcallbacks.callbacks.listening import Listening
 from lwcallbacks.callbacks.need import STAGES
-from lwcallbacks.callbacks.receipt import payers, tell_cost
+from lwcallbacks.callbacks.receipt import folder_of, payers, tell_cost, tell_page
 from lwcallbacks.callbacks.record import Record
 from lwcallbacks.callbacks.report import CONTENT, unlike_stages
 from lwcallbacks.callbacks.trainer import (
@@ -52,7 +52,7 @@ from lwcallbacks.capture import Step
 from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.state.core import StepValues
 from lwcallbacks.state.link import Counted, current_link, everyone_comes, roll_call
-from lwcallbacks.writers import FolderWriter, Publisher, writers_for
+from lwcallbacks.writers import FolderWriter, Publisher, Writer, writers_for
 
 
 @dataclass
@@ -96,6 +96,8 @@ class Hub:
         self._stages: dict[str, _Stage] = {}
         self._run = 0
         self._is_complete = False
+        self._has_begun = False
+        self._has_told = False
         self._num_batches = 0
         self._saved: dict[str, Any] | None = None
         self._goes_on = False
@@ -129,6 +131,7 @@ class Hub:
         if not self._callbacks:
             Hub._num_runs += 1
             self._run, self._is_complete = Hub._num_runs, False
+            self._has_begun = False
             self._num_batches = 0
             self.keys = LoggedKeys()
             self._decisions = Decisions()
@@ -179,6 +182,7 @@ class Hub:
             if not self._callbacks:
                 take_out(trainer, self._guard)
                 writers = self.publisher.writers if self.publisher is not None else []
+                failed = self.publisher.failed if self.publisher is not None else {}
                 try:
                     with self.meter.waiting():
                         self.close(exception)
@@ -186,8 +190,16 @@ class Hub:
                     for member in self._took_part:
                         member.booked(trainer, self.meter.cost(member))
                     self._took_part = []
-                if trainer.state.fn == "fit" and trainer.is_global_zero and not is_debugging(trainer):
-                    tell_cost(self.meter, writers)
+                if self._has_begun and trainer.is_global_zero and not is_debugging(trainer):
+                    self._tell(trainer, writers, failed)
+
+    def _tell(self, trainer: Trainer, writers: Sequence[Writer], failed: Mapping[str, int]) -> None:
+        """What a fit has cost; of another run where its page is, unless that was said before."""
+        if trainer.state.fn == "fit":
+            tell_cost(self.meter, writers, failed)
+        else:
+            tell_page([] if self._has_told else writers, failed)
+        self._has_told = self._has_told or folder_of(writers) is not None
 
     def close(self, exception: BaseException | None = None) -> None:
         """Leave nothing behind: no hook on the module, nothing unwritten. `exception` is what ended the run early."""
@@ -242,6 +254,7 @@ class Hub:
         return str(self.folder.directory) if self.folder is not None and self.folder.has_page else None
 
     def _begin_run(self, trainer: Trainer, module: LightningModule) -> None:
+        self._has_begun = True
         if self._record is not None:
             self._record.begin(trainer, module)
 

@@ -188,7 +188,7 @@ class ImageMosaic(StateCallback):
         return found
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
-        scaled = Scaled(self.mean, self.std, self.same_scale, self.bands, self.note)
+        scaled = Scaled(self.mean, self.std, self.same_scale, self.bands, self.note, self.is_made)
         if self.is_made:
             images, usual = values["made"], list(values["made"])
         else:

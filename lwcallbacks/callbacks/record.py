@@ -88,8 +88,9 @@ class Record:
         state = "finished"
         if exception is not None:
             state = "interrupted" if isinstance(exception, KeyboardInterrupt | SystemExit) else "failed"
+        failed = {"failed": dict(self._publisher.failed)} if self._publisher.failed else {}
         with suppress(OSError):  # a full disk was reported when something was to be written that matters
-            self._folder.write_run({**self._facts, "ended": _now(), "state": state})
+            self._folder.write_run({**self._facts, "ended": _now(), "state": state, **failed})
 
     @contextmanager
     def _hear(self) -> Iterator[None]:

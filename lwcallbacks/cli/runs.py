@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lwcallbacks.cli.errors import CommandError
-from lwcallbacks.readers import MediaFolder, read_folder
+from lwcallbacks.readers import MediaFolder, of_page, read_folder
 
 LOWER = ("loss", "error", "err", "mse", "mae", "rmse", "perplexity", "nll", "wer", "cer", "fid")
 HIGHER = ("acc", "accuracy", "f1", "auroc", "auc", "ap", "map", "iou", "miou", "dice", "precision", "recall", "kappa",
@@ -15,10 +15,11 @@ HIGHER = ("acc", "accuracy", "f1", "auroc", "auc", "ap", "map", "iou", "miou", "
 
 
 def read(path: str | Path) -> MediaFolder:
-    """A run's folder.
+    """A run's folder, by its path or by that of its page.
 
     Raises CommandError, with the cause, for one that cannot be read.
     """
+    path = of_page(path)
     try:
         return read_folder(path)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
@@ -30,6 +31,13 @@ def name_of(folder: MediaFolder) -> str:
     """The logger's name and the version, else the folder's name."""
     parts = [str(folder.run[part]) for part in ("name", "version") if folder.run.get(part) is not None]
     return " ".join(parts) or folder.directory.absolute().parent.name
+
+
+def num_failed(folder: MediaFolder) -> int:
+    """Drawings and writes of the run that failed, as it has counted them itself."""
+    failed = folder.run.get("failed")
+    counts = failed.values() if isinstance(failed, dict) else []
+    return sum(count for count in counts if isinstance(count, int))
 
 
 def last_step(folder: MediaFolder) -> int | None:

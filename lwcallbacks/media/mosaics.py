@@ -37,6 +37,7 @@ class Scaled:
         same: whether all layers that have no pixels share what is black and what is white.
         bands: the channels that are drawn as red, green and blue where there are not 1, 3 or 4 of them.
         note: called with a text for each thing that one may not expect.
+        made: whether a function of the user's, `sample=`, has made the images: texts then say so.
     """
 
     mean: Statistic = None
@@ -44,6 +45,7 @@ class Scaled:
     same: bool = True
     bands: tuple[int, int, int] | None = None
     note: Note | None = None
+    made: bool = False
 
 
 def arranged(
@@ -115,7 +117,7 @@ def _drawn(
                 _of_bands(scaled.mean, joined[name].shape[1], scaled.bands),
                 _of_bands(scaled.std, joined[name].shape[1], scaled.bands),
                 scaled.note,
-                FIELDS.get(name, name),
+                "sample" if scaled.made else FIELDS.get(name, name),
                 span if name in scales else None,
                 counts,
             ),

@@ -88,6 +88,9 @@ def _of_field(field: str, text: str) -> str:
     """A text about inputs, said of another field."""
     if field == "inputs":
         return text
+    if field == "sample":  # a function of the module, which has no batch
+        cure = re.sub(r"inputs=lambda [^:]*: (.*?)batch\[0\]", r"in the function of sample=, images = \1images", text)
+        return re.sub(r"^images\b", "images of sample=", cure)
     cure = re.sub(r"inputs=(lambda [^:]*: .*?)batch\[0\]", rf"{field}=\1...", text)
     return re.sub(r"^images\b", f"{field} that are images", cure)
 

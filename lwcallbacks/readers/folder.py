@@ -14,8 +14,8 @@ The files are described in `lwcallbacks.writers.folder`. A line that a crash has
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,7 +61,8 @@ class MediaFolder:
     cost: dict[str, Any] | None = None
     """What the last fit has cost, a table {"columns", "rows"}; None where none has come to its end."""
     run: dict[str, Any] = field(default_factory=dict)
-    """What the run is: "name", "version", "started", "ended", "state", "config", "max_epochs"; empty if unknown."""
+    """What the run is: "name", "version", "started", "ended", "state", "config", "max_epochs", and "failed", how many
+    drawings and writes failed, by who failed; empty if unknown."""
 
     def steps(self) -> dict[str, list[int]]:
         """The steps at which each key was written, twice where it was written twice."""
@@ -131,24 +132,38 @@ MARKS = ("manifest.js", "run.js", "scalars.js")
 """The files of which a folder of media has one at least."""
 
 
-def find_folders(root: str | Path) -> list[Path]:
-    """The folders of media at `root` or anywhere below it, sorted. Links to folders are not followed."""
-    found = {path.parent for path in Path(root).rglob("manifest.js")}
-    # Other programs may have files of these names.
-    found |= {path.parent for name in MARKS[1:] for path in Path(root).rglob(name) if _is_ours(path)}
+PAGE = "index.html"
+
+
+def find_folders(root: str | Path, missed: Callable[[OSError], object] | None = None) -> list[Path]:
+    """The folders of media at `root` or anywhere below it, sorted. Links to folders are not followed.
+
+    Args:
+        missed: called with the error of each folder that cannot be looked into: one that may not be read, or that is
+            gone by now. The others are found all the same.
+    """
+    found = []
+    for directory, _, names in os.walk(root, onerror=missed):
+        # Other programs may have files of the other names.
+        if MARKS[0] in names or any(_is_ours(Path(directory, name)) for name in MARKS[1:] if name in names):
+            found.append(Path(directory))
     return sorted(found)
 
 
 def _is_ours(path: Path) -> bool:
     try:
-        with open(file_in(path.parent, path.name), "rb") if path.is_file() else nullcontext() as file:
-            return file is not None and file.read(3) == b"LW."
+        if not path.is_file():
+            return False
+        with open(file_in(path.parent, path.name), "rb") as file:
+            return file.read(3) == b"LW."
+    except PermissionError:
+        return True  # as far as is known: reading it says what is wrong
     except (OSError, ValueError):
         return False
 
 
 def read_folder(path: str | Path) -> MediaFolder:
-    """The media in a folder, or in the folder `media` of a run's.
+    """The media in a folder, or in the folder `media` of a run's. The path may be that of its page, `index.html`.
 
     >>> import tempfile
     >>> from lwcallbacks.media import Table
@@ -162,10 +177,13 @@ def read_folder(path: str | Path) -> MediaFolder:
     ({'val/report': [120]}, [['cat', 0.5]], (Logged(step=120, epoch=None, values={'norm': inf}),))
 
     Raises:
-        FileNotFoundError: neither has been written to.
+        FileNotFoundError: there is no such folder, or neither has been written to.
         ValueError: a line is no line of such a folder, or what it names is not in it.
     """
-    places = [Path(path), Path(path, "media")]
+    path = of_page(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such folder, expected that of a run, as lightning_logs/version_0")
+    places = [path, path / "media"]
     directory = next((d for d in places if any((d / name).exists() for name in MARKS)), None)
     if directory is None:
         below = ", ".join(map(str, find_folders(path)))
@@ -177,6 +195,16 @@ def read_folder(path: str | Path) -> MediaFolder:
     costs = [table for _, [table] in calls(directory, "cost.js", "cost")]
     cost = expanded("table", costs[-1], {}) if costs else None
     return MediaFolder(directory, tuple(index.items), scalars, index, cost, runs[-1] if runs else {})
+
+
+def of_page(path: str | Path) -> Path:
+    """The folder of a page, where the path is one; else the path.
+
+    >>> of_page("version_0/media/index.html").as_posix(), of_page("version_0").as_posix()
+    ('version_0/media', 'version_0')
+    """
+    path = Path(path)
+    return path.parent if path.name == PAGE and not path.is_dir() else path
 
 
 def _index(directory: Path) -> Index:

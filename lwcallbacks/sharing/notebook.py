@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
+from typing import Any
 
+from lwcallbacks.readers import read_folder
 from lwcallbacks.sharing.single import single_file
 
 MIB = 2**20
@@ -29,6 +31,11 @@ class Page:
         self.path = Path(directory, "index.html")
         self.max_bytes = max_bytes
 
+    @classmethod
+    def of_run(cls, path: str | Path, **kwargs: Any) -> Page:
+        """The page of a run by any path that `read_folder` takes, which raises where that is none."""
+        return cls(read_folder(path).directory, **kwargs)
+
     def __repr__(self) -> str:
         return f"Page({str(self.path)!r})"
 
@@ -46,7 +53,7 @@ class Page:
             return (
                 f"<p>The page <code>{path}</code> has {size / MIB:.1f} MiB, and {self.max_bytes / MIB:.1f} are put "
                 f"into a notebook at most. <code>{how}</code> makes one file of it, to download and open. "
-                f"<code>lw.page(trainer, max_bytes={size + MIB})</code> shows it here all the same.</p>"
+                f"<code>lw.page(..., max_bytes={size + MIB})</code> shows it here all the same.</p>"
             )
         # Within single quotes, since data are full of double ones. Its scripts cannot reach the notebook.
         inside = page.replace("&", "&amp;").replace("'", "&#39;")

@@ -23,6 +23,7 @@ import threading
 import time
 import warnings
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -93,6 +94,8 @@ class Publisher:
         self.on_error = on_error
         self.patience = patience
         self.failures = 0
+        self.failed: Counter[str] = Counter()
+        """How many of the failures are whose: by callback, writer or logger."""
         self._max_pending = max_pending
         self._max_bytes = max_bytes
         self._told: dict[str, set[tuple[Any, ...]]] = {}
@@ -356,6 +359,7 @@ class Publisher:
     def _failed(self, who: str, what: str, error: BaseException) -> None:
         with self._lock:
             self.failures += 1
+            self.failed[who] += 1
             if self.on_error == "raise" or self._is_new(who, _reason(error)):
                 self._errors.append((f"{who} {what}", error))
 

@@ -113,13 +113,17 @@ def test_the_end_of_a_fit_says_what_it_has_cost(tmp_path: Path, caplog: pytest.L
     caplog.set_level(logging.INFO, logger="pytorch_lightning")
     fit(tmp_path, everyone())
     [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("lwcallbacks:")]
-    found = re.fullmatch(r"lwcallbacks: [\d.e+]+ % of the run, (\d+\.\d) MiB in (.*index\.html)", line)
+    found = re.fullmatch(
+        r"lwcallbacks: [\d.e+]+ % of a short run \([\d.]+ of [\d.]+ s\), (\d+\.\d) MiB in (.*index\.html)", line
+    )
     assert found
     assert Path(found[2]).exists()
     caplog.clear()
     fit(tmp_path / "scalars", [c for c in everyone() if isinstance(c, lw.ScalarMetrics)])
     [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("lwcallbacks:")]
-    assert re.fullmatch(r"lwcallbacks: [\d.e+]+ % of the run, \d+\.\d MiB in .*index\.html", line)
+    assert re.fullmatch(
+        r"lwcallbacks: [\d.e+]+ % of a short run \([\d.]+ of [\d.]+ s\), \d+\.\d MiB in .*index\.html", line
+    )
     [folder] = find_folders(tmp_path / "scalars")
     assert not read_folder(folder).items
     caplog.clear()
@@ -205,3 +209,68 @@ def test_what_waits_in_the_background_is_counted(tmp_path: Path, monkeypatch: py
     fit(tmp_path, everyone(stages=("train", "val")))
     holding = public_callbacks().keys() - {"ScalarMetrics", "CheckpointArtifact"}  # numbers, and a file of the user's
     assert {name for name, size in sizes.items() if size} >= holding
+
+
+class Fails(lw.LoggingCallback):
+    """Something of its own fails in each epoch, always for the same reason."""
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        def render() -> dict[str, Any]:
+            raise OSError(28, "No space left on device")
+
+        self.publish(trainer, render, trainer.global_step)
+
+
+def test_failures_that_are_only_counted_are_told_at_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """How many of whom, in the line about the cost and in run.js; nothing of a run without."""
+    caplog.set_level(logging.INFO, logger="pytorch_lightning")
+    with pytest.warns(UserWarning, match="further failures of this kind are only counted"):
+        fit(tmp_path / "a", [Fails(), lw.ConfusionMatrix(5)], max_epochs=3)
+    [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("lwcallbacks:")]
+    assert line.endswith("; 3 failures: Fails 3")
+    [folder] = find_folders(tmp_path / "a")
+    assert read_folder(folder).run["failed"] == {"Fails": 3}
+    fit(tmp_path / "b", [lw.ConfusionMatrix(5)])
+    [folder] = find_folders(tmp_path / "b")
+    assert "failed" not in read_folder(folder).run
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What is said at the end of runs, since the last look."""
+    told = [record.getMessage() for record in caplog.records if record.getMessage().startswith("lwcallbacks:")]
+    caplog.clear()
+    return told
+
+
+def test_a_run_that_is_no_fit_names_its_page(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Once: not again of the same Trainer, whose page it is, nor behind a fit; never of a run for debugging."""
+    caplog.set_level(logging.INFO, logger="pytorch_lightning")
+    module = Classifier.seeded()
+    t = trainer(callbacks=[lw.ConfusionMatrix(5)], default_root_dir=tmp_path / "a")
+    t.validate(module, loader(), verbose=False)
+    [line] = lines(caplog)
+    assert Path(line.removeprefix("lwcallbacks: ")).resolve() == lw.page(t).path.resolve()
+    t.test(module, loader(), verbose=False)
+    assert lines(caplog) == []
+    t = fit(tmp_path / "b", [lw.ConfusionMatrix(5)])
+    assert len(lines(caplog)) == 1
+    t.test(module, loader(), verbose=False)
+    debugged = trainer(callbacks=[lw.ConfusionMatrix(5)], default_root_dir=tmp_path / "c", fast_dev_run=True)
+    debugged.validate(module, loader(), verbose=False)
+    assert lines(caplog) == []
+
+
+class Refuses(lw.LoggingCallback):
+    """Cannot be set up."""
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        raise ValueError("not here")
+
+
+def test_a_run_that_never_began_has_no_line_about_its_cost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where a setup fails there was no run to have a share of."""
+    caplog.set_level(logging.INFO, logger="pytorch_lightning")
+    with pytest.raises(ValueError, match="not here"):
+        fit(tmp_path, [lw.ConfusionMatrix(5), Refuses()])
+    assert lines(caplog) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -291,3 +293,15 @@ def test_two_processes_log_what_one_does(name: str, tmp_path: Path) -> None:
     for there in run_processes(2, scenarios.validate_preset, name, 41, str(tmp_path)):
         assert there["ids"] == alone["ids"]
         assert there["logged"] == (pytest.approx(alone["logged"]) if name == "reconstruction" else alone["logged"])
+
+
+@pytest.mark.parametrize("beside", [[], [ModelCheckpoint()]])
+def test_a_preset_inside_of_a_list_says_what_to_write(beside: list[Any], tmp_path: Path) -> None:
+    """Lightning takes it for a callback; and it stays a list, also as a copy."""
+    preset = lw.presets.classification(CLASSES, checkpoints=False)
+    with pytest.raises(AttributeError, match=r"a preset is a list of callbacks .* callbacks=\[\*lw\.presets"):
+        trainer(callbacks=[preset, *beside], enable_checkpointing=True, default_root_dir=tmp_path).fit(
+            Classifier(), DataLoader(images(8), 4)
+        )
+    assert isinstance(preset, list)
+    assert len(copy.deepcopy(preset)) == len(pickle.loads(pickle.dumps(preset))) == len([*preset]) == 4

@@ -73,7 +73,7 @@ def test_a_file_that_came_to_be_there_meanwhile_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["export", "nowhere", "x.html"], "nowhere holds none of manifest.js, run.js, scalars.js"),
+        (["export", "nowhere", "x.html"], "nowhere: no such folder, expected that of a run"),
         (["export", "empty", "x.html"], "empty holds none of"),
         (
             ["export", ".", "x.html"],
@@ -199,3 +199,46 @@ def test_view_tells_the_best_value(tmp_path: Path, capsys: pytest.CaptureFixture
     for step, value in ((1, 3.0), (2, 2.0)):
         without.write_scalars({"val/b": 0.0, "val/a_temperature": value}, step)
     assert str(best(read(tmp_path / "d"))) == "val/a_temperature 2 at step 2 (last)"
+
+
+def cut(path: Path) -> None:
+    """As a full disk or half a copy leaves a file."""
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+@pytest.mark.parametrize("name", ["data/00000.js", "run.js", "scalars.js", "manifest.js"])
+def test_a_file_that_is_cut_is_named(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By `export` and `view`, with 1; what is whole is exported and listed all the same."""
+    folder = written(tmp_path / "run")
+    cut(folder / name)
+    assert main(["export", "run", "x.html"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith("x.html: ")
+    assert printed.err.startswith(f"lwcallbacks export: 1 damaged file not whole in the page: {name}: its last line is")
+    assert main(["view"]) == 1
+    printed = capsys.readouterr()
+    assert "   damaged   " in printed.out
+    assert printed.err == f"lwcallbacks view: run/media is damaged: {name}: its last line is cut off\n"
+
+
+def test_values_that_are_gone_with_whole_lines_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The index names them: lines at the end of the data, or all of a file."""
+    data = written(tmp_path / "run") / "data" / "00000.js"
+    data.write_text("".join(data.read_text().splitlines(keepends=True)[:-1]))
+    assert main(["export", "run", "x.html"]) == 1
+    assert capsys.readouterr().err.endswith(": data/00000.js: 1 of 4 values are missing\n")
+    data.unlink()
+    assert main(["export", "run", "y.html"]) == 1
+    assert capsys.readouterr().err.endswith(": data/00000.js: is missing\n")
+    assert main(["view"]) == 1
+    assert "data/00000.js: is missing" in capsys.readouterr().err
+
+
+def test_view_tells_of_writes_that_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the run has counted them, however its folder came to say so."""
+    written(tmp_path / "run", failed={"The folder run": 12, "CSVLogger": 1})
+    assert main(["view"]) == 0
+    assert "  digits version_0   finished   13 failures   step 20   " in capsys.readouterr().out
+    written(tmp_path / "run", failed="no")
+    assert main(["view"]) == 0
+    assert "failure" not in capsys.readouterr().out

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -170,3 +172,67 @@ def test_names_are_text_to_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixt
     assert f"{tmp_path}/a?[2J?/media/index.html\n" in printed
     assert "  val/a?b?]0;owned??\n" in printed
     assert all(char.isprintable() or char == "\n" for char in printed)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions are of another kind there")
+def test_runs_that_may_not_be_read_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where others are listed, with 1; where there is no other, the folder is not said to have no run."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        closed = write(folder / "a", {"val/a": [4]}, 1_000_000_000).parent
+        write(folder / "b", {"val/b": [7]}, 1_700_000_000)
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755)
+        closed.chmod(0)
+        with as_nobody():
+            assert main(["view", name]) == 1
+        printed = capsys.readouterr()
+        assert f"1 run in {name}" in printed.out
+        assert printed.err == f"lwcallbacks view: 1 folder passed over, permission denied: {closed}\n"
+        with as_nobody():
+            assert main(["view", f"{name}/a"]) == 2
+        assert capsys.readouterr().err.startswith(f"lwcallbacks view: {closed}: permission denied, and {name}/a has no")
+        closed.chmod(0o755)
+
+
+def test_a_folder_that_vanishes_meanwhile_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """During the search, or behind it; the others are listed, and the exit code is 0."""
+    for name in "abc":
+        write(tmp_path / name, {f"val/{name}": [4]}, 1_000_000_000)
+    scandir = os.scandir
+    gone = {tmp_path / "a": tmp_path / "a", tmp_path / "c" / "media": tmp_path / "b" / "media"}
+
+    def looking(path: Any) -> Any:
+        lost = None if isinstance(path, int) else gone.pop(Path(path), None)
+        if lost is not None:
+            shutil.rmtree(lost)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", looking)
+    assert main(["view", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert "c/media/index.html" in printed.out
+    assert "val/b" not in printed.out
+    assert printed.err == ""
+
+
+def test_the_path_of_a_page_stands_for_its_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is what a fit prints; for all commands."""
+    page = str(write(tmp_path / "a", {"val/a": [7]}, 1_000_000_000))
+    assert main(["view", page]) == 0
+    assert f"{page}\n  a   step 7" in capsys.readouterr().out
+    assert main(["export", page, "x.html"]) == 0
+    assert main(["compare", page, page]) == 0
+    assert main(["export", "no/index.html", "y.html"]) == 2
+    assert capsys.readouterr().err.startswith("lwcallbacks export: no: no such folder, expected that of a run")
+
+
+def test_many_keys_of_one_parent_are_a_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As those of a model's parameters; a few are named, and so are keys without a parent."""
+    keys = [*(f"gradients/net.{i}" for i in range(18)), *(f"model-{i:02}" for i in range(13))]
+    write(tmp_path / "a", {key: [7] for key in [*keys, "val/a", "val/b"]}, 1_000_000_000)
+    assert main(["view"]) == 0
+    models = ", ".join(f"model-{i:02}" for i in range(13))
+    assert capsys.readouterr().out.endswith(f"\n  gradients/* (18), {models}, val/a, val/b\n")

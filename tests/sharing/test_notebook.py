@@ -95,3 +95,21 @@ def test_the_page_of_a_logger_is_beside_its_numbers(tmp_path: Path) -> None:
     )
     t.fit(Classifier(), loader(), loader())
     assert lw.page(t).path == Path(t.logger.log_dir, "media", "index.html")
+
+
+def test_a_path_shows_the_page_of_its_run(tmp_path: Path) -> None:
+    """The run's folder, the folder media in it, or the page, as text or as a path."""
+    folder = written(tmp_path / "run")
+    for path in (str(tmp_path / "run"), tmp_path / "run", folder, folder / "index.html"):
+        assert lw.page(path).path == folder / "index.html"
+    assert inside(lw.page(folder)._repr_html_()) == single_file(folder).html
+    assert "max_bytes=" in lw.page(folder, max_bytes=1)._repr_html_()
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder, expected that of a run"):
+        lw.page("nowhere")
+
+
+@pytest.mark.parametrize("wrong", [3, None, ["runs"], Classifier, object()])
+def test_what_is_neither_a_trainer_nor_a_path_is_refused(wrong: Any) -> None:
+    """With words that say what to write."""
+    with pytest.raises(TypeError, match=r"^lw.page: found .*, expected a Trainer or a path: lw.page\(trainer\) or lw"):
+        lw.page(wrong)

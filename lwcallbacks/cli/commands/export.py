@@ -16,6 +16,7 @@ from lwcallbacks.cli.errors import CommandError
 from lwcallbacks.cli.output import add_force, check_target, in_size, write
 from lwcallbacks.cli.runs import read
 from lwcallbacks.cli.text import counted, plain
+from lwcallbacks.readers import damage
 from lwcallbacks.sharing import single_file
 
 MOST_TOLD = 3
@@ -35,12 +36,14 @@ def run(given: argparse.Namespace) -> int:
     folder = read(given.run_folder)
     try:
         made = single_file(folder.directory)
+        damaged = damage(folder)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise CommandError(f"{folder.directory} cannot be exported: {error}") from error
     size = write(target, made.html, force=given.force)
     print(f"{plain(target)}: {in_size(size)}")
-    if made.left_out:
-        told = "; ".join(made.left_out[:MOST_TOLD]) + ("; ..." if len(made.left_out) > MOST_TOLD else "")
-        print(f"lwcallbacks export: {counted(len(made.left_out), 'image')} left out: {plain(told)}", file=sys.stderr)
-        return 1
-    return 0
+    for found, told in ((made.left_out, "image"), (damaged, "damaged file")):
+        if found:
+            first = "; ".join(found[:MOST_TOLD]) + ("; ..." if len(found) > MOST_TOLD else "")
+            how = "left out" if found is made.left_out else "not whole in the page"
+            print(f"lwcallbacks export: {counted(len(found), told)} {how}: {plain(first)}", file=sys.stderr)
+    return 1 if made.left_out or damaged else 0

@@ -17,16 +17,20 @@ import os
 import sys
 import tempfile
 import webbrowser
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
 from lwcallbacks.cli.errors import CommandError
-from lwcallbacks.cli.runs import best, last_step, name_of
+from lwcallbacks.cli.runs import best, last_step, name_of, num_failed
 from lwcallbacks.cli.text import counted, plain
-from lwcallbacks.readers import MediaFolder, find_folders, read_folder
+from lwcallbacks.readers import MediaFolder, damage, find_folders, of_page, read_folder
 from lwcallbacks.sharing import is_as_written, single_file
 
 PAGE = "index.html"
+MOST_TOLD = 3
+MOST_KEYS = 16
+"""Of one parent: a run without a model's parameters has fewer."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,28 +41,42 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """List, then open. Raises CommandError where there is nothing to list, or no page to open."""
-    folders = _newest_first(given.directory)
-    print(f"{counted(len(folders), 'run')} in {plain(given.directory)}, newest first")
+    directory = of_page(given.directory)
+    folders, closed = _newest_first(directory)
+    print(f"{counted(len(folders), 'run')} in {plain(directory)}, newest first")
     read = [folder for folder in folders if _listed(folder)]
+    if closed:
+        told = "; ".join(closed[:MOST_TOLD]) + ("; ..." if len(closed) > MOST_TOLD else "")
+        passed = counted(len(closed), "folder")
+        print(f"lwcallbacks view: {passed} passed over, permission denied: {plain(told)}", file=sys.stderr)
     sys.stdout.flush()
     if given.open:
         _open(folders)
-    return 0 if len(read) == len(folders) else 1
+    return 0 if len(read) == len(folders) and not closed else 1
 
 
-def _newest_first(directory: str) -> list[Path]:
+def _newest_first(directory: Path) -> tuple[list[Path], list[str]]:
+    """The folders of media, and the paths of folders that may not be looked into."""
+    closed: list[str] = []
+
+    def missed(error: OSError) -> None:
+        if isinstance(error, PermissionError):  # of one that is gone by now, nothing is missed
+            closed.append(str(error.filename))
+
     try:
         with os.scandir(directory):  # says why it cannot be looked into; a search would find nothing
-            found = find_folders(directory)
+            found = find_folders(directory, missed)
     except OSError as error:
         where = error.filename or directory
         raise CommandError(f"{where}: {error.strerror}, expected a folder that runs are in") from error
+    if not found and closed:
+        raise CommandError(f"{closed[0]}: permission denied, and {directory} has no run that may be read")
     if not found:
         raise CommandError(
             f"{directory} has no run with media of lwcallbacks in it, at any depth. Expected a folder that a Trainer "
             "with such callbacks has logged to, as in: lwcallbacks view lightning_logs"
         )
-    return sorted(found, key=_written, reverse=True)
+    return sorted(found, key=_written, reverse=True), closed
 
 
 def _written(folder: Path) -> float:
@@ -71,24 +89,61 @@ def _written(folder: Path) -> float:
 
 
 def _listed(path: Path) -> bool:
-    """Print what is in a run's folder; False where it cannot be read, which is reported."""
+    """Print what is in a run's folder; False where not all of it can be read, which is reported.
+
+    Of a folder that is gone since it was found, nothing is printed.
+    """
     try:
-        lines = _lines(read_folder(path))
+        os.stat(path)
+    except FileNotFoundError:  # since it was found
+        return True
+    except OSError:
+        pass  # reading it says what is wrong
+    try:
+        folder = read_folder(path)
+        damaged = damage(folder, whole=False)
+        lines = _lines(folder, is_damaged=bool(damaged))
     except Exception as error:  # whatever is wrong with one folder, the others are listed
         print(f"lwcallbacks view: {plain(path)} cannot be read: {plain(error)}", file=sys.stderr)
         return False
     for line in lines:
         print(line)
-    return True
+    if damaged:
+        print(f"lwcallbacks view: {plain(path)} is damaged: {plain('; '.join(damaged))}", file=sys.stderr)
+    return not damaged
 
 
-def _lines(folder: MediaFolder) -> list[str]:
+def _lines(folder: MediaFolder, *, is_damaged: bool) -> list[str]:
     keys, step, found = folder.steps(), last_step(folder), best(folder)
     when = datetime.fromtimestamp(_written(folder.directory)).strftime("%Y-%m-%d %H:%M")
-    told = [name_of(folder), folder.run.get("state"), None if step is None else f"step {step:,}", found, when]
+    failed = num_failed(folder)
+    told = [
+        name_of(folder),
+        folder.run.get("state"),
+        "damaged" if is_damaged else None,
+        counted(failed, "failure") if failed else None,
+        None if step is None else f"step {step:,}",
+        found,
+        when,
+    ]
     heading = "  " + "   ".join(plain(part) for part in told if part is not None)
-    names = ", ".join(plain(key) for key in sorted(keys)) or "no pictures"
+    names = ", ".join(plain(name) for name in _grouped(keys)) or "no pictures"
     return ["", plain(folder.directory / PAGE), heading, f"  {names}"]
+
+
+def _grouped(keys: Iterable[str]) -> list[str]:
+    """The keys, sorted; those of one parent as their number where they are many, as a model's parameters.
+
+    >>> _grouped(["val/a", *(f"gradients/net.{i}" for i in range(18))])
+    ['gradients/* (18)', 'val/a']
+    """
+    by_parent: dict[str, list[str]] = {}
+    for key in sorted(keys):
+        by_parent.setdefault(key.rpartition("/")[0], []).append(key)
+    grouped = [
+        [f"{parent}/* ({len(of)})"] if parent and len(of) > MOST_KEYS else of for parent, of in by_parent.items()
+    ]
+    return sorted(name for names in grouped for name in names)
 
 
 def _open(folders: list[Path]) -> None:
