@@ -166,6 +166,16 @@ def _scaled(low: float, high: float) -> str:
     return f"inputs=lambda outputs, batch: {shift} / {high - low or 1:.9g}"
 
 
+def _undone(low: float, high: float) -> str:
+    """The mean and std that draw floats alike each time. Only pictures have them: no number that is logged changes.
+
+    From 0 at most to 1 at least, so that neither is above 1, where it would be one of images of 0 to 255.
+    """
+    black, white = min(low, 0.0), max(high, 1.0)
+    std = 1 / (white / 2 - black / 2) / 2  # halves: no overflow
+    return f"mean={0.0 - black * std:.4g}, std={std:.4g}"
+
+
 def _of_floats(
     images: torch.Tensor,
     mean: Statistic,
@@ -199,7 +209,8 @@ def _of_floats(
     pixels = _written(images, _counted(undo, here))
     counts += here
     cut, found = here["cut"], images.numel() - here["not finite"]
-    if cut > MANY * found:
+    is_meant = bool((scale == 1).all() and (shift == 0).all())  # what to write to have them cut off
+    if cut > MANY * found and not is_meant:
         say(
             f"{cut / found:.0%} of the values of the images lie outside 0 to 1 after x * std + mean: they are black or "
             "white. Give the mean and std that the images were normalised with, or neither to have them stretched"
@@ -228,8 +239,8 @@ def _stretching(images: torch.Tensor, say: Note, span: tuple[float, float] | Non
     if not is_inside(own):
         say(
             f"images are {str(images.dtype).removeprefix('torch.')} from {own[0]:.4g} to {own[1]:.4g}, expected 0 to "
-            "1: they were stretched to black and white. Write mean= and std= of their normalisation; or scale them "
-            f"yourself: {_scaled(*own)}; or mean=0, std=1 to cut them off at 0 and 1"
+            "1: they were stretched to black and white. Write mean= and std= of their normalisation; or to draw them "
+            f"alike each time {_undone(*(span or own))}; or mean=0, std=1 to cut them off at 0 and 1"
         )
     elif span is None:
         return lambda x: x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -291,3 +292,21 @@ def test_two_processes_log_what_one_does(name: str, tmp_path: Path) -> None:
     for there in run_processes(2, scenarios.validate_preset, name, 41, str(tmp_path)):
         assert there["ids"] == alone["ids"]
         assert there["logged"] == (pytest.approx(alone["logged"]) if name == "reconstruction" else alone["logged"])
+
+
+def test_the_advice_for_images_of_another_range_leaves_numbers_as_they_are() -> None:
+    """Written as it says, it changes the picture alone: the same error, and nothing is said."""
+    x = 5 * torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)) - 2
+    module, data = Autoencoder(), DataLoader(TensorDataset(x, torch.zeros(8)), 4)
+
+    def error(**kwargs: Any) -> tuple[Any, list[str]]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            run = trainer(callbacks=lw.presets.reconstruction(checkpoints=False, **kwargs))
+            [found] = run.validate(module, data, verbose=False)
+        return found["val/mse"], [str(w.message) for w in caught if "images" in str(w.message)]
+
+    before, [said] = error()
+    [(mean, std)] = re.findall(r"each time mean=(\S+), std=(\S+);", said)
+    assert error(mean=float(mean), std=float(std)) == (before, [])
+    assert error(mean=0, std=1) == (before, [])
