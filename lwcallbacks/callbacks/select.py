@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from lwcallbacks.callbacks.need import Need
+from lwcallbacks.callbacks.sample import expect_channels_first
 from lwcallbacks.capture import Source
 from lwcallbacks.labels import known, nothing
 from lwcallbacks.reductions import Choice, FieldError, First, PerGroup, RandomSample, TopK
@@ -132,6 +133,7 @@ class Rated:
     ) -> tuple[Tensor, ...]:
         preds, targets = (of_sets if self.task == "multilabel" else of_labels)(preds, targets)
         self._expect_all(preds, targets)
+        expect_channels_first(inputs=inputs)
         kept = (images_or_nothing(inputs, preds), preds, nothing(preds) if targets is None else targets)
         truth = None if targets is None else known(targets, self.ignore_index)
         return (*self._order(preds, truth, score), ids, *kept)

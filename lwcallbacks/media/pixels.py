@@ -84,6 +84,15 @@ inputs=lambda outputs, batch: (batch[0].float() + 5) / 305
     return pixels[..., 0] if x.shape[1] == 1 else pixels
 
 
+def is_channels_last(images: torch.Tensor) -> bool:
+    """Whether a stack is [N, H, W, C], as far as a shape can tell.
+
+    >>> is_channels_last(torch.zeros(2, 32, 32, 3)), is_channels_last(torch.zeros(2, 5, 32, 32))
+    (True, False)
+    """
+    return images.ndim == 4 and images.shape[1] not in (1, 3, 4) and images.shape[3] in (1, 3, 4)
+
+
 def _of_field(field: str, text: str) -> str:
     """A text about inputs, said of another field."""
     if field == "inputs":
@@ -100,7 +109,7 @@ def _no_images(images: torch.Tensor) -> str:
         return f"{found}. Draw their size: inputs=lambda outputs, batch: batch[0].abs()"
     if len(shape) != 4:
         return f"{found}. Say what the images are: inputs=lambda outputs, batch: ..."
-    if shape[3] in (1, 3, 4):
+    if is_channels_last(images):
         return f"{found}. Channels go first: inputs=lambda outputs, batch: batch[0].movedim(-1, 1)"
     few = 3 if shape[1] > 3 else 1
     return f"{found}. Choose the channels to draw: inputs=lambda outputs, batch: batch[0][:, :{few}]"
