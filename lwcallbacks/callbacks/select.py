@@ -65,7 +65,7 @@ def sample_need(
         name = "position" if select == "first" else "ids"
         return Need(_choice(select, num_samples, seed), (name, *fields), source, optional, prepare)
     scored = _with_score(source, select)
-    return Need(TopK(num_samples), ("ids", *fields, "score"), scored, optional, _Scored(prepare))
+    return Need(TopK(num_samples), ("ids", *fields, "select"), scored, optional, _Scored(prepare))
 
 
 def select_needs(
@@ -89,7 +89,7 @@ def select_needs(
     rated = Rated(select if select in WORDS else "score", task, threshold, bool(logits), ignore_index)
     fields: tuple[str, ...] = ("position" if select == "first" else "ids", "inputs", "preds", "targets")
     if rated.select == "score":
-        fields, source = (*fields, "score"), _with_score(source, select)
+        fields, source = (*fields, "select"), _with_score(source, select)
     choice = _choice(rated.select, num_samples, seed)
     by_reading = rated.select in _BY_READING and logits is None
     ways = READINGS if by_reading else {"sample": rated.logits}
@@ -187,7 +187,8 @@ def _choice(select: Select, num_samples: int, seed: int) -> Choice:
 
 
 def _with_score(source: Source, select: Select) -> Source:
-    return replace(source, more=(*source.more, ("score", select)))
+    # The field is called as the argument is, so that what is said of it names the argument.
+    return replace(source, more=(*source.more, ("select", select)))
 
 
 @dataclass(frozen=True)
