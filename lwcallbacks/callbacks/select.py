@@ -21,7 +21,7 @@ from torch import Tensor
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.sample import expect_channels_first
 from lwcallbacks.capture import Source
-from lwcallbacks.labels import known, nothing
+from lwcallbacks.labels import is_one_score, known, nothing
 from lwcallbacks.reductions import Choice, FieldError, First, PerGroup, RandomSample, TopK
 from lwcallbacks.reductions.hardness import doubt, hardness, predicted
 
@@ -132,6 +132,9 @@ class Rated:
         score: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         preds, targets = (of_sets if self.task == "multilabel" else of_labels)(preds, targets)
+        if self.task == "binary" and not is_one_score(preds) and preds.is_floating_point():
+            expected = f"one score for each sample: preds have {preds.shape[1]} classes, so write task='multiclass'"
+            raise FieldError(f"{_shapes(preds, targets)}, expected {expected}")
         self._expect_all(preds, targets)
         expect_channels_first(inputs=inputs)
         kept = (images_or_nothing(inputs, preds), preds, nothing(preds) if targets is None else targets)

@@ -299,6 +299,25 @@ def _brightness(outputs: Any, batch: Any) -> torch.Tensor:
     return batch[0].mean(dim=(1, 2, 3))
 
 
+def test_binary_takes_one_score_for_each_sample() -> None:
+    """Scores of two classes are refused, as by Curves, with the task that takes them."""
+
+    class Two(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            return {"preds": self(batch[0])[:, :2], "targets": batch[1] % 2}
+
+    for refusing in (lw.PredictionGrid(4, task="binary"), lw.Curves(task="binary")):
+        with pytest.raises(ValueError, match=r"preds have 2 classes, so write task='multiclass'"):
+            trainer(callbacks=[refusing]).validate(Two(), loader(), verbose=False)
+    trainer(callbacks=[lw.PredictionGrid(4, task="multiclass")]).validate(Two(), loader(), verbose=False)
+
+
+def test_a_matrix_of_sets_of_labels_is_another_callback() -> None:
+    """The error names it, as one would write it."""
+    with pytest.raises(ValueError, match=r"task='multilabel', .* write MultilabelConfusionMatrix\(5\)"):
+        lw.ConfusionMatrix(5, task="multilabel")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
