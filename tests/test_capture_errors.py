@@ -110,6 +110,13 @@ SITUATIONS: dict[str, tuple[Step, str, Source, list[str], Source | Step]] = {
          "targets=lambda outputs, batch: torch.tensor([classes.index(name) for name in batch[1]])"],
         Source(targets=lambda outputs, batch: torch.tensor([classes.index(name) for name in batch[1]])),
     ),
+    "strings as ids": (
+        Step(None, {"x": X, "y": Y, "customer": NAMES}), "ids", Source(ids="customer"),
+        ["ids='customer' gives list of 4 str, expected a tensor of integers",
+         "give each string its position in a list that stays the same",
+         "ids=lambda outputs, batch: torch.tensor([names.index(name) for name in batch['customer']])"],
+        Source(ids=lambda outputs, batch: torch.tensor([classes.index(name) for name in batch["customer"]])),
+    ),
     "several tensors": (
         Step(None, (X, [Y, Y])), "targets", Source(targets=1),
         ["targets=1 gives (int64[4], int64[4])", "targets=lambda outputs, batch: torch.stack(batch[1])"],

@@ -12,7 +12,15 @@ from lwcallbacks.callbacks.base import Entries, check_overhead, plain
 from lwcallbacks.callbacks.boxes import Reading, compared
 from lwcallbacks.callbacks.names import class_names_of
 from lwcallbacks.callbacks.need import Need
-from lwcallbacks.callbacks.sample import both, check_number, check_size, full_sizes, sized, warn_unnamed
+from lwcallbacks.callbacks.sample import (
+    both,
+    check_number,
+    check_size,
+    expect_channels_first,
+    full_sizes,
+    sized,
+    warn_unnamed,
+)
 from lwcallbacks.callbacks.select import PLAIN, Select, check_select, sample_need
 from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import FORMATS, Extract, ImagesForm, drawn_size
@@ -194,6 +202,7 @@ class BoxGrid(StateCallback):
 
 def _images(ids: Tensor, *fields: Tensor) -> tuple[Tensor, ...]:
     (inputs, sizes), *boxes = sized(fields)
+    expect_channels_first(inputs=inputs)
     if inputs.ndim != 4:
         found = f"inputs {tuple(inputs.shape)}"
         raise FieldError(f"found {found}, expected images (N, 1 or 3, H, W), or a list of (1 or 3, H, W)")

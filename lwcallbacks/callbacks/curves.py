@@ -38,7 +38,8 @@ class Curves(NumberCallback):
             probabilities, any below -0.5 or above 1.5 makes them logits, and between the two a warning asks for this
             argument.
         threshold_by: what makes a threshold the best: "f1", "youden" for true positive rate minus false positive rate,
-            or what mistakes cost, as ``{"false_positive": 1, "false_negative": 5}``.
+            or what mistakes cost, as ``{"false_positive": 1, "false_negative": 5}``. A score of at least so much (>=)
+            is a positive.
         n_bins: bins of the reliability diagram and of the expected calibration error. For a power of two their edges
             are exact; others are rounded to an edge of the narrow bins, by less than 0.0003.
         mantissa_bits: how fine the counts are, 1 to 12: a bin is as wide as its power of two over 2**mantissa_bits.

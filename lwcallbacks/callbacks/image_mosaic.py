@@ -13,7 +13,7 @@ from torch import Tensor
 from lwcallbacks.callbacks.apart import as_images
 from lwcallbacks.callbacks.base import Entries, check_overhead, plain
 from lwcallbacks.callbacks.need import Need
-from lwcallbacks.callbacks.sample import both, check_number, check_size, full_sizes, sized
+from lwcallbacks.callbacks.sample import both, check_number, check_size, expect_channels_first, full_sizes, sized
 from lwcallbacks.callbacks.select import PLAIN, Select, check_select, sample_need
 from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import Extract, ImagesForm, drawn_size, imported
@@ -255,6 +255,9 @@ def _images(payload: Sequence[Tensor], names: Sequence[str], place: tuple[int, i
     return found
 
 
+_BANDS = "; or, if dimension 1 is the channels, say which to draw: bands=(0, 1, 2)"
+
+
 @dataclass(frozen=True)
 class _Tiles:
     """What is kept of a batch: the images, and their sizes where some are of a list."""
@@ -264,6 +267,9 @@ class _Tiles:
 
     def __call__(self, ids: Tensor, *fields: Tensor) -> tuple[Tensor, ...]:
         found = sized(fields)
+        if self.bands is None:  # whoever names channels has looked where they are
+            named = dict(zip(_needed(self.layers), (image for image, _ in found), strict=False))
+            expect_channels_first(_BANDS, **{FIELDS[name]: image for name, image in named.items()})
         if self.layers is None and found[0][0].ndim != 4:
             told = f"found inputs {tuple(found[0][0].shape)}, expected images (N, C, H, W)"
             cure = ": write inputs=lambda outputs, batch: batch[0].unsqueeze(1)" if found[0][0].ndim == 3 else ""

@@ -12,7 +12,7 @@ from torch import Tensor
 from lwcallbacks.callbacks.base import Entries, check_overhead, plain
 from lwcallbacks.callbacks.names import class_names_of
 from lwcallbacks.callbacks.need import Need
-from lwcallbacks.callbacks.sample import check_number, warn_unnamed
+from lwcallbacks.callbacks.sample import check_number, expect_channels_first, warn_unnamed
 from lwcallbacks.callbacks.select import PLAIN, Select, check_select, sample_need
 from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import Extract
@@ -223,6 +223,7 @@ class _Masks:
     logits: bool | None
 
     def __call__(self, ids: Tensor, inputs: Tensor, preds: Tensor, targets: Tensor | None = None) -> tuple[Tensor, ...]:
+        expect_channels_first(inputs=inputs)
         size, truths = (len(inputs), *inputs.shape[-2:]), [t for t in (targets,) if t is not None]
         channel = (size[0], 1, *size[1:])
         several = preds.is_floating_point() and not self.is_binary and preds.ndim == 4

@@ -10,7 +10,7 @@ from lwcallbacks.callbacks.history import History
 from lwcallbacks.callbacks.names import class_names_of
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.sample import check_number, warn_unnamed
-from lwcallbacks.callbacks.select import STAYING, Select, check_select, meant, select_needs
+from lwcallbacks.callbacks.select import STAYING, WORDS, Select, check_select, meant, select_needs
 from lwcallbacks.callbacks.shown import Sample, names_of, shown, table_of
 from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import Extract
@@ -98,8 +98,8 @@ class PredictionGrid(StateCallback):
     ================================ =======================================================
     ``{stage}/{name}``               images, each with the caption "Pred:3" and, in a second line, "Label:5"
                                      (multilabel: "Pred:1,3")
-    ``{stage}/{name}_table``         table: image, id, pred, target, confidence, loss, correct, top-3, history, as far
-                                     as they are known
+    ``{stage}/{name}_table``         table: image, id, score (what a function as ``select`` gave), pred, target,
+                                     confidence, loss, correct, top-3, history, as far as they are known
     ================================ =======================================================
 
     >>> PredictionGrid(32, ["cat", "dog"], select="hardest").prefixes("val")
@@ -229,10 +229,12 @@ class PredictionGrid(StateCallback):
         samples, inputs = self._shown(values), self._chosen(values).payload[0]
         histories = values.get("history")
         strips = None if histories is None else [histories[sample.id] for sample in samples]
+        # Of a word, the order is that of the loss, the confidence or the ids, which the table has.
+        scores = None if self.select in WORDS else self._chosen(values).scores
         if inputs.ndim < 3:
             if self.inputs is None and not self._codes.get("inputs"):
                 self.note("no inputs were found, so samples are shown without images. Say where images are: inputs=...")
-            return {f"{key}_table": table_of(samples, None, self._name, strips)}
+            return {f"{key}_table": table_of(samples, None, self._name, strips, scores)}
         stack = to_pixels(inputs, self.mean, self.std, self.note) if samples else ()
         images = [Image(pixels) for pixels in stack]
         tiles = [
@@ -240,7 +242,7 @@ class PredictionGrid(StateCallback):
             for i, (image, sample) in enumerate(zip(images, samples, strict=True), start=1)
         ]
         grid = tiles or [blank(_NONE if self.select == "wrong" else "No sample")]
-        return {key: grid, f"{key}_table": table_of(samples, images, self._name, strips)}
+        return {key: grid, f"{key}_table": table_of(samples, images, self._name, strips, scores)}
 
     def _framed(self, image: Image, sample: Sample) -> Any:
         return framed(image.pixels, WRONG if sample.correct is False else RIGHT) if self.frame else image.pixels

@@ -16,8 +16,14 @@ from lwcallbacks.callbacks.need import Need
 from lwcallbacks.capture.look import describe
 from lwcallbacks.capture.messages import filled
 from lwcallbacks.reductions import FieldError, PayloadError
+from lwcallbacks.reductions.fitting import are_whole
 
 _TASKS = ("Binary", "Multiclass", "Multilabel")
+
+
+def takes_labels(metric: Metric) -> bool:
+    """Whether a metric is one of labels and checks them: some of those take no floats, be they whole or not."""
+    return type(metric).__module__.startswith("torchmetrics.classification") and getattr(metric, "validate_args", False)
 
 
 def refused(error: Exception, need: Need, batch: Batch) -> Exception:
@@ -26,14 +32,18 @@ def refused(error: Exception, need: Need, batch: Batch) -> Exception:
         text = str(error).removeprefix(f"{type(need.entry).__name__}: ")
         return type(error)(filled(text, batch.codes(need)))
     if isinstance(need.entry, Metric) and type(error) in (ValueError, TypeError, RuntimeError):
-        return type(error)(f"{str(error).rstrip('.')}. {_of_metric(need.entry, batch.find(need))}")
+        told = f"{str(error).rstrip('.')}. {_of_metric(need.entry, batch.find(need))}"
+        return type(error)(filled(told, batch.codes(need)))
     return error
 
 
 def _of_metric(metric: Metric, fields: dict[str, Tensor]) -> str:
     found = ", ".join(f"{name} {describe(tensor)}" for name, tensor in fields.items())
-    other = _of_right_task(metric, fields)
+    other, targets = _of_right_task(metric, fields), fields.get("targets")
     cure = f"write {other}" if other else "choose what it takes by preds= and targets="
+    if targets is not None and targets.is_floating_point() and not other:
+        labels = "batch[1].long()" if are_whole(targets) else "(batch[1] > 0.5).long()"
+        cure = f"labels are integers, as in targets=lambda outputs, batch: {labels}"
     return f"Found {found}, expected what {type(metric).__name__} takes: {cure}"
 
 
@@ -49,6 +59,8 @@ def _of_right_task(metric: Metric, fields: dict[str, Tensor]) -> str | None:
     elif preds.shape == targets.shape:
         right, size = ("Binary", "") if preds.ndim == 1 else ("Multilabel", str(preds.shape[1]))
     else:
+        return None
+    if right == task or (right == "Multilabel" and size == "1"):
         return None
     other = right + name.removeprefix(task)
     return f"{other}({size})" if hasattr(torchmetrics.classification, other) else None

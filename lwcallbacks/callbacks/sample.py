@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from lwcallbacks.callbacks.names import named_in_full
+from lwcallbacks.media import is_channels_last
+from lwcallbacks.reductions import FieldError
 
 
 def check_size(owner: str, size: Any) -> int | tuple[int, int]:
@@ -25,6 +27,21 @@ def check_number(owner: str, num_samples: object) -> None:
     """Raise ValueError for a number of samples that is none."""
     if not isinstance(num_samples, int) or num_samples < 1:
         raise ValueError(f"{owner}: num_samples={num_samples!r}, expected an int of at least 1")
+
+
+def expect_channels_first(more: str = "", **fields: Tensor | None) -> None:
+    """Raise FieldError where one of the fields that are images is [N, H, W, C], which would be drawn as rubbish.
+
+    Args:
+        more: what else to write, at the end of the message.
+        fields: by name.
+    """
+    images = {name: field for name, field in fields.items() if field is not None and is_channels_last(field)}
+    if images:
+        found = ", ".join(f"{name} {tuple(field.shape)}" for name, field in images.items())
+        codes = {name: "batch[0]" if name == "inputs" else "..." for name in images}
+        cures = ", ".join(f"{name}=lambda outputs, batch: {code}.movedim(-1, 1)" for name, code in codes.items())
+        raise FieldError(f"found {found}, expected images (N, C, H, W). Channels go first: {cures}{more}")
 
 
 def both(size: int | tuple[int, int]) -> tuple[int, int]:

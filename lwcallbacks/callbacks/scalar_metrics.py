@@ -16,11 +16,12 @@ from lwcallbacks.callbacks.base import Entries, plain, short_key
 from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.numbers import NumberCallback
+from lwcallbacks.callbacks.refused import takes_labels
 from lwcallbacks.callbacks.trainer import monitored_keys
 from lwcallbacks.capture import Extract, Source
 from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.reductions import Derived, Reduction, ScoreRange
-from lwcallbacks.reductions.fitting import fitted
+from lwcallbacks.reductions.fitting import are_whole, fitted, whole
 from lwcallbacks.reductions.score_range import check_scores
 
 LOGITS, RANGE = " (logits)", "(range)"
@@ -65,7 +66,8 @@ class ScalarMetrics(NumberCallback):
         prog_bar: show the epoch's values, and the training steps', in the progress bar.
         inputs: where to find the inputs, if not in the usual places.
         preds: where to find the predictions.
-        targets: where to find the targets.
+        targets: where to find the targets. Floats that are whole numbers become integers for a metric of
+            ``torchmetrics.classification`` that checks its arguments.
         ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
@@ -167,9 +169,9 @@ class ScalarMetrics(NumberCallback):
         return needs
 
     def _need(self, name: str, entry: Metric, logits: bool | None) -> Need:
-        prepare = None
-        if logits is not None and self.task is not None:
-            prepare = _Probabilities(tuple(self.fields), self.task, logits)
+        names, task = tuple(self.fields), None if logits is None else self.task
+        checks = takes_labels(entry) and "targets" in names
+        prepare = _Arguments(names, task, bool(logits), checks) if checks or task is not None else None
         # Whether two metrics are equal cannot be known.
         return Need(entry, tuple(self.fields), self.source, prepare=prepare, owner=(id(self), name))
 
@@ -263,22 +265,29 @@ class ScalarMetrics(NumberCallback):
 
 
 @dataclass(frozen=True)
-class _Probabilities:
-    """Makes probabilities of the scores among a metric's arguments, in a shape that fits; labels stay as they are."""
+class _Arguments:
+    """What a metric is called with: with a task, probabilities in a shape that fits; labels as integers, for `checks`.
+
+    Only a metric that checks its arguments, and so waits for the device anyway, refuses float labels.
+    """
 
     names: tuple[str, ...]
-    task: str
+    task: str | None
     logits: bool
+    checks: bool
 
     def __call__(self, *args: Tensor) -> tuple[Tensor, ...]:
         fields = dict(zip(self.names, args, strict=True))
-        scores = fields["preds"]
-        if scores.is_floating_point() and self.logits:
-            scores = scores.to(torch.float32)
-            scores = scores.softmax(dim=1) if self.task == "multiclass" else scores.sigmoid()
-        fields["preds"] = scores
-        if self.task == "binary" and "targets" in fields:
-            fields["preds"], fields["targets"] = fitted(scores, fields["targets"], 2, "binary")
+        if self.task is not None:
+            scores = fields["preds"]
+            if scores.is_floating_point() and self.logits:
+                scores = scores.to(torch.float32)
+                scores = scores.softmax(dim=1) if self.task == "multiclass" else scores.sigmoid()
+            fields["preds"] = scores
+            if self.task == "binary" and "targets" in fields:
+                fields["preds"], fields["targets"] = fitted(scores, fields["targets"], 2, "binary")
+        if self.checks and fields["targets"].is_floating_point() and are_whole(fields["targets"]):
+            fields["targets"] = whole(fields["targets"])
         return tuple(fields.values())
 
 

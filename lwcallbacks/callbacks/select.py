@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from lwcallbacks.callbacks.need import Need
+from lwcallbacks.callbacks.sample import expect_channels_first
 from lwcallbacks.capture import Source
-from lwcallbacks.labels import known, nothing
+from lwcallbacks.labels import is_one_score, known, nothing
 from lwcallbacks.reductions import Choice, FieldError, First, PerGroup, RandomSample, TopK
 from lwcallbacks.reductions.hardness import doubt, hardness, predicted
 
@@ -64,7 +65,7 @@ def sample_need(
         name = "position" if select == "first" else "ids"
         return Need(_choice(select, num_samples, seed), (name, *fields), source, optional, prepare)
     scored = _with_score(source, select)
-    return Need(TopK(num_samples), ("ids", *fields, "score"), scored, optional, _Scored(prepare))
+    return Need(TopK(num_samples), ("ids", *fields, "select"), scored, optional, _Scored(prepare))
 
 
 def select_needs(
@@ -88,7 +89,7 @@ def select_needs(
     rated = Rated(select if select in WORDS else "score", task, threshold, bool(logits), ignore_index)
     fields: tuple[str, ...] = ("position" if select == "first" else "ids", "inputs", "preds", "targets")
     if rated.select == "score":
-        fields, source = (*fields, "score"), _with_score(source, select)
+        fields, source = (*fields, "select"), _with_score(source, select)
     choice = _choice(rated.select, num_samples, seed)
     by_reading = rated.select in _BY_READING and logits is None
     ways = READINGS if by_reading else {"sample": rated.logits}
@@ -131,7 +132,11 @@ class Rated:
         score: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         preds, targets = (of_sets if self.task == "multilabel" else of_labels)(preds, targets)
+        if self.task == "binary" and not is_one_score(preds) and preds.is_floating_point():
+            expected = f"one score for each sample: preds have {preds.shape[1]} classes, so write task='multiclass'"
+            raise FieldError(f"{_shapes(preds, targets)}, expected {expected}")
         self._expect_all(preds, targets)
+        expect_channels_first(inputs=inputs)
         kept = (images_or_nothing(inputs, preds), preds, nothing(preds) if targets is None else targets)
         truth = None if targets is None else known(targets, self.ignore_index)
         return (*self._order(preds, truth, score), ids, *kept)
@@ -185,7 +190,8 @@ def _choice(select: Select, num_samples: int, seed: int) -> Choice:
 
 
 def _with_score(source: Source, select: Select) -> Source:
-    return replace(source, more=(*source.more, ("score", select)))
+    # The field is called as the argument is, so that what is said of it names the argument.
+    return replace(source, more=(*source.more, ("select", select)))
 
 
 @dataclass(frozen=True)

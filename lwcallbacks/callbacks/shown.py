@@ -89,6 +89,7 @@ def table_of(
     images: Sequence[Image] | None,
     name_of: Callable[[int | None], str],
     histories: Sequence[Sequence[Labels]] | None = None,
+    scores: Tensor | None = None,
 ) -> Table:
     """A row for each sample, with a column for what is known of any of them.
 
@@ -96,6 +97,7 @@ def table_of(
         images: one for each, or None.
         name_of: what a label is called.
         histories: what was predicted of each in the epochs so far, or None.
+        scores: what the user's function gave for each, [N], or None.
     """
 
     def names(labels: Labels) -> str:
@@ -109,6 +111,7 @@ def table_of(
     columns: dict[str, Sequence[Cell]] = {
         "image": [None] * len(samples) if images is None else images,
         "id": id_cells([sample.id for sample in samples]),
+        "score": _known(scores, len(samples)),
         "pred": [names(sample.pred) for sample in samples],
         "target": [None if sample.truth is None else names(sample.truth) for sample in samples],
         "confidence": [sample.confidence for sample in samples],

@@ -45,6 +45,9 @@ def no_tensor(field: str, extract: Extract | None, found: Any, code: str = "") -
     """What was found cannot be taken; `code` is how a function would get it, as `batch[1]`."""
     told = f"{place(field, extract)} gives {describe(found)}, expected a tensor"
     function = f"{field}=lambda outputs, batch{', returned' if code.startswith('returned') else ''}: "
+    if are_strings(found) and field == "ids":
+        how = f"{function}torch.tensor([names.index(name) for name in {code or '...'}])"
+        return f"{told} of integers; give each string its position in a list that stays the same, as in {how}"
     if are_strings(found):
         return f"{told}; {_STRINGS}, as in {function}torch.tensor([classes.index(name) for name in {code or '...'}])"
     if isinstance(found, (list, tuple)) and found and all(isinstance(entry, Tensor) for entry in found):

@@ -34,6 +34,7 @@ from lwcallbacks.media.nearest import kind_of as kind_of
 from lwcallbacks.media.nearest import nearest as nearest
 from lwcallbacks.media.pixels import Note as Note
 from lwcallbacks.media.pixels import Statistic as Statistic
+from lwcallbacks.media.pixels import is_channels_last as is_channels_last
 from lwcallbacks.media.pixels import to_pixels as to_pixels
 from lwcallbacks.media.png import to_pil as to_pil
 from lwcallbacks.media.render import as_rgb as as_rgb

@@ -84,6 +84,15 @@ inputs=lambda outputs, batch: (batch[0].float() + 5) / 305
     return pixels[..., 0] if x.shape[1] == 1 else pixels
 
 
+def is_channels_last(images: torch.Tensor) -> bool:
+    """Whether a stack is [N, H, W, C], as far as a shape can tell.
+
+    >>> is_channels_last(torch.zeros(2, 32, 32, 3)), is_channels_last(torch.zeros(2, 5, 32, 32))
+    (True, False)
+    """
+    return images.ndim == 4 and images.shape[1] not in (1, 3, 4) and images.shape[3] in (1, 3, 4)
+
+
 def _of_field(field: str, text: str) -> str:
     """A text about inputs, said of another field."""
     if field == "inputs":
@@ -103,7 +112,7 @@ def _no_images(images: torch.Tensor) -> str:
         return f"{found}. Draw their size: inputs=lambda outputs, batch: batch[0].abs()"
     if len(shape) != 4:
         return f"{found}. Say what the images are: inputs=lambda outputs, batch: ..."
-    if shape[3] in (1, 3, 4):
+    if is_channels_last(images):
         return f"{found}. Channels go first: inputs=lambda outputs, batch: batch[0].movedim(-1, 1)"
     few = 3 if shape[1] > 3 else 1
     return f"{found}. Choose the channels to draw: inputs=lambda outputs, batch: batch[0][:, :{few}]"
@@ -169,6 +178,16 @@ def _scaled(low: float, high: float) -> str:
     return f"inputs=lambda outputs, batch: {shift} / {high - low or 1:.9g}"
 
 
+def _undone(low: float, high: float) -> str:
+    """The mean and std that draw floats alike each time. Only pictures have them: no number that is logged changes.
+
+    From 0 at most to 1 at least, so that neither is above 1, where it would be one of images of 0 to 255.
+    """
+    black, white = min(low, 0.0), max(high, 1.0)
+    std = 1 / (white / 2 - black / 2) / 2  # halves: no overflow
+    return f"mean={0.0 - black * std:.4g}, std={std:.4g}"
+
+
 def _of_floats(
     images: torch.Tensor,
     mean: Statistic,
@@ -202,7 +221,8 @@ def _of_floats(
     pixels = _written(images, _counted(undo, here))
     counts += here
     cut, found = here["cut"], images.numel() - here["not finite"]
-    if cut > MANY * found:
+    is_meant = bool((scale == 1).all() and (shift == 0).all())  # what to write to have them cut off
+    if cut > MANY * found and not is_meant:
         say(
             f"{cut / found:.0%} of the values of the images lie outside 0 to 1 after x * std + mean: they are black or "
             "white. Give the mean and std that the images were normalised with, or neither to have them stretched"
@@ -231,8 +251,8 @@ def _stretching(images: torch.Tensor, say: Note, span: tuple[float, float] | Non
     if not is_inside(own):
         say(
             f"images are {str(images.dtype).removeprefix('torch.')} from {own[0]:.4g} to {own[1]:.4g}, expected 0 to "
-            "1: they were stretched to black and white. Write mean= and std= of their normalisation; or scale them "
-            f"yourself: {_scaled(*own)}; or mean=0, std=1 to cut them off at 0 and 1"
+            "1: they were stretched to black and white. Write mean= and std= of their normalisation; or to draw them "
+            f"alike each time {_undone(*(span or own))}; or mean=0, std=1 to cut them off at 0 and 1"
         )
     elif span is None:
         return lambda x: x

@@ -3,7 +3,7 @@
     preds, targets = fitted(preds, targets, num_classes=5, task="multiclass")
     labels = whole(targets)                            # int64 of any dtype
 
-Only shapes and dtypes decide, never the data, so a device is not waited for.
+Only shapes and dtypes decide, never the data, so a device is not waited for; but for `are_whole`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,17 @@ def whole(labels: Tensor) -> Tensor:
         labels = labels.view(torch.int64)
         return torch.where(labels < 0, INT64_MAX, labels)
     return labels.to(torch.int64)
+
+
+def are_whole(labels: Tensor) -> bool:
+    """Whether all are whole numbers. Of floats the data is looked at, for which a device is waited for.
+
+    >>> are_whole(torch.tensor([0.0, 1.0])), are_whole(torch.tensor([0.0, 0.3]))
+    (True, False)
+    """
+    if labels.is_complex():
+        return False
+    return not labels.is_floating_point() or not bool((whole(labels) == FRACTION).any())
 
 
 def fitted(preds: Tensor, targets: Tensor, num_classes: int, task: str) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from sklearn.metrics import average_precision_score, roc_auc_score
 from support import scenarios
-from support.documented import code
+from support.documented import DOCS, code
 from support.modules import CLASSES, Classifier, Multilabel, images, label_sets, trainer
 from support.processes import run_processes
 from support.versions import PRECISIONS
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lwcallbacks as lw
 from lwcallbacks.readers import read_folder
+from lwcallbacks.reductions import ScoreCounts
 from lwcallbacks.testing.same import difference
 
 NAMES = ["ant", "bee", "cat", "dog", "eel"]
@@ -199,6 +200,18 @@ def test_many_classes_are_in_the_report_and_the_worst_in_the_charts(tmp_path: Pa
     assert roc["notes"][1:] == ["the worst classes come first", "50 classes more are in the report"]
     [table] = folder.data("val/curves_report").values()
     assert len(table["rows"]) == 152
+
+
+@pytest.mark.parametrize(("logits", "bits"), [(None, 7), (True, 8)])
+def test_the_page_says_how_many_bits_1000_classes_may_have(logits: bool | None, bits: int) -> None:
+    """250 MiB, and one bit more is refused."""
+    page = (DOCS / "curves.md").read_text()
+    size = sum(t.nbytes for t in ScoreCounts(1000, logits=logits, mantissa_bits=bits).empty().values()) / 2**20
+    assert round(size) == 250
+    said = "`logits=None`" if logits is None else "`logits=` given"
+    assert f"{said} and `mantissa_bits={bits}`" in page.replace("given\nand", "given and")
+    with pytest.raises(ValueError, match="expected at most 256"):
+        lw.Curves(1000, logits=logits, mantissa_bits=bits + 1)
 
 
 def test_what_the_page_shows_runs() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -305,3 +306,21 @@ def test_a_preset_inside_of_a_list_says_what_to_write(beside: list[Any], tmp_pat
         )
     assert isinstance(preset, list)
     assert len(copy.deepcopy(preset)) == len(pickle.loads(pickle.dumps(preset))) == len([*preset]) == 4
+
+
+def test_the_advice_for_images_of_another_range_leaves_numbers_as_they_are() -> None:
+    """Written as it says, it changes the picture alone: the same error, and nothing is said."""
+    x = 5 * torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)) - 2
+    module, data = Autoencoder(), DataLoader(TensorDataset(x, torch.zeros(8)), 4)
+
+    def error(**kwargs: Any) -> tuple[Any, list[str]]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            run = trainer(callbacks=lw.presets.reconstruction(checkpoints=False, **kwargs))
+            [found] = run.validate(module, data, verbose=False)
+        return found["val/mse"], [str(w.message) for w in caught if "images" in str(w.message)]
+
+    before, [said] = error()
+    [(mean, std)] = re.findall(r"each time mean=(\S+), std=(\S+);", said)
+    assert error(mean=float(mean), std=float(std)) == (before, [])
+    assert error(mean=0, std=1) == (before, [])

@@ -274,6 +274,50 @@ def test_a_score_is_one_for_each_sample(score: Any, told: str) -> None:
         trainer(callbacks=[lw.PredictionGrid(4, select=score)]).validate(Classifier(), loader(), verbose=False)
 
 
+@pytest.mark.parametrize("kind", [lw.PredictionGrid, lw.ImageMosaic])
+def test_a_function_that_fails_is_called_by_its_argument(kind: Any) -> None:
+    """As the user wrote it: select=."""
+    with pytest.raises(ValueError, match=r"select=<lambda> \(test_selected\.py:\d+\) raised KeyError: 'brightness'"):
+        trainer(callbacks=[kind(4, select=lambda outputs, batch: {}["brightness"])]).validate(
+            Classifier(), loader(), verbose=False
+        )
+    with pytest.raises(ValueError, match=r"select='module_without\.name' is no key") as caught:
+        trainer(callbacks=[kind(4, select="module_without.name")]).validate(Classifier(), loader(), verbose=False)
+    assert "score=" not in str(caught.value)
+
+
+def test_what_a_function_gave_is_in_the_table(tmp_path: Path) -> None:
+    """Which tells why rows are in this order; of a word there is no such column."""
+    grids = [lw.PredictionGrid(4, select=_brightness), lw.PredictionGrid(4, select="hardest", name="hardest")]
+    trainer(callbacks=grids, default_root_dir=tmp_path).validate(Classifier(), loader(), verbose=False)
+    brightness = images().tensors[0].mean(dim=(1, 2, 3)).sort(descending=True).values[:4]
+    assert table_of(tmp_path)["score"] == pytest.approx(brightness.tolist())
+    assert "score" not in table_of(tmp_path, "val/hardest_table")
+
+
+def _brightness(outputs: Any, batch: Any) -> torch.Tensor:
+    return batch[0].mean(dim=(1, 2, 3))
+
+
+def test_binary_takes_one_score_for_each_sample() -> None:
+    """Scores of two classes are refused, as by Curves, with the task that takes them."""
+
+    class Two(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            return {"preds": self(batch[0])[:, :2], "targets": batch[1] % 2}
+
+    for refusing in (lw.PredictionGrid(4, task="binary"), lw.Curves(task="binary")):
+        with pytest.raises(ValueError, match=r"preds have 2 classes, so write task='multiclass'"):
+            trainer(callbacks=[refusing]).validate(Two(), loader(), verbose=False)
+    trainer(callbacks=[lw.PredictionGrid(4, task="multiclass")]).validate(Two(), loader(), verbose=False)
+
+
+def test_a_matrix_of_sets_of_labels_is_another_callback() -> None:
+    """The error names it, as one would write it."""
+    with pytest.raises(ValueError, match=r"task='multilabel', .* write MultilabelConfusionMatrix\(5\)"):
+        lw.ConfusionMatrix(5, task="multilabel")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -77,6 +79,20 @@ def test_floats_beyond_are_stretched_and_said() -> None:
     assert "mean=0, std=1" in said
     assert shown(images, 0, 1)[0].tolist() == [[[0, 0, 255]]]
     assert shown(torch.tensor([[[-3e38, 0.0, 3e38]]]).double() * 5e269)[0].tolist() == [[[0, 128, 255]]]
+
+
+@pytest.mark.parametrize(("low", "high"), [(-2.0, 3.0), (-1e-1, 0.3), (7.0, 8.0), (-9.0, -8.0), (-3e38, 3e38)])
+def test_what_is_advised_for_floats_changes_the_picture_alone(low: float, high: float) -> None:
+    """A mean and a std, in which all values have their place, without a word; so have those that are cut off."""
+    images = torch.tensor([[[low, low / 2 + high / 2, high]]])
+    _, [said] = shown(images)
+    assert "inputs=" not in said
+    [(mean, std)] = re.findall(r"each time mean=(\S+), std=(\S+);", said)
+    pixels, silent = shown(images, float(mean), float(std))
+    span = max(high, 1) - min(low, 0)
+    expected = [round(255 * (x - min(low, 0)) / span) for x in (low, low / 2 + high / 2, high)]
+    assert np.abs(pixels[0, 0].astype(int) - expected).max() <= 1
+    assert silent == shown(images, 0, 1)[1] == []
 
 
 def test_mean_and_std_of_0_to_255_are_recognised() -> None:
