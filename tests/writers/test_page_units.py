@@ -130,6 +130,25 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
          "summed({names: ['a', 'b'], places: [0, 1], counts})))",
          {"names": ["a", "b"], "places": [0, 1], "counts": [50, -50]}),
     ],
+    "a slider reads what a line knows at its threshold, or at the next lower one, and says which": [
+        ("[0.12, 0.1249, 0.3, 0.05].map(at => readingOf({readings: [[0.1, 0.12, 0.2], [0.3, 0.2, 0], [0.9, 0.8, 'nan']]}, at))",
+         [[0.2, 0.8, 0.12], [0.2, 0.8, 0.12], [0, "nan", 0.2], [0.3, 0.9, 0.1]]),
+        ("readingOf({x: [0, 0.5, 1], y: [0, 0.7, 1], at: ['inf', 0.6, 0.1]}, 0.5)", [0.5, 0.7, 0.6]),
+        ("thresholdsOf([{readings: [[0, 0.5, 1], [], []]}, {readings: [[0, 0.499, 1], [], []]}])",
+         {"min": 0, "max": 1, "step": 0.5}),
+        ("thresholdsOf([{at: ['inf', 0.9, 0.1]}])", {"min": 0.1, "max": 0.9, "step": 0.0008}),
+        ("nearestTo(['inf', 0.9, 0.1], 0.2)", 2),
+        ("pointWords({x: 'Recall', y: 'Precision'}, {name: 'a'}, 0.99998, 'nan', 0.11993408203125)",
+         "a: Recall 0.99998, Precision not defined at threshold 0.119934082031"),
+        ("sentences(['mean AUROC 0.9, off by 0.1', 'Done.'])", "Mean AUROC 0.9, off by 0.1. Done."),
+    ],
+    "a class looks the same in all curves of one thing, and no two look alike": [
+        ("['val/c_roc', 'val/c_pr', 'val/d_roc'].map((key, i) =>"
+         " looks(key, (i ? ['b', 'a'] : ['a', 'b']).map(name => ({name})))('b'))",
+         [{"tint": "c2", "dash": None}, {"tint": "c2", "dash": None}, {"tint": "c1", "dash": None}]),
+        ("new Set((names => names.map(looks('many', names.map(name => ({name})))).map(JSON.stringify))"
+         "([...Array(28).keys()].map(String))).size", 28),
+    ],
     "round numbers for an axis": [
         ("ticks(0, 1)", [0, 0.2, 0.4, 0.6, 0.8, 1]),
         ("ticks(-3, 12, 4)", [0, 5, 10]),
