@@ -134,6 +134,25 @@ def test_the_best_step_is_a_click_away(page: Page) -> None:
 
 
 @needs_uplot
+def test_best_is_what_a_checkpoint_monitors(browser: Browser, tmp_path: Path) -> None:
+    """Its key and its mode, whatever the names say: the first answer, the button and the triangle."""
+    page_runs.write_run(tmp_path, monitor="val/weird_acc", mode="min")
+    values = [(3, 0.5, 0.9, 0.1), (2, 0.9, 0.2, 0.3), (5, 0.95, 0.8, 0.05)]
+    names = ("val/loss", "val/acc", "val/weird_acc", "val/curves_ece")
+    page_runs.write_scalars(
+        tmp_path, [(10 * i + 9, i, dict(zip(names, row, strict=True))) for i, row in enumerate(values)]
+    )
+    (tmp_path / "index.html").write_bytes(page_html())
+    page = opened(browser, tmp_path, missing=2)
+    cards = page.value("[...document.querySelectorAll('.stat')].map(node => node.innerText.split('\\n').filter(Boolean))")
+    assert cards[0] == ["val/weird_acc", "0.8", "lowest 0.2 at epoch 1"]
+    assert cards[1][0] == "val/loss"
+    page.click("#best")
+    page.wait("document.getElementById('at').textContent === 'epoch 1 · step 19 · best'")
+    assert page.value("document.querySelector('.marks .best').title") == "best: epoch 1 · step 19"
+    page.close()
+
+
 def test_curves_of_everything_that_was_logged(page: Page) -> None:
     """A chart for each metric, training and validation over each other, those that have both first."""
     titles = page.value("[...document.querySelectorAll('.chart h3')].map(node => node.innerText)")

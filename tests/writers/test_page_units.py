@@ -45,8 +45,11 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
          ["1.00e-7", "1,500,000,000,000", "yes", "", "x"]),
         ("[NaN, Infinity, -Infinity, 12345678.5, -0.5].map(value => brief(value))",
          ["NaN", "∞", "−∞", "1.23e7", "−0.5"]),
+        ("[brief(0.99996), brief(0.9996, 3), brief(-0.99996), brief(1.00001)]", ["0.99996", "0.9996", "−0.99996", "1"]),
         ("[3, -0.25, 0].map(signed)", ["+3", "−0.25", ""]),
         ("[percent(1), percent(0.9795), percent(0.5, 0)]", ["100 %", "98 %", "50 %"]),
+        ("[299 / 300, 1 - 1e-6, 1 / 900, 0, 1, 1.5].map(share => percent(share, 0))",
+         ["99.7 %", "99.9999 %", "0.1 %", "0 %", "100 %", "150 %"]),
     ],
     "a shortened name keeps both ends and whole letters": [
         ("shorten('a long name of a layer', 9)", "a lo…ayer"),
@@ -57,10 +60,12 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
         ("partsOf('train/loss_step')", {"stage": "train", "rest": "loss", "every": "step"}),
         ("partsOf('val_loss')", {"stage": "val", "rest": "loss", "every": ""}),
         ("partsOf('validation/acc/dataloader_idx_1')", {"stage": "val", "rest": "acc", "every": ""}),
+        ("['loss/val', 'loss/train_step', 'val/test', 'a/b'].map(name => Object.values(partsOf(name)).join())",
+         ["val,loss,", "train,loss,step", "val,test,", ",a/b,"]),
         ("partsOf('lr-Adam')", {"stage": "", "rest": "lr-Adam", "every": ""}),
         ("partsOf('train')", {"stage": "", "rest": "train", "every": ""}),
-        ("['val/acc', 'val/loss', 'lr', 'top5_error', 'val/AUROC', 'perplexity'].map(bestOf)",
-         ["max", "min", "", "min", "max", "min"]),
+        ("['val/acc', 'val/loss', 'lr', 'top5_error', 'val/AUROC', 'perplexity', 'val/curves_ap', 'gap'].map(bestOf)",
+         ["max", "min", "", "min", "max", "min", "max", ""]),
     ],
     "a link is read back as it was written": [
         ("linkOf({key: 'val/a b', step: 3})", "val/a%20b@3"),
@@ -97,6 +102,10 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
         ("coloursOf(['val/loss', 'train/loss_epoch', 'train/loss_step', 'a', 'b'])", ["c1", "c2", "c2", "c3", "c4"]),
         ("mainMetrics(['train/loss_step', 'val/f1', 'val/acc', 'val/loss', 'test/acc'])",
          {"score": "val/acc", "loss": "val/loss"}),
+        ("[['val/curves_ece', 'loss/val'], ['val/curves_ece', 'val_loss'], ['val/curves_ece', 'val/loss', 'val/a_mae'],"
+         " ['val/curves_ece', 'train/loss'], ['val/curves_ece']]"
+         ".map(names => mainMetrics(names, name => name.includes('curves')).loss)",
+         ["loss/val", "val_loss", "val/loss", "train/loss", "val/curves_ece"]),
         ("mainMetrics(['lr'])", {"score": None, "loss": None}),
     ],
     "many numbers of one thing share a chart": [

@@ -10,6 +10,9 @@ const curves = {charts: [], zoom: null, smooth: 0, log: false, axis: "epoch", wo
 /** The key of a curve: its name, but in a comparison, which has a curve of each run. */
 const keyOf = name => LW.series.get(name)?.key ?? name;
 
+/** The "max" or "min" that is best: as the monitor of the run has it, else by the name. */
+const modeOf = name => (name === LW.info?.monitor && LW.info.mode) || bestOf(name);
+
 /** What a metric is a number of, "" if it stands alone: "precision/cat" of precision; "matrix_kappa" of a matrix that is
  * known; "recall_cat" of recall, if enough others begin like it. Pure. */
 function parentOf(title, known, beginnings) {
@@ -455,7 +458,7 @@ function chartOf(title, first) {
     legend.replaceChildren(
       ...names.map((name, i) => {
         const {steps, values} = LW.series.get(name),
-          which = bestOf(keyOf(name)),
+          which = modeOf(keyOf(name)),
           at = bestIndex(values, which || "max");
         const odd = values.filter(value => !Number.isFinite(value)).length;
         let words =

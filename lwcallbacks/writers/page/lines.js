@@ -112,8 +112,7 @@ function nearestTo(values, wanted, fits = () => true) {
 /** All digits of a threshold: what is said of it need not hold beside it. */
 const exact = value => (typeof value === "number" ? String(+value.toPrecision(12)) : value === "inf" ? "∞" : value);
 
-/** Four digits, but more where 1 would be said of less. */
-const rate = value => (value === "nan" ? "not defined" : brief(value, value > 0.9999 && value < 1 ? 6 : 4));
+const rate = value => (value === "nan" ? "not defined" : brief(value));
 
 const pointWords = (curve, {name}, x, y, at) =>
   `${name}: ${curve.x} ${rate(x)}, ${curve.y} ${rate(y)}${at === undefined ? "" : ` at threshold ${exact(at)}`}`;
