@@ -60,8 +60,9 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
         ("partsOf('train/loss_step')", {"stage": "train", "rest": "loss", "every": "step"}),
         ("partsOf('val_loss')", {"stage": "val", "rest": "loss", "every": ""}),
         ("partsOf('validation/acc/dataloader_idx_1')", {"stage": "val", "rest": "acc", "every": ""}),
-        ("['loss/val', 'loss/train_step', 'val/test', 'a/b'].map(name => Object.values(partsOf(name)).join())",
-         ["val,loss,", "train,loss,step", "val,test,", ",a/b,"]),
+        ("['loss/val/dataloader_idx_1', 'loss/train_step', 'val/test', 'a/b', 'val/a_epoch/dataloader_idx_0']"
+         ".map(name => Object.values(partsOf(name)).join())",
+         ["val,loss,", "train,loss,step", "val,test,", ",a/b,", "val,a,epoch"]),
         ("partsOf('lr-Adam')", {"stage": "", "rest": "lr-Adam", "every": ""}),
         ("partsOf('train')", {"stage": "", "rest": "train", "every": ""}),
         ("['val/acc', 'val/loss', 'lr', 'top5_error', 'val/AUROC', 'perplexity', 'val/curves_ap', 'gap'].map(bestOf)",
@@ -102,10 +103,15 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
         ("coloursOf(['val/loss', 'train/loss_epoch', 'train/loss_step', 'a', 'b'])", ["c1", "c2", "c2", "c3", "c4"]),
         ("mainMetrics(['train/loss_step', 'val/f1', 'val/acc', 'val/loss', 'test/acc'])",
          {"score": "val/acc", "loss": "val/loss"}),
+        ("coloursOf([0, 1].map(i => `val/loss/dataloader_idx_${i}`))", ["c1", "c3"]),
+        ("(list => new Set(coloursOf(list).map((c, i) => c + styleOf(list[i], i, true).dash)).size)"
+         "(Array.from({length: 28}, (_, i) => `val/acc_${i}`))", 28),
         ("[['val/curves_ece', 'loss/val'], ['val/curves_ece', 'val_loss'], ['val/curves_ece', 'val/loss', 'val/a_mae'],"
          " ['val/curves_ece', 'train/loss'], ['val/curves_ece']]"
          ".map(names => mainMetrics(names, name => name.includes('curves')).loss)",
          ["loss/val", "val_loss", "val/loss", "train/loss", "val/curves_ece"]),
+        ("['val/c_ece', 'val/c_ece/dataloader_idx_1', 'val/loss', 'val/cold'].map("
+         "oursAmong(['val/c_roc/dataloader_idx_0', 'val/plain']))", [True, True, False, False]),
         ("mainMetrics(['lr'])", {"score": None, "loss": None}),
     ],
     "many numbers of one thing share a chart": [

@@ -18,13 +18,20 @@ function mainMetrics(names, ours = () => false) {
 }
 
 /** Whether a number belongs to something that is shown, as "val/curves_ece" to "val/curves_roc". */
-const isOurs = name =>
-  [...LW.keys.keys()].some(key => key.includes("_") && name.startsWith(titleOf(key).replace(/[^_]*$/, "")));
+function oursAmong(keys) {
+  const starts = [...new Set(keys.map(key => bare(key).replace(/[^_]*$/, "")))].filter(Boolean);
+  return name => starts.some(start => name.startsWith(start));
+}
 
 /** What the cards show: {first, second}. What a checkpoint or early stopping monitors comes first. */
 function cardMetrics() {
-  const {score, loss} = mainMetrics(LW.series.keys(), isOurs),
+  const known = cardMetrics,
     monitor = LW.info?.monitor;
+  if (known.version !== LW.version) {
+    const shown = [...LW.keys.keys()].filter(key => kindOf(key) !== "histogram");
+    Object.assign(known, {version: LW.version, found: mainMetrics(LW.series.keys(), oursAmong(shown))});
+  }
+  const {score, loss} = known.found;
   if (!LW.series.has(monitor)) return {first: score, second: loss};
   return {first: monitor, second: loss === monitor ? score : loss};
 }

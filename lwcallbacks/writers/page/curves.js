@@ -116,19 +116,20 @@ function epochEnds() {
 const LINE_COLOURS = {val: "c1", train: "c2", test: "c3", predict: "c4"};
 const MORE_COLOURS = ["c1", "c3", "c4", "c5", "c6", "c7", "c2"];
 
-/** A colour for each name, those of stages first; the values of steps and of epochs have the same. In a comparison each
- * run has its own. Pure but for LW.series. */
+/** A colour for each name, those of stages first; the values of steps and of epochs have the same, those of several
+ * loaders have not. In a comparison each run has its own. Pure but for LW.series. */
 function coloursOf(names) {
   const used = new Map();
   return names.map((name, i) => {
     const run = LW.series.get(name)?.run;
     if (run !== undefined) return runColour(run);
     const {stage, rest} = partsOf(name),
-      same = used.get(`${stage} ${rest}`);
+      thing = `${stage} ${rest} ${name.match(/\d+$/) ?? ""}`,
+      same = used.get(thing);
     const taken = [...used.values()],
       free = [LINE_COLOURS[stage], ...MORE_COLOURS].find(each => each && !taken.includes(each));
     const found = same || free || MORE_COLOURS[i % MORE_COLOURS.length];
-    used.set(`${stage} ${rest}`, found);
+    used.set(thing, found);
     return found;
   });
 }
@@ -140,8 +141,9 @@ const runColour = run => MORE_COLOURS[run % MORE_COLOURS.length];
 function styleOf(name, i, many) {
   const {stage, every} = partsOf(keyOf(name)),
     run = LW.series.get(name)?.run;
-  const repeated = run === undefined ? i >= MORE_COLOURS.length : run >= MORE_COLOURS.length;
-  const dash = run !== undefined && stage === "train" ? [6, 4] : repeated ? [2, 3] : undefined;
+  const dashes = [undefined, [2, 3], [7, 3], [9, 3, 2, 3]],
+    repeated = Math.floor((run ?? i) / MORE_COLOURS.length);
+  const dash = run !== undefined && stage === "train" ? [6, 4] : dashes[repeated % dashes.length];
   return {thin: every === "step" && many, dash};
 }
 

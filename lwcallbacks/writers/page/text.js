@@ -55,15 +55,19 @@ const STAGES = {
 
 /** {stage, rest, every} of a name: "train/loss_step" is {train, loss, step}, "loss/val" is {val, loss}; stage and every
  * may be "". */
-function partsOf(name) {
-  const [, head, separator, tail] = name.match(/^([^/_]*)([/_]?)(.*)$/s),
+function partsOf(whole) {
+  const name = bare(whole),
+    [, head, separator, tail] = name.match(/^([^/_]*)([/_]?)(.*)$/s),
     behind = name.match(/^(.+)\/([a-z]+)(_(?:step|epoch))?$/is);
   if (behind && STAGES[behind[2].toLowerCase()] && !STAGES[head.toLowerCase()])
     return {stage: STAGES[behind[2].toLowerCase()], rest: behind[1], every: (behind[3] || "").slice(1)};
   const stage = (separator && tail && STAGES[head.toLowerCase()]) || "";
   const [, rest, every = ""] = (stage ? tail : name).match(/^(.+?)(?:_(step|epoch))?$/s);
-  return {stage, rest: rest.replace(/\/dataloader_idx_\d+$/, ""), every};
+  return {stage, rest, every};
 }
+
+/** A name without the number of its loader. */
+const bare = name => name.replace(/(?!^)\/dataloader_idx_\d+$/, "");
 
 const STAGE_ORDER = ["val", "test", "predict", "train"];
 
