@@ -183,8 +183,8 @@ def _asked(logger: Any, name: str) -> Any:
 
 
 def monitored(trainer: Trainer) -> dict[str, str]:
-    """What the first `ModelCheckpoint` with a monitor goes by, else the first `EarlyStopping`: "monitor" and "mode", "min"
-    or "max"; else nothing."""
+    """What the first `ModelCheckpoint` with a monitor goes by, else the first `EarlyStopping`: "monitor" and "mode",
+    "min" or "max"; else nothing."""
     stopping = [c for c in getattr(trainer, "callbacks", []) if isinstance(c, either("callbacks", "EarlyStopping"))]
     found = [(c.monitor, c.mode) for c in (*model_checkpoints(trainer), *stopping) if c.monitor is not None]
     return {"monitor": str(found[0][0]), "mode": str(found[0][1])} if found else {}

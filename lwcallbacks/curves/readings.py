@@ -1,7 +1,7 @@
-"""What a slider over thresholds reads: true and false positives at round thresholds, from the counts and not from a line.
+"""What a slider over thresholds reads: true and false positives at round thresholds, from the counts, not from a line.
 
-    wanted = round_thresholds([binned, other], most=200)    # 0.005, 0.01, ... 0.995
-    at, hits, false = counted(binned, wanted)
+wanted = round_thresholds([binned, other], most=200)    # 0.005, 0.01, ... 0.995
+at, hits, false = counted(binned, wanted)
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from lwcallbacks.reductions import BinnedScores
 
 
 def round_thresholds(several: Sequence[BinnedScores], most: int) -> np.ndarray:
-    """Ascending multiples of 1, 2 or 5 times a power of ten, float64 [G], about `most` of them: from where every score is
-    a positive to where none is, but not above 1."""
+    """Ascending multiples of 1, 2 or 5 times a power of ten, float64 [G], about `most` of them: from where every score
+    is a positive to where none is, but not above 1."""
     filled = [binned for binned in several if len(binned.low)]
     if not filled:
         return np.zeros(0)
@@ -33,8 +33,8 @@ def round_thresholds(several: Sequence[BinnedScores], most: int) -> np.ndarray:
 def counted(binned: BinnedScores, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Thresholds float64 [G], and how many positives and negatives have a score of at least each, int64 [G].
 
-    Each threshold is the wanted one, or where scores lie within its bin on both sides of it, as far as one can know, the
-    lower edge of that bin: the counts are always those of the threshold beside them.
+    Each threshold is the wanted one or, inside of a bin that holds scores, the lower edge of that bin: on which side of
+    the wanted one they lie is not known. The counts are always those of the threshold beside them.
     """
     if not len(binned.low):
         return wanted, np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.int64)

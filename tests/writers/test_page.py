@@ -144,7 +144,8 @@ def test_best_is_what_a_checkpoint_monitors(browser: Browser, tmp_path: Path) ->
     )
     (tmp_path / "index.html").write_bytes(page_html())
     page = opened(browser, tmp_path, missing=2)
-    cards = page.value("[...document.querySelectorAll('.stat')].map(node => node.innerText.split('\\n').filter(Boolean))")
+    each = "node => node.innerText.split('\\n').filter(Boolean)"
+    cards = page.value(f"[...document.querySelectorAll('.stat')].map({each})")
     assert cards[0] == ["val/weird_acc", "0.8", "lowest 0.2 at epoch 1"]
     assert cards[1][0] == "val/loss"
     page.click("#best")

@@ -146,7 +146,8 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
          {"names": ["a", "b"], "places": [0, 1], "counts": [50, -50]}),
     ],
     "a slider reads what a line knows at its threshold, or at the next lower one, and says which": [
-        ("[0.12, 0.1249, 0.3, 0.05].map(at => readingOf({readings: [[0.1, 0.12, 0.2], [0.3, 0.2, 0], [0.9, 0.8, 'nan']]}, at))",
+        ("[0.12, 0.1249, 0.3, 0.05]"
+         ".map(at => readingOf({readings: [[0.1, 0.12, 0.2], [0.3, 0.2, 0], [0.9, 0.8, 'nan']]}, at))",
          [[0.2, 0.8, 0.12], [0.2, 0.8, 0.12], [0, "nan", 0.2], [0.3, 0.9, 0.1]]),
         ("readingOf({x: [0, 0.5, 1], y: [0, 0.7, 1], at: ['inf', 0.6, 0.1]}, 0.5)", [0.5, 0.7, 0.6]),
         ("thresholdsOf([{readings: [[0, 0.5, 1], [], []]}, {readings: [[0, 0.499, 1], [], []]}])",
