@@ -15,6 +15,7 @@ No torch is imported here, so that the command line can use it.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.machinery import PathFinder
 from importlib.resources import files
@@ -27,6 +28,9 @@ SCRIPTS = (
     "about", "link", "live", "main",
 )  # fmt: skip
 FOLDER = "writers/page"
+COMMENT = re.compile(
+    r"^(?://[^\n]*|/\*\*(?:(?!\*/).)*\*/)\n", re.M | re.S
+)  # of whole lines: no run's folder needs them
 
 
 def page_html(before: str = "") -> bytes:
@@ -42,7 +46,7 @@ def page_html(before: str = "") -> bytes:
 def parts(names: tuple[str, ...]) -> tuple[str, str]:
     """The style of the page and these of its scripts, with those of uPlot before them."""
     folder = _folder()
-    own = [_text(folder / f"{name}.js") for name in names]
+    own = [COMMENT.sub("", _text(folder / f"{name}.js")) for name in names]
     styles, scripts = _text(folder / "page.css"), '"use strict";\n' + "\n".join(own)
     if chart := _uplot():
         css, js = chart

@@ -24,7 +24,7 @@ from typing import Any
 from lwcallbacks.callbacks.cost import Meter
 from lwcallbacks.callbacks.hearing import Heard, Hearing
 from lwcallbacks.callbacks.trainer import model_checkpoints
-from lwcallbacks.lightning import LightningModule, Trainer
+from lwcallbacks.lightning import LightningModule, Trainer, either
 from lwcallbacks.writers import FolderWriter, Publisher, jsonable
 
 EVERY_SECONDS = 1.0
@@ -184,8 +184,10 @@ def _asked(logger: Any, name: str) -> Any:
 
 
 def monitored(trainer: Trainer) -> dict[str, str]:
-    """What the first `ModelCheckpoint` with a monitor goes by: "monitor" and "mode", "min" or "max"; else nothing."""
-    found = [(c.monitor, c.mode) for c in model_checkpoints(trainer) if c.monitor is not None]
+    """What the first `ModelCheckpoint` with a monitor goes by, else the first `EarlyStopping`: "monitor" and "mode",
+    "min" or "max"; else nothing."""
+    stopping = [c for c in getattr(trainer, "callbacks", []) if isinstance(c, either("callbacks", "EarlyStopping"))]
+    found = [(c.monitor, c.mode) for c in (*model_checkpoints(trainer), *stopping) if c.monitor is not None]
     return {"monitor": str(found[0][0]), "mode": str(found[0][1])} if found else {}
 
 

@@ -13,6 +13,8 @@ from lwcallbacks.curves.points import precision_recall as precision_recall
 from lwcallbacks.curves.points import roc as roc
 from lwcallbacks.curves.points import simplified as simplified
 from lwcallbacks.curves.points import steps as steps
+from lwcallbacks.curves.readings import counted as counted
+from lwcallbacks.curves.readings import round_thresholds as round_thresholds
 from lwcallbacks.curves.summary import AREAS as AREAS
 from lwcallbacks.curves.summary import Summaries as Summaries
 from lwcallbacks.curves.summary import Summary as Summary

@@ -8,15 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from lwcallbacks.curves.areas import Bounded, mean_of
 from lwcallbacks.curves.calibration import Calibration
 from lwcallbacks.curves.points import Points, simplified, steps
+from lwcallbacks.curves.readings import counted, round_thresholds
 from lwcallbacks.curves.summary import AREAS, Summaries, Summary
 from lwcallbacks.curves.thresholds import ThresholdBy
 from lwcallbacks.media import Cell, Curve, Entry, Line, Table
 
 LARGEST = "largest score of each sample"
 IN_ORDER, MAX_LINES = 10, 100
+READINGS, FEWER_READINGS = 200, 50  # for each line, and of more than 10 lines
 DRAWN = 5  # digits behind the point: far finer than what can be seen
 
 
@@ -29,13 +33,18 @@ def charts(key: str, found: Summaries, threshold_by: ThresholdBy) -> dict[str, E
     summaries, areas = found.classes, found.areas
     best = {summary.name: _best(summary, threshold_by) for summary in summaries}
 
-    def roc_line(summary: Summary) -> Line:
+    def roc_line(summary: Summary, wanted: np.ndarray) -> Line:
         mark = (summary.threshold.false_positive_rate, summary.threshold.recall)
-        return _line(summary.name, summary.roc, f"AUROC {summary.auroc}", mark, best[summary.name])
+        at, hits, false = counted(summary.binned, wanted)
+        read = np.stack([at, _ratio(false, summary.negatives), _ratio(hits, summary.positives)])
+        return _line(summary.name, summary.roc, f"AUROC {summary.auroc}", mark, best[summary.name], read)
 
-    def pr_line(summary: Summary) -> Line:
+    def pr_line(summary: Summary, wanted: np.ndarray) -> Line:
         mark = (summary.threshold.recall, summary.threshold.precision)
-        return _line(summary.name, steps(summary.precision_recall), f"AP {summary.ap}", mark, best[summary.name])
+        at, hits, false = counted(summary.binned, wanted)
+        read = np.stack([at, _ratio(hits, summary.positives), _ratio(hits, hits + false)])
+        drawn = steps(summary.precision_recall)
+        return _line(summary.name, drawn, f"AP {summary.ap}", mark, best[summary.name], read)
 
     by_roc = _ordered(summaries, "auroc")
     by_pr = _ordered(summaries, "ap")
@@ -44,14 +53,14 @@ def charts(key: str, found: Summaries, threshold_by: ThresholdBy) -> dict[str, E
         calibrated.insert(0, (LARGEST, found.confidence))
     return {
         f"{key}_roc": Curve(
-            [roc_line(one) for one in by_roc],
+            [roc_line(one, _wanted(by_roc)) for one in by_roc],
             "False positive rate",
             "True positive rate",
             diagonal=True,
             notes=_notes("AUROC", areas["auroc"], summaries, by_roc),
         ),
         f"{key}_pr": Curve(
-            [pr_line(one) for one in by_pr],
+            [pr_line(one, _wanted(by_pr)) for one in by_pr],
             "Recall",
             "Precision",
             notes=_notes("average precision", areas["ap"], summaries, by_pr),
@@ -86,10 +95,24 @@ def report(found: Summaries) -> Table:
     return Table(columns, rows)
 
 
-def _line(name: str, points: Points, text: str, mark: tuple[float, float], best: str | None) -> Line:
+def _wanted(shown: Sequence[Summary]) -> np.ndarray:
+    most = FEWER_READINGS if len(shown) > IN_ORDER else READINGS
+    return round_thresholds([one.binned for one in shown], most)
+
+
+def _ratio(part: np.ndarray, whole: int | np.ndarray) -> np.ndarray:
+    """NaN where there is nothing to divide by."""
+    of = np.asarray(whole, np.float64)
+    return np.asarray(np.divide(part, of, out=np.full(len(part), np.nan), where=of > 0))
+
+
+def _line(
+    name: str, points: Points, text: str, mark: tuple[float, float], best: str | None, readings: np.ndarray
+) -> Line:
     shown = simplified(points)
+    rounded = np.stack([readings[0], *readings[1:].round(DRAWN)])
     marks = [(*mark, best)] if best and all(map(math.isfinite, mark)) else []
-    return Line(name, shown.x.round(DRAWN), shown.y.round(DRAWN), text, marks, at=shown.threshold)
+    return Line(name, shown.x.round(DRAWN), shown.y.round(DRAWN), text, marks, shown.threshold, rounded)
 
 
 def _calibration_line(name: str, found: Calibration) -> Line:

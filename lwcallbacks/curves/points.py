@@ -25,7 +25,8 @@ class Points:
     Attributes:
         x: float64 [K]; false positive rate, or recall.
         y: float64 [K]; true positive rate, or precision.
-        threshold: float64 [K]; the first one of a ROC curve is inf: nothing is positive.
+        threshold: float64 [K]; the first one of a ROC curve is inf: nothing is positive. NaN of a point that no
+            threshold has.
     """
 
     x: np.ndarray
@@ -68,12 +69,16 @@ def precision_recall(binned: BinnedScores, most: int = MOST) -> Points:
 
 
 def steps(points: Points) -> Points:
-    """A precision-recall curve as its area is defined: each precision holds from the recall of the point before on."""
+    """A precision-recall curve as its area is defined: each precision holds from the recall of the point before on.
+
+    The points that this adds are corners of the picture: their precision is not that of their recall.
+    """
     if not len(points.x):
         return points
     before = np.concatenate([[0.0], points.x[:-1]])
     x = np.stack([before, points.x], axis=1).ravel()
-    return Points(x, points.y.repeat(2), points.threshold.repeat(2))
+    of_corner = np.full(len(points.x), np.nan)
+    return Points(x, points.y.repeat(2), np.stack([of_corner, points.threshold], axis=1).ravel())
 
 
 def simplified(points: Points, tolerance: float = TOLERANCE) -> Points:

@@ -15,16 +15,17 @@ from lwcallbacks.curves.areas import Bounded, auroc, average_precision, mean_of
 from lwcallbacks.curves.calibration import Calibration, calibration
 from lwcallbacks.curves.points import Points, precision_recall, roc
 from lwcallbacks.curves.thresholds import Threshold, ThresholdBy, best_threshold
-from lwcallbacks.reductions import SeenScores
+from lwcallbacks.reductions import BinnedScores, SeenScores
 
 AREAS = ("auroc", "ap", "ece")
 
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """The curves of one class against the rest, and what follows from its counts."""
+    """The curves of one class against the rest, and what follows from its counts, `binned`."""
 
     name: str
+    binned: BinnedScores
     positives: int
     negatives: int
     auroc: Bounded
@@ -60,6 +61,7 @@ def summarised(seen: SeenScores, names: Sequence[str], n_bins: int, threshold_by
     classes = tuple(
         Summary(
             name,
+            binned,
             int(binned.positives.sum()),
             int(binned.negatives.sum()),
             auroc(binned),

@@ -233,12 +233,14 @@ class Line:
         x, y: the points.
         text: a number or a few words that belong to it.
         marks: points to be seen, each with what it is: (x, y, text).
-        at: a number of each point, such as the threshold that it belongs to, float64 [K].
+        at: a number of each point, such as the threshold that it belongs to, float64 [K]; NaN of a point that has none.
+        readings: values of `at` for a slider, ascending, and x and y there, float64 [3, G]: x and y are exact at them,
+            where the line has only the points that matter for a picture. NaN where y is not defined.
 
     >>> len(Line("cat", np.array([0.0, 1.0]), np.array([0.0, 1.0]), text="0.5000").x)
     2
 
-    Raises ValueError unless there are as many x, y and, if given, `at`.
+    Raises ValueError unless there are as many x, y and, if given, `at`, and three rows of readings.
     """
 
     name: str
@@ -247,8 +249,11 @@ class Line:
     text: str | None = None
     marks: Sequence[tuple[float, float, str]] = ()
     at: np.ndarray | None = None
+    readings: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        if self.readings is not None and (self.readings.ndim != 2 or len(self.readings) != 3):
+            raise ValueError(f"Line: {self.name!r} has readings of shape {self.readings.shape}, expected [3, G]")
         sizes = [len(of) for of in (self.x, self.y, self.at) if of is not None]
         if len(set(sizes)) > 1:
             raise ValueError(f"Line: {self.name!r} has {sizes} numbers in x, y and at, expected as many of each")

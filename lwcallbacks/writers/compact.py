@@ -9,7 +9,8 @@
                 in Base64; a list of numbers where a count needs more; all edges where they are not
                 low + i * ((high - low) / bins); "nan", "posinf" and "neginf" where they are not 0
     Curve       {"x", "y", "lines": [{"name", "x": [...], "y": [...], "text", "marks": [[x, y, text], ...],
-                "at": [...]}, ...], "diagonal": true, "notes": [...]}, without what there is none of
+                "at": [...], "readings": [[at, ...], [x, ...], [y, ...]]}, ...], "diagonal": true, "notes": [...]},
+                without what there is none of
     File        {"name", "type", "path", "aliases", "metadata"}
 
 A list of texts that was written before, such as the names of the classes, is a number in place of the list: see

@@ -21,12 +21,12 @@
 
 What a run is is in `run.js`, of which the last line `LW.run({...});` holds: "name" and "version", or null; "started"
 and "ended", times of ISO 8601 or null; "state", out of "running", "finished", "interrupted" and "failed"; "config", the
-hyperparameters; "max_epochs" or null; "monitor" and "mode" of a checkpoint callback that has them; "failed", how many
-drawings and writes failed by who failed, where any did. What it has cost is in `cost.js`. Lines of data are in few
-files, `data/00000.js` and on, with an index, `manifest.js`: a page opened from a disk may load scripts but no JSON. How
-many files there are does not grow with the number of histograms and steps. All of them only ever grow by whole lines:
-writing costs the same in the first and in the last epoch, a folder is continued by writing into it again (the last line
-about a step holds), and a crash loses at most what it interrupts.
+hyperparameters; "max_epochs" or null; "monitor" and "mode" of a checkpoint callback, else of early stopping; "failed",
+how many drawings and writes failed by who failed, where any did. What it has cost is in `cost.js`. Lines of data are in
+few files, `data/00000.js` and on, with an index, `manifest.js`: a page opened from a disk may load scripts but no JSON.
+How many files there are does not grow with the number of histograms and steps. All of them only ever grow by whole
+lines: writing costs the same in the first and in the last epoch, a folder is continued by writing into it again (the
+last line about a step holds), and a crash loses at most what it interrupts.
 `lwcallbacks.readers.read_folder` reads them, `lwcallbacks.writers.chunks` and `.compact` describe the lines.
 """
 

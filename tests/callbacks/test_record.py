@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import LearningRateFinder, LearningRateMonitor
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateFinder, LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from support.logs import Logs, fit, fit_in_processes
 from support.modules import CLASSES, loader, trainer
@@ -28,7 +28,7 @@ from support.versions import LIGHTNING_1, needs_simulated_device
 import lwcallbacks as lw
 from lwcallbacks.callbacks.hearing import heard
 from lwcallbacks.callbacks.hub import Hub
-from lwcallbacks.callbacks.record import config_of
+from lwcallbacks.callbacks.record import config_of, monitored
 from lwcallbacks.readers import MediaFolder, find_folders, read_folder
 
 Point = tuple[str, int, float]
@@ -178,6 +178,17 @@ def test_a_test_adds_to_the_folder_of_its_fit(tmp_path: Path) -> None:
     alone.test(Logs(), loader(), verbose=False)
     told = the_folder(tmp_path / "alone").run
     assert (told["state"], told["max_epochs"], told["name"], told["version"]) == ("finished", None, None, "version_0")
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_a_run_says_what_is_monitored(checkpoint: bool) -> None:
+    """By a checkpoint callback, else by early stopping, wherever they stand; nothing without either."""
+    callbacks: list[Any] = [EarlyStopping("val/acc", mode="max")]
+    if checkpoint:
+        callbacks.append(ModelCheckpoint(monitor="val/loss"))
+    expected = {"monitor": "val/loss", "mode": "min"} if checkpoint else {"monitor": "val/acc", "mode": "max"}
+    assert monitored(trainer(callbacks=callbacks, enable_checkpointing=checkpoint)) == expected
+    assert monitored(trainer()) == {}
 
 
 def test_a_run_says_what_it_is(tmp_path: Path) -> None:

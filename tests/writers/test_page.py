@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from support import page_runs
 from support.browser import CHROMIUM, NEEDS, Browser, Page
 
 from lwcallbacks import html as page_module
+from lwcallbacks.curves import charts, summarised
 from lwcallbacks.html import page_html
 from lwcallbacks.media import Image, Matrix, Table
+from lwcallbacks.reductions import ScoreCounts
 from lwcallbacks.writers import chunks
 from lwcallbacks.writers.folder import FolderWriter
 
@@ -131,6 +134,26 @@ def test_the_best_step_is_a_click_away(page: Page) -> None:
 
 
 @needs_uplot
+def test_best_is_what_a_checkpoint_monitors(browser: Browser, tmp_path: Path) -> None:
+    """Its key and its mode, whatever the names say: the first answer, the button and the triangle."""
+    page_runs.write_run(tmp_path, monitor="val/weird_acc", mode="min")
+    values = [(3, 0.5, 0.9, 0.1), (2, 0.9, 0.2, 0.3), (5, 0.95, 0.8, 0.05)]
+    names = ("val/loss", "val/acc", "val/weird_acc", "val/curves_ece")
+    page_runs.write_scalars(
+        tmp_path, [(10 * i + 9, i, dict(zip(names, row, strict=True))) for i, row in enumerate(values)]
+    )
+    (tmp_path / "index.html").write_bytes(page_html())
+    page = opened(browser, tmp_path, missing=2)
+    each = "node => node.innerText.split('\\n').filter(Boolean)"
+    cards = page.value(f"[...document.querySelectorAll('.stat')].map({each})")
+    assert cards[0] == ["val/weird_acc", "0.8", "lowest 0.2 at epoch 1"]
+    assert cards[1][0] == "val/loss"
+    page.click("#best")
+    page.wait("document.getElementById('at').textContent === 'epoch 1 · step 19 · best'")
+    assert page.value("document.querySelector('.marks .best').title") == "best: epoch 1 · step 19"
+    page.close()
+
+
 def test_curves_of_everything_that_was_logged(page: Page) -> None:
     """A chart for each metric, training and validation over each other, those that have both first."""
     titles = page.value("[...document.querySelectorAll('.chart h3')].map(node => node.innerText)")
@@ -425,6 +448,43 @@ def test_lines_that_are_no_time_have_a_threshold(page: Page) -> None:
     )
     page.click("#scores .legend button")
     page.wait("document.querySelectorAll('#scores polyline').length === 2")
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_the_threshold_slider_says_the_truth(browser: Browser, tmp_path: Path, task: str) -> None:
+    """For each class what a plain loop over the scores counts at the threshold that is said, of ROC and of PR."""
+    generator = torch.Generator().manual_seed(3)
+    scores = torch.randn(500, 3, generator=generator).softmax(1)
+    targets = torch.multinomial(scores, 1, generator=generator)[:, 0]
+    rows = {str(k): (scores[:, k].tolist(), (targets == k).tolist()) for k in range(3)}
+    counts = ScoreCounts(3, logits=False)
+    if task == "binary":
+        rows = {"1": rows["1"]}
+        scores, targets, counts = scores[:, 1], (targets == 1).long(), ScoreCounts(2, task="binary", logits=False)
+    found = summarised(counts.value(counts.lift(scores, targets)), list(rows), 16, "f1")
+    folder = tmp_path / "media"
+    FolderWriter(folder).write(charts("val/c", found, "f1"), 5)
+    page = opened(browser, folder, missing=3)
+    for name in ("roc", "pr"):
+        card = f"#scores article:nth-child({1 + ['calibration', 'pr', 'roc'].index(name)})"
+        show(page, card, "polyline")
+        assert page.text(f"{card} h3") == f"val/c_{name}"
+        for wanted in (0.12, 0.5, 0.75):
+            page.set(f"{card} input", str(wanted))
+            said = re.findall(r"(\d): (.+?) ([\d.]+), (.+?) ([\d.]+) at threshold ([\d.]+)", page.text(f"{card} .note"))
+            assert [each[0] for each in said] == list(rows)
+            for of, x_name, x, y_name, y, at in said:
+                assert 0 <= wanted - float(at) < 0.001
+                taken = [truth for score, truth in zip(*rows[of], strict=True) if score >= float(at)]
+                positives = sum(rows[of][1])
+                truths = {
+                    "True positive rate": sum(taken) / positives,
+                    "False positive rate": (len(taken) - sum(taken)) / (500 - positives),
+                    "Recall": sum(taken) / positives,
+                    "Precision": sum(taken) / len(taken),
+                }
+                assert (float(x), float(y)) == pytest.approx((truths[x_name], truths[y_name]), abs=0.6e-4)
+    page.close()
 
 
 def test_gradients_are_one_picture_before_single_histograms(page: Page) -> None:

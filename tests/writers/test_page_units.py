@@ -45,8 +45,11 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
          ["1.00e-7", "1,500,000,000,000", "yes", "", "x"]),
         ("[NaN, Infinity, -Infinity, 12345678.5, -0.5].map(value => brief(value))",
          ["NaN", "∞", "−∞", "1.23e7", "−0.5"]),
+        ("[brief(0.99996), brief(0.9996, 3), brief(-0.99996), brief(1.00001)]", ["0.99996", "0.9996", "−0.99996", "1"]),
         ("[3, -0.25, 0].map(signed)", ["+3", "−0.25", ""]),
         ("[percent(1), percent(0.9795), percent(0.5, 0)]", ["100 %", "98 %", "50 %"]),
+        ("[299 / 300, 1 - 1e-6, 1 / 900, 0, 1, 1.5].map(share => percent(share, 0))",
+         ["99.7 %", "99.9999 %", "0.1 %", "0 %", "100 %", "150 %"]),
     ],
     "a shortened name keeps both ends and whole letters": [
         ("shorten('a long name of a layer', 9)", "a lo…ayer"),
@@ -57,10 +60,13 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
         ("partsOf('train/loss_step')", {"stage": "train", "rest": "loss", "every": "step"}),
         ("partsOf('val_loss')", {"stage": "val", "rest": "loss", "every": ""}),
         ("partsOf('validation/acc/dataloader_idx_1')", {"stage": "val", "rest": "acc", "every": ""}),
+        ("['loss/val/dataloader_idx_1', 'loss/train_step', 'val/test', 'a/b', 'val/a_epoch/dataloader_idx_0']"
+         ".map(name => Object.values(partsOf(name)).join())",
+         ["val,loss,", "train,loss,step", "val,test,", ",a/b,", "val,a,epoch"]),
         ("partsOf('lr-Adam')", {"stage": "", "rest": "lr-Adam", "every": ""}),
         ("partsOf('train')", {"stage": "", "rest": "train", "every": ""}),
-        ("['val/acc', 'val/loss', 'lr', 'top5_error', 'val/AUROC', 'perplexity'].map(bestOf)",
-         ["max", "min", "", "min", "max", "min"]),
+        ("['val/acc', 'val/loss', 'lr', 'top5_error', 'val/AUROC', 'perplexity', 'val/curves_ap', 'gap'].map(bestOf)",
+         ["max", "min", "", "min", "max", "min", "max", ""]),
     ],
     "a link is read back as it was written": [
         ("linkOf({key: 'val/a b', step: 3})", "val/a%20b@3"),
@@ -97,6 +103,15 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
         ("coloursOf(['val/loss', 'train/loss_epoch', 'train/loss_step', 'a', 'b'])", ["c1", "c2", "c2", "c3", "c4"]),
         ("mainMetrics(['train/loss_step', 'val/f1', 'val/acc', 'val/loss', 'test/acc'])",
          {"score": "val/acc", "loss": "val/loss"}),
+        ("coloursOf([0, 1].map(i => `val/loss/dataloader_idx_${i}`))", ["c1", "c3"]),
+        ("(list => new Set(coloursOf(list).map((c, i) => c + styleOf(list[i], i, true).dash)).size)"
+         "(Array.from({length: 28}, (_, i) => `val/acc_${i}`))", 28),
+        ("[['val/curves_ece', 'loss/val'], ['val/curves_ece', 'val_loss'], ['val/curves_ece', 'val/loss', 'val/a_mae'],"
+         " ['val/curves_ece', 'train/loss'], ['val/curves_ece']]"
+         ".map(names => mainMetrics(names, name => name.includes('curves')).loss)",
+         ["loss/val", "val_loss", "val/loss", "train/loss", "val/curves_ece"]),
+        ("['val/c_ece', 'val/c_ece/dataloader_idx_1', 'val/loss', 'val/cold'].map("
+         "oursAmong(['val/c_roc/dataloader_idx_0', 'val/plain']))", [True, True, False, False]),
         ("mainMetrics(['lr'])", {"score": None, "loss": None}),
     ],
     "many numbers of one thing share a chart": [
@@ -129,6 +144,26 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
         ("(([a, b]) => shareDifference(b, a, 'rows'))([[1, 1], [3, 0]].map(counts => "
          "summed({names: ['a', 'b'], places: [0, 1], counts})))",
          {"names": ["a", "b"], "places": [0, 1], "counts": [50, -50]}),
+    ],
+    "a slider reads what a line knows at its threshold, or at the next lower one, and says which": [
+        ("[0.12, 0.1249, 0.3, 0.05]"
+         ".map(at => readingOf({readings: [[0.1, 0.12, 0.2], [0.3, 0.2, 0], [0.9, 0.8, 'nan']]}, at))",
+         [[0.2, 0.8, 0.12], [0.2, 0.8, 0.12], [0, "nan", 0.2], [0.3, 0.9, 0.1]]),
+        ("readingOf({x: [0, 0.5, 1], y: [0, 0.7, 1], at: ['inf', 0.6, 0.1]}, 0.5)", [0.5, 0.7, 0.6]),
+        ("thresholdsOf([{readings: [[0, 0.5, 1], [], []]}, {readings: [[0, 0.499, 1], [], []]}])",
+         {"min": 0, "max": 1, "step": 0.5}),
+        ("thresholdsOf([{at: ['inf', 0.9, 0.1]}])", {"min": 0.1, "max": 0.9, "step": 0.0008}),
+        ("nearestTo(['inf', 0.9, 0.1], 0.2)", 2),
+        ("pointWords({x: 'Recall', y: 'Precision'}, {name: 'a'}, 0.99998, 'nan', 0.11993408203125)",
+         "a: Recall 0.99998, Precision not defined at threshold 0.119934082031"),
+        ("sentences(['mean AUROC 0.9, off by 0.1', 'Done.'])", "Mean AUROC 0.9, off by 0.1. Done."),
+    ],
+    "a class looks the same in all curves of one thing, and no two look alike": [
+        ("['val/c_roc', 'val/c_pr', 'val/d_roc'].map((key, i) =>"
+         " looks(key, (i ? ['b', 'a'] : ['a', 'b']).map(name => ({name})))('b'))",
+         [{"tint": "c2", "dash": None}, {"tint": "c2", "dash": None}, {"tint": "c1", "dash": None}]),
+        ("new Set((names => names.map(looks('many', names.map(name => ({name})))).map(JSON.stringify))"
+         "([...Array(28).keys()].map(String))).size", 28),
     ],
     "round numbers for an axis": [
         ("ticks(0, 1)", [0, 0.2, 0.4, 0.6, 0.8, 1]),

@@ -1,18 +1,39 @@
 // Four answers before everything else: how good, best when, worst class, what it cost.
 
-/** The names of the metric that says how good a run is, and of its loss: {score, loss}, each null if there is none. Pure. */
-function mainMetrics(names) {
+/** The names of the metric that says how good a run is, and of its loss: {score, loss}, each null if there is none. What
+ * is `ours`, as an error of a chart, is the loss only where the run has no other. Pure. */
+function mainMetrics(names, ours = () => false) {
   const ranked = [...names].filter(name => partsOf(name).every !== "step").sort(byStage);
-  const first = stages => which =>
-    ranked
+  const first = stages => (which, list = ranked) =>
+    list
       .filter(name => stages.includes(partsOf(name).stage) && bestOf(name) === which)
       .sort((a, b) => usual(a) - usual(b) || partsOf(a).rest.length - partsOf(b).rest.length)[0];
   const usual = name => {
     const i = USUAL.findIndex(pattern => pattern.test(partsOf(name).rest));
     return i < 0 ? USUAL.length : i;
   };
-  const pick = which => first(["val"])(which) ?? first(["test"])(which) ?? first(["train", ""])(which) ?? null;
-  return {score: pick("max"), loss: pick("min")};
+  const pick = (...of) => first(["val"])(...of) ?? first(["test"])(...of) ?? first(["train", ""])(...of) ?? null;
+  const own = ranked.filter(name => !ours(name));
+  return {score: pick("max"), loss: pick("min", own) ?? pick("min")};
+}
+
+/** Whether a number belongs to something that is shown, as "val/curves_ece" to "val/curves_roc". */
+function oursAmong(keys) {
+  const starts = [...new Set(keys.map(key => bare(key).replace(/[^_]*$/, "")))].filter(Boolean);
+  return name => starts.some(start => name.startsWith(start));
+}
+
+/** What the cards show: {first, second}. What a checkpoint or early stopping monitors comes first. */
+function cardMetrics() {
+  const known = cardMetrics,
+    monitor = LW.info?.monitor;
+  if (known.version !== LW.version) {
+    const shown = [...LW.keys.keys()].filter(key => kindOf(key) !== "histogram");
+    Object.assign(known, {version: LW.version, found: mainMetrics(LW.series.keys(), oursAmong(shown))});
+  }
+  const {score, loss} = known.found;
+  if (!LW.series.has(monitor)) return {first: score, second: loss};
+  return {first: monitor, second: loss === monitor ? score : loss};
 }
 
 const USUAL = [/^acc(uracy)?$/i, /^loss$/i, /acc/i, /f1/i, /auroc|auc/i, /iou|dice/i, /loss/i];
@@ -50,7 +71,7 @@ function answersSection() {
   const metric = (card, name, title) => {
     const {steps, values} = LW.series.get(name),
       i = Math.max(0, lastAtMost(steps, time.now));
-    const which = bestOf(name) || "max",
+    const which = modeOf(name) || "max",
       best = bestIndex(values, which);
     const count = plural(values.filter(Number.isFinite).length, "value");
     const word = which === "max" ? "highest" : "lowest";
@@ -71,10 +92,10 @@ function answersSection() {
     card.firstChild.title = best < 0 ? "" : `Go to ${when(steps[best])}`;
   };
   async function show() {
-    const {score, loss} = mainMetrics(LW.series.keys());
+    const {first, second} = cardMetrics();
     for (const card of cards.children) if (!card.childNodes.length) card.hidden = true;
-    if (score) metric(ofScore, score, score);
-    if (loss) metric(ofLoss, loss, loss);
+    if (first) metric(ofScore, first, first);
+    if (second) metric(ofLoss, second, second);
     const table = LW.costs && expanded("table", LW.costs),
       total = table?.cells[0]?.indexOf("total") ?? -1;
     if (total >= 0) {
@@ -90,7 +111,7 @@ function answersSection() {
     const key = page.matrices[0],
       entry = key && entryAt(key, time.now);
     const value = entry && (await load(entry));
-    if (value) ofMatrix(value, key, score);
+    if (value) ofMatrix(value, key, first);
     else await ofReport();
     node.hidden = [...cards.children].every(({hidden}) => hidden);
   }
@@ -135,11 +156,11 @@ function answersSection() {
   }
   time.listeners.add(show);
   page.bestStep = () => {
-    const {score, loss} = mainMetrics(LW.series.keys()),
-      name = score || loss;
+    const {first, second} = cardMetrics(),
+      name = first || second;
     if (!name) return null;
     const {steps, values} = LW.series.get(name),
-      best = bestIndex(values, bestOf(name));
+      best = bestIndex(values, modeOf(name) || "max");
     if (best < 0 || !time.steps.length) return null;
     return time.steps[Math.max(0, lastAtMost(time.steps, steps[best]))];
   };

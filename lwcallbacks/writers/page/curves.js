@@ -10,6 +10,9 @@ const curves = {charts: [], zoom: null, smooth: 0, log: false, axis: "epoch", wo
 /** The key of a curve: its name, but in a comparison, which has a curve of each run. */
 const keyOf = name => LW.series.get(name)?.key ?? name;
 
+/** The "max" or "min" that is best: as the monitor of the run has it, else by the name. */
+const modeOf = name => (name === LW.info?.monitor && LW.info.mode) || bestOf(name);
+
 /** What a metric is a number of, "" if it stands alone: "precision/cat" of precision; "matrix_kappa" of a matrix that is
  * known; "recall_cat" of recall, if enough others begin like it. Pure. */
 function parentOf(title, known, beginnings) {
@@ -113,19 +116,20 @@ function epochEnds() {
 const LINE_COLOURS = {val: "c1", train: "c2", test: "c3", predict: "c4"};
 const MORE_COLOURS = ["c1", "c3", "c4", "c5", "c6", "c7", "c2"];
 
-/** A colour for each name, those of stages first; the values of steps and of epochs have the same. In a comparison each
- * run has its own. Pure but for LW.series. */
+/** A colour for each name, those of stages first; the values of steps and of epochs have the same, those of several
+ * loaders have not. In a comparison each run has its own. Pure but for LW.series. */
 function coloursOf(names) {
   const used = new Map();
   return names.map((name, i) => {
     const run = LW.series.get(name)?.run;
     if (run !== undefined) return runColour(run);
     const {stage, rest} = partsOf(name),
-      same = used.get(`${stage} ${rest}`);
+      thing = `${stage} ${rest} ${name.match(/\d+$/) ?? ""}`,
+      same = used.get(thing);
     const taken = [...used.values()],
       free = [LINE_COLOURS[stage], ...MORE_COLOURS].find(each => each && !taken.includes(each));
     const found = same || free || MORE_COLOURS[i % MORE_COLOURS.length];
-    used.set(`${stage} ${rest}`, found);
+    used.set(thing, found);
     return found;
   });
 }
@@ -137,8 +141,9 @@ const runColour = run => MORE_COLOURS[run % MORE_COLOURS.length];
 function styleOf(name, i, many) {
   const {stage, every} = partsOf(keyOf(name)),
     run = LW.series.get(name)?.run;
-  const repeated = run === undefined ? i >= MORE_COLOURS.length : run >= MORE_COLOURS.length;
-  const dash = run !== undefined && stage === "train" ? [6, 4] : repeated ? [2, 3] : undefined;
+  const dashes = [undefined, [2, 3], [7, 3], [9, 3, 2, 3]],
+    repeated = Math.floor((run ?? i) / MORE_COLOURS.length);
+  const dash = run !== undefined && stage === "train" ? [6, 4] : dashes[repeated % dashes.length];
   return {thin: every === "step" && many, dash};
 }
 
@@ -455,7 +460,7 @@ function chartOf(title, first) {
     legend.replaceChildren(
       ...names.map((name, i) => {
         const {steps, values} = LW.series.get(name),
-          which = bestOf(keyOf(name)),
+          which = modeOf(keyOf(name)),
           at = bestIndex(values, which || "max");
         const odd = values.filter(value => !Number.isFinite(value)).length;
         let words =

@@ -16,35 +16,33 @@ const CURVE = {
       make("output"),
     );
     box.append(place, note, chosen, legend);
-    return curve => {
-      const lines = curve.lines.map((line, i) => ({...line, tint: `c${(i % 7) + 1}`})),
+    return (curve, entry) => {
+      const look = looks(entry?.key, curve.lines),
+        lines = curve.lines.map(line => ({...line, ...look(line.name)})),
         visible = lines.filter(({name}) => !settings.hidden.has(name));
-      const text = (curve.notes || []).join(" ");
+      const text = sentences(curve.notes);
       note.textContent = text;
       const {chart, point} = lineChart(curve, visible, words => (note.textContent = words || text));
       place.replaceChildren(chart);
-      const graded = visible.filter(({at}) => at?.length);
+      const graded = visible.filter(({at, readings}) => (readings?.[0] ?? at)?.length);
       chosen.hidden = !graded.length;
       const [, input, output] = chosen.childNodes;
       const show = () => {
         const threshold = +input.value;
-        output.textContent = brief(threshold, 3);
-        point(graded.map(line => [line, nearestTo(line.at, threshold)]));
+        output.textContent = exact(threshold);
+        const read = graded.map(line => [line, ...readingOf(line, threshold)]);
+        point(read);
+        return read;
       };
       if (graded.length) {
-        const all = graded.flatMap(({at}) => at).filter(value => typeof value === "number" && Number.isFinite(value));
-        input.min = Math.min(...all.slice(0, 20000));
-        input.max = Math.max(...all.slice(0, 20000));
-        input.step = (input.max - input.min) / 1000 || 0.001;
-        input.oninput = () => {
-          show();
-          note.textContent = graded.map(line => pointWords(curve, line, nearestTo(line.at, +input.value))).join("; ");
-        };
+        const {min, max, step} = thresholdsOf(graded);
+        Object.assign(input, {min, max, step});
+        input.oninput = () => (note.textContent = show().map(read => pointWords(curve, ...read)).join("; "));
         show();
       }
       legend.replaceChildren(
-        ...lines.map(({name, text: words, tint}) => {
-          const swatch = make("i");
+        ...lines.map(({name, text: words, tint, dash}) => {
+          const swatch = make("i", {className: dash ? "dashed" : ""});
           swatch.style.background = `var(--${tint})`;
           const item = button(
             "",
@@ -62,17 +60,62 @@ const CURVE = {
   },
 };
 
-/** Index of the value that is nearest to a number. Pure. */
-function nearestTo(values, wanted) {
-  let best = 0;
-  for (let i = 1; i < values.length; i++) if (Math.abs(values[i] - wanted) < Math.abs(values[best] - wanted)) best = i;
+const DASHES = [null, "7 3", "2 3", "9 3 2 3"];
+const drawnNames = new Map(); // part of a key -> names of its lines
+
+/** The colour and dashes of a line by its name: the same in all charts of one thing. */
+function looks(key = "", lines) {
+  const thing = key.replace(/_(roc|pr|calibration)(?=_|\/|$)/, ""),
+    names = drawnNames.get(thing) || drawnNames.set(thing, []).get(thing);
+  for (const {name} of lines) if (!names.includes(name)) names.push(name);
+  return name => {
+    const i = names.indexOf(name);
+    return {tint: `c${(i % 7) + 1}`, dash: DASHES[Math.floor(i / 7) % DASHES.length]};
+  };
+}
+
+/** Notes as sentences. Pure. */
+const sentences = (notes = []) =>
+  notes.map(note => note[0]?.toUpperCase() + note.slice(1) + (/[.!?]$/.test(note) ? "" : ".")).join(" ");
+
+/** What a slider over the thresholds of lines has: {min, max, step}. Pure. */
+function thresholdsOf(lines) {
+  const all = lines.flatMap(({at, readings}) => readings?.[0] ?? at).filter(Number.isFinite),
+    [min, max] = all.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [1 / 0, -1 / 0]);
+  const steps = Math.max(1, ...lines.map(({readings}) => (readings ? readings[0].length - 1 : 1000)));
+  return {min, max, step: +((max - min) / steps).toPrecision(12) || 0.001};
+}
+
+/** x and y of a line at a threshold, or at the next lower one that it knows, and that: [x, y, at]. A line that knows
+ * only its points has the nearest one. Pure. */
+function readingOf({x, y, at, readings}, wanted) {
+  if (!readings) {
+    const i = nearestTo(at, wanted);
+    return [x[i], y[i], at[i]];
+  }
+  const [known, ...both] = readings,
+    i = Math.max(0, lastAtMost(known, wanted + Math.abs(wanted) * 1e-9));
+  return [...both.map(values => values[i]), known[i]];
+}
+
+/** Index of the number of a list that is nearest to another; text, as of an infinite threshold, is none. Pure. */
+function nearestTo(values, wanted, fits = () => true) {
+  let best = 0,
+    nearest = Infinity;
+  values.forEach((value, i) => {
+    const away = Math.abs(value - wanted);
+    if (away < nearest && fits(i)) [best, nearest] = [i, away];
+  });
   return best;
 }
 
-function pointWords(curve, line, i) {
-  const at = line.at?.[i];
-  return `${line.name}: ${curve.x} ${brief(line.x[i], 3)}, ${curve.y} ${brief(line.y[i], 3)}${at === undefined ? "" : ` at threshold ${brief(at, 3)}`}`;
-}
+/** All digits of a threshold: what is said of it need not hold beside it. */
+const exact = value => (typeof value === "number" ? String(+value.toPrecision(12)) : value === "inf" ? "∞" : value);
+
+const rate = value => (value === "nan" ? "not defined" : brief(value));
+
+const pointWords = (curve, {name}, x, y, at) =>
+  `${name}: ${curve.x} ${rate(x)}, ${curve.y} ${rate(y)}${at === undefined ? "" : ` at threshold ${exact(at)}`}`;
 
 /** A chart of lines as {chart, point}. `tell` gets the words of the point under the mouse or the arrow keys. */
 function lineChart(curve, lines, tell) {
@@ -128,6 +171,7 @@ function lineChart(curve, lines, tell) {
     const path = line.x.map((x, i) => `${px(x).toFixed(1)},${py(line.y[i]).toFixed(1)}`).join(" ");
     const drawn = svg("polyline", {points: path});
     drawn.style.stroke = `var(--${line.tint})`;
+    if (line.dash) drawn.style.strokeDasharray = line.dash;
     chart.append(drawn);
     for (const [x, y, text] of line.marks || []) {
       const mark = svg("circle", {cx: px(x), cy: py(y), r: 4.5}, svg("title", {}, `${line.name}: ${text}`));
@@ -147,12 +191,14 @@ function lineChart(curve, lines, tell) {
   chart.append(points);
   const point = list =>
     points.replaceChildren(
-      ...list.map(([line, i]) => {
-        const dot = svg("circle", {class: "point", cx: px(line.x[i]), cy: py(line.y[i]), r: 5});
+      ...list.map(([line, x, y]) => {
+        const dot = y === "nan" ? svg("g") : svg("circle", {class: "point", cx: px(x), cy: py(y), r: 5});
         dot.style.stroke = `var(--${line.tint})`;
         return dot;
       }),
     );
+  const isPoint = (line, i) => line.at?.[i] !== "nan", // others are corners of the picture
+    pointOf = (line, i) => [line, line.x[i], line.y[i], line.at?.[i]];
   chart.onmousemove = event => {
     const frame = chart.getBoundingClientRect(),
       x = ((event.clientX - frame.left) / frame.width) * wide,
@@ -162,7 +208,7 @@ function lineChart(curve, lines, tell) {
     for (const line of lines)
       line.x.forEach((value, i) => {
         const away = (px(value) - x) ** 2 + (py(line.y[i]) - y) ** 2;
-        if (away < nearest) [nearest, best] = [away, [line, i]];
+        if (away < nearest && isPoint(line, i)) [nearest, best] = [away, pointOf(line, i)];
       });
     tell(best && pointWords(curve, ...best));
     point(best ? [best] : []);
@@ -177,9 +223,9 @@ function lineChart(curve, lines, tell) {
     if (!by || !lines.length) return;
     event.preventDefault();
     at = Math.min(lines[0].x.length - 1, Math.max(0, at + by * Math.max(1, Math.round(lines[0].x.length / 100))));
-    const read = lines.map(line => [line, nearestTo(line.x, lines[0].x[at])]);
+    const read = lines.map(line => pointOf(line, nearestTo(line.x, lines[0].x[at], i => isPoint(line, i))));
     point(read);
-    tell(read.map(([line, i]) => pointWords(curve, line, i)).join("; "));
+    tell(read.map(of => pointWords(curve, ...of)).join("; "));
   };
   return {chart, point};
 }

@@ -12,6 +12,7 @@ function brief(value, digits = 4) {
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "−∞";
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return grouped(value);
   const size = Math.abs(value);
+  if (size < 1 && digits < 9 && +size.toPrecision(digits) === 1) return brief(value, digits + 1); // 1 is said of all alone
   const text = size < 1e-4 || size >= 1e7 ? value.toExponential(digits - 2) : String(+value.toPrecision(digits));
   return text.replace("-", "−").replace("e−", "e-").replace("e+", "e");
 }
@@ -25,7 +26,12 @@ const grouped = value =>
 /** A change with its sign: +3, −0.25; nothing of none. */
 const signed = value => (value > 0 ? `+${brief(value)}` : value < 0 ? brief(value) : "");
 
-const percent = (share, digits = 1) => `${(100 * share).toFixed(digits).replace(/\.0+$/, "")} %`;
+/** 99.7 %; 0 and 100 are said of nothing and of all alone: others have as many digits as it takes. */
+function percent(share, digits = 1) {
+  const text = (100 * share).toFixed(digits);
+  if (digits < 9 && share !== Math.round(share) && +text === Math.round(share) * 100) return percent(share, digits + 1);
+  return `${text.replace(/\.0+$/, "")} %`;
+}
 
 const plural = (count, one, more = `${one}s`) => `${grouped(count)} ${count === 1 ? one : more}`;
 
@@ -47,13 +53,21 @@ const STAGES = {
   training: "train",
 };
 
-/** {stage, rest, every} of a name: "train/loss_step" is {train, loss, step}; stage and every may be "". */
-function partsOf(name) {
-  const [, head, separator, tail] = name.match(/^([^/_]*)([/_]?)(.*)$/s);
+/** {stage, rest, every} of a name: "train/loss_step" is {train, loss, step}, "loss/val" is {val, loss}; stage and every
+ * may be "". */
+function partsOf(whole) {
+  const name = bare(whole),
+    [, head, separator, tail] = name.match(/^([^/_]*)([/_]?)(.*)$/s),
+    behind = name.match(/^(.+)\/([a-z]+)(_(?:step|epoch))?$/is);
+  if (behind && STAGES[behind[2].toLowerCase()] && !STAGES[head.toLowerCase()])
+    return {stage: STAGES[behind[2].toLowerCase()], rest: behind[1], every: (behind[3] || "").slice(1)};
   const stage = (separator && tail && STAGES[head.toLowerCase()]) || "";
   const [, rest, every = ""] = (stage ? tail : name).match(/^(.+?)(?:_(step|epoch))?$/s);
-  return {stage, rest: rest.replace(/\/dataloader_idx_\d+$/, ""), every};
+  return {stage, rest, every};
 }
+
+/** A name without the number of its loader. */
+const bare = name => name.replace(/(?!^)\/dataloader_idx_\d+$/, "");
 
 const STAGE_ORDER = ["val", "test", "predict", "train"];
 
@@ -64,7 +78,7 @@ function byStage(a, b) {
 }
 
 const HIGHER =
-  /acc|f1|f_?beta|auroc|auc|roc|precision|recall|iou|dice|kappa|matthews|mcc|r2|map\b|psnr|ssim|bleu|rouge|score|spearman|pearson/i;
+  /acc|f1|f_?beta|auroc|auc|roc|precision|recall|iou|dice|kappa|matthews|mcc|r2|map\b|psnr|ssim|bleu|rouge|score|spearman|pearson|(\b|_)ap\b/i;
 const LOWER = /loss|err|mse|mae|rmse|nll|perplexity|ppl|wer\b|cer\b|ece|fid|divergence|cost|distance/i;
 
 /** Whether the "max" or the "min" of a metric is its best, by its name; "" if the name does not say it. */
