@@ -8,11 +8,11 @@ this file. It is given {"runs": [...], "images": {file: a data: URL}}, where a r
     {"name", "path", "state", "started", "last_step", "config", "cost", "left_out",
      "curves": {key: [[step, value], ...]},
      "matrices": {key: {"step", "class_names", "cells": [[true, predicted, count], ...], "examples": {"0,1": [image]}}},
-     "samples": {key: {"step", "rows": {id: {...}}}}}
+     "samples": {key: {"step", "falling", "rows": {id: {...}}}}}
 
 and a sample has "correct" and, where they are known, "pred", "target", "confidence", "loss" and "image". An image is
 {"image": file, "box", "caption"}. "cost" is what the callbacks have cost, in percent of the run; "left_out" counts the
-images that are not on the page.
+images that are not on the page; "falling" is whether the losses of a table fall, so that the hardest were chosen.
 """
 
 from __future__ import annotations
@@ -141,7 +141,13 @@ def _samples(folder: MediaFolder, tables: Mapping[str, int]) -> dict[str, Any]:
         columns = table["columns"]
         if "id" in columns and ("correct" in columns or {"pred", "target"} <= set(columns)):
             rows = [dict(zip(columns, row, strict=True)) for row in table["rows"]]
-            found[key] = {"step": step, "rows": {str(row["id"]): _sample(row) for row in rows}}
+            losses = [row["loss"] for row in rows if isinstance(row.get("loss"), int | float)]
+            falling = len(losses) > 4 and losses == sorted(losses, reverse=True) and losses[0] > losses[-1]
+            found[key] = {
+                "step": step,
+                "falling": falling,
+                "rows": {str(row["id"]): _sample(row) for row in rows},
+            }
     return found
 
 

@@ -260,6 +260,29 @@ def test_runs_that_share_nothing_are_a_page(browser: Browser, tmp_path: Path) ->
     page.close()
 
 
+def hardest(root: Path, ids: range) -> Path:
+    """A run with a table of samples whose losses fall, half of them wrong."""
+    rows = [[str(i), "ab"[n % 2], "a", 9.0 - n] for n, i in enumerate(ids)]
+    FolderWriter(root / "media").write({"val/hard": Table(("id", "pred", "target", "loss"), rows)}, 3)
+    return root / "media"
+
+
+def test_the_hardest_samples_cannot_show_what_was_fixed(browser: Browser, tmp_path: Path) -> None:
+    """Of tables of other samples, chosen by their loss, no count of fixed samples is said, but where it shows."""
+    (tmp_path / "c.html").write_text(comparison([hardest(tmp_path / "a", range(8)), hardest(tmp_path / "b", range(2, 10))]))
+    (tmp_path / "d.html").write_text(comparison([hardest(tmp_path / "a", range(8)), hardest(tmp_path / "e", range(8))]))
+    page = opened(browser, tmp_path / "c.html")
+    said = page.text("#samples")
+    assert "chosen by how wrong they were" in said
+    assert "Fixed" not in said
+    page.close()
+    page = opened(browser, tmp_path / "d.html")
+    said = page.text("#samples")
+    assert "chosen by how wrong" not in said
+    assert "Fixed: 0" in said
+    page.close()
+
+
 FUNCTIONS: list[tuple[str, Any]] = [
     ("[0, 25, 26, 53].map(letterOf)", ["A", "Z", "A1", "B2"]),
     ("[[1, 'max'], [1, 'min'], [-1, 'min'], [0, 'max'], [1, '']].map(pair => verdict(...pair))",
@@ -277,6 +300,8 @@ FUNCTIONS: list[tuple[str, Any]] = [
      " new Map(Object.entries({p: {correct: true}, q: {correct: false}, r: {correct: false},"
      " s: {correct: false, target: 2}}))))",
      [["p"], ["q"], ["r"], 4, 1]),
+    ("[[0, 10], [1, 9], [2, 8]].map(pair => chosenByError({rows: new Map(pair.flatMap((count, right) =>"
+     " Array.from({length: count}, (_, i) => [`${right} ${i}`, {correct: !right}])))}))", [True, True, False]),
 ]  # fmt: skip
 
 
