@@ -398,7 +398,7 @@ async function samplesBehind(matrix, entry, row, column) {
     const histories = table.columns.includes("id") ? await sampleHistories(key) : new Map();
     for (const sample of rowsOf(table))
       if (String(sample.pred) === pred && String(sample.target) === target)
-        found.push({sample, image: imageOf(sample), history: histories.get(sample.id)});
+        found.push({sample, image: imageOf(sample), history: histories.get(sampleOf(sample))});
   }
   return found.slice(0, 12);
 }
