@@ -319,6 +319,30 @@ def test_samples_are_real_images_with_text_and_history(page: Page) -> None:
     assert width >= 28
 
 
+def test_a_sample_has_one_history_over_the_tables_of_its_stage(browser: Browser, tmp_path: Path) -> None:
+    """Right in one table and later wrong in the other: both say so. Another target, or stage, is another sample."""
+    writer = FolderWriter(tmp_path)
+    for step, pred in ((1, "a"), (2, "b"), (3, "b")):
+        samples = Table(("id", "pred", "target"), [["x", pred, "a"], ["y", "a", "b"]])
+        writer.write({"val/predictions": samples} if step < 3 else {"test/predictions": samples}, step)
+        if step > 1:
+            rows = [["x", "a", pred], ["z", "b", "b"]]
+            writer.write({"val/m_examples": Table(("id", "target", "pred"), rows)}, step + (step == 3))
+    page = opened(browser, tmp_path, missing=3)
+    page.value("goTo(4)")
+    show(page, "#samples", ".tile .strip")
+    page.settle(0.3)
+    told = page.value(
+        "Object.fromEntries([...document.querySelectorAll('#samples .card')].map(card => [card.querySelector('h3')"
+        ".textContent, [...card.querySelectorAll('.tile')].map(node => node.querySelector('.since')?.textContent)]))"
+    )
+    assert told["val/predictions"][0] == told["val/m_examples"][0] == "wrong since step 2"
+    assert told["val/predictions"][1] == "wrong in 2 of 2 epochs listed"
+    assert told["test/predictions"] == [None, None]
+    assert "grey: not listed" in page.value("document.querySelector('#samples .strip > title').textContent")
+    page.close()
+
+
 def test_samples_are_filtered(page: Page) -> None:
     """Wrong only, a class, a confidence, words; how many are left is read out."""
     show(page, "#samples", ".tile")

@@ -192,7 +192,7 @@ function openSample(row, history = [], image = imageOf(row)) {
     parts.push(
       make("h4", {}, "By epoch"),
       strip(history),
-      make("p", {className: "dim"}, sinceWords(history)),
+      make("p", {className: "dim"}, `${sinceWords(history)}${seen.length < history.length ? "; grey: not listed" : ""}`),
       make("div", {className: "scroll"}, make("table", {}, make("thead", {}, head), make("tbody", {}, ...lines))),
     );
   }
