@@ -293,6 +293,10 @@ FUNCTIONS: list[tuple[str, Any]] = [
      "{names: ['x', 'y'], places: [0], counts: [1]},"
      " {names: ['y', 'z', 'x'], places: [0, 1, 2, 6], counts: [1, 2, 3, 4]}))",
      [["x", "y"], [1, 2, 3], [4, 3, 1], 1]),
+    ("(({a}) => [a.hits, a.total, a.elsewhere, a.rows, a.columns])(sideBySide("
+     "{names: ['x', 'y', 'z'], places: [0, 2, 4, 6, 8], counts: [5, 3, 2, 4, 9]},"
+     " {names: ['x', 'y'], places: [0], counts: [1]}))",
+     [7, 10, 3, [8, 2], [9, 2]]),
     ("sideBySide({names: ['x', 'x'], places: [], counts: []}, {names: ['x', 'y'], places: [], counts: []})", None),
     ("(({fixed, broken, wrong, both, unlike}) => [fixed, broken, wrong, both.length, unlike])(flipped("
      "new Map(Object.entries({p: {correct: false}, q: {correct: true}, r: {correct: false},"
