@@ -244,5 +244,8 @@ def _data(directory: Path, path: Path, numbers: set[int]) -> Iterator[tuple[tupl
     starts = tuple(f"LW.data({number}," for number in numbers)
     for line in lines(directory, path.relative_to(directory).as_posix()):
         if line.startswith(starts):
-            number, step, value = json.loads(f"[{line.removeprefix('LW.data(').removesuffix(');')}]")
+            try:
+                number, step, value = json.loads(f"[{line.removeprefix('LW.data(').removesuffix(');')}]")
+            except ValueError as error:
+                raise ValueError(f"{path}: found the line {line[:80]!r}, which is damaged: {error}") from error
             yield (number, step), value

@@ -123,7 +123,7 @@ function plainTable(head, rows) {
 
 function runsTable() {
   const rows = LW.runs.map((run, i) => [runLabel(i), brief(run.state), brief(run.started), brief(run.last_step), run.path]);
-  return make("div", {className: "card"}, plainTable(["run", "state", "began", "last step", "folder"], rows));
+  return make("div", {className: "card"}, plainTable(["run", "state", "began", "last step", "folder"], rows), ...LW.runs.flatMap(({missing}) => missing.map(text => make("p", {className: "worse"}, text))));
 }
 
 /** The last value of every number, in a table that sorts and filters. */

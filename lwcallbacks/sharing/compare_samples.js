@@ -35,7 +35,7 @@ function flipsCard(key, i, first, second) {
       : `No sample is in both tables. A has ${a.size}, ${letter} has ${b.size}.${hidden ? "" : ' PredictionGrid(select="random") shows the same ones in every run.'}`,
     hidden ? "The samples of these tables were chosen by how wrong they were; what was fixed and broken shows in a table of a fixed choice, as PredictionGrid(select='first' or 'random')." : "",
     unlike ? `${unlike} with another target in the other run are left out.` : "",
-    [LW.runs[0], LW.runs[i]].some(({left_out}) => left_out) ? "Some images are left out: the page would be too large." : "",
+    [LW.runs[0], LW.runs[i]].some(({left_out}) => left_out) ? "Some images are left out: they are missing, or the page would be too large." : "",
   ];
   card.append(make("p", {className: "dim"}, words.join(" ")));
   const groups = [

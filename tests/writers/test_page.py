@@ -343,6 +343,22 @@ def test_a_sample_has_one_history_over_the_tables_of_its_stage(browser: Browser,
     page.close()
 
 
+def test_a_file_of_data_that_was_cut_is_named(browser: Browser, tmp_path: Path) -> None:
+    """With what helps: no browser runs a part of a script."""
+    writer = FolderWriter(tmp_path)
+    for step in (1, 2):
+        writer.write({"val/matrix": Matrix(np.eye(2, dtype=np.int64), ("a", "b"))}, step)
+    data = tmp_path / "data/00000.js"
+    data.write_text(data.read_text()[:-9])
+    page = browser.open(tmp_path / "index.html")
+    page.wait("document.body.dataset.ready")
+    page.value("document.querySelector('#confusion').scrollIntoView()")
+    page.wait("document.querySelector('#confusion').innerText.includes('data/00000.js is missing, damaged')")
+    assert "lwcallbacks export" in page.text("#confusion")
+    page.errors.clear()
+    page.close()
+
+
 def test_samples_are_filtered(page: Page) -> None:
     """Wrong only, a class, a confidence, words; how many are left is read out."""
     show(page, "#samples", ".tile")

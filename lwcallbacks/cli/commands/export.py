@@ -9,16 +9,13 @@ as data, checked and written again; scripts that are in it are not. The file ask
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from lwcallbacks.cli.errors import CommandError
-from lwcallbacks.cli.output import add_force, check_target, in_size, write
+from lwcallbacks.cli.output import add_force, check_target, in_size, tell_left_out, write
 from lwcallbacks.cli.runs import read
-from lwcallbacks.cli.text import counted, plain
+from lwcallbacks.cli.text import plain
 from lwcallbacks.sharing import single_file
-
-MOST_TOLD = 3
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +36,4 @@ def run(given: argparse.Namespace) -> int:
         raise CommandError(f"{folder.directory} cannot be exported: {error}") from error
     size = write(target, made.html, force=given.force)
     print(f"{plain(target)}: {in_size(size)}")
-    if made.left_out:
-        told = "; ".join(made.left_out[:MOST_TOLD]) + ("; ..." if len(made.left_out) > MOST_TOLD else "")
-        print(f"lwcallbacks export: {counted(len(made.left_out), 'image')} left out: {plain(told)}", file=sys.stderr)
-        return 1
-    return 0
+    return tell_left_out("export", made.left_out, "image")
