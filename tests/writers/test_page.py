@@ -763,6 +763,28 @@ def test_the_page_prints(page: Page) -> None:
     assert len(page.call("Page.printToPDF")["data"]) > 10_000
 
 
+def test_paper_has_what_is_far_from_the_window(browser: Browser, run: Path) -> None:
+    """By the key, which waits for files, every card is drawn; by the event those whose files are there."""
+    page = opened(browser, run)
+    undrawn = (
+        "[...document.querySelectorAll('main article')].filter(node => node.update && !node.hidden)"
+        ".filter(node => !node.querySelector('td, canvas, svg, img')).map(node => node.innerText)"
+    )
+    before = len(page.value(undrawn))
+    page.value("window.dispatchEvent(new Event('beforeprint'))")
+    page.settle(0.2)
+    assert len(page.value(undrawn)) < before
+    page.value(f"window.print = () => (window.left = {undrawn})")
+    page.value(
+        "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'p', ctrlKey: true, bubbles: true}))"
+    )
+    page.wait("!!window.left")
+    assert page.value("window.left") == []
+    assert page.value("document.querySelectorAll('#pictures .frame img, #pictures .frame svg').length") > 1
+    assert page.errors == []
+    page.close()
+
+
 def test_a_page_carries_its_files_itself_where_it_is_told_to(browser: Browser, run: Path, tmp_path: Path) -> None:
     """As a single file to mail has it: the folder's scripts inside, no script loaded."""
     scripts = [(run / name).read_text() for name in ("manifest.js", "scalars.js", "run.js", "cost.js")]
