@@ -422,7 +422,15 @@ def test_masks_and_boxes_are_shown_and_hidden(page: Page, tmp_path: Path) -> Non
     assert swatches == ["rgb(0, 114, 178)", "rgb(204, 121, 167)"] * 2, "those that the writer names"
     red = "document.querySelector('#pictures feFuncR').getAttribute('tableValues').split(' ')"
     assert page.value(f"{red}[2]") == "0.8"
-    for i in (6, 7, 3):  # boxes, and the prediction
+    shown = "[...document.querySelectorAll('#pictures g.boxes')].map(node => node.getAttribute('visibility'))"
+    assert page.value(shown) == ["hidden", "hidden"], "a picture has its boxes drawn already"
+    page.value("document.querySelectorAll('#pictures .switches input')[6].click()")
+    assert page.value(shown) == ["visible", "hidden"]
+    inside = """[...document.querySelectorAll('#pictures .boxes rect')].every(box => {
+        const [y, top] = [box.nextSibling, box].map(node => +node.getAttribute("y"));
+        return top < y && y < top + +box.getAttribute("height"); })"""
+    assert page.value(inside), "labels are within their boxes, where no caption is"
+    for i in (6, 3):  # boxes, and the prediction
         page.value(f"document.querySelectorAll('#pictures .switches input')[{i}].click()")
     crop = "#pictures .crop"
 
