@@ -793,6 +793,29 @@ def test_paper_has_what_is_far_from_the_window(browser: Browser, run: Path) -> N
     page.close()
 
 
+def test_a_test_after_a_fit_is_no_epoch_of_it(browser: Browser, tmp_path: Path) -> None:
+    """Two epochs stay two, and what is written at the end of the fit stays of the second."""
+    writer = FolderWriter(tmp_path)
+    writer.write_logged([(9, 0, {"val/loss": 1.0}), (19, 1, {"val/loss": 0.5}), (20, 2, {"test/loss": 0.5})])
+    page_runs.write_run(tmp_path)
+    page = opened(browser, tmp_path, missing=2)
+    assert "2 epochs" in page.text("h1")
+    assert page.value("soon(20)") == "epoch 1"
+    page.close()
+
+
+def test_a_matrix_that_stays_says_so(browser: Browser, tmp_path: Path) -> None:
+    """Where nothing changed there is no cell to see."""
+    for step in (1, 2):
+        FolderWriter(tmp_path).write({"val/matrix": Matrix(np.eye(2, dtype=np.int64), ("a", "b"))}, step)
+    page = opened(browser, tmp_path, missing=3)
+    show(page, "#confusion", ".matrix")
+    assert "No cell changed" not in page.text("#confusion .note")
+    page.click("#confusion button[data-value=since]")
+    page.wait("document.querySelector('#confusion .note').textContent.includes('No cell changed since step 1.')")
+    page.close()
+
+
 def test_a_page_carries_its_files_itself_where_it_is_told_to(browser: Browser, run: Path, tmp_path: Path) -> None:
     """As a single file to mail has it: the folder's scripts inside, no script loaded."""
     scripts = [(run / name).read_text() for name in ("manifest.js", "scalars.js", "run.js", "cost.js")]

@@ -69,7 +69,7 @@ const CONFUSION = {
       settings.cell ??= firstCell(matrix);
       if (settings.cell && Math.max(settings.cell.row, settings.cell.column) >= matrix.size)
         settings.cell = firstCell(matrix);
-      const summary = `${plural(matrix.total, "sample")}, ${matrix.total ? percent(matrix.hits / matrix.total) : "none"} right. Rows are the truth, columns the prediction.`;
+      const summary = `${plural(matrix.total, "sample")}, ${matrix.total ? percent(matrix.hits / matrix.total) : "none"} right. Rows are the truth, columns the prediction.${mode === "since" && !cells.places.length ? ` No cell changed since ${soon(before.step)}.` : ""}`;
       Object.assign(state, {
         matrix,
         cells,
