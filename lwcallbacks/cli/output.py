@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from lwcallbacks.cli.errors import CommandError
+from lwcallbacks.cli.text import counted, plain
 
 MIB = 2**20
+MOST_TOLD = 3
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:
@@ -61,3 +65,12 @@ def in_size(num_bytes: int) -> str:
     ('1.2 KiB', '12.0 MiB')
     """
     return f"{num_bytes / 1024:.1f} KiB" if num_bytes < MIB else f"{num_bytes / MIB:,.1f} MiB"
+
+
+def tell_left_out(command: str, left_out: Sequence[str], noun: str, how: str = "left out") -> int:
+    """Say what is not in the file, the first of it; returns the exit code."""
+    if not left_out:
+        return 0
+    told = "; ".join(left_out[:MOST_TOLD]) + ("; ..." if len(left_out) > MOST_TOLD else "")
+    print(f"lwcallbacks {command}: {counted(len(left_out), noun)} {how}: {plain(told)}", file=sys.stderr)
+    return 1

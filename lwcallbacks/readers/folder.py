@@ -91,8 +91,8 @@ class MediaFolder:
         list of image cells by (row, column). Histogram: {"counts", "edges", "nan", "posinf", "neginf"}. Curve: {"x",
         "y", "lines", "diagonal", "notes"}, a line is {"name", "x", "y", "text", "marks", "at", "readings"}. File:
         {"name", "type", "path", "aliases", "metadata"}. An image with masks or boxes: {"layers", "boxes"}, a layer is
-        {"name", "classes", "colours", "image"}, the file of a label for each pixel, and the names and colours of labels;
-        a box is {"box", "label", "style"}, left, top, width and height in pixels of the image, with "score" and "match"
+        {"name", "classes", "colours", "image"}, the file of a label for each pixel, and the names and colours of
+        labels; a box is {"box", "label", "style"}, left, top, width and height in pixels of the image, with "score" and "match"
         where they are known. JSON has no NaN: in tables and metadata such numbers are "nan", "inf" and "-inf".
 
         Raises KeyError for a key that has none, with those that have.
@@ -272,5 +272,8 @@ def _data(directory: Path, path: Path, numbers: set[int]) -> Iterator[tuple[tupl
     starts = tuple(f"LW.data({number}," for number in numbers)
     for line in lines(directory, path.relative_to(directory).as_posix()):
         if line.startswith(starts):
-            number, step, value = json.loads(f"[{line.removeprefix('LW.data(').removesuffix(');')}]")
+            try:
+                number, step, value = json.loads(f"[{line.removeprefix('LW.data(').removesuffix(');')}]")
+            except ValueError as error:
+                raise ValueError(f"{path}: found the line {line[:80]!r}, which is damaged: {error}") from error
             yield (number, step), value

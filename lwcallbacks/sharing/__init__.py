@@ -8,6 +8,8 @@ A folder may come from anybody. What is in it is read as data, checked, and writ
 file that is not in it, part of what is made here.
 """
 
+from lwcallbacks.sharing.compare import Compared as Compared
+from lwcallbacks.sharing.compare import compared as compared
 from lwcallbacks.sharing.compare import comparison as comparison
 from lwcallbacks.sharing.notebook import Page as Page
 from lwcallbacks.sharing.own import is_as_written as is_as_written

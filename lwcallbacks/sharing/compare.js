@@ -39,20 +39,37 @@ const matrixOf = ({class_names, cells, examples = {}}) => ({
 /** "better", "worse" or "" of a change, by whether "max" or "min" is best. Pure. */
 const verdict = (change, which) => (!which || !change ? "" : change > 0 === (which === "max") ? "better" : "worse");
 
+/** Whether values of a run may be called better or worse than A's: not where their matrices have no class in common. Pure. */
+function judged(a, b) {
+  const keys = [...a.matrices.keys()].filter(key => b.matrices.has(key));
+  return !keys.length || keys.some(key => a.matrices.get(key).names.some(name => b.matrices.get(key).names.includes(name)));
+}
+
+/** "at step 62, A at 314" of values of which one is of a run that has not come to its end; else "". Pure. */
+function apartWords(a, b, stepOfA, step) {
+  const ended = [a, b].every(({state}) => !state || state === "finished");
+  return ended || stepOfA === step ? "" : `at step ${grouped(step)}, A at ${grouped(stepOfA)}`;
+}
+
 /** A change with its verdict, as text and as colour. */
 function changeWords(change, which, text = signed(change)) {
   const word = verdict(change, which);
   return make("span", {className: word || "dim"}, change ? `${text}${word ? `, ${word}` : ""}` : "same as A");
 }
 
-/** An answer of all runs: their values below each other. `answers` are {value, words, number}, null where there is none. */
+/** An answer of all runs: their values below each other. `answers` are {value, words, number, step,
+ * of}, null where there is none; what is of something else than A's, or of another step, is not judged. */
 function answerCard(title, answers, which, text) {
   const card = make("div", {className: "card stat"}, make("h3", {}, title)),
-    first = answers[0]?.number;
+    first = answers[0];
   answers.forEach((answer, i) => {
     const line = make("div", {className: "answer"}, runLabel(i, false), make("b", {}, answer ? answer.value : "none"));
-    if (answer && i && Number.isFinite(first) && Number.isFinite(answer.number))
-      line.append(changeWords(answer.number - first, which, text?.(answer.number - first)));
+    if (answer && i && Number.isFinite(first?.number) && Number.isFinite(answer.number) && first.of === answer.of) {
+      const change = answer.number - first.number,
+        apart = apartWords(LW.runs[0], LW.runs[i], first.step, answer.step);
+      if (apart) line.append(make("span", {className: "dim"}, apart));
+      else line.append(changeWords(change, judged(LW.runs[0], LW.runs[i]) ? which : "", text?.(change)));
+    }
     line.append(make("span", {className: "dim"}, answer?.words || ""));
     card.append(line);
   });
@@ -71,7 +88,7 @@ function answersCompared() {
       const at = bestIndex(series.values, which),
         last = series.values.at(-1);
       const words = at < 0 ? "" : `${which === "max" ? "highest" : "lowest"} ${brief(series.values[at])} at ${soon(series.steps[at])}`;
-      return {value: brief(last), number: last, words};
+      return {value: brief(last), number: last, step: series.steps.at(-1), words};
     });
     cards.append(answerCard(key, answers, which));
   }
@@ -82,7 +99,8 @@ function answersCompared() {
         found = matrix && worstClass(summed(matrix));
       if (!found) return null;
       const words = `recall ${percent(found.recall)}, ${grouped(found.missed)} of ${grouped(found.of)} missed`;
-      return {value: shorten(matrix.names[found.index], 20), number: found.recall, words};
+      const of = matrix.names[found.index];
+      return {value: shorten(of, 20), of, number: found.recall, step: matrix.step, words};
     });
     cards.append(answerCard("worst class", worst, "max", change => `recall ${signed(Math.round(1000 * change) / 10)} points`));
   }
@@ -105,14 +123,15 @@ function plainTable(head, rows) {
 
 function runsTable() {
   const rows = LW.runs.map((run, i) => [runLabel(i), brief(run.state), brief(run.started), brief(run.last_step), run.path]);
-  return make("div", {className: "card"}, plainTable(["run", "state", "began", "last step", "folder"], rows));
+  return make("div", {className: "card"}, plainTable(["run", "state", "began", "last step", "folder"], rows), ...LW.runs.flatMap(({missing}) => missing.map(text => make("p", {className: "worse"}, text))));
 }
 
 /** The last value of every number, in a table that sorts and filters. */
 function numbersCompared() {
   const keys = [...new Set(LW.runs.flatMap(run => [...run.curves]))].sort(byStage);
   if (!keys.length) return null;
-  const last = LW.runs.map((_, i) => keys.map(key => LW.series.get(`${letterOf(i)} ${key}`)?.values.at(-1) ?? null));
+  const series = LW.runs.map((_, i) => keys.map(key => LW.series.get(`${letterOf(i)} ${key}`))),
+    last = series.map(of => of.map(found => found?.values.at(-1) ?? null));
   const columns = ["key", ...LW.runs.map((_, i) => letterOf(i))],
     cells = [keys, ...last];
   last.slice(1).forEach((values, i) => {
@@ -122,7 +141,11 @@ function numbersCompared() {
     columns.push(`${letterOf(i + 1)} − A`, `${letterOf(i + 1)} is`);
     cells.push(
       change,
-      change.map((by, k) => verdict(by, bestOf(keys[k]))),
+      change.map((by, k) => {
+        const [a, b] = [series[0][k], series[i + 1][k]],
+          apart = a && b ? apartWords(LW.runs[0], LW.runs[i + 1], a.steps.at(-1), b.steps.at(-1)) : "";
+        return apart || (judged(LW.runs[0], LW.runs[i + 1]) ? verdict(by, bestOf(keys[k])) : "");
+      }),
     );
   });
   const settings = {},

@@ -5,26 +5,28 @@
 The first run is what the others are compared with. The page is made of the scripts of a run's page and of those beside
 this file. It is given {"runs": [...], "images": {file: a data: URL}}, where a run is
 
-    {"name", "path", "state", "started", "last_step", "config", "cost", "left_out",
+    {"name", "path", "state", "started", "last_step", "config", "cost", "left_out", "missing",
      "curves": {key: [[step, value], ...]},
      "matrices": {key: {"step", "class_names", "cells": [[true, predicted, count], ...], "examples": {"0,1": [image]}}},
-     "samples": {key: {"step", "rows": {id: {...}}}}}
+     "samples": {key: {"step", "falling", "rows": {id: {...}}}}}
 
 and a sample has "correct" and, where they are known, "pred", "target", "confidence", "loss" and "image". An image is
 {"image": file, "box", "caption"}. "cost" is what the callbacks have cost, in percent of the run; "left_out" counts the
-images that are not on the page.
+images that are not on the page; "missing" says which data could not be read, and of which step others are there in
+their place; "falling" is whether the losses of a table fall, so that the hardest were chosen.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from lwcallbacks.html import parts
-from lwcallbacks.readers import MediaFolder, read_folder
+from lwcallbacks.readers import Item, MediaFolder, read_folder
 from lwcallbacks.readers.expand import filled_cells
 from lwcallbacks.readers.inside import content
 from lwcallbacks.sharing.safe import inline, script_json, with_policy
@@ -42,15 +44,33 @@ OWN = ("compare", "compare_matrix", "compare_samples")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
+@dataclass(frozen=True)
+class Compared:
+    """A page in one file. `left_out` says what of the runs could not be read: data and images, with their files."""
+
+    html: str
+    left_out: list[str]
+
+
 def comparison(paths: Iterable[Path]) -> str:
     """A page of HTML that compares runs with the first of them.
 
     Raises:
         FileNotFoundError, ValueError: as `read_folder`.
     """
+    return compared(paths).html
+
+
+def compared(paths: Iterable[Path]) -> Compared:
+    """The page, and what is missing on it.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_folder`.
+    """
     folders = [read_folder(path) for path in paths]
     runs = [facts(folder) for folder in folders]
-    return page(runs, _taken_along(folders, runs))
+    images, missing = _taken_along(folders, runs)
+    return Compared(page(runs, images), [told for run in runs for told in run["missing"]] + missing)
 
 
 def page(runs: list[dict[str, Any]], images: Mapping[str, str]) -> str:
@@ -72,7 +92,7 @@ def page(runs: list[dict[str, Any]], images: Mapping[str, str]) -> str:
 
 def facts(folder: MediaFolder) -> dict[str, Any]:
     """What is compared of one run."""
-    last = _last(folder)
+    last, missing = _last(folder)
     curves = {key: _thinned(list(curve.items())) for key, curve in sorted(folder.curves().items())}
     steps = [*(item.step for item in folder.items), *(logged.step for logged in folder.scalars)]
     name = " ".join(str(folder.run[part]) for part in ("name", "version") if folder.run.get(part) is not None)
@@ -83,19 +103,28 @@ def facts(folder: MediaFolder) -> dict[str, Any]:
         "last_step": max(steps, default=None),
         "cost": _cost(folder),
         "left_out": 0,
+        "missing": missing,
         "curves": {key: [[step, _finite(value)] for step, value in curve] for key, curve in curves.items()},
         "matrices": {key: _matrix(folder, key, step) for (key, kind), step in last.items() if kind == "matrix"},
         "samples": _samples(folder, {key: step for (key, kind), step in last.items() if kind == "table"}),
     }
 
 
-def _last(folder: MediaFolder) -> dict[tuple[str, str], int]:
-    """The last step of each key and kind that is no image."""
-    last: dict[tuple[str, str], int] = {}
+def _last(folder: MediaFolder) -> tuple[dict[tuple[str, str], int], list[str]]:
+    """The last step of each matrix and table of which there are data; and what is missing after it."""
+    written: dict[tuple[str, str], dict[int, Item]] = {}
     for item in folder.items:
-        if item.kind != "image":
-            last[item.key, item.kind] = max(item.step, last.get((item.key, item.kind), item.step))
-    return last
+        if item.kind in ("matrix", "table"):
+            written.setdefault((item.key, item.kind), {})[item.step] = item
+    last, missing = {}, []
+    for (key, kind), items in written.items():
+        there = folder.raw(key)
+        if found := [step for step in items if step in there]:
+            last[key, kind] = max(found)
+        if max(items) not in there:
+            instead = f"; compared is step {max(found)}" if found else ""
+            missing.append(f"{items[max(items)].path}: has no whole line of {key} at step {max(items)}{instead}")
+    return last, missing
 
 
 def _thinned(curve: list[tuple[int, float]]) -> list[tuple[int, float]]:
@@ -141,7 +170,13 @@ def _samples(folder: MediaFolder, tables: Mapping[str, int]) -> dict[str, Any]:
         columns = table["columns"]
         if "id" in columns and ("correct" in columns or {"pred", "target"} <= set(columns)):
             rows = [dict(zip(columns, row, strict=True)) for row in table["rows"]]
-            found[key] = {"step": step, "rows": {str(row["id"]): _sample(row) for row in rows}}
+            losses = [row["loss"] for row in rows if isinstance(row.get("loss"), int | float)]
+            falling = len(losses) > 4 and losses == sorted(losses, reverse=True) and losses[0] > losses[-1]
+            found[key] = {
+                "step": step,
+                "falling": falling,
+                "rows": {str(row["id"]): _sample(row) for row in rows},
+            }
     return found
 
 
@@ -163,10 +198,11 @@ def _image(cell: Any) -> dict[str, Any] | None:
     return None
 
 
-def _taken_along(folders: list[MediaFolder], runs: list[dict[str, Any]]) -> dict[str, str]:
+def _taken_along(folders: list[MediaFolder], runs: list[dict[str, Any]]) -> tuple[dict[str, str], list[str]]:
     """The files of the images, as data: URLs; those of samples that flipped first. Images then name them. One that is
-    not in its folder, or for which there is no room, is taken out."""
+    not in its folder, or for which there is no room, is taken out; the former are said, too."""
     taken: dict[str, str] = {}
+    missing: list[str] = []
     room = MOST_BYTES
     tried: dict[str, bool] = {}
     for i, holder, name in _images(runs):
@@ -175,6 +211,8 @@ def _taken_along(folders: list[MediaFolder], runs: list[dict[str, Any]]) -> dict
         if file not in tried:
             found = _png(folders[i].directory, image["image"])
             tried[file] = found is not None and len(found) <= room
+            if found is None:
+                missing.append(f"{folders[i].directory / image['image']}: is missing, or no PNG of at most 4 MiB")
             if found is not None and tried[file]:
                 taken[file] = f"data:image/png;base64,{base64.b64encode(found).decode()}"
                 room -= len(found)
@@ -192,7 +230,7 @@ def _taken_along(folders: list[MediaFolder], runs: list[dict[str, Any]]) -> dict
             for row in samples["rows"].values():
                 if "image" in row and row["image"] is None:
                     del row["image"]
-    return taken
+    return taken, missing
 
 
 def _images(runs: list[dict[str, Any]]) -> Iterator[tuple[int, Any, Any]]:

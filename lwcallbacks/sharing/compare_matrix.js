@@ -1,13 +1,23 @@
 // The last matrices of two runs: their difference, each of them, and the samples behind a cell in both.
 
+/** A matrix of these classes alone, with the sums of the whole: what was predicted as another class is missed. Pure. */
+function partOfMatrix(matrix, names) {
+  const whole = summed({...matrix}),
+    part = summed(withClasses(matrix, names)),
+    at = names.map(name => matrix.names.indexOf(name));
+  const rows = at.map(i => whole.rows[i]),
+    total = rows.reduce((sum, count) => sum + count, 0);
+  return Object.assign(part, {rows, columns: at.map(i => whole.columns[i]), elsewhere: total - part.total, total});
+}
+
 /** Two matrices of the same classes, those that both have, and how many only one has. Pure. */
 function sideBySide(a, b) {
   const twice = [a, b].some(({names}) => new Set(names).size < names.length);
   if (twice || sameClasses(a, b)) return sameClasses(a, b) ? {a: summed({...a}), b: summed({...b}), apart: 0} : null;
   const names = a.names.filter(name => b.names.includes(name));
   return {
-    a: summed(withClasses(a, names)),
-    b: summed(withClasses(b, names)),
+    a: partOfMatrix(a, names),
+    b: partOfMatrix(b, names),
     apart: a.names.length + b.names.length - 2 * names.length,
   };
 }
@@ -69,7 +79,12 @@ function matrixCompared(key, others) {
     units.press(settings.unit);
     const {unit} = settings,
       change = unit === "count" ? difference(b, a) : shareDifference(b, a, unit);
-    const rate = of => (of.total ? `${grouped(of.hits)} of ${grouped(of.total)} right, ${percent(of.hits / of.total)}` : "empty");
+    const rate = of =>
+      of.total
+        ? `${grouped(of.hits)} of ${grouped(of.total)} right, ${percent(of.hits / of.total)}` +
+          (apart ? ` of the ${plural(of.size, "class", "classes")} in common` : "") +
+          (of.elsewhere ? `; ${grouped(of.elsewhere)} of them predicted as another class` : "")
+        : "empty";
     words.textContent = [
       `A at step ${grouped(LW.runs[0].matrices.get(key).step)}: ${rate(a)}.`,
       `${letter} at step ${grouped(LW.runs[settings.other].matrices.get(key).step)}: ${rate(b)}.`,

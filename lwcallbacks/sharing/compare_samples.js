@@ -9,25 +9,33 @@ function flipped(a, b) {
   return {fixed: of(false, true), broken: of(true, false), wrong: of(false, false), both, unlike: both.length - same.length};
 }
 
+/** Whether samples were chosen by how wrong they were: their losses fall, or nearly all are wrong. Pure. */
+function chosenByError({falling, rows}) {
+  return falling || (rows.size > 4 && [...rows.values()].filter(row => !row.correct).length >= 0.9 * rows.size);
+}
+
 function samplesCompared() {
   const cards = [];
-  for (const [key, {rows}] of LW.runs[0].samples)
+  for (const [key, table] of LW.runs[0].samples)
     LW.runs.forEach((run, i) => {
-      if (i && run.samples.has(key)) cards.push(flipsCard(key, i, rows, run.samples.get(key).rows));
+      if (i && run.samples.has(key)) cards.push(flipsCard(key, i, table, run.samples.get(key)));
     });
   return cards.length ? section("Samples", "samples", ...cards) : null;
 }
 
-function flipsCard(key, i, a, b) {
+function flipsCard(key, i, first, second) {
   const letter = letterOf(i),
-    {fixed, broken, wrong, both, unlike} = flipped(a, b);
+    [a, b] = [first.rows, second.rows],
+    {fixed, broken, wrong, both, unlike} = flipped(a, b),
+    hidden = both.length < Math.max(a.size, b.size) && [first, second].some(chosenByError);
   const card = make("article", {className: "card"}, make("header", {}, make("h3", {}, titleOf(key)), make("span", {className: "dim"}, `A and ${letter}`)));
   const words = [
     both.length
       ? `${plural(both.length, "sample is", "samples are")} in both tables; A has ${a.size}, ${letter} has ${b.size}.`
-      : `No sample is in both tables. A has ${a.size}, ${letter} has ${b.size}. PredictionGrid(select="random") shows the same ones in every run.`,
+      : `No sample is in both tables. A has ${a.size}, ${letter} has ${b.size}.${hidden ? "" : ' PredictionGrid(select="random") shows the same ones in every run.'}`,
+    hidden ? "The samples of these tables were chosen by how wrong they were; what was fixed and broken shows in a table of a fixed choice, as PredictionGrid(select='first' or 'random')." : "",
     unlike ? `${unlike} with another target in the other run are left out.` : "",
-    [LW.runs[0], LW.runs[i]].some(({left_out}) => left_out) ? "Some images are left out: the page would be too large." : "",
+    [LW.runs[0], LW.runs[i]].some(({left_out}) => left_out) ? "Some images are left out: they are missing, or the page would be too large." : "",
   ];
   card.append(make("p", {className: "dim"}, words.join(" ")));
   const groups = [
@@ -36,7 +44,7 @@ function flipsCard(key, i, a, b) {
     ["Wrong in both", "", wrong, ""],
   ];
   for (const [title, note, ids, look] of groups) {
-    if (!both.length || (!ids.length && !look)) continue;
+    if (!both.length || (!ids.length && (hidden || !look))) continue; // "Fixed: 0" says nothing where it cannot be seen
     card.append(
       make("h4", {}, make("span", {className: look}, `${title}: ${ids.length}`), make("span", {className: "dim"}, note && `, ${note}`)),
       ids.length ? flipTiles(ids, i, a, b) : "",

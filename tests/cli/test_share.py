@@ -42,6 +42,34 @@ def test_compare_writes_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert Path("two.html").exists()
 
 
+def test_compare_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A cut file of data and an image: the file and what it lacks, once; what can be read is compared."""
+    a, b = written(tmp_path / "a"), written(tmp_path / "b", preds="bbb")
+    [image] = (b / "val/samples").glob("*.png")
+    image.unlink()
+    data = b / "data/00000.js"
+    lines = data.read_text().splitlines()
+    data.write_text("\n".join(lines[:2]) + "\n" + lines[2][:20])
+    assert main(["compare", str(a), str(b), "-o", "x.html"]) == 1
+    told = capsys.readouterr().err
+    assert "lwcallbacks compare: 3 items left out: " in told
+    for key in ("val/matrix", "val/samples"):
+        assert f"{data}: has no whole line of {key} at step 20; compared is step 10" in told
+    assert told.count(f"{image}: is missing") == 1
+    assert "no whole line of val/matrix at step 20" in Path("x.html").read_text()
+    data.unlink()
+    assert main(["compare", str(a), str(b), "-o", "y.html"]) == 1
+
+
+def test_a_damaged_line_is_named_with_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A whole line that is no JSON is no cut: nothing is guessed."""
+    a, b = written(tmp_path / "a"), written(tmp_path / "b")
+    data = b / "data/00000.js"
+    data.write_text(data.read_text() + 'LW.data(0, 20, {"cells": [);\n')
+    assert main(["compare", str(a), str(b), "-o", "x.html"]) == 2
+    assert f"{data}: found the line" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", [["export", "run"], ["compare", "run", "run", "-o"]])
 def test_a_file_that_is_there_is_kept(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Unless --force says otherwise; then a link is replaced, and what it leads to is kept."""

@@ -260,6 +260,76 @@ def test_runs_that_share_nothing_are_a_page(browser: Browser, tmp_path: Path) ->
     page.close()
 
 
+def hardest(root: Path, ids: range) -> Path:
+    """A run with a table of samples whose losses fall, half of them wrong."""
+    rows = [[str(i), "ab"[n % 2], "a", 9.0 - n] for n, i in enumerate(ids)]
+    FolderWriter(root / "media").write({"val/hard": Table(("id", "pred", "target", "loss"), rows)}, 3)
+    return root / "media"
+
+
+def test_the_hardest_samples_cannot_show_what_was_fixed(browser: Browser, tmp_path: Path) -> None:
+    """Of tables of other samples, chosen by their loss, no count of fixed samples is said, but where it shows."""
+    (tmp_path / "c.html").write_text(
+        comparison([hardest(tmp_path / "a", range(8)), hardest(tmp_path / "b", range(2, 10))])
+    )
+    (tmp_path / "d.html").write_text(comparison([hardest(tmp_path / "a", range(8)), hardest(tmp_path / "e", range(8))]))
+    page = opened(browser, tmp_path / "c.html")
+    said = page.text("#samples")
+    assert "chosen by how wrong they were" in said
+    assert "Fixed" not in said
+    page.close()
+    page = opened(browser, tmp_path / "d.html")
+    said = page.text("#samples")
+    assert "chosen by how wrong" not in said
+    assert "Fixed: 0" in said
+    page.close()
+
+
+def with_numbers(root: Path, classes: tuple[str, ...], right: tuple[int, ...], steps: int = 1, **run: Any) -> Path:
+    """A run with a matrix, a metric and its state."""
+    writer = FolderWriter(root / "media")
+    cells = np.diag(right) + np.triu(np.ones((len(classes), len(classes)), np.int64), 1)
+    for step in range(1, steps + 1):
+        writer.write({"val/matrix": Matrix(cells, classes)}, 10 * step)
+        writer.write_logged([(10 * step, step, {"val/acc": sum(right) / 20 + step / 100})])
+    writer.write_run({"name": root.name, "version": None, "state": "finished", "config": {}} | run)
+    return root / "media"
+
+
+def test_only_the_same_class_is_better(browser: Browser, tmp_path: Path) -> None:
+    """Another worst class is no better one, and of runs without a class in common nothing is judged."""
+    a = with_numbers(tmp_path / "a", ("p", "q"), (2, 5))
+    others = [
+        with_numbers(tmp_path / "b", ("p", "q"), (3, 5)),
+        with_numbers(tmp_path / "c", ("q", "p"), (2, 9)),
+        with_numbers(tmp_path / "d", ("x", "y"), (5, 6)),
+    ]
+    (tmp_path / "c.html").write_text(comparison([a, *others]))
+    page = opened(browser, tmp_path / "c.html")
+    answers = page.value(
+        "[...document.querySelectorAll('.stat')].map(card => [...card.querySelectorAll('.answer')]"
+        ".map(node => ['better', 'worse'].filter(word => node.innerText.includes(word)).join()))"
+    )
+    assert answers == [["", "better", "better", ""], ["", "better", "", ""]]
+    assert page.value("[...document.querySelectorAll('#numbers tbody tr td')].at(-1).textContent") == ""
+    page.close()
+
+
+def test_an_unfinished_run_is_not_judged_by_its_last_value(browser: Browser, tmp_path: Path) -> None:
+    """Where it is at another step, both steps are said in place of better or worse."""
+    a = with_numbers(tmp_path / "a", ("p", "q"), (2, 5), steps=5)
+    b = with_numbers(tmp_path / "b", ("p", "q"), (3, 5), steps=2, state="running")
+    c = with_numbers(tmp_path / "c", ("p", "q"), (3, 5), steps=2)
+    (tmp_path / "c.html").write_text(comparison([a, b, c]))
+    page = opened(browser, tmp_path / "c.html")
+    answers = page.value("[...document.querySelectorAll('.answer')].map(node => node.innerText)")
+    for unfinished, finished in ((answers[1], answers[2]), (answers[4], answers[5])):
+        assert "at step 20, A at 50" in unfinished
+        assert not {"better", "worse"} & set(unfinished.split())
+        assert "better" in finished
+    page.close()
+
+
 FUNCTIONS: list[tuple[str, Any]] = [
     ("[0, 25, 26, 53].map(letterOf)", ["A", "Z", "A1", "B2"]),
     ("[[1, 'max'], [1, 'min'], [-1, 'min'], [0, 'max'], [1, '']].map(pair => verdict(...pair))",
@@ -270,6 +340,10 @@ FUNCTIONS: list[tuple[str, Any]] = [
      "{names: ['x', 'y'], places: [0], counts: [1]},"
      " {names: ['y', 'z', 'x'], places: [0, 1, 2, 6], counts: [1, 2, 3, 4]}))",
      [["x", "y"], [1, 2, 3], [4, 3, 1], 1]),
+    ("(({a}) => [a.hits, a.total, a.elsewhere, a.rows, a.columns])(sideBySide("
+     "{names: ['x', 'y', 'z'], places: [0, 2, 4, 6, 8], counts: [5, 3, 2, 4, 9]},"
+     " {names: ['x', 'y'], places: [0], counts: [1]}))",
+     [7, 10, 3, [8, 2], [9, 2]]),
     ("sideBySide({names: ['x', 'x'], places: [], counts: []}, {names: ['x', 'y'], places: [], counts: []})", None),
     ("(({fixed, broken, wrong, both, unlike}) => [fixed, broken, wrong, both.length, unlike])(flipped("
      "new Map(Object.entries({p: {correct: false}, q: {correct: true}, r: {correct: false},"
@@ -277,6 +351,8 @@ FUNCTIONS: list[tuple[str, Any]] = [
      " new Map(Object.entries({p: {correct: true}, q: {correct: false}, r: {correct: false},"
      " s: {correct: false, target: 2}}))))",
      [["p"], ["q"], ["r"], 4, 1]),
+    ("[[0, 10], [1, 9], [2, 8]].map(pair => chosenByError({rows: new Map(pair.flatMap((count, right) =>"
+     " Array.from({length: count}, (_, i) => [`${right} ${i}`, {correct: !right}])))}))", [True, True, False]),
 ]  # fmt: skip
 
 

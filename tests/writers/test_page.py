@@ -342,6 +342,46 @@ def test_samples_are_real_images_with_text_and_history(page: Page) -> None:
     assert width >= 28
 
 
+def test_a_sample_has_one_history_over_the_tables_of_its_stage(browser: Browser, tmp_path: Path) -> None:
+    """Right in one table and later wrong in the other: both say so. Another target, or stage, is another sample."""
+    writer = FolderWriter(tmp_path)
+    for step, pred in ((1, "a"), (2, "b"), (3, "b")):
+        samples = Table(("id", "pred", "target"), [["x", pred, "a"], ["y", "a", "b"]])
+        writer.write({"val/predictions": samples} if step < 3 else {"test/predictions": samples}, step)
+        if step > 1:
+            rows = [["x", "a", pred], ["z", "b", "b"]]
+            writer.write({"val/m_examples": Table(("id", "target", "pred"), rows)}, step + (step == 3))
+    page = opened(browser, tmp_path, missing=3)
+    page.value("goTo(4)")
+    show(page, "#samples", ".tile .strip")
+    page.settle(0.3)
+    told = page.value(
+        "Object.fromEntries([...document.querySelectorAll('#samples .card')].map(card => [card.querySelector('h3')"
+        ".textContent, [...card.querySelectorAll('.tile')].map(node => node.querySelector('.since')?.textContent)]))"
+    )
+    assert told["val/predictions"][0] == told["val/m_examples"][0] == "wrong since step 2"
+    assert told["val/predictions"][1] == "wrong in 2 of 2 epochs listed"
+    assert told["test/predictions"] == [None, None]
+    assert "grey: not listed" in page.value("document.querySelector('#samples .strip > title').textContent")
+    page.close()
+
+
+def test_a_file_of_data_that_was_cut_is_named(browser: Browser, tmp_path: Path) -> None:
+    """With what helps: no browser runs a part of a script."""
+    writer = FolderWriter(tmp_path)
+    for step in (1, 2):
+        writer.write({"val/matrix": Matrix(np.eye(2, dtype=np.int64), ("a", "b"))}, step)
+    data = tmp_path / "data/00000.js"
+    data.write_text(data.read_text()[:-9])
+    page = browser.open(tmp_path / "index.html")
+    page.wait("document.body.dataset.ready")
+    page.value("document.querySelector('#confusion').scrollIntoView()")
+    page.wait("document.querySelector('#confusion').innerText.includes('data/00000.js is missing, damaged')")
+    assert "lwcallbacks export" in page.text("#confusion")
+    page.errors.clear()
+    page.close()
+
+
 def test_samples_are_filtered(page: Page) -> None:
     """Wrong only, a class, a confidence, words; how many are left is read out."""
     show(page, "#samples", ".tile")
@@ -405,7 +445,15 @@ def test_masks_and_boxes_are_shown_and_hidden(page: Page, tmp_path: Path) -> Non
     assert swatches == ["rgb(0, 114, 178)", "rgb(204, 121, 167)"] * 2, "those that the writer names"
     red = "document.querySelector('#pictures feFuncR').getAttribute('tableValues').split(' ')"
     assert page.value(f"{red}[2]") == "0.8"
-    for i in (6, 7, 3):  # boxes, and the prediction
+    shown = "[...document.querySelectorAll('#pictures g.boxes')].map(node => node.getAttribute('visibility'))"
+    assert page.value(shown) == ["hidden", "hidden"], "a picture has its boxes drawn already"
+    page.value("document.querySelectorAll('#pictures .switches input')[6].click()")
+    assert page.value(shown) == ["visible", "hidden"]
+    inside = """[...document.querySelectorAll('#pictures .boxes rect')].every(box => {
+        const [y, top] = [box.nextSibling, box].map(node => +node.getAttribute("y"));
+        return top < y && y < top + +box.getAttribute("height"); })"""
+    assert page.value(inside), "labels are within their boxes, where no caption is"
+    for i in (6, 3):  # boxes, and the prediction
         page.value(f"document.querySelectorAll('#pictures .switches input')[{i}].click()")
     crop = "#pictures .crop"
 
@@ -781,6 +829,49 @@ def test_the_page_prints(page: Page) -> None:
     assert page.value("getComputedStyle(document.querySelector('nav')).display") == "none"
     assert page.value("getComputedStyle(document.querySelector('.top')).position") == "static"
     assert len(page.call("Page.printToPDF")["data"]) > 10_000
+
+
+def test_paper_has_what_is_far_from_the_window(browser: Browser, run: Path) -> None:
+    """By the key, which waits for files, every card is drawn; by the event those whose files are there."""
+    page = opened(browser, run)
+    undrawn = (
+        "[...document.querySelectorAll('main article')].filter(node => node.update && !node.hidden)"
+        ".filter(node => !node.querySelector('td, canvas, svg, img')).map(node => node.innerText)"
+    )
+    before = len(page.value(undrawn))
+    page.value("window.dispatchEvent(new Event('beforeprint'))")
+    page.settle(0.2)
+    assert len(page.value(undrawn)) < before
+    page.value(f"window.print = () => (window.left = {undrawn})")
+    page.value("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'p', ctrlKey: true, bubbles: true}))")
+    page.wait("!!window.left")
+    assert page.value("window.left") == []
+    assert page.value("document.querySelectorAll('#pictures .frame img, #pictures .frame svg').length") > 1
+    assert page.errors == []
+    page.close()
+
+
+def test_a_test_after_a_fit_is_no_epoch_of_it(browser: Browser, tmp_path: Path) -> None:
+    """Two epochs stay two, and what is written at the end of the fit stays of the second."""
+    writer = FolderWriter(tmp_path)
+    writer.write_logged([(9, 0, {"val/loss": 1.0}), (19, 1, {"val/loss": 0.5}), (20, 2, {"test/loss": 0.5})])
+    page_runs.write_run(tmp_path)
+    page = opened(browser, tmp_path, missing=2)
+    assert "2 epochs" in page.text("h1")
+    assert page.value("soon(20)") == "epoch 1"
+    page.close()
+
+
+def test_a_matrix_that_stays_says_so(browser: Browser, tmp_path: Path) -> None:
+    """Where nothing changed there is no cell to see."""
+    for step in (1, 2):
+        FolderWriter(tmp_path).write({"val/matrix": Matrix(np.eye(2, dtype=np.int64), ("a", "b"))}, step)
+    page = opened(browser, tmp_path, missing=3)
+    show(page, "#confusion", ".matrix")
+    assert "No cell changed" not in page.text("#confusion .note")
+    page.click("#confusion button[data-value=since]")
+    page.wait("document.querySelector('#confusion .note').textContent.includes('No cell changed since step 1.')")
+    page.close()
 
 
 def test_a_page_carries_its_files_itself_where_it_is_told_to(browser: Browser, run: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
     lwcallbacks compare lightning_logs/version_0 lightning_logs/version_1 -o compare.html
 
 The first run is what the others are compared with. Matrices are those of the last step; samples are those that tables
-of both runs have, by their id.
+of both runs have, by their id. What cannot be read is left out and said; the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import argparse
 from pathlib import Path
 
 from lwcallbacks.cli.errors import CommandError
-from lwcallbacks.cli.output import add_force, check_target, in_size, write
+from lwcallbacks.cli.output import add_force, check_target, in_size, tell_left_out, write
 from lwcallbacks.cli.runs import read
 from lwcallbacks.cli.text import counted, plain
-from lwcallbacks.sharing import comparison
+from lwcallbacks.sharing import compared
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +38,9 @@ def run(given: argparse.Namespace) -> int:
     check_target(target, force=given.force)
     directories = [read(path).directory for path in given.runs]
     try:
-        page = comparison(directories)
+        made = compared(directories)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise CommandError(f"the runs cannot be compared: {error}") from error
-    size = write(target, page, force=given.force)
+    size = write(target, made.html, force=given.force)
     print(f"{plain(target)}: {counted(len(directories), 'run')} compared, {in_size(size)}")
-    return 0
+    return tell_left_out("compare", made.left_out, "item")

@@ -9,17 +9,14 @@ as data, checked and written again; scripts that are in it are not. The file ask
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from lwcallbacks.cli.errors import CommandError
-from lwcallbacks.cli.output import add_force, check_target, in_size, write
+from lwcallbacks.cli.output import add_force, check_target, in_size, tell_left_out, write
 from lwcallbacks.cli.runs import read
-from lwcallbacks.cli.text import counted, plain
+from lwcallbacks.cli.text import plain
 from lwcallbacks.readers import damage
 from lwcallbacks.sharing import single_file
-
-MOST_TOLD = 3
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +38,5 @@ def run(given: argparse.Namespace) -> int:
         raise CommandError(f"{folder.directory} cannot be exported: {error}") from error
     size = write(target, made.html, force=given.force)
     print(f"{plain(target)}: {in_size(size)}")
-    for found, told in ((made.left_out, "image"), (damaged, "damaged file")):
-        if found:
-            first = "; ".join(found[:MOST_TOLD]) + ("; ..." if len(found) > MOST_TOLD else "")
-            how = "left out" if found is made.left_out else "not whole in the page"
-            print(f"lwcallbacks export: {counted(len(found), told)} {how}: {plain(first)}", file=sys.stderr)
-    return 1 if made.left_out or damaged else 0
+    images = tell_left_out("export", made.left_out, "image")
+    return images | tell_left_out("export", damaged, "damaged file", "not whole in the page")

@@ -104,7 +104,7 @@ function answersSection() {
         ofCost,
         "cost of these callbacks",
         `${brief(at("share"), 2)} %`,
-        `of the run; ${plural(at("collectives") ?? 0, "collective")}, ${brief(at("on disk") ?? 0, 3)} MiB on disk`,
+        `of the run; ${at("collectives") ? `${plural(at("collectives"), "collective")}, ` : ""}${brief(at("on disk") ?? 0, 3)} MiB on disk`,
         () => document.getElementById("cost")?.scrollIntoView(),
       );
     }

@@ -69,7 +69,7 @@ const CONFUSION = {
       settings.cell ??= firstCell(matrix);
       if (settings.cell && Math.max(settings.cell.row, settings.cell.column) >= matrix.size)
         settings.cell = firstCell(matrix);
-      const summary = `${plural(matrix.total, "sample")}, ${matrix.total ? percent(matrix.hits / matrix.total) : "none"} right. Rows are the truth, columns the prediction.`;
+      const summary = `${plural(matrix.total, "sample")}, ${matrix.total ? percent(matrix.hits / matrix.total) : "none"} right. Rows are the truth, columns the prediction.${mode === "since" && !cells.places.length ? ` No cell changed since ${soon(before.step)}.` : ""}`;
       Object.assign(state, {
         matrix,
         cells,
@@ -398,7 +398,7 @@ async function samplesBehind(matrix, entry, row, column) {
     const histories = table.columns.includes("id") ? await sampleHistories(key) : new Map();
     for (const sample of rowsOf(table))
       if (String(sample.pred) === pred && String(sample.target) === target)
-        found.push({sample, image: imageOf(sample), history: histories.get(sample.id)});
+        found.push({sample, image: imageOf(sample), history: histories.get(sampleOf(sample))});
   }
   return found.slice(0, 12);
 }

@@ -101,6 +101,28 @@ function onSight(node, update) {
   return node;
 }
 
+/** Draw what is far from the window, too: paper has all of it. */
+async function drawAll() {
+  const drawn = [...document.querySelectorAll("main *")].map(node => {
+    if (!node.update) return null;
+    const {seen} = node;
+    node.seen = true;
+    const done = node.update();
+    node.seen = seen;
+    return done;
+  });
+  await Promise.all(drawn);
+}
+window.addEventListener("beforeprint", drawAll);
+// The event does not wait for what is read from files first; the key can.
+document.addEventListener("keydown", async event => {
+  if (event.key !== "p" || !(event.ctrlKey || event.metaKey)) return;
+  event.preventDefault();
+  await drawAll();
+  await new Promise(done => setTimeout(done, 300)); // until images are there
+  window.print();
+});
+
 /** Something that changes and is read out: at most once in a while, as a slider moves. */
 function announce(text) {
   clearTimeout(announce.timer);

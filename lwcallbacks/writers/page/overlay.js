@@ -137,10 +137,7 @@ function overlaid(cell, className = "", off = new Set(), size = null) {
         "text",
         {
           x: left + l + 1,
-          y:
-            style === "truth"
-              ? Math.min(top + height - 1, top + t + h + letters)
-              : Math.max(top + letters, top + t - letters * 0.3),
+          y: style === "truth" ? top + t + h - 2 : top + t + letters, // within its box: beside it may be a caption
           "font-size": letters,
         },
         `${label ?? ""}${typeof score === "number" ? ` ${brief(score, 2)}` : ""}`,

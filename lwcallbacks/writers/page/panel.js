@@ -65,7 +65,7 @@ function panel(key, {tools, view, wide = false, needsValue = true}, title = key)
         if (one.entry !== entry || !one.whole.isConnected) return; // the time has moved on
         one.box.hidden = value === undefined;
         one.missing.hidden = value !== undefined;
-        if (value === undefined) one.missing.textContent = `No data of ${when(entry.step)}.`;
+        if (value === undefined) one.missing.textContent = noData(entry);
         else {
           await one.draw(value, entry);
           loadBeside(entry);
@@ -86,6 +86,11 @@ function panel(key, {tools, view, wide = false, needsValue = true}, title = key)
   panels.set(key, found);
   return found;
 }
+
+/** A browser runs no line of a script that is cut, and may not read its text: a command can. */
+const noData = ({step, chunk}) =>
+  `No data of ${when(step)}. data/${String(chunk).padStart(5, "0")}.js is missing, damaged or without it.` +
+  (LW.files ? "" : ' "lwcallbacks export" makes a page of the lines that are whole.');
 
 function reveal(node) {
   for (let outer = node.parentElement; outer; outer = outer.parentElement) {

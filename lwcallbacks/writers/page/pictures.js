@@ -3,7 +3,7 @@
 const PICTURE = {needsValue: false};
 
 PICTURE.view = (box, settings) => {
-  settings.off ??= new Set();
+  settings.off ??= new Set(["boxes: truth", "boxes: prediction"]); // the picture has them drawn beside it
   const place = make("div", {className: "frame"}),
     note = make("p", {className: "caption"}),
     film = make("div", {className: "film", role: "group", "aria-label": "The same at other steps"});

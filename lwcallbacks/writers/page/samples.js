@@ -41,29 +41,33 @@ function chosenRows(rows, {wrong = false, label = "", low = 0, high = 1, words =
     : kept;
 }
 
-/** What a table said about each sample at other steps, by id: Map id -> [{step, right, row}]; {} without ids. */
+const sampleOf = ({id, target}) => JSON.stringify([id, String(target)]);
+
+/** What all tables of a key's stage said about each sample, by `sampleOf`: Map -> [{step, right, row}]; {} without ids. */
 async function sampleHistories(key, most = 30) {
+  const group = name => [partsOf(name).stage, name.match(/\/dataloader_idx_\d+/)?.[0]].join(),
+    keys = page.samples.filter(name => group(name) === group(key));
   const known = (sampleHistories.known ??= new Map()),
-    version = historyOf(key).steps.length;
-  if (known.get(key)?.version === version) return known.get(key).promise;
+    version = keys.map(name => historyOf(name).steps.length).join();
+  if (known.get(group(key))?.version === version) return known.get(group(key)).promise;
   const promise = (async () => {
-    const entries = entriesOf(key, most),
+    const entries = keys.flatMap(name => entriesOf(name, most)),
       tables = await Promise.all(entries.map(load)),
+      withIds = entries.filter((_, at) => tables[at]?.columns.includes("id"));
+    const steps = [...new Set(withIds.map(({step}) => step))].sort((a, b) => a - b),
       found = new Map();
-    tables.forEach((table, at) => {
+    tables.forEach((table, i) => {
       if (!table?.columns.includes("id")) return;
+      const at = steps.indexOf(entries[i].step);
       for (const row of rowsOf(table)) {
-        if (!found.has(row.id))
-          found.set(
-            row.id,
-            entries.map(({step}) => ({step, right: null, row: null})),
-          );
-        found.get(row.id)[at] = {step: entries[at].step, right: isRight(row), row};
+        const id = sampleOf(row);
+        if (!found.has(id)) found.set(id, steps.map(step => ({step, right: null, row: null})));
+        if (!found.get(id)[at].row) found.get(id)[at] = {step: steps[at], right: isRight(row), row};
       }
     });
     return found;
   })();
-  known.set(key, {version, promise});
+  known.set(group(key), {version, promise});
   return promise;
 }
 
@@ -150,7 +154,7 @@ const SAMPLES = {
       const histories = has("id") ? await sampleHistories(entry.key) : new Map();
       list.replaceChildren(
         ...kept.slice(0, settings.most).map(row => {
-          const history = histories.get(row.id) || [];
+          const history = histories.get(sampleOf(row)) || [];
           return tile(row, {image: imageOf(row), history, onclick: () => openSample(row, history)});
         }),
       );
@@ -188,7 +192,7 @@ function openSample(row, history = [], image = imageOf(row)) {
     parts.push(
       make("h4", {}, "By epoch"),
       strip(history),
-      make("p", {className: "dim"}, sinceWords(history)),
+      make("p", {className: "dim"}, `${sinceWords(history)}${seen.length < history.length ? "; grey: not listed" : ""}`),
       make("div", {className: "scroll"}, make("table", {}, make("thead", {}, head), make("tbody", {}, ...lines))),
     );
   }

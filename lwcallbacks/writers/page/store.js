@@ -43,7 +43,10 @@ const LW = {
     if (this.counted.scalars++ < (this.known || 0)) return;
     this.known = this.counted.scalars;
     this.version++;
-    if (epoch !== null && epoch !== undefined) this.clock.set(step, epoch);
+    const stages = Object.keys(values).map(name => partsOf(name).stage);
+    // A test after a fit is of no epoch of it, though it counts as one more.
+    const isTest = stages.includes("test") && !stages.includes("val") && !stages.includes("train") && this.clock.size;
+    if (epoch !== null && epoch !== undefined && !isTest) this.clock.set(step, epoch);
     for (const name in values) {
       let series = this.series.get(name);
       if (!series) this.series.set(name, (series = {steps: [], values: []}));

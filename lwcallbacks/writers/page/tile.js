@@ -28,6 +28,7 @@ function strip(history) {
     role: "img",
     "aria-label": `Right or wrong by epoch. ${label}`,
   });
+  node.append(svg("title", {}, "By epoch. Tall: wrong; short: right; grey: not listed in that epoch's tables"));
   history.forEach(({step, right}, i) => {
     const mark = svg("rect", {
       class: right === null ? "unknown" : right ? "right" : "wrong",
@@ -42,16 +43,17 @@ function strip(history) {
   return node;
 }
 
-const rightWord = right => (right === null ? "not shown" : right ? "right" : "wrong");
+const rightWord = right => (right === null ? "not listed" : right ? "right" : "wrong");
 
 /** The words below a strip: "wrong since epoch 3", "right since epoch 5", "always wrong". */
 function sinceWords(history) {
   const known = history.filter(({right}) => right !== null);
-  if (known.length < 2) return "";
+  if (history.length < 2 || !known.length) return "";
   const last = known.at(-1).right;
   let i = known.length;
   while (i > 0 && known[i - 1].right === last) i--;
-  const always = known.length < history.length ? `${rightWord(last)} each time` : `always ${rightWord(last)}`;
+  const listed = `${rightWord(last)} in ${known.length} of ${plural(known.length, "epoch")} listed`,
+    always = known.length < history.length ? listed : `always ${rightWord(last)}`;
   return i === 0 ? always : `${rightWord(last)} since ${soon(known[i].step)}`;
 }
 
