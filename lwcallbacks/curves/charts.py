@@ -103,7 +103,7 @@ def _wanted(shown: Sequence[Summary]) -> np.ndarray:
 def _ratio(part: np.ndarray, whole: int | np.ndarray) -> np.ndarray:
     """NaN where there is nothing to divide by."""
     of = np.asarray(whole, np.float64)
-    return np.divide(part, of, out=np.full(len(part), np.nan), where=of > 0)
+    return np.asarray(np.divide(part, of, out=np.full(len(part), np.nan), where=of > 0))
 
 
 def _line(
