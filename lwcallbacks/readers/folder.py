@@ -91,8 +91,8 @@ class MediaFolder:
         "y", "lines", "diagonal", "notes"}, a line is {"name", "x", "y", "text", "marks", "at", "readings"}. File:
         {"name", "type", "path", "aliases", "metadata"}. An image with masks or boxes: {"layers", "boxes"}, a layer is
         {"name", "classes", "colours", "image"}, the file of a label for each pixel, and the names and colours of
-        labels; a box is {"box", "label", "style"}, left, top, width and height in pixels of the image, with
-        "score" and "match" where they are known. JSON has no NaN: in tables and metadata such numbers are "nan", "inf" and "-inf".
+        labels; a box is {"box", "label", "style"}, left, top, width and height in pixels of the image, with "score" and
+        "match" where they are known. JSON has no NaN: in tables and metadata such numbers are "nan", "inf" and "-inf".
 
         Raises KeyError for a key that has none, with those that have.
         """
