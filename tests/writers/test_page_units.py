@@ -377,6 +377,7 @@ def test_the_page_makes_no_html_of_what_it_shows() -> None:
 def test_the_page_is_small() -> None:
     """A run's folder has at most 300 kB of it, with what draws the curves."""
     assert len(page_html()) < 300_000
+    assert not re.search(rb"^/[/*]", page_html()[page_html().index(b"const order = ") :], re.MULTILINE)
     assert len(page_html()) + (0 if b"uPlot.js" in page_html() else 125_000) < 300_000
 
 
