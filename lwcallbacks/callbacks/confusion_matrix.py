@@ -145,7 +145,7 @@ class ConfusionMatrix(CountingCallback):
         super().__init__(name=name, stages=stages, every_n_epochs=every_n_epochs, on_error=on_error)
         if not isinstance(num_classes, int) or num_classes < 2:
             raise ValueError(f"ConfusionMatrix: num_classes={num_classes!r}, expected an int of at least 2")
-        if str(task) == "multilabel":
+        if str(task) == "multilabel":  # what it is not annotated to be
             told = "expected 'multiclass' or 'binary'; for a set of labels a sample write"
             raise ValueError(f"ConfusionMatrix: task='multilabel', {told} MultilabelConfusionMatrix({num_classes})")
         check_scores("ConfusionMatrix", task, threshold, logits, ("multiclass", "binary"))

@@ -5,7 +5,7 @@ INK[level]         # 0 or 255: the grey of a text on it that is easy to read
 colour_of(3)       # RGB of a class
 
 Colours of classes are those of Okabe and Ito ("Color Universal Design", 2008), which people of any colour vision can
-tell apart; then their light and dark shades. From class 21 on they repeat.
+tell apart, but for those that errors have; then light and dark shades of all. From class 17 on they repeat.
 """
 
 from __future__ import annotations
@@ -36,20 +36,31 @@ YELLOW: Colour = (240, 228, 66)
 BLUE: Colour = (0, 114, 178)
 VERMILION: Colour = (213, 94, 0)
 PURPLE: Colour = (204, 121, 167)
-_HUES = (ORANGE, SKY_BLUE, GREEN, YELLOW, BLUE, VERMILION, PURPLE)
 
 
-def _shades(towards: int) -> list[Colour]:
-    return [((r + towards) // 2, (g + towards) // 2, (b + towards) // 2) for r, g, b in _HUES]
+def _light(hue: Colour) -> Colour:
+    red, green, blue = ((part + 255) // 2 for part in hue)
+    return red, green, blue
 
 
-_PALETTE = (*_HUES, *_shades(255), *_shades(0))
+def _dark(hue: Colour) -> Colour:
+    red, green, blue = (part // 2 for part in hue)
+    return red, green, blue
+
+
+# Without the four hues that errors have: see `ERROR_COLOURS`. Light and dark ones in turn, the most unlike first.
+_PALETTE = (
+    *(ORANGE, SKY_BLUE, GREEN),
+    *(_light(VERMILION), _dark(VERMILION), _light(SKY_BLUE), _dark(GREEN), _light(GREEN), _dark(BLUE)),
+    *(_light(PURPLE), _dark(ORANGE), _light(ORANGE), _dark(SKY_BLUE), _light(BLUE), _dark(PURPLE)),
+    *(_light(YELLOW), _dark(YELLOW)),
+)
 
 
 def colour_of(label: int) -> Colour:
     """The colour of a class, RGB.
 
-    >>> colour_of(0), colour_of(21)
+    >>> colour_of(0), colour_of(17)
     ((230, 159, 0), (230, 159, 0))
     """
     return _PALETTE[label % len(_PALETTE)]

@@ -6,15 +6,14 @@ with_caption(Image(pixels, "true 3, pred 5"))                      # -> Image
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from lwcallbacks.media.annotate import legend_of
 from lwcallbacks.media.legend import draw_legend
-from lwcallbacks.media.lettering import line_height, wrap, write
-from lwcallbacks.media.names import shorten
+from lwcallbacks.media.lettering import line_height, width_of, wrap, write
 from lwcallbacks.media.render import enlarge, put
 from lwcallbacks.media.values import Annotated, Grid, Image
 
@@ -38,8 +37,8 @@ def captioned_grid(images: Sequence[Image], nrow: int = 8, title: str | None = N
 
     Small images are enlarged by an integer so that their shorter side has at least `min_side` pixels. A caption is
     wrapped to the width of its tile, so that it never reaches its neighbour: at most three lines, and what is cut is
-    marked by an ellipsis. Of a caption with lines of its own each has at most two, and keeps both ends. Above images
-    with masks or boxes stands what their colours mean; they take no more than 1,600 pixels.
+    marked by an ellipsis. Of a caption with lines of its own each has at most two: if need be its beginning and its
+    end. Above images with masks or boxes stands what their colours mean; they take no more than 1,600 pixels.
     Raises ValueError when there is no image.
     """
     if not images or nrow < 1:
@@ -79,14 +78,23 @@ def _lines(caption: str, width: int) -> list[str]:
     own = caption.splitlines()
     if len(own) < 2:
         return wrap(caption, width, max_lines=3)
-    return [line for text in own for line in _both_ends(text, width, max_lines=2)]
+    return [line for text in own for line in _both_ends(text, width)]
 
 
-def _both_ends(text: str, width: int, max_lines: int) -> list[str]:
-    """A text in so many lines; where it does not fit, what is left out is in the middle."""
-    low, high = 1, len(text)
-    while low < high:
-        limit = (low + high + 1) // 2
-        fits = len(wrap(shorten(text, limit), width, max_lines=len(text))) <= max_lines
-        low, high = (limit, high) if fits else (low, limit - 1)
-    return wrap(shorten(text, low), width, max_lines)
+def _both_ends(text: str, width: int) -> list[str]:
+    """A text in at most two lines; where it does not fit, its beginning and, behind an ellipsis, its end."""
+    lines = wrap(text, width, max_lines=3)
+    if len(lines) <= 2:
+        return lines
+    start = _fitting(len(text), lambda number: width_of(text[:number].rstrip()) <= width)
+    end = _fitting(len(text), lambda number: width_of(f"…{text[len(text) - number :].lstrip()}") <= width)
+    return [text[:start].rstrip(), f"…{text[len(text) - end :].lstrip()}"]
+
+
+def _fitting(most: int, fits: Callable[[int], bool]) -> int:
+    """The largest number that fits, at least 1."""
+    low = 1
+    while low < most:
+        middle = (low + most + 1) // 2
+        low, most = (middle, most) if fits(middle) else (low, middle - 1)
+    return low

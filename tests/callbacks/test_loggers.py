@@ -115,7 +115,7 @@ def test_all_loggers_together_each_get_their_part(tmp_path: Path, mlflow_uri: st
     }
     there = {(re.sub(r"_(chart|roc|pr|calibration)_table$", r"_\1", key), step) for key, step in there}
     assert there >= pictures | gradients | tables | norms
-    assert [a.aliases for a in offline.artifacts if a.type == "model"] == [("best", "latest")]
+    assert [a.aliases for a in offline.artifacts if a.type == "model"] == [("best", "epoch-0", "latest", "step-5")]
 
     with open(Path(loggers[3].log_dir, "media.csv")) as file:
         rows = [(row["key"], int(row["step"]), row["file"]) for row in csv.DictReader(file)]

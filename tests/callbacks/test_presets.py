@@ -103,7 +103,7 @@ def test_what_a_preset_logs(name: str, tmp_path: Path) -> None:
     if "confusion_matrix" in MEDIA[name]:
         scalars |= {f"{stage}/confusion_matrix_{key}" for stage in ("val", "test") for key in NUMBERS}
     assert keys - gradients == scalars | {f"{stage}/{key}" for stage in ("val", "test") for key in MEDIA[name]}
-    assert [a.aliases for a in run.artifacts if a.type == "model"] == [("best", "latest")]
+    assert [a.aliases for a in run.artifacts if a.type == "model"] == [("best", "epoch-0", "latest", "step-5")]
     doc = str(getattr(lw.presets, name).__doc__)
     told = {f"``val/{key.removesuffix('_table') if 'chart' in key else key}``" for key in MEDIA[name]}
     told |= {f"``val/confusion_matrix_{key}``" for key in NUMBERS if "confusion_matrix" in MEDIA[name]}

@@ -48,6 +48,16 @@ def test_each_line_of_a_caption_keeps_both_ends(name: str) -> None:
     assert _lines("Pred:cat\nLabel:dog\n1 of all 3 wrong", width=84) == ["Pred:cat", "Label:dog", "1 of all 3 wrong"]
 
 
+def test_what_is_left_out_of_a_caption_is_left_out_between_its_lines() -> None:
+    """The beginning is on the first line and the end on the second, so that neither is broken again."""
+    name = "n000000 / 0 a very long thing, 3th kind"
+    first, second = _lines(f"Pred:{name}\nLabel:cat", 84)[:2]
+    assert f"Pred:{name}".startswith(first)
+    assert second.startswith("…")
+    assert name.endswith(second[1:])
+    assert min(len(first), len(second)) > 10
+
+
 def test_a_title_is_written_above_and_moves_the_tiles_down() -> None:
     """The first rows hold the title and no tile."""
     tile = Image(np.zeros((84, 84), np.uint8))

@@ -8,7 +8,7 @@ import pytest
 from lwcallbacks.media import Classes, Layer, errors_layer, in_a_row, label_report, tinted
 from lwcallbacks.media.masks import ERROR_COLOURS
 
-LABELS = np.arange(21).reshape(3, 7)
+LABELS = np.arange(17).reshape(1, 17)
 
 
 def colours(labels: np.ndarray) -> np.ndarray:
@@ -17,13 +17,18 @@ def colours(labels: np.ndarray) -> np.ndarray:
     )
 
 
-def test_each_of_21_classes_has_a_colour() -> None:
-    """No two alike, none grey; the 22nd class has the first one's again."""
+def test_each_of_17_classes_has_a_colour() -> None:
+    """No two alike, none grey; the 18th class has the first one's again."""
     found = colours(LABELS)
-    assert len({tuple(colour) for colour in found}) == 21
+    assert len({tuple(colour) for colour in found}) == 17
     assert all(len(set(colour.tolist())) > 1 for colour in found)
-    assert np.array_equal(colours(LABELS + 21), found)
+    assert np.array_equal(colours(LABELS + 17), found)
     assert found[0].tolist() == [230, 159, 0]
+
+
+def test_no_class_has_the_colour_of_an_error() -> None:
+    """Both stand in one legend."""
+    assert not {tuple(colour) for colour in colours(LABELS).tolist()} & set(ERROR_COLOURS.values())
 
 
 def test_a_mask_is_a_mixture_of_grey_and_colour() -> None:
