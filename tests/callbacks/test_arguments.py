@@ -28,7 +28,10 @@ from lwcallbacks.reductions import ExactMean
         (lambda: lw.PredictionGrid(4, stages=("valid",)), r"PredictionGrid: stages=\('valid',\), expected some of"),
         (lambda: lw.ImageMosaic(4, nrow=0), "ImageMosaic: nrow=0, expected an int of at least 1, or None"),
         (lambda: lw.ImageMosaic(4, padding=-1), "ImageMosaic: padding=-1, expected an int of at least 0"),
-        (lambda: lw.ImageMosaic(4, seed="first"), "ImageMosaic: seed='first', expected an int; .* write select='first'"),
+        (
+            lambda: lw.ImageMosaic(4, seed="first"),
+            "ImageMosaic: seed='first', expected an int; .* write select='first'",
+        ),
         (lambda: lw.PredictionGrid(4, task="two"), "PredictionGrid: task='two', expected 'multiclass', 'binary' or"),
         (lambda: lw.PredictionGrid(4, logits="yes"), "PredictionGrid: logits='yes', expected True, False or None"),
         (lambda: lw.MaskGrid(4, task="multilabel"), "MaskGrid: task='multilabel', expected 'multiclass' or 'binary'"),

@@ -269,7 +269,9 @@ def hardest(root: Path, ids: range) -> Path:
 
 def test_the_hardest_samples_cannot_show_what_was_fixed(browser: Browser, tmp_path: Path) -> None:
     """Of tables of other samples, chosen by their loss, no count of fixed samples is said, but where it shows."""
-    (tmp_path / "c.html").write_text(comparison([hardest(tmp_path / "a", range(8)), hardest(tmp_path / "b", range(2, 10))]))
+    (tmp_path / "c.html").write_text(
+        comparison([hardest(tmp_path / "a", range(8)), hardest(tmp_path / "b", range(2, 10))])
+    )
     (tmp_path / "d.html").write_text(comparison([hardest(tmp_path / "a", range(8)), hardest(tmp_path / "e", range(8))]))
     page = opened(browser, tmp_path / "c.html")
     said = page.text("#samples")

@@ -672,7 +672,10 @@ def test_a_run_that_goes_on_is_shown_without_reloading(browser: Browser, tmp_pat
     """New steps, keys, curves and its end; the last step is followed, and one that was chosen is kept."""
     folder = page_runs.everything(tmp_path / "media", 2, state="running")
     page = opened(browser, folder)
-    assert page.text("#state") == "epoch 2 of 2, running" or page.text("#state") == "9eqq36ma, 2 epochs, running"
+    assert page.text("#state") == "9eqq36ma, 2 epochs, running, last written 2026-11-26 10:00 UTC"
+    page_runs.write_run(folder, state="running", written="2026-11-26T10:02:59+00:00")
+    page.value("readAgain()")
+    page.wait("document.getElementById('state').innerText.endsWith('last written 2026-11-26 10:02 UTC')")
     show(page, "#confusion", ".matrix")
     writer = FolderWriter(folder)
     writer.write(
@@ -783,9 +786,7 @@ def test_paper_has_what_is_far_from_the_window(browser: Browser, run: Path) -> N
     page.settle(0.2)
     assert len(page.value(undrawn)) < before
     page.value(f"window.print = () => (window.left = {undrawn})")
-    page.value(
-        "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'p', ctrlKey: true, bubbles: true}))"
-    )
+    page.value("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'p', ctrlKey: true, bubbles: true}))")
     page.wait("!!window.left")
     assert page.value("window.left") == []
     assert page.value("document.querySelectorAll('#pictures .frame img, #pictures .frame svg').length") > 1
