@@ -28,6 +28,8 @@ from lwcallbacks.lightning import LightningModule, Trainer, either
 from lwcallbacks.writers import FolderWriter, Publisher, jsonable
 
 EVERY_SECONDS = 1.0
+TOLD_EVERY_SECONDS = 60.0
+"""So often a run that goes on says that it does."""
 MOST = 20_000
 """Calls of `log_metrics` that may wait for a place to be written to."""
 
@@ -54,6 +56,7 @@ class Record:
         self._is_told = True
         self._is_queued = False
         self._at = float("-inf")
+        self._told_at = time.monotonic()
         self._hearing = Hearing(trainer, self._keep, lambda: publisher.is_delivering or ignores(), self._hear)
         self._hearing.start()
 
@@ -129,6 +132,9 @@ class Record:
             if not self._is_told:
                 self._tell()
             self._folder.write_logged(self._new(rows))
+            if rows and self._facts and time.monotonic() >= self._told_at + TOLD_EVERY_SECONDS:
+                self._told_at = time.monotonic()
+                self._folder.write_run({**self._facts, "written": _now()})
         except BaseException:
             with self._lock:
                 self._waiting.extendleft(reversed(rows))

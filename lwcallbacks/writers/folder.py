@@ -22,12 +22,13 @@
 What a run is is in `run.js`, of which the last line `LW.run({...});` holds: "name" and "version", or null; "started"
 and "ended", times of ISO 8601 or null; "state", out of "running", "finished", "interrupted" and "failed"; "config", the
 hyperparameters; "max_epochs" or null; "monitor" and "mode" of a checkpoint callback, else of early stopping; "failed",
-how many drawings and writes failed by who failed, where any did. What it has cost is in `cost.js`. Lines of data are in
-few files, `data/00000.js` and on, with an index, `manifest.js`: a page opened from a disk may load scripts but no JSON.
-How many files there are does not grow with the number of histograms and steps. All of them only ever grow by whole
-lines: writing costs the same in the first and in the last epoch, a folder is continued by writing into it again (the
-last line about a step holds), and a crash loses at most what it interrupts.
-`lwcallbacks.readers.read_folder` reads them, `lwcallbacks.writers.chunks` and `.compact` describe the lines.
+how many drawings and writes failed by who failed, where any did; "written", when a run that goes on was last written
+to, to a minute. What it has cost is in `cost.js`. Both are replaced. Lines of data are in few files, `data/00000.js`
+and on, with an index, `manifest.js`: a page opened from a disk may load scripts but no JSON. How many files there are
+does not grow with the number of histograms and steps. The others only ever grow by whole lines: writing costs the same
+in the first and in the last epoch, a folder is continued by writing into it again (the last line about a step holds),
+and a crash loses at most what it interrupts. `lwcallbacks.readers.read_folder` reads them, `lwcallbacks.writers.chunks`
+and `.compact` describe the lines.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ class FolderWriter(Writer):
     def write_run(self, facts: Mapping[str, Any]) -> None:
         """Keep what the run is, in place of what was written before."""
         self._write_page()
-        self._bytes += append_lines(self.directory / "run.js", f"LW.run({encode(facts)});")
+        self._bytes += replace(self.directory / "run.js", f"LW.run({encode(facts)});\n".encode())
 
     def write_cost(self, table: Table) -> None:
         """Keep what a run has cost, for the page and for `read_folder(...).cost`. It is no media: it varies by run."""

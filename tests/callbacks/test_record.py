@@ -26,10 +26,12 @@ from support.recorded import offline_run
 from support.versions import LIGHTNING_1, needs_simulated_device
 
 import lwcallbacks as lw
+from lwcallbacks.callbacks import record
 from lwcallbacks.callbacks.hearing import heard
 from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.record import config_of, monitored
 from lwcallbacks.readers import MediaFolder, find_folders, read_folder
+from lwcallbacks.writers import FolderWriter
 
 Point = tuple[str, int, float]
 
@@ -234,6 +236,22 @@ def test_a_run_says_how_it_ended(error: type[BaseException], state: str, tmp_pat
     assert (again["started"], again["state"]) == (first["started"], "finished")
 
 
+def test_a_run_that_goes_on_says_when_it_was_last_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was killed says so for ever; `run.js` stays one line, and one that has ended says when instead."""
+    told: list[dict[str, Any]] = []
+    write = FolderWriter.write_run
+    monkeypatch.setattr(FolderWriter, "write_run", lambda self, facts: (told.append(dict(facts)), write(self, facts)))
+    monkeypatch.setattr(record, "TOLD_EVERY_SECONDS", 0.0)
+    fit(tmp_path, CSVLogger(tmp_path))
+    folder = the_folder(tmp_path)
+    written = [facts["written"] for facts in told if "written" in facts]
+    assert written
+    assert all(facts["started"] <= facts["written"] for facts in told if "written" in facts)
+    assert "written" not in folder.run
+    assert folder.run["ended"] >= written[-1]
+    assert (folder.directory / "run.js").read_text().count("\n") == 1
+
+
 def test_a_run_that_never_trained_leaves_no_folder(tmp_path: Path) -> None:
     """A wrong configuration, found in the sanity check."""
     t = trainer(
@@ -271,6 +289,7 @@ def test_values_of_a_device_are_not_waited_for() -> None:
     """They are copied there; the wait is where they are written, and what moves is counted."""
     code = """
 import torch
+from lwcallbacks.callbacks import record
 from lwcallbacks.callbacks.hearing import heard
 from lwcallbacks.testing import simulated_device
 sim = simulated_device()

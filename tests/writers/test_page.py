@@ -732,7 +732,10 @@ def test_a_run_that_goes_on_is_shown_without_reloading(browser: Browser, tmp_pat
     """New steps, keys, curves and its end; the last step is followed, and one that was chosen is kept."""
     folder = page_runs.everything(tmp_path / "media", 2, state="running")
     page = opened(browser, folder)
-    assert page.text("#state") == "epoch 2 of 2, running" or page.text("#state") == "9eqq36ma, 2 epochs, running"
+    assert page.text("#state") == "9eqq36ma, 2 epochs, running, last written 2026-11-26 10:00 UTC"
+    page_runs.write_run(folder, state="running", written="2026-11-26T10:02:59+00:00")
+    page.value("readAgain()")
+    page.wait("document.getElementById('state').innerText.endsWith('last written 2026-11-26 10:02 UTC')")
     show(page, "#confusion", ".matrix")
     writer = FolderWriter(folder)
     writer.write(

@@ -34,6 +34,8 @@ function stateWords(info) {
         : plural(epochsSeen, "epoch"),
     );
   if (info?.state) parts.push(info.state);
+  const written = info?.written ?? info?.started; // one that was killed says that it is running
+  if (info?.state === "running" && written) parts.push(`last written ${String(written).slice(0, 16).replace("T", " ")} UTC`);
   return parts.join(", ");
 }
 
