@@ -237,7 +237,7 @@ def test_a_run_says_how_it_ended(error: type[BaseException], state: str, tmp_pat
 
 
 def test_a_run_that_goes_on_says_when_it_was_last_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was killed says so for ever; `run.js` stays one line, and one that has ended says when instead."""
+    """So that one which was killed can be told; `run.js` stays one line, and one that has ended says when instead."""
     told: list[dict[str, Any]] = []
     write = FolderWriter.write_run
     monkeypatch.setattr(FolderWriter, "write_run", lambda self, facts: (told.append(dict(facts)), write(self, facts)))
