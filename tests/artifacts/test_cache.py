@@ -8,13 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.filling import Filling, gets
 
 from lwcallbacks.artifacts.cache import Cache, Full
 
@@ -34,19 +34,6 @@ Cache(Path(sys.argv[1]), 1000).get(f"{int(sys.argv[3]):064x}", 100, fill)
 print("got", flush=True)
 sys.stdin.read()
 """
-
-
-class Filling:
-    """Fills a content, and counts."""
-
-    def __init__(self, size: int = 100) -> None:
-        self.size, self.times = size, 0
-
-    def __call__(self, folder: Path) -> dict[str, Any]:
-        self.times += 1
-        folder.mkdir()
-        (folder / "a").write_bytes(bytes(self.size))
-        return {"number": self.times}
 
 
 @contextmanager
@@ -149,22 +136,11 @@ def test_what_a_killed_process_left_is_no_content(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
-def _get(folder: Path, ready: Any) -> None:
-    def fill(target: Path) -> dict[str, Any]:
-        with (folder / "fills").open("a") as file:
-            file.write("x")
-        time.sleep(0.3)
-        return Filling()(target)
-
-    ready.wait()
-    Cache(folder / "cache", 1000).get(KEYS[0], 100, fill)
-
-
 def test_processes_that_want_the_same_get_it_once(tmp_path: Path) -> None:
     """As under DDP, where every process asks for it."""
     spawning = multiprocessing.get_context("spawn")
     ready = spawning.Barrier(3)
-    processes = [spawning.Process(target=_get, args=(tmp_path, ready)) for _ in range(3)]
+    processes = [spawning.Process(target=gets, args=(tmp_path, KEYS[0], ready)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:

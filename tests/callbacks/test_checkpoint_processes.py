@@ -7,7 +7,6 @@ import random
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -48,7 +47,7 @@ def test_killed_at_random_points(tmp_path: Path) -> None:
     disk, chance = Disk(tmp_path / "disk"), random.Random(0)
     num_kills = 20 if LONG else 5
     for _ in range(num_kills):
-        process = _context().Process(target=_fits, args=(str(tmp_path), 4, 0.05))
+        process = _context().Process(target=scenarios.keeps_the_best, args=(str(tmp_path), 4, "auto", 0.05))
         process.start()
         before = _size(tmp_path)
         while _size(tmp_path) <= before:
@@ -75,11 +74,6 @@ def test_killed_at_random_points(tmp_path: Path) -> None:
 
 def _size(root: Path) -> int:
     return sum(path.stat().st_size for path in (root / "logs").rglob(FILE)) if (root / "logs").exists() else 0
-
-
-def _fits(*args: Any) -> None:
-    torch.set_num_threads(1)
-    scenarios.keeps_the_best(args[0], args[1], "auto", args[2])
 
 
 @needs_loader_states
