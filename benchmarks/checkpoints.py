@@ -98,6 +98,7 @@ def run(variant: str, megabytes: int, epochs: int, keep: int) -> dict[str, float
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=1,
+        num_sanity_val_steps=0,  # a validation without a save
     )
     data = torch.utils.data.DataLoader(torch.rand(4, 8), batch_size=4)
     net = Net()

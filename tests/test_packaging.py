@@ -59,10 +59,10 @@ def test_the_metadata_shut_out_the_releases_that_stole_credentials():
 
 
 def test_the_core_needs_no_logger_and_no_plotting_library():
-    """Pictures take Pillow and numpy; each logger is an extra."""
+    """Pictures take Pillow and numpy, the ledger of checkpoints a file lock; each logger is an extra."""
     requirements = [Requirement(line) for line in metadata("lwcallbacks").get_all("Requires-Dist")]
     core = {requirement.name for requirement in requirements if requirement.marker is None}
-    assert core == {"torch", "pytorch-lightning", "torchmetrics", "numpy", "pillow"}
+    assert core == {"torch", "pytorch-lightning", "torchmetrics", "numpy", "pillow", "filelock"}
 
 
 def test_the_oldest_environment_has_the_lowest_version_of_every_requirement():
