@@ -134,12 +134,21 @@ def test_there_are_enough() -> None:
     assert len({situation.title for situation in SITUATIONS}) == len(SITUATIONS) >= 24
 
 
-@pytest.mark.parametrize(
-    "made", ["torch.linspace(-2, 3, 256).reshape(4, 1, 8, 8)", "torch.arange(256).reshape(4, 1, 8, 8) + 9"]
-)
-def test_images_that_a_function_makes_are_scaled_in_it(made: str) -> None:
-    """The function takes the module and no batch: the advice is a line for inside of it."""
-    program = fit()
+def test_floats_that_a_function_makes_are_scaled_by_mean_and_std() -> None:
+    """The function takes the module and no batch: the advice is of the mosaic's own arguments."""
+    made, program = "torch.linspace(-2, 3, 256).reshape(4, 1, 8, 8)", fit()
+    [message] = tried(f"lw.ImageMosaic(4, sample=lambda module: {made}, stages=('train',))", program).messages
+    assert "images of sample= are " in message
+    assert "batch" not in message
+    cure = re.search(r"mean=\S+, std=[^\s,;]+", message)
+    assert cure
+    cured = f"lw.ImageMosaic(4, sample=lambda module: {made}, stages=('train',), {cure[0]})"
+    assert tried(cured, program).messages == []
+
+
+def test_integers_that_a_function_makes_are_scaled_in_it() -> None:
+    """They have no mean and std: the advice is a line for inside of the function."""
+    made, program = "torch.arange(256).reshape(4, 1, 8, 8) + 9", fit()
     [message] = tried(f"lw.ImageMosaic(4, sample=lambda module: {made}, stages=('train',))", program).messages
     assert "images of sample= are " in message
     assert "batch" not in message
