@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import time
 from pathlib import Path
 
@@ -47,14 +46,14 @@ def test_killed_at_random_points(tmp_path: Path) -> None:
     disk, chance = Disk(tmp_path / "disk"), random.Random(0)
     num_kills = 20 if LONG else 5
     for _ in range(num_kills):
-        process = _context().Process(target=scenarios.keeps_the_best, args=(str(tmp_path), 4, "auto", 0.05))
+        process = _context().Process(target=scenarios.keeps_the_best, args=(str(tmp_path), 4, "auto", 0.3))
         process.start()
         before = _size(tmp_path)
         while _size(tmp_path) <= before:
             assert process.is_alive()
             time.sleep(0.01)
         time.sleep(chance.uniform(0, 0.6))
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.join()
         for alias, id in disk.aliases.items():
             [entry] = [e for e in read(ledger_of(tmp_path)) if e.version.id == id]
