@@ -209,7 +209,8 @@ def main() -> None:
         newest(runs["multilabel"], "confusion_matrix", made / "multilabel_confusion_matrix.png")
         newest(runs["segmentation"], "masks", made / "mask_grid.png")
         newest(runs["boxes"], "boxes", made / "box_grid.png")
-        shutil.rmtree(IMAGES, ignore_errors=True)
+        for picture in IMAGES.glob("*.png"):  # a drawing is not of a run, and stays
+            picture.unlink()
         IMAGES.mkdir()
         for path in sorted(made.glob("*.png")):
             target = Path(shutil.copy(path, IMAGES))
