@@ -211,7 +211,7 @@ def main() -> None:
         newest(runs["boxes"], "boxes", made / "box_grid.png")
         for picture in IMAGES.glob("*.png"):  # a drawing is not of a run, and stays
             picture.unlink()
-        IMAGES.mkdir()
+        IMAGES.mkdir(exist_ok=True)
         for path in sorted(made.glob("*.png")):
             target = Path(shutil.copy(path, IMAGES))
             print(f"{target.stat().st_size / 1000:6.0f} kB  {target.relative_to(DOCS.parent)}")
