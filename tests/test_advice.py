@@ -134,25 +134,26 @@ def test_there_are_enough() -> None:
     assert len({situation.title for situation in SITUATIONS}) == len(SITUATIONS) >= 24
 
 
-def test_floats_that_a_function_makes_are_scaled_by_mean_and_std() -> None:
-    """The function takes the module and no batch: the advice is of the mosaic's own arguments."""
-    made, program = "torch.linspace(-2, 3, 256).reshape(4, 1, 8, 8)", fit()
-    [message] = tried(f"lw.ImageMosaic(4, sample=lambda module: {made}, stages=('train',))", program).messages
+@pytest.mark.parametrize(
+    ("made", "advice", "cured"),
+    [
+        pytest.param(
+            "torch.linspace(-2, 3, 256).reshape(4, 1, 8, 8)", r"(mean=\S+, std=[^\s,;]+)", "{made}, {cure}", id="floats"
+        ),
+        pytest.param(
+            "torch.arange(256).reshape(4, 1, 8, 8) + 9",
+            r"in the function of sample=, images = (.*?)(?:;|$|\. )",
+            "(lambda images: {cure})({made})",
+            id="integers",
+        ),
+    ],
+)
+def test_images_that_a_function_makes_are_scaled_as_it_says(made: str, advice: str, cured: str) -> None:
+    """It takes the module and no batch: for floats mean and std, for integers a line inside of the function."""
+    program, mosaic = fit(), "lw.ImageMosaic(4, stages=('train',), sample=lambda module: {})"
+    [message] = tried(mosaic.format(made), program).messages
     assert "images of sample= are " in message
     assert "batch" not in message
-    cure = re.search(r"mean=\S+, std=[^\s,;]+", message)
+    cure = re.search(advice, message)
     assert cure
-    cured = f"lw.ImageMosaic(4, sample=lambda module: {made}, stages=('train',), {cure[0]})"
-    assert tried(cured, program).messages == []
-
-
-def test_integers_that_a_function_makes_are_scaled_in_it() -> None:
-    """They have no mean and std: the advice is a line for inside of the function."""
-    made, program = "torch.arange(256).reshape(4, 1, 8, 8) + 9", fit()
-    [message] = tried(f"lw.ImageMosaic(4, sample=lambda module: {made}, stages=('train',))", program).messages
-    assert "images of sample= are " in message
-    assert "batch" not in message
-    cure = re.search(r"in the function of sample=, images = (.*?)(;|$|\. )", message)
-    assert cure
-    cured = f"lw.ImageMosaic(4, sample=lambda module: (lambda images: {cure[1]})({made}), stages=('train',))"
-    assert tried(cured, program).messages == []
+    assert tried(mosaic.format(cured.format(made=made, cure=cure[1])), program).messages == []

@@ -241,9 +241,11 @@ class Life:
     def _version(self, save: Save, scope: _Scope, facts: Mapping[str, Any], is_last: bool) -> Version:
         own = self._policy.metadata
         metadata = plain({**self._facts, **facts, "filename": save.path.rsplit("/", 1)[-1], **own})
-        return Version(uuid4().hex[:16], scope.name, save.path, self._aliases(save, metadata, is_last), metadata)
+        return Version(uuid4().hex[:16], scope.name, save.path, self._aliases(save, facts, metadata, is_last), metadata)
 
-    def _aliases(self, save: Save, facts: Mapping[str, Any], is_last: bool) -> tuple[str, ...]:
+    def _aliases(
+        self, save: Save, facts: Mapping[str, Any], metadata: Mapping[str, Any], is_last: bool
+    ) -> tuple[str, ...]:
         aliases = ["latest"]
         if _is_best(save, facts):
             aliases.append("best")
@@ -251,7 +253,7 @@ class Life:
             aliases.append("last")
         for template in self._policy.aliases:
             try:
-                alias = template.format(**{**facts["metrics"], **facts})
+                alias = template.format(**{**facts["metrics"], **metadata})
             except (LookupError, ValueError) as error:
                 self._say(f"the alias {template!r} has no value: {type(error).__name__}: {error}")
                 continue

@@ -8,7 +8,6 @@ replaced.undo()
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 
@@ -20,7 +19,7 @@ class Replaced:
 
     def put(self, owner: Any, name: str, by: Callable[..., Any]) -> None:
         """Let `owner.name(...)` call `by(original, ...)`."""
-        ours = partial(by, getattr(owner, name))
+        ours = _Instead(getattr(owner, name), by)
         setattr(owner, name, ours)
         self._ours.append((owner, name, ours))
 
@@ -30,3 +29,21 @@ class Replaced:
             owner, name, ours = self._ours.pop()
             if vars(owner).get(name) is ours:
                 delattr(owner, name)
+
+
+class _Instead:
+    """A method in place of another one, on its instance. A copy of the instance has that other one."""
+
+    def __init__(self, method: Callable[..., Any], by: Callable[..., Any]) -> None:
+        self._method = method
+        self._by = by
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._by(self._method, *args, **kwargs)
+
+    def __reduce__(self) -> Any:
+        return _itself, (self._method,)
+
+
+def _itself(method: Callable[..., Any]) -> Callable[..., Any]:
+    return method

@@ -27,6 +27,7 @@ import torch
 from fsspec.core import url_to_fs
 from torch.utils._pytree import tree_map
 
+from lwcallbacks.callbacks.replaced import Replaced
 from lwcallbacks.callbacks.trainer import innermost_io, is_address, saves_later_weights
 from lwcallbacks.lightning import Trainer, either
 
@@ -90,18 +91,18 @@ class Saves:
         self._lock = threading.Condition(threading.RLock())
         self._confused: set[str] = set()
         """Paths where something may appear that is not of the save that it seems to be of."""
-        self._replaced: list[tuple[Any, str, Any]] = []
+        self._replaced = Replaced()
 
     def open(self) -> None:
         trainer, strategy = self._trainer, self._trainer.strategy
         try:
-            self._replace(trainer, "save_checkpoint", self._save)
-            self._replace(strategy, "remove_checkpoint", self._remove)
-            self._replace(innermost_io(strategy.checkpoint_io), "save_checkpoint", self._write)
+            self._replaced.put(trainer, "save_checkpoint", self._save)
+            self._replaced.put(strategy, "remove_checkpoint", self._remove)
+            self._replaced.put(innermost_io(strategy.checkpoint_io), "save_checkpoint", self._write)
             if saves_later_weights(strategy.checkpoint_io):
-                self._replace(strategy, "save_checkpoint", _save_a_copy)
+                self._replaced.put(strategy, "save_checkpoint", _save_a_copy)
         except BaseException:
-            self._put_back()
+            self._replaced.undo()
             raise
 
     def look(self, patience: float = 0.0) -> None:
@@ -123,20 +124,9 @@ class Saves:
         try:
             self.look(patience)
         finally:
-            self._put_back()
+            self._replaced.undo()
             for save in self._snapshot():
                 self._failed(save, None)
-
-    def _replace(self, owner: Any, name: str, by: Callable[..., Any]) -> None:
-        ours = _Instead(getattr(owner, name), by)
-        setattr(owner, name, ours)
-        self._replaced.append((owner, name, ours))
-
-    def _put_back(self) -> None:
-        for owner, name, ours in self._replaced:
-            if vars(owner).get(name) is ours:
-                delattr(owner, name)
-        self._replaced.clear()
 
     def _snapshot(self) -> list[Save]:
         with self._lock:
@@ -249,24 +239,6 @@ class Saves:
                     for later in self._at(save.path):
                         later.before = _signature(save.path)
                     self._lock.notify_all()
-
-
-class _Instead:
-    """A method in place of another one, on its instance. A copy of the instance has that other one."""
-
-    def __init__(self, method: Callable[..., Any], by: Callable[..., Any]) -> None:
-        self._method = method
-        self._by = by
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._by(self._method, *args, **kwargs)
-
-    def __reduce__(self) -> Any:
-        return _itself, (self._method,)
-
-
-def _itself(method: Callable[..., Any]) -> Callable[..., Any]:
-    return method
 
 
 def _asking() -> Any:

@@ -57,8 +57,8 @@ def fitted(tmp_path: Path, shelf: Shelf, *callbacks: Any, module: Any = None, **
     return t
 
 
-def made(tmp_path: Path, shelf: Shelf, *callbacks: Any, **kwargs: Any) -> Any:
-    ours = lw.CheckpointArtifact(missing_ok=True, on_error="raise")
+def made(tmp_path: Path, shelf: Shelf, *callbacks: Any, metadata: Any = None, **kwargs: Any) -> Any:
+    ours = lw.CheckpointArtifact(missing_ok=True, on_error="raise", metadata=metadata)
     return trainer(
         callbacks=[ours, *callbacks], logger=ShelfLogger(tmp_path / "logs", shelf), default_root_dir=tmp_path,
         enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
@@ -193,6 +193,13 @@ def test_a_metric_that_is_not_finite(shelf: Shelf, tmp_path: Path) -> None:
     """It is text in the metadata; NaN is never called the best, infinity is if it is."""
     fitted(tmp_path, shelf, best(tmp_path), module=Scored(float("nan"), float("inf"), 3.0))
     assert [kept.version.metadata["score"] for kept in came(shelf)] == ["nan", "inf", 3.0]
+    assert [("best" in kept.aliases) for kept in came(shelf)] == [False, True, False]
+
+
+def test_metadata_of_ones_own_decides_nothing(shelf: Shelf, tmp_path: Path) -> None:
+    """It stands in the metadata, also in place of a fact; which version is the best goes by the fact."""
+    fitted(tmp_path, shelf, best(tmp_path), module=Scored(float("nan"), 2.0, 1.0), metadata={"score": "nan", "a": 1})
+    assert [kept.version.metadata["score"] for kept in came(shelf)] == ["nan"] * 3
     assert [("best" in kept.aliases) for kept in came(shelf)] == [False, True, False]
 
 
@@ -479,6 +486,9 @@ def test_a_copied_trainer_saves_for_itself(shelf: Shelf, tmp_path: Path) -> None
     t = made(tmp_path, shelf, best(tmp_path), max_epochs=1)
     t.callbacks.append(CopiesTrainer())
     t.fit(Scored(), loader(), loader())
+    assert not {"save_checkpoint", "load_checkpoint", "remove_checkpoint"} & {
+        name for name, method in vars(copied[0].strategy).items() if type(method).__name__ == "_Instead"
+    }
     copied[0].save_checkpoint(tmp_path / "copied.ckpt")
     assert (tmp_path / "copied.ckpt").exists()
     assert epochs(shelf) == [0]
