@@ -60,11 +60,11 @@ def fails(*errors: Exception) -> Callable[[], None]:
 class Run:
     """A ledger, a delivery and what it said."""
 
-    def __init__(self, directory: Path, *stores: Shop, waits: tuple[float, ...] = (0.01,)) -> None:
+    def __init__(self, directory: Path, *stores: Shop, waits: tuple[float, ...] = (0.01,), **more: Any) -> None:
         self.ledger = Ledger(directory)
         self.said: list[str] = []
         self.stores = [store.name for store in stores]
-        self.delivery = Delivery(self.ledger, stores, say=self.said.append, waits=waits)
+        self.delivery = Delivery(self.ledger, stores, say=self.said.append, waits=waits, **more)
 
     def enter(self, id: str, name: str = "model", aliases: tuple[str, ...] = ("latest",), **more: Any) -> Version:
         """Note a save."""
@@ -421,3 +421,48 @@ def test_a_message_that_cannot_be_said_stops_nothing(tmp_path: Path) -> None:
             run.save(id)
         assert run.finish() == 0
     assert shop.ids == ["a", "c"]
+
+
+def test_what_is_held_of_removed_versions_is_bounded(tmp_path: Path) -> None:
+    """While a store hangs: the oldest that it is not at are given up, with a word; what is not removed stays."""
+    go_on = threading.Event()
+    shop = Shop(a=go_on.wait)
+    run = Run(tmp_path, shop, staging_limit=25)
+    for id in "abcde":
+        run.hold(run.enter(id), content=id.encode() * 10)
+    until(lambda: run.ledger["e"].version.size == 10 and shop.times)
+    for id in "abc":
+        run.delivery.remove(id)
+    assert run.held == ["a", "c", "d", "e"]
+    run.delivery.remove("d")
+    assert run.held == ["a", "d", "e"]
+    assert [text.partition(" is not delivered")[0] for text in run.said] == ["/runs/b.ckpt", "/runs/c.ckpt"]
+    go_on.set()
+    assert run.end() == 0
+    assert shop.ids == ["a", "d", "e"]
+    assert run.held == []
+
+
+def test_what_is_staged_is_not_given_up(tmp_path: Path) -> None:
+    """Something else will deliver it, and needs the content."""
+
+    class Stages(Shop):
+        def deliver(self, version: Version, content: Path | None) -> Receipt:
+            return Receipt("staged", "run-1")
+
+    run = Run(tmp_path, Stages(), staging_limit=0)
+    run.save("a")
+    until(lambda: run.ledger["a"].fates)
+    run.delivery.remove("a")
+    assert run.end() == 0
+    assert run.held == ["a"]
+
+
+@pytest.mark.timeout(60)
+def test_a_store_that_only_raises_is_not_waited_for_as_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one whose process was killed: patience is for one that is at it."""
+    monkeypatch.setattr("lwcallbacks.artifacts.delivery._REFUSING", 0.2)
+    run = Run(tmp_path, Shop(a=fails(*[ConnectionError("away")] * 10_000)))
+    run.save("a")
+    assert run.end(patience=1000.0) == 1
+    assert run.held == ["a"]
