@@ -154,6 +154,7 @@ def test_release_twice_is_no_error(tmp_path: Path) -> None:
     held = hold(tmp_path / "a.ckpt", tmp_path / "1")
     release(held)
     release(held)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.ckpt"]
 
 
 def test_the_digest_of_a_file_is_that_of_sha256sum(tmp_path: Path) -> None:
