@@ -95,7 +95,11 @@ def test_a_second_ctrl_c_ends_the_last_flush(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("fault", "ranks"), [("SIGINT", (0, 1)), ("step", (0,)), ("step", (1,))])
 def test_two_processes_end_as_without_the_callbacks(fault: str, ranks: tuple[int, ...], tmp_path: Path) -> None:
-    """Ctrl-C, which both get, or an exception on either: the same exit codes, and no callback makes one wait."""
+    """Ctrl-C, which both get, or an exception on either: the same exit codes, and no callback makes one wait.
+
+    Without the callbacks torch now and then aborts at the interpreter's end: gloo's thread lets go of its last tensor
+    when there is no interpreter left to do it with. With them it never does: see `tests/state/test_sync_processes.py`.
+    """
     programs: dict[tuple[bool, int], Program] = {}
     for ours in (False, True):
         root = tmp_path / str(ours)
@@ -110,7 +114,8 @@ def test_two_processes_end_as_without_the_callbacks(fault: str, ranks: tuple[int
             programs[ours, rank] = program
     ended = {key: program.wait() for key, program in programs.items()}
     for rank in (0, 1):
-        assert ended[True, rank].code == ended[False, rank].code != -9
+        assert ended[True, rank].code == 1
+        assert ended[False, rank].code == 1 or "terminate called without an active exception" in ended[False, rank].out
         assert ended[True, rank].facts["threads"] == []
         assert ended[True, rank].left == []
         assert ended[True, rank].warnings == []
