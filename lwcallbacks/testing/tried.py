@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import linecache
 import traceback
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -62,7 +63,9 @@ def first_try(
     found = search(law, subject, strategy, name="batches", examples=examples, seed=seed)
     if found.case is not None and found.error is not None:
         raise _problem(found.error, subject, found.case) from None
-    return replace(subject, least=_least(subject, seen, min(smallest, default=1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return replace(subject, least=_least(subject, seen, min(smallest, default=1)))
 
 
 def _made(subject: MetricSubject) -> Any:
