@@ -21,8 +21,10 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky, HypothesisException, Unsatisfiable
 from hypothesis.strategies import SearchStrategy
 
+from lwcallbacks.testing.confirm import confirmed
 from lwcallbacks.testing.errors import LawViolation, WouldAbort, WouldHang
 from lwcallbacks.testing.law import Broken, Case, Finding, Law, NotApplicable, S, default_examples
+from lwcallbacks.testing.program import PRINTED
 
 Blob: TypeAlias = tuple[str, bytes]
 
@@ -142,12 +144,14 @@ def examine(
     examples: int | None,
     seed: int | None,
     known: str | None = None,
+    confirm: bool = False,
     reproduce: Blob | None = None,
 ) -> Finding:
     """Try one law on a subject; `known` is why it is expected to be broken."""
     found = search(law, subject, strategy, name=name, examples=examples, seed=seed, reproduce=reproduce)
     if found.case is not None and found.error is not None:
-        return _broken(law, subject, found.case, found.error, found.again, known)
+        finding = _broken(law, subject, found.case, found.error, found.again, known)
+        return confirmed(finding) if confirm else finding
     if found.excuse:
         return Finding("not applicable", found.excuse)
     if found.rounding:
@@ -160,7 +164,9 @@ def _broken(law: Law[S], subject: S, case: Case, error: Exception, again: str, k
     told, words, how, values = f"raised {type(error).__name__}: {error}", "", "exception", None
     if isinstance(error, Broken):
         told, words, how = str(error), error.words, "value"
-        values = (printed(error.values[0]), printed(error.values[1])) if error.values else None
+        if error.values:
+            case.precise = str(error.values[0]) == str(error.values[1])
+            values = (printed(error.values[0], case.precise), printed(error.values[1], case.precise))
     elif isinstance(error, WouldHang | WouldAbort):
         told, how = str(error), "hang" if isinstance(error, WouldHang) else "abort"
         words = f"{case.doing} your training {how}s: {error.words}"
@@ -183,12 +189,10 @@ def _broken(law: Law[S], subject: S, case: Case, error: Exception, again: str, k
     return Finding("known" if known else "broken", message, how, values, source)  # type: ignore[arg-type]
 
 
-PRINTED: dict[str, Any] = {"precision": 9, "threshold": 10**6}
-"""Options of `torch.set_printoptions` under which no two floats of 32 bits look the same."""
-
-
-def printed(value: Any) -> str:
+def printed(value: Any, precise: bool) -> str:
     """A value as a program prints it."""
+    if not precise:
+        return str(value)
     options = torch._tensor_str.PRINT_OPTS
     before = (options.precision, options.threshold)
     torch.set_printoptions(**PRINTED)  # type: ignore[no-untyped-call]
@@ -208,6 +212,7 @@ def examine_all(
     seed: int | None,
     stop: bool,
     known: Mapping[str, str] | None = None,
+    confirm: bool = False,
     reproduce: Blob | None = None,
 ) -> dict[str, Finding]:
     """The finding of each law; with `stop`, a broken one is raised, unless it is known.
@@ -219,10 +224,17 @@ def examine_all(
     findings = {}
     for law in laws:
         reason = (known or {}).get(law.name)
-        finding = examine(
-            law, subject, strategy, name=name, examples=examples, seed=seed, known=reason, reproduce=reproduce
+        finding = findings[law.name] = examine(
+            law,
+            subject,
+            strategy,
+            name=name,
+            examples=examples,
+            seed=seed,
+            known=reason,
+            confirm=confirm,
+            reproduce=reproduce,
         )
-        findings[law.name] = finding
         if stop and finding.outcome == "broken":
             violation = LawViolation(f"{subject}: {finding.message}")
             violation.finding = finding

@@ -5,7 +5,7 @@
     @LAWS.law("the value of an epoch depends on the order of the samples")
     def order(subject: Subject, case: Case) -> None:
         shuffled = case.draw("order", st.permutations(case.sample))
-        case.program("print(updated(batches).compute())", batches=shuffled)
+        case.program("print(updated(make(), batches).compute())", batches=shuffled)
         subject.expect_same(case.sample, shuffled)           # raises Broken, with what was found
 
 `lwcallbacks.testing.examining` tries them.
@@ -54,6 +54,7 @@ class Case:
         doing: where the law is at, as "on 2 processes". It begins the message about an exception.
         drawn: what is shown, by name.
         script: the body of a program that shows the fault, and the data that it names.
+        precise: whether the program has to print all digits.
     """
 
     def __init__(self, name: str, sample: Any, draw: Callable[[SearchStrategy[Any]], Any]) -> None:
@@ -61,6 +62,7 @@ class Case:
         self.doing = ""
         self.drawn = {name: shown(sample)}
         self.script: tuple[str, dict[str, Any]] | None = None
+        self.precise = False
         self.values: list[Any] = []
         self._draw = draw
 
@@ -94,8 +96,8 @@ class Case:
         """What to write into a program that shows the fault, should one be found from here on.
 
         Args:
-            body: statements. They may call `make()` for a new metric and `updated(batches)` for one that saw batches,
-                and name the data.
+            body: statements. They may call `make()` for a new metric and `updated(metric, batches)`, which updates it
+                and returns it, and name the data.
             data: batches, numbers, whatever else `body` names; written out as they are now.
         """
         self.script = (body, {name: copied_batches(value) for name, value in data.items()})
@@ -192,6 +194,7 @@ class Finding:
         how: of a broken law: another "value", an "exception"; processes "hang" or "abort".
         values: of a broken law with another value: the two, as the program prints them.
         source: the program, see `program`.
+        confirmed: what real processes did, where `confirm=True` asked for that.
 
     Examples:
         >>> Finding("not applicable", "there is no second device")
@@ -203,6 +206,7 @@ class Finding:
     how: Literal["", "value", "exception", "hang", "abort"] = ""
     values: tuple[str, str] | None = field(default=None, repr=False)
     source: str = field(default="", repr=False)
+    confirmed: str = field(default="", repr=False)
 
     def program(self) -> str:
         """A program that shows what was found, with torch, torchmetrics and the metric alone; empty where none was."""

@@ -27,6 +27,7 @@ from lwcallbacks.testing.errors import NotExaminable
 from lwcallbacks.testing.examining import Blob, examine_all
 from lwcallbacks.testing.host_sync import forbid_host_sync
 from lwcallbacks.testing.law import Broken, Case, Finding, Law, Laws, NotApplicable, Subject
+from lwcallbacks.testing.program import written
 from lwcallbacks.testing.same import Closeness, differing, in_one_order
 from lwcallbacks.testing.samples import Args, Indivisible, copied, count, in_float64, join, on_device, pieces, take
 from lwcallbacks.testing.sim_device import second_device
@@ -114,6 +115,10 @@ class MetricSubject(Subject):
         words = words.replace("{found}", first).replace("{expected}", second) + place
         raise Broken(f"{told}: {where}", words=words, values=(found, expected))
 
+    def script(self, case: Case) -> str:
+        """The program of the law, with the factory and the data of this example."""
+        return written(self.factory, *case.script, precise=case.precise) if case.script else ""
+
     def rounds(self, law: Law[Any], case: Case) -> bool:
         """Whether the same example keeps the law in float64, where floats may be close at all."""
         if self.close is None:
@@ -166,6 +171,7 @@ def check_metric(
     seed: int | None = None,
     laws: Iterable[str] | None = None,
     known: Mapping[str, str] | None = None,
+    confirm: bool = False,
     reproduce: Blob | None = None,
 ) -> None:
     """Hold a metric to the laws, and raise at the first that it breaks.
@@ -182,6 +188,8 @@ def check_metric(
         laws: names of `METRIC_LAWS`; by default all but those about speed ("no_host_wait").
         known: laws that are broken, and why that is all right: {"order": "ties, issue 2022"}. A metric says it of
             itself by an attribute `known_violations`; some of torchmetrics, as BootStrapper, are known.
+        confirm: whether to run a counterexample about processes once on real ones, on gloo, and to say what happened.
+            It takes some seconds; where they agree with one process, the law counts as kept.
         reproduce: what a message said after "reproduce=", to have its example again.
 
     Raises:
@@ -197,7 +205,7 @@ def check_metric(
         >>> check_metric(micro, labelled_batches(num_classes=3), laws=["batch_size", "order", "shards"], examples=10)
     """
     __tracebackhide__ = True
-    options = _Options(exact, atol, rtol, examples, seed, laws, known, reproduce)
+    options = _Options(exact, atol, rtol, examples, seed, laws, known, confirm, reproduce)
     _examine(factory, batches, options, stop=True)
 
 
@@ -212,6 +220,7 @@ def examine_metric(
     seed: int | None = None,
     laws: Iterable[str] | None = None,
     known: Mapping[str, str] | None = None,
+    confirm: bool = False,
     reproduce: Blob | None = None,
 ) -> dict[str, Finding]:
     """The `Finding` of each law: kept, broken, not applicable, ..., and why. As `check_metric`, but of all laws.
@@ -228,7 +237,7 @@ def examine_metric(
     """
     __tracebackhide__ = True
     laws = METRIC_LAWS if laws is None else laws
-    options = _Options(exact, atol, rtol, examples, seed, laws, known, reproduce)
+    options = _Options(exact, atol, rtol, examples, seed, laws, known, confirm, reproduce)
     try:
         return _examine(factory, batches, options, stop=False)
     except NotExaminable as problem:
@@ -272,6 +281,7 @@ class _Options:
     seed: int | None
     laws: Iterable[str] | None
     known: Mapping[str, str] | None
+    confirm: bool
     reproduce: Blob | None
 
     def closeness(self) -> Closeness | None:
@@ -301,6 +311,7 @@ def _examine(
             seed=options.seed,
             stop=stop,
             known={**declared(contained_metrics(factory())), **(options.known or {})},
+            confirm=options.confirm,
             reproduce=options.reproduce,
         )
     finally:
@@ -375,7 +386,7 @@ def batch_size(subject: MetricSubject, case: Case) -> None:
     samples = _divisible(case.sample)
     words = "you report {found} where one batch of all samples reports {expected}"
     case.doing = "in one batch of all samples"
-    case.program("print(updated(batches).compute())", batches=[samples])
+    case.program("print(updated(make(), batches).compute())", batches=[samples])
     expected = subject.value([samples])
     case.program(_TWO_VALUES, batches=case.sample, other=[samples])
     now = f"in batches of {', '.join(str(count(args)) for args in case.sample)}"
@@ -389,8 +400,8 @@ def batch_size(subject: MetricSubject, case: Case) -> None:
 
 
 _TWO_VALUES = """
-print(updated(batches).compute())
-print(updated(other).compute())
+print(updated(make(), batches).compute())
+print(updated(make(), other).compute())
 """
 
 
@@ -436,12 +447,11 @@ def shards(subject: MetricSubject, case: Case) -> None:
 
 _PROCESSES = """
 def process(rank):
-    torch.distributed.init_process_group("gloo", store=torch.distributed.FileStore(path, len(shares)), rank=rank,
-                                         world_size=len(shares), timeout=timedelta(seconds=20))
-    print(f"process {rank}: {updated(shares[rank]).compute()}", flush=True)
+    torch.distributed.init_process_group("gloo", file, datetime.timedelta(seconds=20), len(shares), rank)
+    print(f"process {rank}:", updated(make(), shares[rank]).compute())
 
-path = tempfile.mktemp()
-print(f"one process: {updated(sum(shares, [])).compute()}", flush=True)
+file = f"file://{tempfile.mktemp()}"
+print("one process:", updated(make(), sum(shares, [])).compute(), flush=True)
 torch.multiprocessing.start_processes(process, nprocs=len(shares), start_method="fork")
 """
 
@@ -500,7 +510,7 @@ for args in batches:
     metric.update(*args)
     metric.compute(), metric.compute()
 print(metric.compute())
-print(updated(batches).compute())
+print(updated(make(), batches).compute())
 """
 
 
@@ -525,7 +535,7 @@ _STEPS = """
 metric = make()
 for args in batches:
     print(metric(*args))
-    print(updated([args]).compute())
+    print(updated(make(), [args]).compute())
 """
 
 
@@ -548,7 +558,7 @@ metric = make()
 for args in batches:
     metric(*args)
 print(metric.compute())
-print(updated(batches).compute())
+print(updated(make(), batches).compute())
 """
 
 
@@ -580,16 +590,16 @@ def merge_state(subject: MetricSubject, case: Case) -> None:
 
 
 _MERGED = """
-metric = updated(mine)
-metric.merge_state(updated(others))
+metric = updated(make(), mine)
+metric.merge_state(updated(make(), others))
 print(metric.compute())
-print(updated(mine + others).compute())
+print(updated(make(), mine + others).compute())
 """
 _MERGED_OTHER = """
-metric, other = updated(mine), updated(others)
+metric, other = updated(make(), mine), updated(make(), others)
 metric.merge_state(other)
 print(other.compute())
-print(updated(others).compute())
+print(updated(make(), others).compute())
 """
 
 
@@ -610,13 +620,11 @@ def reset(subject: MetricSubject, case: Case) -> None:
 
 
 _RESET = """
-metric = updated(batches)
+metric = updated(make(), batches)
 metric.compute()
 metric.reset()
-for args in after:
-    metric.update(*args)
-print(metric.compute())
-print(updated(after).compute())
+print(updated(metric, after).compute())
+print(updated(make(), after).compute())
 """
 
 
@@ -643,24 +651,19 @@ def clone_is_independent(subject: MetricSubject, case: Case) -> None:
 
 
 _CLONE = """
-metric = updated(batches)
+metric = updated(make(), batches)
 print(metric.clone().compute())
 print(metric.compute())
 """
 _CLONE_ORIGINAL = """
-metric = updated(batches)
-clone = metric.clone()
-for args in batches:
-    clone.update(*args)
+metric = updated(make(), batches)
+updated(metric.clone(), batches)
 print(metric.compute())
-print(updated(batches).compute())
+print(updated(make(), batches).compute())
 """
 _CLONE_GOES_ON = """
-clone = updated(batches).clone()
-for args in batches:
-    clone.update(*args)
-print(clone.compute())
-print(updated(batches + batches).compute())
+print(updated(updated(make(), batches).clone(), batches).compute())
+print(updated(make(), batches + batches).compute())
 """
 
 
@@ -701,16 +704,14 @@ def _has_no_name(error: Exception) -> bool:
 
 
 _PICKLED = """
-metric = updated(batches)
+metric = updated(make(), batches)
 print(pickle.loads(pickle.dumps(metric)).compute())
 print(metric.compute())
 """
 _PICKLED_GOES_ON = """
-metric = pickle.loads(pickle.dumps(updated(batches)))
-for args in batches:
-    metric.update(*args)
-print(metric.compute())
-print(updated(batches + batches).compute())
+metric = pickle.loads(pickle.dumps(updated(make(), batches)))
+print(updated(metric, batches).compute())
+print(updated(make(), batches + batches).compute())
 """
 
 
@@ -720,41 +721,47 @@ def state_dict_round_trip(subject: MetricSubject, case: Case) -> None:
     cut = case.draw("batches before the checkpoint", st.integers(1, len(case.sample)))
     before, after = case.sample[:cut], case.sample[cut:]
     saved, resumed = subject.updated(before), subject.new()
-    for part in (*contained_metrics(saved), *contained_metrics(resumed)):
+    parts = contained_metrics(saved)
+    for part in (*parts, *contained_metrics(resumed)):
         part.persistent(True)
     case.doing = "after a resume"
-    case.program(_RESUMED, batches=before)
+    persistent = _PERSISTENT if len(parts) == 1 else _ALL_PERSISTENT
+    case.program(f"{persistent}{_FILE}", before=before)
     file = io.BytesIO()
     torch.save(saved.state_dict(), file)
     file.seek(0)
     resumed.load_state_dict(torch.load(file, weights_only=True))
     words = "after a resume you report {found} where without one you report {expected}"
+    case.program(f"{persistent}{_LOADED}", before=before)
     with subject.where_defined(before):
         subject.expect_same(resumed.compute(), saved.compute(), "loaded from a checkpoint, and saved", words)
     for args in after:
         resumed.update(*args)
-    case.program(_RESUMED_GOES_ON, before=before, after=after)
+    case.program(f"{persistent}{_RESUMED}", before=before, after=after)
     subject.expect_same(resumed.compute(), subject.value(case.sample), "resumed, and never interrupted", words)
 
 
-_LOADED = """
-for part in (*saved.modules(), *resumed.modules()):
-    if isinstance(part, Metric):
-        part.persistent(True)
+_PERSISTENT = """
+saved, resumed = updated(make(), before), make()
+saved.persistent(True)
+"""
+_ALL_PERSISTENT = """
+saved, resumed = updated(make(), before), make()
+[part.persistent(True) for part in saved.modules() if hasattr(part, "persistent")]
+"""
+_FILE = """
 torch.save(saved.state_dict(), path := tempfile.mktemp())
 resumed.load_state_dict(torch.load(path, weights_only=True))
 """
-_RESUMED = f"""
-saved, resumed = updated(batches), make(){_LOADED}
+_LOADED = """
+resumed.load_state_dict(saved.state_dict())
 print(resumed.compute())
 print(saved.compute())
 """
-_RESUMED_GOES_ON = f"""
-saved, resumed = updated(before), make(){_LOADED}
-for args in after:
-    resumed.update(*args)
-print(resumed.compute())
-print(updated(before + after).compute())
+_RESUMED = """
+resumed.load_state_dict(saved.state_dict())
+print(updated(resumed, after).compute())
+print(updated(make(), before + after).compute())
 """
 
 
@@ -778,7 +785,7 @@ metric = make().to("cuda")
 for args in batches:
     metric.update(*(x.to("cuda") if isinstance(x, torch.Tensor) else x for x in args))
 print(metric.compute())
-print(updated(batches).compute())
+print(updated(make(), batches).compute())
 """
 
 

@@ -51,7 +51,7 @@ def first_try(
     smallest: list[int] = []
 
     def plain(subject: MetricSubject, case: Case) -> None:
-        case.program("print(updated(batches).compute())", batches=case.original)
+        case.program("print(updated(make(), batches).compute())", batches=case.original)
         _update_and_compute(subject, case.original)
         with suppress(Indivisible):
             smallest.append(min(count(args) for args in case.original))
