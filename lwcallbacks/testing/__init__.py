@@ -8,6 +8,8 @@ def test_accuracy_is_about_the_samples():
 
 from lwcallbacks.testing.errors import HostSync as HostSync
 from lwcallbacks.testing.errors import LawViolation as LawViolation
+from lwcallbacks.testing.errors import NotExaminable as NotExaminable
+from lwcallbacks.testing.errors import WouldAbort as WouldAbort
 from lwcallbacks.testing.errors import WouldHang as WouldHang
 from lwcallbacks.testing.host_sync import forbid_host_sync as forbid_host_sync
 from lwcallbacks.testing.law import Finding as Finding

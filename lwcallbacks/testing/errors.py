@@ -2,24 +2,70 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
-class LawViolation(AssertionError):
-    """A law does not hold; the message has the law, what that means for a training, and a smallest counterexample.
+if TYPE_CHECKING:
+    from lwcallbacks.testing.law import Finding
+
+
+class _Found(AssertionError):
+    """A failure that knows what was found."""
+
+    finding: Finding | None = None
+
+    def program(self) -> str:
+        """A program that shows what was found, with torch, torchmetrics and the metric alone.
+
+        Empty where there is none.
+        """
+        return self.finding.program() if self.finding else ""
+
+
+class LawViolation(_Found):
+    """A law does not hold. The message has what a user sees of it, the law, and a smallest counterexample.
+
+    Attributes:
+        finding: the `Finding`, where a law was examined.
+        words: what a user sees, where the message does not begin with that.
 
     Examples:
-        >>> from torchmetrics import CatMetric
-        >>> from lwcallbacks.testing import check_metric, floats32
+        >>> import torch
+        >>> from torchmetrics.aggregation import RunningMean
+        >>> from lwcallbacks.testing import check_metric, tensors
+        >>> from hypothesis import strategies as st
+        >>> batches = st.lists(st.tuples(tensors(2, torch.int64)), min_size=1)
+        >>> try:
+        ...     check_metric(RunningMean, batches, laws=["state_dict_round_trip"])
+        ... except LawViolation as violation:
+        ...     print(str(violation).partition(" ")[0], "breaks a law")
+        ...     print("import torch" in violation.program())
+        RunningMean breaks a law
+        True
+    """
+
+    words = ""
+
+
+class NotExaminable(_Found):
+    """A metric could not be examined on the data that it was given: update and compute alone raise.
+
+    No law is broken thereby. The message has the first exception, its place and what to change.
+
+    Examples:
+        >>> import torch
+        >>> from torchmetrics import MeanMetric
+        >>> from lwcallbacks.testing import check_metric
         >>> from hypothesis import strategies as st
         >>> try:
-        ...     check_metric(CatMetric, st.lists(st.tuples(floats32(2)), min_size=1), laws=["order"])
-        ... except LawViolation as violation:
-        ...     print(str(violation).partition(":")[0], "breaks a law")
-        CatMetric breaks a law
+        ...     check_metric(MeanMetric, st.just([(["a word"],)]))
+        ... except NotExaminable as problem:
+        ...     print(str(problem).partition(":")[0])
+        MeanMetric could not be examined on this data
     """
 
 
 class WouldHang(LawViolation):
-    """Real processes would wait for each other forever, or exchange what does not fit together.
+    """Real processes would wait for each other forever, or ask for collectives that do not belong together.
 
     Examples:
         >>> import torch
@@ -32,6 +78,22 @@ class WouldHang(LawViolation):
         ...     World(2).run(steps)
         ... except WouldHang as error:
         ...     print("process 1: ends" in str(error))
+        True
+    """
+
+
+class WouldAbort(LawViolation):
+    """Real processes would exchange tensors of unlike sizes in bytes: gloo aborts one of them.
+
+    Examples:
+        >>> import torch
+        >>> from torchmetrics import MetricCollection
+        >>> from torchmetrics.classification import BinaryAUROC
+        >>> from lwcallbacks.testing import World
+        >>> try:
+        ...     World(2).compute(BinaryAUROC, [[(torch.tensor([0.5]), torch.tensor([1]))], []])
+        ... except WouldAbort as error:
+        ...     print("process 1" in str(error))
         True
     """
 

@@ -1,35 +1,31 @@
-"""What a law is, and how one is tried: the engine below `check_metric` and `check_reduction`.
+"""What a law is, and what examining one gives: the ground below `check_metric` and `check_reduction`.
 
     LAWS: Laws[Subject] = Laws()
 
     @LAWS.law("the value of an epoch depends on the order of the samples")
     def order(subject: Subject, case: Case) -> None:
         shuffled = case.draw("order", st.permutations(case.sample))
+        case.program("print(updated(make(), batches).compute())", batches=shuffled)
         subject.expect_same(case.sample, shuffled)           # raises Broken, with what was found
 
-    examine(LAWS["order"], subject, strategy, name="samples", examples=50, seed=None)    # a Finding
-
-Examples are drawn by hypothesis, the same ones each time unless a seed is given, and shrunk to a smallest one.
+`lwcallbacks.testing.examining` tries them.
 """
 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
-import hypothesis
-from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.errors import Flaky, HypothesisException
 from hypothesis.strategies import SearchStrategy
 
-from lwcallbacks.testing.errors import LawViolation
 from lwcallbacks.testing.same import shown
+from lwcallbacks.testing.samples import copied
 
-S = TypeVar("S")
+S = TypeVar("S", bound="Subject")
 Holds: TypeAlias = Callable[[S, "Case"], None]
 
 
@@ -38,37 +34,105 @@ class NotApplicable(Exception):
 
 
 class Broken(Exception):
-    """The law does not hold for the current example; the message says what was found."""
+    """The law does not hold for the current example; the message says what was found.
+
+    Attributes:
+        words: what a user with several processes, batches or runs would see of it.
+        values: what was found and what was expected, where these are values.
+    """
+
+    def __init__(self, told: str, *, words: str = "", values: tuple[Any, Any] | None = None) -> None:
+        super().__init__(told)
+        self.words = words
+        self.values = values
 
 
 class Case:
     """One example: what was drawn, by name, to be shown if the law is broken.
 
     Attributes:
-        sample: what the user's strategy gave.
+        doing: where the law is at, as "on 2 processes". It begins the message about an exception.
+        drawn: what is shown, by name.
+        script: the body of a program that shows the fault, and the data that it names.
+        precise: whether the program has to print all digits.
     """
 
     def __init__(self, name: str, sample: Any, draw: Callable[[SearchStrategy[Any]], Any]) -> None:
-        self.sample = sample
+        self._sample = sample
+        self.doing = ""
         self.drawn = {name: shown(sample)}
+        self.script: tuple[str, dict[str, Any]] | None = None
+        self.precise = False
+        self.values: list[Any] = []
         self._draw = draw
 
-    def draw(self, name: str, strategy: SearchStrategy[Any]) -> Any:
+    @property
+    def sample(self) -> Any:
+        """What the user's strategy gave: a copy each time, so that a metric that writes into it harms one use."""
+        return copied_batches(self._sample)
+
+    @property
+    def original(self) -> Any:
+        """The same, and not a copy."""
+        return self._sample
+
+    def draw(self, name: str, strategy: SearchStrategy[Any], *, show: bool = True) -> Any:
+        """A value, shown under this name, with a number where the name was there before."""
         value = self._draw(strategy)
-        self.drawn[name] = shown(value)
+        self.values.append(value)
+        if show:
+            self.show(name, value)
         return value
+
+    def show(self, name: str, value: Any) -> None:
+        """Show a value beside those that were drawn."""
+        label, number = name, 1
+        while label in self.drawn:
+            number += 1
+            label = f"{name} ({number})"
+        self.drawn[label] = shown(value)
+
+    def program(self, body: str, **data: Any) -> None:
+        """What to write into a program that shows the fault, should one be found from here on.
+
+        Args:
+            body: statements. They may call `make()` for a new metric and `updated(metric, batches)`, which updates it
+                and returns it, and name the data.
+            data: batches, numbers, whatever else `body` names; written out as they are now.
+        """
+        self.script = (body, {name: copied_batches(value) for name, value in data.items()})
 
     def choices(self, name: str, n: int, number: int) -> list[int]:
         """For each of n samples one of `range(number)`; a draw of bytes is quick, and does not favour repeats."""
         return self.draw(name, st.binary(min_size=n, max_size=n).map(lambda drawn: [byte % number for byte in drawn]))  # type: ignore[no-any-return]
 
-    def sizes(self, total: int) -> list[int]:
-        """Sizes of one or more batches of `total` samples."""
-        cuts = self._draw(st.sets(st.integers(1, total - 1), max_size=6)) if total > 1 else set()
-        ends = [*sorted(cuts), total]
-        sizes = [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-        self.drawn["batch sizes"] = shown(sizes)
+    def sizes(self, total: int, least: int = 1) -> list[int]:
+        """Sizes of one or more batches of `total` samples, none below `least` (unless there are no more samples)."""
+        cuts = self.draw("cuts", st.sets(st.integers(1, total - 1), max_size=6), show=False) if total > 1 else set()
+        ends = [0]
+        for cut in sorted(cuts):
+            if least <= cut - ends[-1] and least <= total - cut:
+                ends.append(cut)
+        sizes = [end - start for start, end in zip(ends, [*ends[1:], total], strict=True)]
+        self.show("batch sizes", sizes)
         return sizes
+
+
+def copied_batches(batches: Any) -> Any:
+    """Batches with tensors and lists of their own; anything else as it is."""
+    return [copied(args) for args in batches] if isinstance(batches, list) else copied(batches)
+
+
+class Subject:
+    """What is under examination. `str()` of it is its name."""
+
+    def rounds(self, law: Law[Any], case: Case) -> bool:
+        """Whether what was found is rounding, and no fault, though it is more than was allowed."""
+        return False
+
+    def script(self, case: Case) -> str:
+        """A program that shows what was found, empty where there is none."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -80,30 +144,32 @@ class Law(Generic[S]):
         means: what it does to a training where it is broken, in words.
         holds: returns where the law holds; raises `Broken`, or anything else, where it does not.
         speed: whether breaking it costs time only. Such a law is left out unless it is asked for.
+        rounding: whether a difference of floats that is gone in float64 is rounding, and so no fault.
     """
 
     name: str
     means: str
     holds: Holds[S]
     speed: bool = False
+    rounding: bool = True
 
 
 class Laws(dict[str, Law[S]]):
     """Laws by name."""
 
     def law(
-        self, means: str, *, speed: bool = False
+        self, means: str, *, speed: bool = False, rounding: bool = True
     ) -> Callable[[Callable[[S, Case], None]], Callable[[S, Case], None]]:
         """Add the decorated function under its name."""
 
         def add(holds: Callable[[S, Case], None]) -> Callable[[S, Case], None]:
-            self[holds.__name__] = Law(holds.__name__, means, holds, speed)
+            self[holds.__name__] = Law(holds.__name__, means, holds, speed, rounding)
             return holds
 
         return add
 
     def selected(self, names: Iterable[str] | None) -> list[Law[S]]:
-        """The laws of these names, without names all that are not about speed.
+        """The laws of these names, without names all that are not about speed; in the order of their definition.
 
         Raises:
             ValueError: a name is of no law.
@@ -113,92 +179,44 @@ class Laws(dict[str, Law[S]]):
         names = list(names)
         if unknown := [name for name in names if name not in self]:
             raise ValueError(f"laws: {unknown} are unknown, expected some of {list(self)}")
-        return [self[name] for name in names]
+        return [law for law in self.values() if law.name in names]
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True)
+class Finding:
     """What examining one law gave: how it ended, and why.
+
+    Attributes:
+        outcome: "kept"; "rounding" (kept, but that floats of 32 bits differ where those of 64 do not); "broken";
+            "known" (broken, and said to be so by `known=` or by the metric itself); "not applicable"; "not examined"
+            (the metric does not take this data, so that nothing is known about the law).
+        message: why; of a broken law what a user would see, the law, what was found and a smallest example.
+        how: of a broken law: another "value", an "exception"; processes "hang" or "abort".
+        values: of a broken law with another value: the two, as the program prints them.
+        source: the program, see `program`.
+        confirmed: what real processes did, where `confirm=True` asked for that.
 
     Examples:
         >>> Finding("not applicable", "there is no second device")
-        Finding(outcome='not applicable', message='there is no second device')
+        Finding(outcome='not applicable', message='there is no second device', how='')
     """
 
-    outcome: Literal["kept", "broken", "not applicable"]
+    outcome: Literal["kept", "rounding", "broken", "known", "not applicable", "not examined"]
     message: str = ""
+    how: Literal["", "value", "exception", "hang", "abort"] = ""
+    values: tuple[str, str] | None = field(default=None, repr=False)
+    source: str = field(default="", repr=False)
+    confirmed: str = field(default="", repr=False)
+
+    def program(self) -> str:
+        """A program that shows what was found, with torch, torchmetrics and the metric alone; empty where none was."""
+        return self.source
 
 
 def default_examples() -> int:
-    """The environment's LWCALLBACKS_EXAMPLES, else 50."""
-    return int(os.environ.get("LWCALLBACKS_EXAMPLES", "50"))
-
-
-def examine(
-    law: Law[S], subject: S, strategy: SearchStrategy[Any], *, name: str, examples: int | None, seed: int | None
-) -> Finding:
-    """Try one law on a subject; `name` is that of what `strategy` draws."""
-    cases: list[Case] = []
-    excuse: list[str] = []
-
-    def attempt(sample: Any, data: st.DataObject) -> None:
-        if excuse:
-            return
-        cases[:] = [Case(name, sample, data.draw)]
-        try:
-            law.holds(subject, cases[0])
-        except NotApplicable as reason:
-            excuse.append(str(reason))
-
-    test = given(strategy, st.data())(attempt)
-    if seed is not None:
-        test = hypothesis.seed(seed)(test)
-    test = settings(
-        max_examples=examples or default_examples(),
-        derandomize=seed is None,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-        report_multiple_bugs=False,
-        print_blob=False,
-        verbosity=Verbosity.quiet,
-    )(test)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a metric may warn of no data, of one sample, ...
-            test()
-    except Exception as error:
-        if not cases or (isinstance(error, HypothesisException) and not isinstance(error, Flaky)):
-            raise  # nothing of the subject: the strategy failed
-        found = f"raised {type(error).__name__}: {error}"
-        if isinstance(error, Broken):
-            found = str(error)
-        elif isinstance(error, Flaky):
-            found = "the same example gave another result when it was tried again"
-        example = "".join(f"\n    {label} = {text}" for label, text in cases[0].drawn.items())
-        message = f"law {law.name} is broken: {law.means}\n  found: {found}\n  smallest example found:{example}"
-        return Finding("broken", message)
-    return Finding("not applicable", excuse[0]) if excuse else Finding("kept")
-
-
-def examine_all(
-    laws: Iterable[Law[S]],
-    subject: S,
-    strategy: SearchStrategy[Any],
-    *,
-    name: str,
-    examples: int | None,
-    seed: int | None,
-    stop: bool,
-) -> dict[str, Finding]:
-    """The finding of each law; with `stop`, a broken one is raised.
-
-    Raises:
-        LawViolation: at the first broken law.
-    """
-    findings = {}
-    for law in laws:
-        finding = findings[law.name] = examine(law, subject, strategy, name=name, examples=examples, seed=seed)
-        if stop and finding.outcome == "broken":
-            raise LawViolation(f"{subject}: {finding.message}") from None
-    return findings
+    """LWCALLBACKS_EXAMPLES of the environment, else `max_examples` of a profile that the user loaded, else 50."""
+    if told := os.environ.get("LWCALLBACKS_EXAMPLES"):
+        return int(told)
+    if settings.get_current_profile_name() in ("default", "ci"):  # hypothesis's own
+        return 50
+    return settings().max_examples

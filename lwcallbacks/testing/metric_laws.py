@@ -1,7 +1,7 @@
 """Laws of metrics: what must be true for an epoch's value to be about the samples, and nothing else.
 
     check_metric(lambda: MulticlassAccuracy(num_classes=3), labelled_batches(num_classes=3))
-    violations_of_metric(MeanOfBatchMeans, labelled_batches(num_classes=3))     # {"batch_size": "law batch_size ..."}
+    violations_of_metric(MeanOfBatchMeans, labelled_batches(num_classes=3))     # {"batch_size": "in batches of ..."}
 
 A metric is whatever torchmetrics accepts for one, wrappers and `MetricCollection` among them.
 """
@@ -10,55 +10,150 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
+from torch import Tensor
 
 from lwcallbacks.reductions.choice import Chosen
+from lwcallbacks.testing.declared import declared
+from lwcallbacks.testing.errors import NotExaminable
+from lwcallbacks.testing.examining import Blob, examine_all
 from lwcallbacks.testing.host_sync import forbid_host_sync
-from lwcallbacks.testing.law import Broken, Case, Finding, Laws, NotApplicable, examine_all
-from lwcallbacks.testing.same import Closeness, difference
-from lwcallbacks.testing.samples import Args, Indivisible, copied, count, join, on_device, pieces, take
+from lwcallbacks.testing.law import Broken, Case, Finding, Law, Laws, NotApplicable, Subject
+from lwcallbacks.testing.program import written
+from lwcallbacks.testing.same import Closeness, differing, in_one_order
+from lwcallbacks.testing.samples import Args, Indivisible, copied, count, in_float64, join, on_device, pieces, take
 from lwcallbacks.testing.sim_device import second_device
+from lwcallbacks.testing.tried import first_try
 from lwcallbacks.testing.world import World, contained_metrics
 
 
 @dataclass(frozen=True)
-class MetricSubject:
-    """A metric under examination: how one is made, and when two of its values are the same."""
+class MetricSubject(Subject):
+    """A metric under examination: how one is made, and when two of its values are the same.
+
+    Attributes:
+        factory: makes one.
+        close: how far floats may be apart; without it, they must have the same bits.
+        least: no batch is cut into smaller ones than this.
+        double: whether states are in float64, which tells rounding from a fault.
+    """
 
     factory: Callable[[], Any]
     close: Closeness | None = None
+    least: int = 1
+    double: bool = False
 
     def __str__(self) -> str:
-        return type(self.factory()).__name__
+        with suppress(Exception):
+            return type(self.factory()).__name__
+        return getattr(self.factory, "__name__", "the metric")
 
     def new(self) -> Any:
-        """A metric that computes each time that it is asked to: a cached value would hide what a law is about."""
+        """A metric that computes each time that it is asked to: a cached value would hide what a law is about.
+
+        Random numbers are the same after each new metric, so that one that draws some is no riddle.
+        """
+        torch.default_generator.manual_seed(0)
         metric = self.factory()
         for part in contained_metrics(metric):
             part.compute_with_cache = False
+            if self.double:
+                _to_float64(part)
         return metric
 
     def updated(self, batches: Sequence[Args]) -> Any:
+        """A new metric that saw copies of these batches."""
         metric = self.new()
         for args in batches:
-            metric.update(*args)
+            metric.update(*copied(args))
         return metric
 
     def value(self, batches: Sequence[Args]) -> Any:
         return self.updated(batches).compute()
 
-    def expect_same(self, found: Any, expected: Any, told: str) -> None:
-        """Raise Broken where two values are not the same; `told` says what they are of."""
-        if where := difference(found, expected, self.close):
-            raise Broken(f"{told}: {where}")
+    @contextmanager
+    def where_defined(self, batches: Sequence[Args]) -> Iterator[None]:
+        """Pass an example over where what is done raises, and plain update and compute of these batches does, too."""
+        try:
+            yield
+        except Broken:
+            raise
+        except Exception:
+            assume(self._has_value(batches))
+            raise
+
+    def _has_value(self, batches: Sequence[Args]) -> bool:
+        try:
+            self.value(batches)
+        except Exception:
+            return False
+        return True
+
+    def expect_same(self, found: Any, expected: Any, told: str, words: str = "") -> None:
+        """Raise Broken where two values are not the same.
+
+        Args:
+            found, expected: the values.
+            told: what they are of, as "on 2 processes, and on one".
+            words: what a user sees, as "on 2 processes you report {found} where one process reports {expected}".
+        """
+        if (where := differing(found, expected, self.close)) is None:
+            return
+        first, second = where.shortly()
+        if not words:
+            here, _, there = told.partition(", and ")
+            words = f"{here} you report {{found}}, {there} {{expected}}"
+        place = f" (in {where.place})" if where.place else ""
+        words = words.replace("{found}", first).replace("{expected}", second) + place
+        raise Broken(f"{told}: {where}", words=words, values=(found, expected))
+
+    def script(self, case: Case) -> str:
+        """The program of the law, with the factory and the data of this example."""
+        return written(self.factory, *case.script, precise=case.precise) if case.script else ""
+
+    def rounds(self, law: Law[Any], case: Case) -> bool:
+        """Whether the same example keeps the law in float64, where floats may be close at all."""
+        if self.close is None:
+            return False
+        values = iter([in_float64(value) for value in case.values])
+
+        def next_value(strategy: SearchStrategy[Any]) -> Any:
+            for value in values:
+                return value
+            raise _Further
+
+        try:
+            law.holds(replace(self, double=True), Case("batches", in_float64(case.original), next_value))
+        except _Further:
+            return True
+        except Exception:
+            return False
+        return True
+
+
+class _Further(Exception):
+    """The law has held up to where it was found broken before, and goes on."""
+
+
+def _to_float64(metric: Any) -> None:
+    """States, defaults and buffers in float64; `Metric.double()` is meant to do nothing."""
+    for name, default in metric._defaults.items():
+        metric._defaults[name] = in_float64(default)
+        setattr(metric, name, in_float64(getattr(metric, name)))
+    for module in metric.modules():
+        for name, buffer in module._buffers.items():
+            if isinstance(buffer, Tensor):
+                module._buffers[name] = in_float64(buffer)
+        for parameter in module.parameters(recurse=False):
+            parameter.data = in_float64(parameter.data)
 
 
 METRIC_LAWS: Laws[MetricSubject] = Laws()
@@ -75,6 +170,9 @@ def check_metric(
     examples: int | None = None,
     seed: int | None = None,
     laws: Iterable[str] | None = None,
+    known: Mapping[str, str] | None = None,
+    confirm: bool = False,
+    reproduce: Blob | None = None,
 ) -> None:
     """Hold a metric to the laws, and raise at the first that it breaks.
 
@@ -82,13 +180,21 @@ def check_metric(
         factory: makes the metric; called often.
         batches: a strategy for lists of batches, each the tuple of arguments of one `update`.
         exact: whether values must have the same bits. A float sum depends on its order, and is to be checked with
-            `exact=False` and `atol`, `rtol` or both: |a - b| <= atol + rtol |b|.
-        examples: how many examples a law, by default the environment's LWCALLBACKS_EXAMPLES, else 50.
+            `exact=False` and `atol`, `rtol` or both: |a - b| <= atol + rtol |b|. Where float32 values differ by more,
+            the example is tried again in float64: what is gone there is rounding, and no violation.
+        examples: how many examples a law, by default the environment's LWCALLBACKS_EXAMPLES, else `max_examples` of
+            the profile of hypothesis that you loaded, else 50.
         seed: of another draw of examples than the usual one.
         laws: names of `METRIC_LAWS`; by default all but those about speed ("no_host_wait").
+        known: laws that are broken, and why that is all right: {"order": "ties, issue 2022"}. A metric says it of
+            itself by an attribute `known_violations`; some of torchmetrics, as BootStrapper, are known.
+        confirm: whether to run a counterexample about processes once on real ones, on gloo, and to say what happened.
+            It takes some seconds; where they agree with one process, the law counts as kept.
+        reproduce: what a message said after "reproduce=", to have its example again.
 
     Raises:
-        LawViolation: the metric breaks a law.
+        LawViolation: the metric breaks a law that is not known to be broken.
+        NotExaminable: plain update and compute raise on these batches, or the factory makes no metric.
         ValueError: an unknown law, or a tolerance that does not fit `exact`.
 
     Examples:
@@ -98,7 +204,9 @@ def check_metric(
         ...     return MulticlassAccuracy(num_classes=3, average="micro")
         >>> check_metric(micro, labelled_batches(num_classes=3), laws=["batch_size", "order", "shards"], examples=10)
     """
-    _examine(factory, batches, exact, atol, rtol, examples, seed, laws, stop=True)
+    __tracebackhide__ = True
+    options = _Options(exact, atol, rtol, examples, seed, laws, known, confirm, reproduce)
+    _examine(factory, batches, options, stop=True)
 
 
 def examine_metric(
@@ -111,8 +219,13 @@ def examine_metric(
     examples: int | None = None,
     seed: int | None = None,
     laws: Iterable[str] | None = None,
+    known: Mapping[str, str] | None = None,
+    confirm: bool = False,
+    reproduce: Blob | None = None,
 ) -> dict[str, Finding]:
-    """The `Finding` of each law: kept, broken or not applicable, and why. As `check_metric`, but of all laws.
+    """The `Finding` of each law: kept, broken, not applicable, ..., and why. As `check_metric`, but of all laws.
+
+    A metric that cannot be examined on this data has that finding, "not examined", under each law.
 
     Examples:
         >>> from torchmetrics import SumMetric
@@ -122,43 +235,87 @@ def examine_metric(
         >>> {name: finding.outcome for name, finding in findings.items()}
         {'order': 'kept', 'reset': 'kept'}
     """
+    __tracebackhide__ = True
     laws = METRIC_LAWS if laws is None else laws
-    return _examine(factory, batches, exact, atol, rtol, examples, seed, laws, stop=False)
+    options = _Options(exact, atol, rtol, examples, seed, laws, known, confirm, reproduce)
+    try:
+        return _examine(factory, batches, options, stop=False)
+    except NotExaminable as problem:
+        finding = problem.finding or Finding("not examined", str(problem))
+        return {law.name: finding for law in METRIC_LAWS.selected(laws)}
 
 
 def violations_of_metric(factory: Callable[[], Any], batches: SearchStrategy[Any], **options: Any) -> dict[str, str]:
     """The message of each broken law by its name; the options are those of `examine_metric`.
 
+    Raises:
+        NotExaminable: plain update and compute raise on these batches, or the factory makes no metric.
+
     Examples:
-        >>> from torchmetrics import CatMetric
-        >>> from lwcallbacks.testing import floats32
-        >>> list(violations_of_metric(CatMetric, st.lists(st.tuples(floats32(2)), min_size=1), laws=["order"]))
-        ['order']
+        >>> from torchmetrics.aggregation import RunningMean
+        >>> from lwcallbacks.testing import tensors
+        >>> batches = st.lists(st.tuples(tensors(2, torch.int64)), min_size=1)
+        >>> list(violations_of_metric(RunningMean, batches, laws=["order", "state_dict_round_trip"]))
+        ['state_dict_round_trip']
         >>> METRIC_LAWS["order"].means
         'the value of an epoch depends on the order of the data: ...'
     """
+    __tracebackhide__ = True
     findings = examine_metric(factory, batches, **options)
+    for finding in findings.values():
+        if finding.outcome == "not examined":
+            problem = NotExaminable(f"{MetricSubject(factory)} {finding.message}")
+            problem.finding = finding
+            raise problem
     return {name: finding.message for name, finding in findings.items() if finding.outcome == "broken"}
 
 
+@dataclass(frozen=True)
+class _Options:
+    """What `check_metric` and `examine_metric` are given."""
+
+    exact: bool
+    atol: float | None
+    rtol: float
+    examples: int | None
+    seed: int | None
+    laws: Iterable[str] | None
+    known: Mapping[str, str] | None
+    confirm: bool
+    reproduce: Blob | None
+
+    def closeness(self) -> Closeness | None:
+        tolerant = self.atol is not None or self.rtol > 0
+        if self.exact is tolerant:
+            found, wanted = ("exact=True", "no atol and rtol") if self.exact else ("exact=False", "atol=1e-6, or rtol=")
+            raise ValueError(f"check_metric: {found}, expected {wanted}")
+        return Closeness(self.atol or 0.0, self.rtol) if tolerant else None
+
+
 def _examine(
-    factory: Callable[[], Any],
-    batches: SearchStrategy[Any],
-    exact: bool,
-    atol: float | None,
-    rtol: float,
-    examples: int | None,
-    seed: int | None,
-    laws: Iterable[str] | None,
-    stop: bool,
+    factory: Callable[[], Any], batches: SearchStrategy[Any], options: _Options, *, stop: bool
 ) -> dict[str, Finding]:
-    tolerant = atol is not None or rtol > 0
-    if exact is tolerant:
-        found, wanted = ("exact=True", "no atol and rtol") if exact else ("exact=False", "atol=1e-6, or rtol=")
-        raise ValueError(f"check_metric: {found}, expected {wanted}")
-    subject = MetricSubject(factory, Closeness(atol or 0.0, rtol) if tolerant else None)
-    selected = METRIC_LAWS.selected(laws)
-    return examine_all(selected, subject, batches, name="batches", examples=examples, seed=seed, stop=stop)
+    __tracebackhide__ = True
+    subject = MetricSubject(factory, options.closeness())
+    selected = METRIC_LAWS.selected(options.laws)
+    METRIC_LAWS.selected(options.known)  # an unknown name is an error
+    before = torch.default_generator.get_state()
+    try:
+        subject = first_try(subject, batches, examples=options.examples, seed=options.seed)
+        return examine_all(
+            selected,
+            subject,
+            batches,
+            name="batches",
+            examples=options.examples,
+            seed=options.seed,
+            stop=stop,
+            known={**declared(contained_metrics(factory())), **(options.known or {})},
+            confirm=options.confirm,
+            reproduce=options.reproduce,
+        )
+    finally:
+        torch.default_generator.set_state(before)
 
 
 def _divisible(batches: Sequence[Args]) -> Args:
@@ -169,11 +326,12 @@ def _divisible(batches: Sequence[Args]) -> Args:
         raise NotApplicable(str(reason)) from None
 
 
-def _for_two(batches: Sequence[Args]) -> Sequence[Args]:
-    """At least two batches, so that two processes have some; one batch alone is cut into its samples."""
+def _for_two(subject: MetricSubject, batches: Sequence[Args]) -> Sequence[Args]:
+    """At least two batches, so that two processes have some; one batch alone is cut into the least there are."""
     if len(batches) == 1:
         with suppress(Indivisible):
-            batches = pieces(batches[0], [1] * count(batches[0]))
+            n, least = count(batches[0]), subject.least
+            batches = pieces(batches[0], [*[least] * (n // least - 1), least + n % least]) if n >= least else batches
     assume(len(batches) > 1)
     return batches
 
@@ -187,39 +345,115 @@ def _without_payload(value: Any) -> Any:
     return value
 
 
+def _samples(batches: Sequence[Args]) -> int:
+    """How many there are; 0 where there is no such thing."""
+    with suppress(Indivisible):
+        return sum(map(count, batches))
+    return 0
+
+
+@law("the metric writes into the batch: the loss, or the next metric, sees other data than the loader gave")
+def inputs_unchanged(subject: MetricSubject, case: Case) -> None:
+    """Neither `update` nor `forward` nor `compute` changes the tensors that were given."""
+    given, expected = case.sample, case.original
+    case.program(_WRITES, batches=expected)
+    metric = subject.new()
+    for args in given:
+        metric.update(*args)
+        with subject.where_defined([args]):
+            metric(*args)
+            metric.compute()
+    if where := differing(given, expected, nan_bits=True):
+        first, second = where.shortly()
+        words = f"your batch holds {first} after the update where the loader gave {second}"
+        raise Broken(f"an argument after the update, and before: {where}", words=words, values=(given, expected))
+
+
+_WRITES = """
+before = str(batches)
+metric = make()
+for args in batches:
+    metric.update(*args)
+    metric(*args)
+print(batches)
+print(before)
+"""
+
+
 @law("the value of an epoch depends on the batch size: with another batch_size you report another value")
 def batch_size(subject: MetricSubject, case: Case) -> None:
     """Any way to cut the samples into batches gives the same value."""
     samples = _divisible(case.sample)
+    words = "you report {found} where one batch of all samples reports {expected}"
+    case.doing = "in one batch of all samples"
+    case.program("print(updated(make(), batches).compute())", batches=[samples])
     expected = subject.value([samples])
-    subject.expect_same(subject.value(case.sample), expected, "in these batches, and all in one")
-    sizes = case.sizes(count(samples))
-    subject.expect_same(subject.value(pieces(samples, sizes)), expected, f"in batches of {sizes}, and all in one")
+    case.program(_TWO_VALUES, batches=case.sample, other=[samples])
+    now = f"in batches of {', '.join(str(count(args)) for args in case.sample)}"
+    subject.expect_same(subject.value(case.sample), expected, "in these batches, and all in one", f"{now} {words}")
+    sizes = case.sizes(count(samples), subject.least)
+    case.doing = f"in batches of {', '.join(map(str, sizes))}"
+    cut = pieces(samples, sizes)
+    case.program(_TWO_VALUES, batches=cut, other=[samples])
+    found = subject.value(cut)
+    subject.expect_same(found, expected, f"in batches of {sizes}, and all in one", f"{case.doing} {words}")
+
+
+_TWO_VALUES = """
+print(updated(make(), batches).compute())
+print(updated(make(), other).compute())
+"""
 
 
 @law("the value of an epoch depends on the order of the data: another shuffle of the same samples gives another value")
 def order(subject: MetricSubject, case: Case) -> None:
-    """Any order of the batches, and of the samples in each, gives the same value."""
-    batches = case.draw("in another order", st.permutations(case.sample).map(list))
+    """Any order of the batches, and of the samples in each, gives the same value.
+
+    A value that has an entry for each sample may have them in another order.
+    """
+    batches = case.draw("in another order", st.permutations(case.sample).map(list), show=False)
     with suppress(Indivisible):
-        batches = [take(args, case.draw("samples", st.permutations(range(count(args))))) for args in batches]
-    subject.expect_same(subject.value(batches), subject.value(case.sample), "in another order, and in the first")
+        batches = [take(args, case.draw("", st.permutations(range(count(args))), show=False)) for args in batches]
+    case.show("in another order", batches)
+    case.doing = "in another order of the same samples"
+    case.program(_TWO_VALUES, batches=batches, other=case.sample)
+    found, expected = subject.value(batches), subject.value(case.sample)
+    n = _samples(case.sample)
+    if differing(in_one_order(found, n), in_one_order(expected, n), subject.close):
+        words = f"{case.doing} you report {{found}} where the first order reports {{expected}}"
+        subject.expect_same(found, expected, "in another order, and in the first", words)
 
 
 @law("the value depends on how data is spread over processes: with another number of GPUs you report another value")
 def shards(subject: MetricSubject, case: Case) -> None:
     """Processes with uneven shares compute, each, what one process computes of everything."""
-    batches = _for_two(case.sample)
+    batches = _for_two(subject, case.sample)
     size = case.draw("processes", st.integers(2, min(4, len(batches))))
     cuts = sorted(
         case.draw("share ends", st.sets(st.integers(1, len(batches) - 1), min_size=size - 1, max_size=size - 1))
     )
-    shares = [batches[start:end] for start, end in zip([0, *cuts], [*cuts, len(batches)], strict=True)]
+    shares = [list(batches[start:end]) for start, end in zip([0, *cuts], [*cuts, len(batches)], strict=True)]
+    on = case.doing = f"on {size} processes"
+    case.program(_PROCESSES, shares=shares)
     values = World(size).compute_all([subject.updated(share) for share in shares])
-    subject.expect_same(values[0], subject.value(batches), f"on {size} processes, and on one")
+    expected = subject.value(batches)
+    words = f"on {size} processes you report {{found}} where one process reports {{expected}}"
+    subject.expect_same(values[0], expected, f"{on}, and on one", words)
     for rank, value in enumerate(values[1:], 1):
         told = f"on process {rank}, and on process 0"
-        subject.expect_same(_without_payload(value), _without_payload(values[0]), told)
+        words = f"{on} process {rank} reports {{found}} where process 0 reports {{expected}}"
+        subject.expect_same(_without_payload(value), _without_payload(values[0]), told, words)
+
+
+_PROCESSES = """
+def process(rank):
+    torch.distributed.init_process_group("gloo", file, datetime.timedelta(seconds=20), len(shares), rank)
+    print(f"process {rank}:", updated(make(), shares[rank]).compute())
+
+file = f"file://{tempfile.mktemp()}"
+print("one process:", updated(make(), sum(shares, [])).compute(), flush=True)
+torch.multiprocessing.start_processes(process, nprocs=len(shares), start_method="fork")
+"""
 
 
 @law("a process that got no batch changes the value, or stops the training: data sets smaller than the number of GPUs")
@@ -227,21 +461,57 @@ def empty_process(subject: MetricSubject, case: Case) -> None:
     """A process without data does not change the value."""
     without = case.draw("process without data", st.integers(0, 1))
     shares = [[], case.sample] if without == 0 else [case.sample, []]
+    case.doing = "beside a process without data"
+    case.program(_PROCESSES, shares=shares)
     values = World(2).compute_all([subject.updated(share) for share in shares])
     expected = subject.value(case.sample)
-    subject.expect_same(values[0], expected, "beside a process without data, and alone")
-    subject.expect_same(_without_payload(values[1]), _without_payload(expected), "on process 1, and alone")
+    for rank, value in enumerate(values):
+        told = "beside a process without data, and alone" if rank == 0 else "on process 1, and alone"
+        words = f"{case.doing} process {rank} reports {{found}} where one process reports {{expected}}"
+        if rank == 0:
+            subject.expect_same(value, expected, told, words)
+        else:
+            subject.expect_same(_without_payload(value), _without_payload(expected), told, words)
 
 
 @law("asking for the value changes it: logging a metric in mid-epoch, or twice, alters what the epoch ends with")
 def compute_is_pure(subject: MetricSubject, case: Case) -> None:
     """Computing twice gives the same, and computing in between changes nothing."""
+    batches = case.sample
     metric = subject.new()
-    for args in case.sample:
-        metric.update(*args)
-        first = metric.compute()
-        subject.expect_same(metric.compute(), first, "computed a second time, and the first time")
-    subject.expect_same(metric.compute(), subject.value(case.sample), "computed in between, and only at the end")
+    case.doing = "asked for the value in mid-epoch"
+    for seen, args in enumerate(batches, 1):
+        metric.update(*copied(args))
+        with subject.where_defined(batches[:seen]):
+            case.program(_COMPUTED_TWICE, batches=batches[:seen])
+            first = metric.compute()
+            words = "asked a second time you report {found} where the first time you report {expected}"
+            subject.expect_same(metric.compute(), first, "computed a second time, and the first time", words)
+    case.program(_COMPUTED_BETWEEN, batches=batches)
+    words = "asked after each batch you end the epoch with {found} where asked once you report {expected}"
+    told = "computed in between, and only at the end"
+    subject.expect_same(metric.compute(), subject.value(batches), told, words)
+
+
+_UNCACHED = """
+metric = make()
+for part in metric.modules():
+    part.compute_with_cache = False  # as an update in between does
+"""
+_COMPUTED_TWICE = f"""{_UNCACHED}
+for args in batches:
+    metric.update(*args)
+    first, second = metric.compute(), metric.compute()
+print(second)
+print(first)
+"""
+_COMPUTED_BETWEEN = f"""{_UNCACHED}
+for args in batches:
+    metric.update(*args)
+    metric.compute(), metric.compute()
+print(metric.compute())
+print(updated(make(), batches).compute())
+"""
 
 
 @law(
@@ -249,63 +519,113 @@ def compute_is_pure(subject: MetricSubject, case: Case) -> None:
 )
 def step_value(subject: MetricSubject, case: Case) -> None:
     """`forward` returns what a fresh metric computes of that batch alone."""
+    batches = case.sample
     metric = subject.new()
-    for i, args in enumerate(case.sample):
-        step = metric(*args)
-        subject.expect_same(step, subject.value([args]), f"forward of batch {i}, and a fresh metric of that batch")
+    case.doing = "logging a step"
+    for i, args in enumerate(batches):
+        case.program(_STEPS, batches=batches[: i + 1])
+        with subject.where_defined([args]):
+            step = metric(*copied(args))
+            words = "for a step you log {found} where its batch alone has {expected}"
+            told = f"forward of batch {i}, and a fresh metric of that batch"
+            subject.expect_same(step, subject.value([args]), told, words)
+
+
+_STEPS = """
+metric = make()
+for args in batches:
+    print(metric(*args))
+    print(updated(make(), [args]).compute())
+"""
 
 
 @law("logging step values changes the epoch's value: on_step=True alters what on_epoch=True reports")
 def forward_accumulates(subject: MetricSubject, case: Case) -> None:
     """`forward` accumulates what `update` accumulates."""
     metric = subject.new()
+    case.doing = "with step values logged"
+    case.program(_FORWARD, batches=case.sample)
     for args in case.sample:
-        metric(*args)
-    subject.expect_same(metric.compute(), subject.value(case.sample), "after forward, and after update")
+        with subject.where_defined([args]):
+            metric(*args)
+    words = "with step values logged you end the epoch with {found} where without you report {expected}"
+    told = "after forward, and after update"
+    subject.expect_same(metric.compute(), subject.value(case.sample), told, words)
+
+
+_FORWARD = """
+metric = make()
+for args in batches:
+    metric(*args)
+print(metric.compute())
+print(updated(make(), batches).compute())
+"""
 
 
 @law("merging two metrics is not seeing the data of both: values merged from several runs or workers are wrong")
 def merge_state(subject: MetricSubject, case: Case) -> None:
     """`merge_state` gives what one metric gives that saw the data of both, and leaves the other alone."""
-    batches = _for_two(case.sample)
+    batches = _for_two(subject, case.sample)
     cut = case.draw("first", st.integers(1, len(batches) - 1))
-    first, second = subject.updated(batches[:cut]), subject.updated(batches[cut:])
+    mine, others = list(batches[:cut]), list(batches[cut:])
+    first, second = subject.updated(mine), subject.updated(others)
     if not hasattr(first, "merge_state"):
         raise NotApplicable("it has no merge_state")
-    before = second.compute()
+    case.doing = "merged from two"
+    case.program(_MERGED, mine=mine, others=others)
+    with subject.where_defined(others):
+        before = second.compute()
     try:
         first.merge_state(second)
     except (RuntimeError, NotImplementedError) as refusal:
         if "not supported" in str(refusal) or isinstance(refusal, NotImplementedError):
             raise NotApplicable(str(refusal)) from None
         raise
-    subject.expect_same(first.compute(), subject.value(batches), "merged from two, and of one that saw everything")
-    subject.expect_same(second.compute(), before, "the second metric after it was merged, and before")
+    words = "merged from two you report {found} where one that saw everything reports {expected}"
+    told = "merged from two, and of one that saw everything"
+    subject.expect_same(first.compute(), subject.value(batches), told, words)
+    case.program(_MERGED_OTHER, mine=mine, others=others)
+    words = "after it was merged into another, a metric reports {found} where before it reported {expected}"
+    subject.expect_same(second.compute(), before, "the second metric after it was merged, and before", words)
 
 
-@law("the metric writes into the batch: the loss, or the next metric, sees other data than the loader gave")
-def inputs_unchanged(subject: MetricSubject, case: Case) -> None:
-    """Neither `update` nor `forward` nor `compute` changes the tensors that were given."""
-    metric = subject.new()
-    for args in case.sample:
-        given = copied(args)
-        metric.update(*given)
-        metric(*given)
-        metric.compute()
-        if where := difference(given, args, nan_bits=True):
-            raise Broken(f"an argument after the update, and before: {where}")
+_MERGED = """
+metric = updated(make(), mine)
+metric.merge_state(updated(make(), others))
+print(metric.compute())
+print(updated(make(), mine + others).compute())
+"""
+_MERGED_OTHER = """
+metric, other = updated(make(), mine), updated(make(), others)
+metric.merge_state(other)
+print(other.compute())
+print(updated(make(), others).compute())
+"""
 
 
 @law("reset leaves something behind: the second epoch's value holds some of the first's data")
 def reset(subject: MetricSubject, case: Case) -> None:
     """After `reset` a metric is as good as a new one."""
     metric = subject.updated(case.sample)
+    after = case.sample[: case.draw("batches after the reset", st.integers(1, len(case.sample)))]
+    case.doing = "in a second epoch"
+    case.program(_RESET, batches=case.sample, after=after)
     metric.compute()
     metric.reset()
-    batches = case.sample[: case.draw("batches after the reset", st.integers(1, len(case.sample)))]
-    for args in batches:
-        metric.update(*args)
-    subject.expect_same(metric.compute(), subject.value(batches), "after a reset, and of a new metric")
+    with subject.where_defined(after):
+        for args in after:
+            metric.update(*copied(args))
+        words = "in a second epoch you report {found} where a new metric reports {expected}"
+        subject.expect_same(metric.compute(), subject.value(after), "after a reset, and of a new metric", words)
+
+
+_RESET = """
+metric = updated(make(), batches)
+metric.compute()
+metric.reset()
+print(updated(metric, after).compute())
+print(updated(make(), after).compute())
+"""
 
 
 @law("a clone shares state with its original: train and val metrics made by clone() count each other's data")
@@ -313,41 +633,136 @@ def clone_is_independent(subject: MetricSubject, case: Case) -> None:
     """A clone starts equal, and what it sees afterwards is no business of the original."""
     metric = subject.updated(case.sample)
     expected = metric.compute()
+    case.doing = "with a clone"
+    case.program(_CLONE, batches=case.sample)
     clone = metric.clone()
-    subject.expect_same(clone.compute(), expected, "of a clone, and of the original")
+    words = "a clone reports {found} where its original reports {expected}"
+    subject.expect_same(clone.compute(), expected, "of a clone, and of the original", words)
     for args in case.sample:
         clone.update(*args)
-    subject.expect_same(metric.compute(), expected, "of the original after its clone was updated, and before")
+    case.program(_CLONE_ORIGINAL, batches=case.sample)
+    words = "after its clone saw data a metric reports {found} where before it reported {expected}"
+    told = "of the original after its clone was updated, and before"
+    subject.expect_same(metric.compute(), expected, told, words)
+    case.program(_CLONE_GOES_ON, batches=case.sample)
     twice = subject.value([*case.sample, *case.sample])
-    subject.expect_same(clone.compute(), twice, "of a clone that saw everything again, and of a new metric")
+    words = "a clone that saw everything again reports {found} where a new metric reports {expected}"
+    subject.expect_same(clone.compute(), twice, "of a clone that saw everything again, and of a new metric", words)
+
+
+_CLONE = """
+metric = updated(make(), batches)
+print(metric.clone().compute())
+print(metric.compute())
+"""
+_CLONE_ORIGINAL = """
+metric = updated(make(), batches)
+updated(metric.clone(), batches)
+print(metric.compute())
+print(updated(make(), batches).compute())
+"""
+_CLONE_GOES_ON = """
+print(updated(updated(make(), batches).clone(), batches).compute())
+print(updated(make(), batches + batches).compute())
+"""
 
 
 @law("the metric cannot be sent to another process, or arrives with other data: spawned workers and saved objects")
 def pickle_round_trip(subject: MetricSubject, case: Case) -> None:
-    """A pickled metric comes back with its data, and goes on counting."""
-    metric = pickle.loads(pickle.dumps(subject.updated(case.sample)))
-    subject.expect_same(metric.compute(), subject.value(case.sample), "after pickling, and before")
+    """A pickled metric comes back with its data, and goes on counting.
+
+    A lambda, or a class that is made inside of a function, cannot be pickled by Python: the law does not apply.
+    """
+    original = subject.updated(case.sample)
+    case.doing = "when pickled"
+    case.program(_PICKLED, batches=case.sample)
+    try:
+        pickled = pickle.dumps(original)
+    except Exception as error:
+        if _has_no_name(error):
+            raise NotApplicable(
+                f"it cannot be pickled: {error}; give the function or class a place in a module"
+            ) from None
+        raise
+    metric = pickle.loads(pickled)
+    words = "a pickled metric reports {found} where before it reported {expected}"
+    subject.expect_same(metric.compute(), subject.value(case.sample), "after pickling, and before", words)
     for args in case.sample:
         metric.update(*args)
+    case.program(_PICKLED_GOES_ON, batches=case.sample)
     twice = subject.value([*case.sample, *case.sample])
-    subject.expect_same(metric.compute(), twice, "updated after pickling, and of one that never was pickled")
+    words = "updated after pickling a metric reports {found} where one that never was pickled reports {expected}"
+    subject.expect_same(metric.compute(), twice, "updated after pickling, and of one that never was pickled", words)
+
+
+def _has_no_name(error: Exception) -> bool:
+    """Whether pickling failed on what Python has no name for: a lambda, or what is local to a function."""
+    told = str(error)
+    return isinstance(error, pickle.PicklingError | AttributeError | TypeError) and any(
+        sign in told for sign in ("<lambda>", "<locals>", "local object", "not found as")
+    )
+
+
+_PICKLED = """
+metric = updated(make(), batches)
+print(pickle.loads(pickle.dumps(metric)).compute())
+print(metric.compute())
+"""
+_PICKLED_GOES_ON = """
+metric = pickle.loads(pickle.dumps(updated(make(), batches)))
+print(updated(metric, batches).compute())
+print(updated(make(), batches + batches).compute())
+"""
 
 
 @law("a resumed run reports another value: what the checkpoint holds of the metric is not all that it needs")
 def state_dict_round_trip(subject: MetricSubject, case: Case) -> None:
     """A persistent state, saved by torch and loaded with weights_only=True into a new metric, goes on where it was."""
     cut = case.draw("batches before the checkpoint", st.integers(1, len(case.sample)))
-    saved, resumed = subject.updated(case.sample[:cut]), subject.new()
-    for part in (*contained_metrics(saved), *contained_metrics(resumed)):
+    before, after = case.sample[:cut], case.sample[cut:]
+    saved, resumed = subject.updated(before), subject.new()
+    parts = contained_metrics(saved)
+    for part in (*parts, *contained_metrics(resumed)):
         part.persistent(True)
+    case.doing = "after a resume"
+    persistent = _PERSISTENT if len(parts) == 1 else _ALL_PERSISTENT
+    case.program(f"{persistent}{_FILE}", before=before)
     file = io.BytesIO()
     torch.save(saved.state_dict(), file)
     file.seek(0)
     resumed.load_state_dict(torch.load(file, weights_only=True))
-    subject.expect_same(resumed.compute(), saved.compute(), "loaded from a checkpoint, and saved")
-    for args in case.sample[cut:]:
+    words = "after a resume you report {found} where without one you report {expected}"
+    case.program(f"{persistent}{_LOADED}", before=before)
+    with subject.where_defined(before):
+        subject.expect_same(resumed.compute(), saved.compute(), "loaded from a checkpoint, and saved", words)
+    for args in after:
         resumed.update(*args)
-    subject.expect_same(resumed.compute(), subject.value(case.sample), "resumed, and never interrupted")
+    case.program(f"{persistent}{_RESUMED}", before=before, after=after)
+    subject.expect_same(resumed.compute(), subject.value(case.sample), "resumed, and never interrupted", words)
+
+
+_PERSISTENT = """
+saved, resumed = updated(make(), before), make()
+saved.persistent(True)
+"""
+_ALL_PERSISTENT = """
+saved, resumed = updated(make(), before), make()
+[part.persistent(True) for part in saved.modules() if hasattr(part, "persistent")]
+"""
+_FILE = """
+torch.save(saved.state_dict(), path := tempfile.mktemp())
+resumed.load_state_dict(torch.load(path, weights_only=True))
+"""
+_LOADED = """
+resumed.load_state_dict(saved.state_dict())
+print(resumed.compute())
+print(saved.compute())
+"""
+_RESUMED = """
+resumed.load_state_dict(saved.state_dict())
+print(updated(resumed, after).compute())
+print(updated(make(), before + after).compute())
+"""
 
 
 @law("the value depends on the device, or the metric does not work on one")
@@ -356,15 +771,29 @@ def device(subject: MetricSubject, case: Case) -> None:
     second = second_device()
     if second is None:
         raise NotApplicable("there is no second device; lwcallbacks.testing.simulated_device() makes one")
+    case.doing = f"on {second}"
+    case.program(_DEVICE, batches=case.sample)
     metric = subject.new().to(second)
     for args in case.sample:
         metric.update(*on_device(args, second))
-    subject.expect_same(metric.compute(), subject.value(case.sample), f"on {second}, and on the CPU")
+    words = f"on {second} you report {{found}} where the CPU reports {{expected}}"
+    subject.expect_same(metric.compute(), subject.value(case.sample), f"on {second}, and on the CPU", words)
+
+
+_DEVICE = """
+metric = make().to("cuda")
+for args in batches:
+    metric.update(*(x.to("cuda") if isinstance(x, torch.Tensor) else x for x in args))
+print(metric.compute())
+print(updated(make(), batches).compute())
+"""
 
 
 @law("every update makes Python wait for the GPU: training is slower for it", speed=True)
 def no_host_wait(subject: MetricSubject, case: Case) -> None:
     """`update` never waits for the device; with a second one, simulated or real, copies to it are seen, too."""
+    case.doing = "in an update"
+    case.program(_WAITS, batches=case.sample)
 
     def update(metric: Any, batches: Sequence[Args]) -> None:
         for args in batches:
@@ -376,3 +805,12 @@ def no_host_wait(subject: MetricSubject, case: Case) -> None:
         metric, moved = subject.new().to(second), [on_device(args, second) for args in case.sample]
         with suppress(RuntimeError):  # what does not run on a device is for the law `device`
             update(metric, moved)
+
+
+_WAITS = """
+metric = make().to("cuda")
+batches = [[x.to("cuda") if isinstance(x, torch.Tensor) else x for x in args] for args in batches]
+torch.cuda.set_sync_debug_mode("error")
+for args in batches:
+    metric.update(*args)
+"""

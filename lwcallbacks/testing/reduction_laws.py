@@ -25,8 +25,9 @@ from torch import Tensor
 from lwcallbacks.reductions.base import Reduction, State
 from lwcallbacks.reductions.choice import PAYLOAD
 from lwcallbacks.state.sync import Bundle, synced
+from lwcallbacks.testing.examining import examine_all
 from lwcallbacks.testing.host_sync import forbid_host_sync
-from lwcallbacks.testing.law import Broken, Case, Finding, Laws, NotApplicable, examine_all
+from lwcallbacks.testing.law import Broken, Case, Finding, Laws, NotApplicable, Subject
 from lwcallbacks.testing.same import difference
 from lwcallbacks.testing.samples import Args, copied, count, on_device, take
 from lwcallbacks.testing.sim_device import second_device
@@ -34,7 +35,7 @@ from lwcallbacks.testing.world import World
 
 
 @dataclass(frozen=True)
-class ReductionSubject:
+class ReductionSubject(Subject):
     """A reduction under examination."""
 
     reduction: Reduction

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,8 +26,48 @@ class Closeness:
     rtol: float = 0.0
 
 
+class Difference(NamedTuple):
+    """The first place where two values differ, such as "[0]" or ".ids[2]", and what each has there."""
+
+    place: str
+    found: Any
+    expected: Any
+
+    def __str__(self) -> str:
+        told = f"{_at_place(self.found)} and {_at_place(self.expected)}"
+        return f"{self.place}: {told}" if self.place else told
+
+    def shortly(self) -> tuple[str, str]:
+        """Both as a person says them: floats with three digits, or as many as it takes to tell them apart."""
+        if isinstance(self.found, float) and isinstance(self.expected, float):
+            return _floats_shortly(self.found, self.expected)
+        return _at_place(self.found), _at_place(self.expected)
+
+
+class _Told(str):
+    """What is there, in words already."""
+
+
+def _at_place(value: Any) -> str:
+    return str(value) if isinstance(value, _Told) else shown(value)
+
+
+def _floats_shortly(a: float, b: float) -> tuple[str, str]:
+    for digits in range(3, 17):
+        told = f"{a:.{digits}g}", f"{b:.{digits}g}"
+        if told[0] != told[1]:
+            return told
+    return repr(a), repr(b)
+
+
 def difference(a: Any, b: Any, close: Closeness | None = None, *, nan_bits: bool = False) -> str | None:
-    """Say where `a` and `b` differ; None where they are the same.
+    """Say where `a` and `b` differ; None where they are the same. `differing` in words."""
+    found = differing(a, b, close, nan_bits=nan_bits)
+    return None if found is None else str(found)
+
+
+def differing(a: Any, b: Any, close: Closeness | None = None, *, nan_bits: bool = False) -> Difference | None:
+    """Where `a` and `b` differ first; None where they are the same.
 
     Args:
         a, b: numbers, tensors, arrays, strings, containers of them, or objects with such attributes.
@@ -39,28 +79,28 @@ def difference(a: Any, b: Any, close: Closeness | None = None, *, nan_bits: bool
     if isinstance(b, np.ndarray | np.generic):
         b = torch.from_numpy(np.array(b))
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return _tensor_difference(a.detach().cpu(), b.detach().cpu(), close, nan_bits)
+        return _tensors_differing(a.detach().cpu(), b.detach().cpu(), close, nan_bits)
     if type(a) is not type(b):
-        return f"{shown(a)} and {shown(b)}"
+        return Difference("", a, b)
     if isinstance(a, float):
-        return None if _same_float(a, b, close) else f"{a!r} and {b!r}"
+        return None if _same_float(a, b, close) else Difference("", a, b)
     if isinstance(a, Mapping):
         if a.keys() != b.keys():
-            return f"keys {sorted(map(str, a))} and {sorted(map(str, b))}"
+            return Difference("", _Told(f"keys {sorted(map(str, a))}"), _Told(f"keys {sorted(map(str, b))}"))
         return _first({f"[{k!r}]": (a[k], b[k]) for k in a}, close, nan_bits)
     if isinstance(a, list | tuple):
         if len(a) != len(b):
-            return f"{len(a)} and {len(b)} items"
+            return Difference("", _Told(f"{len(a)} items"), _Told(f"{len(b)} items"))
         return _first({f"[{i}]": pair for i, pair in enumerate(zip(a, b, strict=True))}, close, nan_bits)
     if hasattr(a, "__dict__") and not callable(a):
         return _first({f".{name}": (value, vars(b).get(name)) for name, value in vars(a).items()}, close, nan_bits)
-    return None if a == b else f"{shown(a)} and {shown(b)}"
+    return None if a == b else Difference("", a, b)
 
 
-def _first(pairs: Mapping[str, tuple[Any, Any]], close: Closeness | None, nan_bits: bool) -> str | None:
+def _first(pairs: Mapping[str, tuple[Any, Any]], close: Closeness | None, nan_bits: bool) -> Difference | None:
     for place, (a, b) in pairs.items():
-        if found := difference(a, b, close, nan_bits=nan_bits):
-            return f"{place}{'' if found[0] in '[.' else ': '}{found}"
+        if found := differing(a, b, close, nan_bits=nan_bits):
+            return found._replace(place=place + found.place)
     return None
 
 
@@ -72,9 +112,9 @@ def _same_float(a: float, b: float, close: Closeness | None) -> bool:
     return a == b and math.copysign(1, a) == math.copysign(1, b)
 
 
-def _tensor_difference(a: Tensor, b: Tensor, close: Closeness | None, nan_bits: bool) -> str | None:
+def _tensors_differing(a: Tensor, b: Tensor, close: Closeness | None, nan_bits: bool) -> Difference | None:
     if a.dtype != b.dtype or a.shape != b.shape:
-        return f"{a.dtype} {tuple(a.shape)} and {b.dtype} {tuple(b.shape)}"
+        return Difference("", _Told(f"{a.dtype} {tuple(a.shape)}"), _Told(f"{b.dtype} {tuple(b.shape)}"))
     if a.is_complex():
         a, b = torch.view_as_real(a), torch.view_as_real(b)
     same = a == b
@@ -89,8 +129,8 @@ def _tensor_difference(a: Tensor, b: Tensor, close: Closeness | None, nan_bits: 
     if bool(same.all()):
         return None
     place = tuple((~same).nonzero()[0].tolist())
-    index = f"[{', '.join(map(str, place))}]: " if place else ""
-    return f"{index}{a[place].item()!r} and {b[place].item()!r}"
+    index = f"[{', '.join(map(str, place))}]" if place else ""
+    return Difference(index, a[place].item(), b[place].item())
 
 
 def _bits(x: Tensor) -> Tensor:
@@ -98,20 +138,33 @@ def _bits(x: Tensor) -> Tensor:
     return x.contiguous().view(words[x.element_size()])
 
 
-def shown(value: Any, limit: int = 400) -> str:
-    """A value on a line or two, shapes and dtypes with it; cut off where it is long."""
-    text = _text(value)
-    return text if len(text) <= limit else f"{text[:limit]} ... (cut off)"
+def in_one_order(value: Any, n: int) -> Any:
+    """A value with its tensors of n entries sorted: where each entry is a sample's, equal means equal as multisets."""
+    if isinstance(value, dict):
+        return {name: in_one_order(part, n) for name, part in value.items()}
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return type(value)(in_one_order(part, n) for part in value)
+    if not isinstance(value, Tensor) or value.ndim == 0 or len(value) != n or n < 2 or value.is_complex():
+        return value
+    rows = [row.flatten().tolist() for row in value.detach().cpu()]
+    # Not a number is not less and not more than one: to the end with it.
+    order = sorted(range(n), key=lambda i: [(x != x, x) for x in rows[i]])
+    return value[torch.tensor(order, device=value.device)]
 
 
-def _text(value: Any) -> str:
+_MOST = 2000  # numbers that are written out, and characters of a text
+
+
+def shown(value: Any) -> str:
+    """A value in words, shapes and dtypes with it. A tensor of more than 2,000 numbers is its shape only."""
     if isinstance(value, Tensor):
         dtype = str(value.dtype).removeprefix("torch.")
-        return f"{dtype} {value.tolist()}" if value.numel() <= 64 else f"{dtype} tensor {tuple(value.shape)}"
+        return f"{dtype} {value.tolist()}" if value.numel() <= _MOST else f"{dtype} tensor {tuple(value.shape)}"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{k!r}: {_text(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{k!r}: {shown(v)}" for k, v in value.items()) + "}"
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
-        return "(" + ", ".join(map(_text, value)) + (",)" if len(value) == 1 else ")")
+        return "(" + ", ".join(map(shown, value)) + (",)" if len(value) == 1 else ")")
     if isinstance(value, list):
-        return "[" + ", ".join(map(_text, value)) + "]"
-    return repr(value)
+        return "[" + ", ".join(map(shown, value)) + "]"
+    text = repr(value)
+    return text if len(text) <= _MOST else f"{text[:_MOST]} ... ({len(text)} characters)"

@@ -126,3 +126,14 @@ def on_device(args: Args, device: torch.device) -> Args:
         return leaf.to(device) if isinstance(leaf, Tensor) else leaf
 
     return rebuilt(args, move)
+
+
+def in_float64(value: Any) -> Any:
+    """The same with every tensor of floats of fewer bits in float64, in lists of batches, too."""
+
+    def double(leaf: Any) -> Any:
+        if isinstance(leaf, list):
+            return [in_float64(item) for item in leaf]
+        return leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+    return rebuilt(value, double)

@@ -7,7 +7,14 @@
 
 A process is a generator that yields what it wants from the others (`lwcallbacks.state.sync.Request`, or a `Gather`)
 and is sent the answer. In each round every process moves on to its next request; the requests must fit together, as
-they must for real processes. Where they do not, real ones would hang: here that is a `WouldHang` that names them.
+they must for real processes. Where they do not, there is one of three ends, as with real processes on gloo:
+
+- they wait for each other forever: `WouldHang`, which names them and what each asked for;
+- they send each other tensors of unlike sizes in bytes, and one is aborted: `WouldAbort`;
+- they send each other tensors of unlike dtypes and equal sizes: each reads the other's bits as its own dtype. That is
+  silent, and it is what is computed with here, too.
+
+Another backend may end differently where gloo aborts: NCCL may hang, or hand out what is no data at all.
 """
 
 from __future__ import annotations
@@ -26,14 +33,14 @@ from torchmetrics import Metric
 from lwcallbacks.state.core import StateCore, collecting
 from lwcallbacks.state.ending import reported
 from lwcallbacks.state.link import AllGather, AllReduce, Request, ToRoot
-from lwcallbacks.testing.errors import WouldHang
+from lwcallbacks.testing.errors import WouldAbort, WouldHang
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
 class Gather:
-    """Like torchmetrics' `gather_all_tensors`: one dtype and number of dimensions, sizes may differ."""
+    """Like torchmetrics' `gather_all_tensors`: one number of dimensions and bytes per number, sizes may differ."""
 
     tensor: Tensor
 
@@ -74,6 +81,7 @@ class World:
 
         Raises:
             WouldHang: processes ask for different things, or some end while others wait for them.
+            WouldAbort: processes gather tensors of which one does not fit into another's memory.
             Exception: what a process raised, where no other is left waiting; a note names the process.
         """
         processes = [_Process(rank, steps(rank)) for rank in range(self.size)]
@@ -88,11 +96,14 @@ class World:
                     if failed is not None and failed.error is not None:
                         raise failed.error
                     return [process.result for process in processes]
-                if len({process.asks for process in processes}) > 1:
-                    raise WouldHang(_told_apart(processes)) from (failed.error if failed else None)
-                requests = [process.request for process in waiting]
+                requests = [process.request for process in processes]
+                gathers = all(isinstance(request, Gather) for request in requests)
+                if not gathers and len({process.asks for process in processes}) > 1:
+                    raise _would_hang(processes) from (failed.error if failed else None)
+                if gathers and not _fit_together(requests):
+                    raise _would_abort(processes)
                 self.log.append(_logged(requests))
-                answers = _performed(requests)
+                answers = _gathered(requests) if gathers else _performed(requests)
         finally:
             for process in processes:
                 process.steps.close()
@@ -188,12 +199,36 @@ def _described(request: Ask, rank: int) -> str:
     raise TypeError(f"World: a process yielded {request!r}, expected AllReduce, AllGather, ToRoot or Gather")
 
 
-def _told_apart(processes: Sequence[_Process]) -> str:
+def _groups(processes: Sequence[_Process]) -> list[tuple[str, str]]:
+    """Processes that ask for the same, by name, and what that is."""
     ranks: dict[str, list[int]] = {}
     for process in processes:
         ranks.setdefault(process.asks, []).append(process.rank)
-    groups = [f"{_named(members)}: {asks}" for asks, members in ranks.items()]
-    return "processes do not ask for the same, so real ones would hang or crash\n  " + "\n  ".join(groups)
+    return [(_named(members), asks) for asks, members in ranks.items()]
+
+
+def _would_hang(processes: Sequence[_Process]) -> WouldHang:
+    groups = _groups(processes)
+    listed = "".join(f"\n  {who}: {asks}" for who, asks in groups)
+    failure = WouldHang(f"processes do not ask for the same, so real ones would hang{listed}")
+    waiting = ", ".join(str(process.rank) for process in processes if process.request is not None)
+    gone = next((process for process in processes if process.request is None), None)
+    if gone is not None:
+        what = "is done" if gone.error is None else gone.asks.partition("\n")[0][:300]
+        verb = "process {} waits" if "," not in waiting else "processes {} wait"
+        failure.words = f"{verb.format(waiting)} for process {gone.rank}, which {what}"
+    else:
+        failure.words = "processes wait in different collectives"
+    return failure
+
+
+def _would_abort(processes: Sequence[_Process]) -> WouldAbort:
+    groups = _groups(processes)
+    listed = "".join(f"\n  {who}: {asks}" for who, asks in groups)
+    failure = WouldAbort(f"processes gather tensors that do not fit together, so gloo aborts one{listed}")
+    asked = [(who, asks.replace("gather_all_tensors of torch.", "gathers ")) for who, asks in groups]
+    failure.words = ", and ".join(f"{who} {asks}" for who, asks in asked)
+    return failure
 
 
 def _named(ranks: Sequence[int]) -> str:
@@ -222,16 +257,43 @@ def _performed(requests: Sequence[Any]) -> list[Any]:
     if isinstance(first, AllReduce):
         reduced = _REDUCE[first.op](torch.stack(tensors))
         return [reduced.clone() for _ in requests]
-    if len({t.shape for t in tensors}) == 1:
-        stacked = torch.stack(tensors)
-        answers = [list(stacked.clone().unbind()) for _ in requests]
-    else:
-        answers = [[t.clone() for t in tensors] for _ in requests]
-    if isinstance(first, Gather):
+    stacked = torch.stack(tensors)
+    return [list(stacked.clone().unbind()) for _ in requests]
+
+
+def _fit_together(requests: Sequence[Gather]) -> bool:
+    """Whether every process has memory for what the others send: first the sizes, then tensors padded to the largest.
+
+    A tensor without dimensions is sent at once, where others send sizes.
+    """
+    tensors = [request.tensor for request in requests]
+    if len({t.ndim for t in tensors}) > 1:
+        return False
+    return len({t.element_size() for t in tensors}) == 1 or not all(_largest(tensors))
+
+
+def _largest(tensors: Sequence[Tensor]) -> list[int]:
+    """The shape into which all of them fit."""
+    return [max(sizes) for sizes in zip(*(t.shape for t in tensors), strict=True)]
+
+
+def _gathered(requests: Sequence[Gather]) -> list[list[Tensor]]:
+    """The answers by rank. A process reads the others' bits as numbers of its own dtype, whatever they were."""
+    tensors = [request.tensor.detach() for request in requests]
+    answers = []
+    for rank, request in enumerate(requests):
+        dtype = request.tensor.dtype
         # As torchmetrics does, so that a gradient can flow through a process's own part.
-        for rank, request in enumerate(requests):
-            answers[rank][rank] = request.tensor
+        answers.append([request.tensor if r == rank else _read_as(t, dtype) for r, t in enumerate(tensors)])
     return answers
+
+
+def _read_as(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    if tensor.dtype == dtype:
+        return tensor.clone()
+    if tensor.numel() == 0:
+        return tensor.new_empty(tensor.shape, dtype=dtype)
+    return tensor.contiguous().view(dtype).clone()
 
 
 class _Link:

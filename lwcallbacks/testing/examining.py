@@ -1,0 +1,242 @@
+"""Try laws on a subject: examples are drawn by hypothesis, and shrunk to a smallest one.
+
+    examine(LAWS["order"], subject, strategy, name="samples", examples=50, seed=None)    # a Finding
+
+Examples are the same ones each time unless a seed is given; one that failed before is tried first, out of hypothesis's
+database, where the user's settings have one.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import hypothesis
+import torch
+from hypothesis import HealthCheck, Phase, Verbosity, assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Flaky, HypothesisException, Unsatisfiable
+from hypothesis.strategies import SearchStrategy
+
+from lwcallbacks.testing.confirm import confirmed
+from lwcallbacks.testing.errors import LawViolation, WouldAbort, WouldHang
+from lwcallbacks.testing.law import Broken, Case, Finding, Law, NotApplicable, S, default_examples
+from lwcallbacks.testing.program import PRINTED
+
+Blob: TypeAlias = tuple[str, bytes]
+
+
+class Search(NamedTuple):
+    """How looking for a counterexample ended: the last case, what was raised of it, and what else was said."""
+
+    case: Case | None = None
+    error: Exception | None = None
+    excuse: str = ""
+    rounding: str = ""
+    again: str = ""
+
+
+def search(
+    law: Law[S],
+    subject: S,
+    strategy: SearchStrategy[Any],
+    *,
+    name: str,
+    examples: int | None,
+    seed: int | None,
+    reproduce: Blob | None = None,
+) -> Search:
+    """Look for a smallest example for which a law does not hold; `name` is that of what `strategy` draws.
+
+    Raises:
+        HypothesisException: the strategy itself failed.
+    """
+    cases: list[Case] = []
+    excuse: list[str] = []
+    rounding: list[str] = []
+
+    def attempt(sample: Any, data: st.DataObject) -> None:
+        __tracebackhide__ = True
+        if excuse:
+            return
+        assume(not isinstance(sample, list) or sample)  # an epoch of no batches says nothing
+        case = Case(name, sample, data.draw)
+        cases[:] = [case]
+        try:
+            law.holds(subject, case)
+        except NotApplicable as reason:
+            excuse.append(str(reason))
+        except Broken as broken:
+            if not (law.rounding and subject.rounds(law, case)):
+                raise
+            rounding.append(str(broken))
+
+    # What was found of one metric is in the database under its name, and not under that of this function.
+    attempt._hypothesis_internal_add_digest = f"{subject}/{law.name}".encode()  # type: ignore[attr-defined]
+    test = hypothesis.seed(0 if seed is None else seed)(given(strategy, st.data())(attempt))
+    if reproduce is not None:
+        test = hypothesis.reproduce_failure(*reproduce)(test)
+    usual: Any = settings.default
+    test = settings(
+        max_examples=examples or default_examples(),
+        derandomize=False,
+        database=usual.database,
+        deadline=None,
+        phases=[Phase.reuse, Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        print_blob=usual.print_blob,
+        verbosity=Verbosity.quiet,
+    )(test)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a metric may warn of no data, of one sample, ...
+            _outside_of_a_test(test)
+    except Unsatisfiable:
+        if not cases:
+            raise  # nothing of the subject: the strategy has no examples
+        return Search(excuse="no example fits: there are too few samples, or a part of them alone has no value")
+    except Exception as error:
+        if not cases or (isinstance(error, HypothesisException) and not isinstance(error, Flaky)):
+            raise
+        return Search(cases[0], error, again=_blob(error))
+    return Search(cases[0] if cases else None, None, *excuse[:1] or [""], *rounding[:1] or [""])
+
+
+def _outside_of_a_test(test: Callable[[], Any]) -> None:
+    """Run it; inside of a user's `@given` on a thread of its own, since hypothesis refuses a test within a test."""
+    if not hypothesis.currently_in_test_context():
+        test()
+        return
+    raised: list[BaseException] = []
+    modes = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+
+    def run() -> None:
+        try:
+            with torch.inference_mode(modes[0]), torch.set_grad_enabled(modes[1]):
+                test()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join()
+    if raised:
+        raise raised[0]
+
+
+def _blob(error: Exception) -> str:
+    """How to have the same example again, where hypothesis's setting `print_blob` asks for that."""
+    notes = "\n".join(getattr(error, "__notes__", []))
+    found = re.search(r"@reproduce_failure\((.*?)\) as a decorator", notes, re.DOTALL)
+    return f"({found[1]})" if found else ""
+
+
+def examine(
+    law: Law[S],
+    subject: S,
+    strategy: SearchStrategy[Any],
+    *,
+    name: str,
+    examples: int | None,
+    seed: int | None,
+    known: str | None = None,
+    confirm: bool = False,
+    reproduce: Blob | None = None,
+) -> Finding:
+    """Try one law on a subject; `known` is why it is expected to be broken."""
+    found = search(law, subject, strategy, name=name, examples=examples, seed=seed, reproduce=reproduce)
+    if found.case is not None and found.error is not None:
+        finding = _broken(law, subject, found.case, found.error, found.again, known)
+        return confirmed(finding) if confirm else finding
+    if found.excuse:
+        return Finding("not applicable", found.excuse)
+    if found.rounding:
+        told = "with floats of 32 bits the values differ by more than is allowed, with those of 64 bits they do not"
+        return Finding("rounding", f"{told}\n  found: {found.rounding}")
+    return Finding("kept", f"said to be broken ({known}), but no example broke it" if known else "")
+
+
+def _broken(law: Law[S], subject: S, case: Case, error: Exception, again: str, known: str | None) -> Finding:
+    told, words, how, values = f"raised {type(error).__name__}: {error}", "", "exception", None
+    if isinstance(error, Broken):
+        told, words, how = str(error), error.words, "value"
+        if error.values:
+            case.precise = str(error.values[0]) == str(error.values[1])
+            values = (printed(error.values[0], case.precise), printed(error.values[1], case.precise))
+    elif isinstance(error, WouldHang | WouldAbort):
+        told, how = str(error), "hang" if isinstance(error, WouldHang) else "abort"
+        words = f"{case.doing} your training {how}s: {error.words}"
+    elif isinstance(error, Flaky):
+        told, how = "the same example gave another result when it was tried again", "value"
+    elif case.doing:
+        first = str(error).strip().partition("\n")[0]
+        words = f"{case.doing} it raises {type(error).__name__}: {first[:300]}"
+    lines = [words or law.means]
+    lines.append(f"  law {law.name} is broken" + (f": {law.means}" if words else ""))
+    lines.append("  found: " + told.replace("\n", "\n  "))
+    lines.append("  smallest example found:")
+    lines += [f"    {label} = {text}" for label, text in case.drawn.items()]
+    source = subject.script(case)
+    if source:
+        lines.append("  a program that shows it: .program()")
+    if again:
+        lines.append(f"  the same example again: reproduce={again}, laws=[{law.name!r}]")
+    message = "\n".join([f"known: {known}", *lines] if known else lines)
+    return Finding("known" if known else "broken", message, how, values, source)  # type: ignore[arg-type]
+
+
+def printed(value: Any, precise: bool) -> str:
+    """A value as a program prints it."""
+    if not precise:
+        return str(value)
+    options = torch._tensor_str.PRINT_OPTS
+    before = (options.precision, options.threshold)
+    torch.set_printoptions(**PRINTED)  # type: ignore[no-untyped-call]
+    try:
+        return str(value)
+    finally:
+        torch.set_printoptions(precision=before[0], threshold=before[1])  # type: ignore[no-untyped-call]
+
+
+def examine_all(
+    laws: Iterable[Law[S]],
+    subject: S,
+    strategy: SearchStrategy[Any],
+    *,
+    name: str,
+    examples: int | None,
+    seed: int | None,
+    stop: bool,
+    known: Mapping[str, str] | None = None,
+    confirm: bool = False,
+    reproduce: Blob | None = None,
+) -> dict[str, Finding]:
+    """The finding of each law; with `stop`, a broken one is raised, unless it is known.
+
+    Raises:
+        LawViolation: at the first broken law.
+    """
+    __tracebackhide__ = True
+    findings = {}
+    for law in laws:
+        reason = (known or {}).get(law.name)
+        finding = findings[law.name] = examine(
+            law,
+            subject,
+            strategy,
+            name=name,
+            examples=examples,
+            seed=seed,
+            known=reason,
+            confirm=confirm,
+            reproduce=reproduce,
+        )
+        if stop and finding.outcome == "broken":
+            violation = LawViolation(f"{subject}: {finding.message}")
+            violation.finding = finding
+            raise violation from None
+    return findings

@@ -1,0 +1,189 @@
+"""A metric that has no value on its data breaks no law: it could not be examined, and is told what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.regression import PearsonCorrCoef, R2Score
+
+from lwcallbacks.testing import (
+    METRIC_LAWS,
+    LawViolation,
+    NotExaminable,
+    check_metric,
+    examine_metric,
+    floats32,
+    labelled_batches,
+    violations_of_metric,
+)
+
+BATCHES = labelled_batches(num_classes=3)
+NANS = st.lists(st.tuples(floats32(3)), min_size=1, max_size=3)
+
+
+class Halves(Metric):
+    """Fails in a line of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, x: Tensor) -> None:
+        self.total += x.sum() / (len(x) % 2)  # an even batch
+
+    def compute(self) -> Tensor:
+        return torch.tensor(1 // int(self.total))
+
+
+def raises() -> Metric:
+    raise KeyError("num_classes")
+
+
+# What is given, and what the message says of it.
+CASES: dict[str, tuple[Any, st.SearchStrategy[Any], list[str]]] = {
+    "an argument too many": (
+        MeanMetric,
+        st.just([(torch.ones(1), torch.ones(1), torch.ones(1))]),
+        ["TypeError: too many positional arguments", "draw for each batch the tuple of arguments of update(value: "],
+    ),
+    "a class": (
+        lambda: MeanMetric,
+        BATCHES,
+        ["the factory made the class MeanMetric", "write lambda: MeanMetric(...)"],
+    ),
+    "no metric": (nn.Identity, BATCHES, ["the factory made Identity, expected a torchmetrics.Metric"]),
+    "a metric": (MeanMetric(), BATCHES, ["is a metric", "write a function that makes a new one"]),
+    "a factory that raises": (raises, BATCHES, ["the factory raised KeyError: 'num_classes'", "test_not_examined.py:"]),
+    "a factory that takes an argument": (
+        MulticlassAccuracy,
+        BATCHES,
+        ["the factory raised ValueError", "have the factory make the metric when it is called without arguments"],
+    ),
+    "dicts": (
+        lambda: MulticlassAccuracy(3),
+        BATCHES.map(lambda batches: [{"preds": p, "target": t} for p, t in batches]),
+        ["batches are a list of dict", "map(lambda batches: [(batch['preds'], batch['target'],) for batch in batches]"],
+    ),
+    "tensors": (MeanMetric, st.lists(floats32(3), min_size=1), ["a list of Tensor", "[(batch,) for batch in batches]"]),
+    "one batch": (MeanMetric, st.tuples(floats32(3)), ["batches are tuple", "draw a list of batches"]),
+    "NaNs": (
+        lambda: MeanMetric(nan_strategy="error"),
+        NANS,
+        ["RuntimeError: Encountered `nan` values in tensor", "floats32(3, nan=False)", "batches = [(float32 ["],
+    ),
+    "too few samples": (R2Score, st.just([(torch.ones(1), torch.ones(1))]), ["Needs at least two samples"]),
+    "a fault of its own": (
+        Halves,
+        st.just([(torch.ones(2),)]),
+        ["OverflowError", "test_not_examined.py:", "compute: return torch.tensor(1"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_cannot_be_examined_is_an_outcome_of_its_own(name: str) -> None:
+    """No law is broken by it; the message has the first exception, its place, and what to change."""
+    factory, batches, told = CASES[name]
+    with pytest.raises(NotExaminable) as failure:
+        check_metric(factory, batches, examples=20)
+    assert not isinstance(failure.value, LawViolation)
+    for text in ["could not be examined on this data: ", "\n  what to change: ", *told]:
+        assert text in str(failure.value)
+    findings = examine_metric(factory, batches, examples=20)
+    assert {finding.outcome for finding in findings.values()} == {"not examined"}
+    assert findings.keys() == METRIC_LAWS.keys()
+    with pytest.raises(NotExaminable, match="could not be examined"):
+        violations_of_metric(factory, batches, examples=20)
+
+
+def pairs(least: int, *, most: int = 6) -> st.SearchStrategy[list[Any]]:
+    """Batches of at least so many pairs of different numbers."""
+
+    def batch(n: int) -> st.SearchStrategy[Any]:
+        numbers = st.permutations(range(8)).map(lambda drawn: torch.tensor(drawn[:n]).float())
+        return st.tuples(numbers, numbers)
+
+    return st.lists(st.integers(least, most).flatmap(batch), min_size=1, max_size=3)
+
+
+class NeedsTwo(Metric):
+    """Refuses a batch of one."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, x: Tensor, y: Tensor) -> None:
+        if len(x) < 2:
+            raise ValueError("at least two")
+        self.total += x.sum() + y.sum()
+
+    def compute(self) -> Tensor:
+        return self.total
+
+
+class NaNOfOne(NeedsTwo):
+    """Has no value for a batch of one."""
+
+    def update(self, x: Tensor, y: Tensor) -> None:
+        self.total += x.sum() + (y.sum() if len(y) > 1 else torch.nan)
+
+
+@pytest.mark.parametrize("metric", [NeedsTwo, NaNOfOne])
+def test_a_batch_is_not_cut_below_what_the_metric_takes(metric: Callable[[], Metric]) -> None:
+    """The least batch is found by trying, and is never more than what the strategy draws."""
+    check_metric(metric, pairs(2), examples=30)
+    if metric is NeedsTwo:
+        with pytest.raises(NotExaminable, match="at least two"):
+            check_metric(metric, pairs(1), examples=30)
+    else:
+        with pytest.raises(LawViolation, match="law batch_size is broken"):
+            check_metric(metric, pairs(1), examples=30)
+
+
+def test_a_metric_that_takes_less_than_was_drawn_is_cut_smaller() -> None:
+    """Else a fault with batches of one would be out of sight."""
+
+    class Batches(NeedsTwo):
+        def update(self, x: Tensor, y: Tensor) -> None:
+            self.total += 1
+
+    with pytest.raises(LawViolation) as failure:
+        check_metric(Batches, pairs(4, most=4).map(lambda batches: batches[:1]), examples=30)
+    assert "in batches of 1, 3 you report 2 where one batch of all samples reports 1" in str(failure.value)
+
+
+def test_an_epoch_without_batches_says_nothing() -> None:
+    """A list of batches may be drawn empty."""
+    check_metric(MeanMetric, st.lists(st.tuples(st.just(torch.ones(2)))), examples=10)
+
+
+def test_what_has_no_value_after_one_batch_is_examined_as_a_whole() -> None:
+    """A value in mid-epoch is not asked for where plain update and compute has none."""
+
+    class Late(NeedsTwo):
+        def update(self, x: Tensor, y: Tensor) -> None:
+            self.total += len(x)
+
+        def compute(self) -> Tensor:
+            if self.total < 4:
+                raise ValueError("too few")
+            return self.total
+
+    findings = examine_metric(Late, pairs(2).map(lambda batches: (batches * 3)[:3]), examples=15)
+    assert {finding.outcome for finding in findings.values()} <= {"kept", "not applicable"}
+
+
+def test_a_correlation_is_given_two_samples() -> None:
+    """PearsonCorrCoef is not a number for one sample."""
+    laws = ["batch_size", "shards"]
+    check_metric(PearsonCorrCoef, pairs(3), exact=False, rtol=1e-3, atol=1e-3, laws=laws, examples=20)

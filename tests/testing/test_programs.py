@@ -1,0 +1,229 @@
+"""A counterexample is a program: it runs without this package, and prints the two values that were found."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import re
+import sys
+import types
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import strategies as st
+from testing.test_laws_refute import NUMBERS, WRONG, MeanOfBatchMeans, Total
+from torch import Tensor
+from torchmetrics import CatMetric, Metric
+from torchmetrics.aggregation import RunningMean, RunningSum
+from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
+from torchmetrics.image import VisualInformationFidelity
+from torchmetrics.retrieval import RetrievalMAP
+
+from lwcallbacks.testing import (
+    Finding,
+    LawViolation,
+    NotExaminable,
+    check_metric,
+    examine_metric,
+    floats32,
+    labelled_batches,
+    tensors,
+)
+from lwcallbacks.testing.confirm import run_program
+
+INTEGERS = st.lists(st.tuples(tensors(2, torch.int64, max_value=3)), min_size=2, max_size=3)
+SCORED = labelled_batches(2).map(lambda batches: [(preds[:, 1], targets) for preds, targets in batches])
+
+
+def found(factory: Any, batches: st.SearchStrategy[Any], law: str, **options: Any) -> Finding:
+    return examine_metric(factory, batches, laws=[law], **options)[law]
+
+
+def printed(source: str) -> str:
+    """What a program prints, run in here."""
+    assert "lwcallbacks" not in source
+    out = io.StringIO()
+    before = torch._tensor_str.PRINT_OPTS
+    sys.modules["program"] = module = types.ModuleType("program")  # where pickle looks for its classes
+    with contextlib.redirect_stdout(out), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(compile(source, "program", "exec"), vars(module))
+    del sys.modules["program"]
+    torch._tensor_str.PRINT_OPTS = before
+    return out.getvalue()
+
+
+IN_HERE = [name for name, wrong in WRONG.items() if wrong[2] not in ("shards", "empty_process", "no_host_wait")]
+
+
+@pytest.mark.parametrize("name", IN_HERE)
+def test_the_program_of_a_wrong_metric_prints_both_values(name: str) -> None:
+    """What was found, and what was expected, on two lines."""
+    factory, batches, law, _ = WRONG[name]
+    finding = found(factory, batches, law, examples=60)
+    assert finding.values is not None
+    assert printed(finding.program()).endswith("\n".join([*finding.values, ""]))
+    assert finding.values[0] != finding.values[1]
+
+
+def test_the_program_of_a_wrong_value_on_processes_runs_them() -> None:
+    """Real ones, on gloo; `confirm=True` runs it once and says what happened."""
+    factory, batches, law, _ = WRONG["a mean over processes of unequal shares"]
+    finding = found(factory, batches, law, confirm=True)
+    assert finding.values is not None
+    several, one = finding.values
+    assert f"one process: {one}; process 0: {several}" in finding.confirmed
+    assert finding.message.endswith(f"\n  on real processes (gloo): {finding.confirmed}")
+    with pytest.raises(LawViolation) as failure:
+        check_metric(factory, batches, laws=[law])
+    assert failure.value.program() == finding.program()
+
+
+def test_processes_that_would_abort_do() -> None:
+    """A process without data sends an empty tensor of floats where the others send labels."""
+    factory, batches, law, _ = WRONG["a list of integers"]
+    finding = found(factory, batches, law, confirm=True)
+    assert (finding.outcome, finding.how) == ("broken", "abort")
+    assert re.fullmatch(r"process \d was aborted \(SIGABRT\)", finding.confirmed)
+
+
+def test_a_program_about_a_gpu_says_so() -> None:
+    """What waits for the device is shown on one."""
+    source = found(*WRONG["a value read in every update"][:2], "no_host_wait").program()
+    assert 'torch.cuda.set_sync_debug_mode("error")' in source
+    compile(source, "program", "exec")
+
+
+@pytest.mark.parametrize(
+    ("factory", "batches", "law"),
+    [
+        (CatMetric, INTEGERS, "merge_state"),
+        (functools.partial(RunningMean, window=2), INTEGERS, "state_dict_round_trip"),
+        (lambda: RunningSum(window=2), INTEGERS, "state_dict_round_trip"),
+        (BinaryAUROC, SCORED, "empty_process"),
+    ],
+)
+def test_a_program_has_5_to_15_lines(factory: Any, batches: st.SearchStrategy[Any], law: str) -> None:
+    """Where the metric is imported."""
+    lines = [line for line in found(factory, batches, law).program().splitlines() if line]
+    assert 5 <= len(lines) <= 15
+    assert max(map(len, lines)) < 120
+
+
+def test_numbers_are_written_out_or_packed() -> None:
+    """NaN, infinity, subnormals, an empty tensor, halves, pictures of more than 2,000 numbers: the same bits again."""
+
+    class Sizes(Metric):
+        full_state_update = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_state("batches", torch.tensor(0), dist_reduce_fx="sum")
+
+        def update(self, *args: Any) -> None:
+            self.batches += 1
+
+        def compute(self) -> Tensor:
+            return self.batches
+
+    special = torch.tensor([float("nan"), float("inf"), -float("inf"), -0.0, 1e-40, 0.1])
+    data = (
+        special,
+        special.half(),
+        special.double(),
+        torch.zeros(6, 0, 3),
+        torch.zeros(6, dtype=torch.bool),
+        torch.rand(6, 20, 20),
+        torch.rand(6, 2).to(torch.complex64),
+        ["a 'b'", "", "ü", "d", "e", "f"],
+        {"ms": torch.arange(6, dtype=torch.int32)},
+    )
+    source = found(Sizes, st.just([data, data]), "batch_size").program()
+    assert "zlib" in source
+    space: dict[str, Any] = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(source, space)
+    for again, original in zip(space["batches"][0], data, strict=True):
+        if isinstance(original, Tensor):
+            assert (again.dtype, again.shape) == (original.dtype, original.shape)
+            assert again.contiguous().view(torch.uint8).tolist() == original.contiguous().view(torch.uint8).tolist()
+        elif isinstance(original, dict):
+            assert again["ms"].tolist() == original["ms"].tolist()
+            assert again["ms"].dtype == torch.int32
+        else:
+            assert again == original
+
+
+def test_a_lambda_and_what_it_uses_are_written_out() -> None:
+    """Names of its file, of the function around it, several on one line."""
+    window, wrapped = 2, MeanOfBatchMeans
+
+    class Local(Total):
+        scale = 2.0
+
+        def update(self, x: Tensor) -> None:
+            self.total += helper(x) * self.scale
+
+    def helper(x: Tensor) -> Tensor:
+        return x.mean() * window
+
+    factories = [lambda: wrapped(), lambda: Local()]
+    for factory in factories:
+        finding = found(factory, NUMBERS, "batch_size")
+        assert finding.values is not None
+        assert printed(finding.program()).endswith("\n".join([*finding.values, ""]))
+    assert "make = lambda: Local()" in finding.program()
+    assert "window = 2" in finding.program()
+
+
+def test_what_cannot_be_written_down_is_a_line_to_fill_in() -> None:
+    """It says what belongs there; and nothing is run on real processes then."""
+    weights = object()
+
+    class Weighted(MeanOfBatchMeans):
+        def __init__(self, weights: Any) -> None:
+            super().__init__()
+
+    finding = found(lambda: Weighted(weights), NUMBERS, "batch_size")
+    assert "weights = ...  # fill in: builtins.object, <object object at" in finding.program()
+    finding = found(lambda: WRONG["a list of integers"][0](), *WRONG["a list of integers"][1:3], confirm=True)
+    assert finding.confirmed == "" or "filled in" in finding.confirmed
+
+
+def test_what_could_not_be_examined_has_a_program_too() -> None:
+    """It raises what was raised."""
+    with pytest.raises(NotExaminable) as failure:
+        check_metric(lambda: MulticlassAccuracy(3), st.just([(torch.tensor([0, 1, 2, 5]), torch.tensor([0, 1, 2, 0]))]))
+    assert failure.value.finding is not None
+    with pytest.raises(RuntimeError, match="Detected more unique values in `preds`"):
+        printed(failure.value.program())
+
+
+def test_what_gloo_gets_right_is_no_violation() -> None:
+    """Floats without dimensions beside none: simulated and real processes agree."""
+    numbers = st.lists(st.tuples(floats32(2, nan=False)), min_size=1, max_size=2)
+    assert found(CatMetric, numbers, "empty_process").outcome == "kept"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("factory", "sample", "law", "how", "told"),
+    [
+        (RetrievalMAP, (torch.rand(4), torch.ones(4).long(), torch.zeros(4).long()), "shards", "abort", "aborted"),
+        (VisualInformationFidelity, (torch.rand(1, 1, 41, 41), torch.rand(1, 1, 41, 41)), "shards", "hang", "waited"),
+    ],
+)
+def test_real_processes_do_what_simulated_ones_do(factory: Any, sample: Any, law: str, how: str, told: str) -> None:
+    """Unlike numbers of batches in lists that are not reduced."""
+    finding = found(factory, st.just([sample] * 3), law, examples=5, confirm=True)
+    assert (finding.outcome, finding.how) == ("broken", how)
+    assert told in finding.confirmed
+
+
+def test_a_program_that_does_not_end_is_ended() -> None:
+    """With all that it started."""
+    ran = run_program("import os, time\nos.fork()\ntime.sleep(60)", seconds=1)
+    assert ran.status is None
