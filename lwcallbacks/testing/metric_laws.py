@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from hypothesis.strategies import SearchStrategy
 from lwcallbacks.reductions.choice import Chosen
 from lwcallbacks.testing.host_sync import forbid_host_sync
 from lwcallbacks.testing.law import Broken, Case, Finding, Laws, NotApplicable, examine_all
+from lwcallbacks.testing.reference import USUAL, Reference
 from lwcallbacks.testing.same import Closeness, difference
 from lwcallbacks.testing.samples import Args, Indivisible, copied, count, join, on_device, pieces, take
 from lwcallbacks.testing.sim_device import second_device
@@ -35,6 +36,7 @@ class MetricSubject:
 
     factory: Callable[[], Any]
     close: Closeness | None = None
+    reference: Reference | None = None
 
     def __str__(self) -> str:
         return type(self.factory()).__name__
@@ -75,6 +77,8 @@ def check_metric(
     examples: int | None = None,
     seed: int | None = None,
     laws: Iterable[str] | None = None,
+    reference: Callable[..., Any] | None = None,
+    tolerances: Mapping[str, Mapping[str, float]] | None = None,
 ) -> None:
     """Hold a metric to the laws, and raise at the first that it breaks.
 
@@ -86,10 +90,14 @@ def check_metric(
         examples: how many examples a law, by default the environment's LWCALLBACKS_EXAMPLES, else 50.
         seed: of another draw of examples than the usual one.
         laws: names of `METRIC_LAWS`; by default all but those about speed ("no_host_wait").
+        reference: a function of all samples at once, such as scikit-learn's: it gets the arguments of one `update`,
+            and returns what `compute` should. Of a dict it may return some keys; None where it says nothing.
+        tolerances: of single laws, by name, as {"reference": {"rtol": 1e-4}}; with "atol", "rtol" or both. For the law
+            `reference` it is atol=1e-6, rtol=1e-5 unless you say so.
 
     Raises:
         LawViolation: the metric breaks a law.
-        ValueError: an unknown law, or a tolerance that does not fit `exact`.
+        ValueError: an unknown law, a tolerance that does not fit `exact`, or a reference that returned only None.
 
     Examples:
         >>> from torchmetrics.classification import MulticlassAccuracy
@@ -98,7 +106,7 @@ def check_metric(
         ...     return MulticlassAccuracy(num_classes=3, average="micro")
         >>> check_metric(micro, labelled_batches(num_classes=3), laws=["batch_size", "order", "shards"], examples=10)
     """
-    _examine(factory, batches, exact, atol, rtol, examples, seed, laws, stop=True)
+    _examine(factory, batches, exact, atol, rtol, examples, seed, laws, reference, tolerances, stop=True)
 
 
 def examine_metric(
@@ -111,6 +119,8 @@ def examine_metric(
     examples: int | None = None,
     seed: int | None = None,
     laws: Iterable[str] | None = None,
+    reference: Callable[..., Any] | None = None,
+    tolerances: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, Finding]:
     """The `Finding` of each law: kept, broken or not applicable, and why. As `check_metric`, but of all laws.
 
@@ -123,7 +133,7 @@ def examine_metric(
         {'order': 'kept', 'reset': 'kept'}
     """
     laws = METRIC_LAWS if laws is None else laws
-    return _examine(factory, batches, exact, atol, rtol, examples, seed, laws, stop=False)
+    return _examine(factory, batches, exact, atol, rtol, examples, seed, laws, reference, tolerances, stop=False)
 
 
 def violations_of_metric(factory: Callable[[], Any], batches: SearchStrategy[Any], **options: Any) -> dict[str, str]:
@@ -150,6 +160,8 @@ def _examine(
     examples: int | None,
     seed: int | None,
     laws: Iterable[str] | None,
+    reference: Callable[..., Any] | None,
+    tolerances: Mapping[str, Mapping[str, float]] | None,
     stop: bool,
 ) -> dict[str, Finding]:
     tolerant = atol is not None or rtol > 0
@@ -158,7 +170,25 @@ def _examine(
         raise ValueError(f"check_metric: {found}, expected {wanted}")
     subject = MetricSubject(factory, Closeness(atol or 0.0, rtol) if tolerant else None)
     selected = METRIC_LAWS.selected(laws)
-    return examine_all(selected, subject, batches, name="batches", examples=examples, seed=seed, stop=stop)
+    own = {name: _closeness(name, tolerance) for name, tolerance in (tolerances or {}).items()}
+    if reference is not None:
+        subject = replace(subject, reference=Reference(reference, own.get("reference", USUAL)))
+    findings: dict[str, Finding] = {}
+    for one in selected:
+        judged = replace(subject, close=own.get(one.name, subject.close))
+        findings |= examine_all([one], judged, batches, name="batches", examples=examples, seed=seed, stop=stop)
+    said = findings.get("reference")
+    if subject.reference is not None and said and said.outcome == "kept" and not subject.reference.answers:
+        raise ValueError("check_metric: reference= returned None for each example, expected a value for some")
+    return findings
+
+
+def _closeness(name: str, tolerance: Mapping[str, float]) -> Closeness:
+    METRIC_LAWS.selected([name])
+    if not tolerance or set(tolerance) - {"atol", "rtol"}:
+        found = f"{name!r}: {dict(tolerance)}"
+        raise ValueError(f"check_metric: tolerances={{{found}}}, expected 'atol', 'rtol' or both, as {{'rtol': 1e-4}}")
+    return Closeness(**tolerance)
 
 
 def _divisible(batches: Sequence[Args]) -> Args:
@@ -348,6 +378,22 @@ def state_dict_round_trip(subject: MetricSubject, case: Case) -> None:
     for args in case.sample[cut:]:
         resumed.update(*args)
     subject.expect_same(resumed.compute(), subject.value(case.sample), "resumed, and never interrupted")
+
+
+@law("the value is not what the reference says of the same samples: you report a wrong number")
+def reference(subject: MetricSubject, case: Case) -> None:
+    """The value is what the reference says of all samples at once."""
+    if subject.reference is None:
+        raise NotApplicable("there is no reference; reference= takes a function of all samples")
+    _divisible(case.sample)
+    try:
+        expected = subject.reference.of(case.sample)
+    except AssertionError as problem:
+        raise Broken(str(problem)) from problem
+    if expected is None:
+        return
+    if wrong := subject.reference.contradiction(subject.value(case.sample), expected):
+        raise Broken(f"with these samples {wrong}")
 
 
 @law("the value depends on the device, or the metric does not work on one")
