@@ -29,7 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from _torchmetrics_notes import LAW_NOTES, cause_of, no_violation, not_examined
-from _torchmetrics_recipes import Recipe, recipe_for
+from _torchmetrics_recipes import recipe_for
+
+from lwcallbacks.testing import Suited
 
 REPORT = Path(__file__).resolve().parent.parent / "docs" / "torchmetrics-report.md"
 ATOL, RTOL = 1e-5, 1e-4
@@ -50,6 +52,7 @@ COLUMNS = {
     "clone_is_independent": "clone",
     "pickle_round_trip": "pickle",
     "state_dict_round_trip": "ckpt",
+    "reference": "ref",
     "device": "device",
     "no_host_wait": "wait",
 }
@@ -109,14 +112,11 @@ def same_code(name: str, cls: type) -> str | None:
 # Examining, in the worker process.
 
 
-def examine(name: str, cls: type, recipe: Recipe, examples: int, told: Connection) -> None:
+def examine(name: str, recipe: Suited, examples: int, told: Connection) -> None:
     """Send (law, outcome, message) for each law."""
     from lwcallbacks.testing import METRIC_LAWS, examine_metric
 
-    def factory() -> Any:
-        return recipe.make(cls, name)
-
-    batches = recipe.batches()
+    factory, batches = recipe.factory, recipe.batches
     for law in METRIC_LAWS.values():
         options: dict[str, Any] = {"examples": examples, "laws": [law.name]}
         with at_most_shrinks(1):
@@ -163,16 +163,13 @@ def work(names: list[str], examples: int, told: Connection) -> None:
             continue
         try:
             torch.manual_seed(0)
-            recipe = recipe_for(name)
-            if recipe is None:
-                classes[name]()  # tells why it cannot be
-                raise TypeError("no recipe for it in this script")
-            recipe.make(classes[name], name)
+            recipe = recipe_for(name, classes[name])
         except Exception as error:
             told.send(("left out", name, f"{type(error).__name__}: {error}"))
             continue
+        told.send(("takes", name, recipe.data))
         try:
-            examine(name, classes[name], recipe, examples, told)
+            examine(name, recipe, examples, told)
         except Exception:
             told.send(("left out", name, "the examination failed: " + traceback.format_exc(limit=-1)))
     told.send(("ends", "", ""))
@@ -185,6 +182,7 @@ class Examined:
     name: str
     outcomes: dict[str, str] = field(default_factory=dict)
     messages: dict[str, str] = field(default_factory=dict)
+    data: str = ""
     left_out: str = ""
 
     @property
@@ -218,6 +216,8 @@ def examine_all(names: list[str], examples: int, seconds: float) -> list[Examine
                 found.append(Examined(what))
                 started, deadline = time.monotonic(), time.monotonic() + seconds
                 print(f"{len(found)} of {len(names)}: {what}", end=" ", file=sys.stderr, flush=True)
+            elif kind == "takes":
+                found[-1].data = message
             elif kind == "left out":
                 found[-1].left_out = message
                 print("left out", file=sys.stderr, flush=True)
@@ -388,9 +388,7 @@ def _every_metric(examined: list[Examined]) -> Iterator[str]:
         for metric in examined:
             if metric.name.startswith(f"{package}."):
                 rows.append([metric.short, *(SYMBOLS[metric.outcomes[law]] for law in METRIC_LAWS)])
-                recipe = recipe_for(metric.name)
-                if recipe is not None:
-                    data.setdefault(recipe.told(), []).append(metric.short)
+                data.setdefault(metric.data, []).append(metric.short)
         yield from table(["", *(COLUMNS.get(law, law) for law in METRIC_LAWS)], rows)
         yield "Data:"
         yield ""
@@ -459,7 +457,7 @@ def _not_applicable(examined: list[Examined]) -> Iterator[str]:
     groups: dict[tuple[str, str], list[str]] = {}
     for metric in examined:
         for law, outcome in metric.outcomes.items():
-            if outcome == NOT_APPLICABLE:
+            if outcome == NOT_APPLICABLE and law != "reference":  # which most classes have none of
                 groups.setdefault((law, shortened(metric.messages[law], 260)), []).append(metric.name)
     if groups:
         yield "## Not applicable"

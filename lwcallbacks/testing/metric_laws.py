@@ -28,6 +28,7 @@ from lwcallbacks.testing.examining import Blob, examine_all
 from lwcallbacks.testing.host_sync import forbid_host_sync
 from lwcallbacks.testing.law import Broken, Case, Finding, Law, Laws, NotApplicable, Subject
 from lwcallbacks.testing.program import written
+from lwcallbacks.testing.reference import USUAL, Reference
 from lwcallbacks.testing.same import Closeness, differing, in_one_order
 from lwcallbacks.testing.samples import Args, Indivisible, copied, count, in_float64, join, on_device, pieces, take
 from lwcallbacks.testing.sim_device import second_device
@@ -50,6 +51,7 @@ class MetricSubject(Subject):
     close: Closeness | None = None
     least: int = 1
     double: bool = False
+    reference: Reference | None = None
 
     def __str__(self) -> str:
         with suppress(Exception):
@@ -173,6 +175,8 @@ def check_metric(
     known: Mapping[str, str] | None = None,
     confirm: bool = False,
     reproduce: Blob | None = None,
+    reference: Callable[..., Any] | None = None,
+    tolerances: Mapping[str, Mapping[str, float]] | None = None,
 ) -> None:
     """Hold a metric to the laws, and raise at the first that it breaks.
 
@@ -191,11 +195,15 @@ def check_metric(
         confirm: whether to run a counterexample about processes once on real ones, on gloo, and to say what happened.
             It takes some seconds; where they agree with one process, the law counts as kept.
         reproduce: what a message said after "reproduce=", to have its example again.
+        reference: a function of all samples at once, such as scikit-learn's: it gets the arguments of one `update`,
+            and returns what `compute` should. Of a dict it may return some keys; None where it says nothing.
+        tolerances: of single laws, by name, as {"reference": {"rtol": 1e-4}}; with "atol", "rtol" or both. For the law
+            `reference` it is atol=1e-6, rtol=1e-5 unless you say so.
 
     Raises:
         LawViolation: the metric breaks a law that is not known to be broken.
         NotExaminable: plain update and compute raise on these batches, or the factory makes no metric.
-        ValueError: an unknown law, or a tolerance that does not fit `exact`.
+        ValueError: an unknown law, a tolerance that does not fit `exact`, or a reference that returned only None.
 
     Examples:
         >>> from torchmetrics.classification import MulticlassAccuracy
@@ -205,7 +213,7 @@ def check_metric(
         >>> check_metric(micro, labelled_batches(num_classes=3), laws=["batch_size", "order", "shards"], examples=10)
     """
     __tracebackhide__ = True
-    options = _Options(exact, atol, rtol, examples, seed, laws, known, confirm, reproduce)
+    options = _Options(exact, atol, rtol, examples, seed, laws, known, confirm, reproduce, reference, tolerances)
     _examine(factory, batches, options, stop=True)
 
 
@@ -222,6 +230,8 @@ def examine_metric(
     known: Mapping[str, str] | None = None,
     confirm: bool = False,
     reproduce: Blob | None = None,
+    reference: Callable[..., Any] | None = None,
+    tolerances: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, Finding]:
     """The `Finding` of each law: kept, broken, not applicable, ..., and why. As `check_metric`, but of all laws.
 
@@ -237,7 +247,7 @@ def examine_metric(
     """
     __tracebackhide__ = True
     laws = METRIC_LAWS if laws is None else laws
-    options = _Options(exact, atol, rtol, examples, seed, laws, known, confirm, reproduce)
+    options = _Options(exact, atol, rtol, examples, seed, laws, known, confirm, reproduce, reference, tolerances)
     try:
         return _examine(factory, batches, options, stop=False)
     except NotExaminable as problem:
@@ -283,6 +293,8 @@ class _Options:
     known: Mapping[str, str] | None
     confirm: bool
     reproduce: Blob | None
+    reference: Callable[..., Any] | None
+    tolerances: Mapping[str, Mapping[str, float]] | None
 
     def closeness(self) -> Closeness | None:
         tolerant = self.atol is not None or self.rtol > 0
@@ -296,26 +308,43 @@ def _examine(
     factory: Callable[[], Any], batches: SearchStrategy[Any], options: _Options, *, stop: bool
 ) -> dict[str, Finding]:
     __tracebackhide__ = True
-    subject = MetricSubject(factory, options.closeness())
+    own = {name: _closeness(name, tolerance) for name, tolerance in (options.tolerances or {}).items()}
+    said = None if options.reference is None else Reference(options.reference, own.get("reference", USUAL))
+    subject = MetricSubject(factory, options.closeness(), reference=said)
     selected = METRIC_LAWS.selected(options.laws)
     METRIC_LAWS.selected(options.known)  # an unknown name is an error
     before = torch.default_generator.get_state()
     try:
         subject = first_try(subject, batches, examples=options.examples, seed=options.seed)
-        return examine_all(
-            selected,
-            subject,
-            batches,
-            name="batches",
-            examples=options.examples,
-            seed=options.seed,
-            stop=stop,
-            known={**declared(contained_metrics(factory())), **(options.known or {})},
-            confirm=options.confirm,
-            reproduce=options.reproduce,
-        )
+        known = {**declared(contained_metrics(factory())), **(options.known or {})}
+        findings: dict[str, Finding] = {}
+        for one in selected:
+            findings |= examine_all(
+                [one],
+                replace(subject, close=own.get(one.name, subject.close)),
+                batches,
+                name="batches",
+                examples=options.examples,
+                seed=options.seed,
+                stop=stop,
+                known=known,
+                confirm=options.confirm,
+                reproduce=options.reproduce,
+            )
     finally:
         torch.default_generator.set_state(before)
+    finding = findings.get("reference")
+    if said is not None and finding and finding.outcome == "kept" and not said.answers:
+        raise ValueError("check_metric: reference= returned None for each example, expected a value for some")
+    return findings
+
+
+def _closeness(name: str, tolerance: Mapping[str, float]) -> Closeness:
+    METRIC_LAWS.selected([name])
+    if not tolerance or set(tolerance) - {"atol", "rtol"}:
+        found = f"{name!r}: {dict(tolerance)}"
+        raise ValueError(f"check_metric: tolerances={{{found}}}, expected 'atol', 'rtol' or both, as {{'rtol': 1e-4}}")
+    return Closeness(**tolerance)
 
 
 def _divisible(batches: Sequence[Args]) -> Args:
@@ -763,6 +792,22 @@ resumed.load_state_dict(saved.state_dict())
 print(updated(resumed, after).compute())
 print(updated(make(), before + after).compute())
 """
+
+
+@law("the value is not what the reference says of the same samples: you report a wrong number")
+def reference(subject: MetricSubject, case: Case) -> None:
+    """The value is what the reference says of all samples at once."""
+    if subject.reference is None:
+        raise NotApplicable("there is no reference; reference= takes a function of all samples")
+    _divisible(case.sample)
+    try:
+        expected = subject.reference.of(case.sample)
+    except AssertionError as problem:
+        raise Broken(str(problem)) from problem
+    if expected is None:
+        return
+    if wrong := subject.reference.contradiction(subject.value(case.sample), expected):
+        raise Broken(f"of these samples {wrong}", words=f"with these samples {wrong}")
 
 
 @law("the value depends on the device, or the metric does not work on one")
