@@ -4,6 +4,7 @@ A recipe stays inside of what the metric documents: probabilities where it asks 
 two, no NaN. Scores and labels are of few values, so that ties happen; most are no binary fractions, so that sums round.
 """
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,9 +53,16 @@ class Recipe:
         simple = "" if callable(self.arguments) else ", ".join(f"{k}={_named(v)}" for k, v in self.arguments.items())
         return f"{self.data}; made with `{simple}`" if simple else self.data
 
-    def make(self, cls: type, name: str) -> Any:
-        arguments = self.arguments() if callable(self.arguments) else self.arguments
-        return cls(**arguments, **_numbers(name))
+    def factory(self, cls: type, name: str) -> Callable[[], Any]:
+        """What makes the metric, in a form that the kit can write into a program."""
+        if callable(self.arguments):
+            return functools.partial(_made, cls, self.arguments, _numbers(name))
+        arguments = {**self.arguments, **_numbers(name)}
+        return functools.partial(cls, **arguments) if arguments else cls
+
+
+def _made(cls: type, arguments: Callable[[], dict[str, Any]], numbers: dict[str, Any]) -> Any:
+    return cls(**arguments(), **numbers)
 
 
 def _named(value: Any) -> str:

@@ -47,6 +47,7 @@ def first_try(
     Raises:
         NotExaminable: the metric has no value on the data that the strategy draws.
     """
+    __tracebackhide__ = True
     seen: list[list[Args]] = []
     smallest: list[int] = []
 
@@ -69,6 +70,7 @@ def first_try(
 
 
 def _made(subject: MetricSubject) -> Any:
+    __tracebackhide__ = True
     if isinstance(subject.factory, Metric | MetricCollection):
         raise _problem(_Unusable("write a function that makes a new one: lambda: ..."), subject, None, "is a metric")
     try:
