@@ -198,7 +198,7 @@ def _broken(law: Law[S], subject: S, case: Case, error: Exception, again: str) -
     lines += [f"    {label} = {text}" for label, text in case.drawn.items()]
     source = subject.script(case)
     if source:
-        lines.append("  a program that shows it: .program()")
+        lines.append("  a program that shows it: program() of this error, or of the Finding")
     if again:
         lines.append(f"  the same example again: reproduce={again}, laws=[{law.name!r}]")
     return Finding("broken", "\n".join(lines), how, values, source)  # type: ignore[arg-type]
