@@ -37,9 +37,9 @@ class LawViolation(_Found):
         >>> try:
         ...     check_metric(RunningMean, batches, laws=["state_dict_round_trip"])
         ... except LawViolation as violation:
-        ...     print(str(violation).partition(" ")[0], "breaks a law")
-        ...     print("import torch" in violation.program())
-        RunningMean breaks a law
+        ...     print(str(violation).partition("\\n")[0])
+        ...     print("from torchmetrics import RunningMean" in violation.program())
+        RunningMean: after a resume you report ... where without one you report ...
         True
     """
 

@@ -12,6 +12,7 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 import hypothesis
@@ -76,11 +77,8 @@ def search(
 
     # What was found of one metric is in the database under its name, and not under that of this function.
     attempt._hypothesis_internal_add_digest = f"{subject}/{law.name}".encode()  # type: ignore[attr-defined]
-    test = hypothesis.seed(0 if seed is None else seed)(given(strategy, st.data())(attempt))
-    if reproduce is not None:
-        test = hypothesis.reproduce_failure(*reproduce)(test)
     usual: Any = settings.default
-    test = settings(
+    chosen = settings(
         max_examples=examples or default_examples(),
         derandomize=False,
         database=usual.database,
@@ -90,11 +88,19 @@ def search(
         report_multiple_bugs=False,
         print_blob=usual.print_blob,
         verbosity=Verbosity.quiet,
-    )(test)
+    )
+
+    def run() -> None:
+        __tracebackhide__ = True
+        test = hypothesis.seed(0 if seed is None else seed)(given(strategy, st.data())(attempt))
+        if reproduce is not None:
+            test = hypothesis.reproduce_failure(*reproduce)(test)
+        chosen(test)()
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a metric may warn of no data, of one sample, ...
-            _outside_of_a_test(test)
+            _outside_of_a_test(run)
     except Unsatisfiable:
         if not cases:
             raise  # nothing of the subject: the strategy has no examples
@@ -106,22 +112,22 @@ def search(
     return Search(cases[0] if cases else None, None, *excuse[:1] or [""], *rounding[:1] or [""])
 
 
-def _outside_of_a_test(test: Callable[[], Any]) -> None:
+def _outside_of_a_test(run: Callable[[], None]) -> None:
     """Run it; inside of a user's `@given` on a thread of its own, since hypothesis refuses a test within a test."""
     if not hypothesis.currently_in_test_context():
-        test()
+        run()
         return
     raised: list[BaseException] = []
     modes = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
-    def run() -> None:
+    def body() -> None:
         try:
             with torch.inference_mode(modes[0]), torch.set_grad_enabled(modes[1]):
-                test()
+                run()
         except BaseException as error:
             raised.append(error)
 
-    thread = threading.Thread(target=run, daemon=True)
+    thread = threading.Thread(target=body, daemon=True)
     thread.start()
     thread.join()
     if raised:
@@ -144,14 +150,24 @@ def examine(
     examples: int | None,
     seed: int | None,
     known: str | None = None,
+    design: str | None = None,
     confirm: bool = False,
     reproduce: Blob | None = None,
 ) -> Finding:
-    """Try one law on a subject; `known` is why it is expected to be broken."""
+    """Try one law on a subject.
+
+    Args:
+        known: why it is expected to be broken.
+        design: why it is expected to give another value, if it is; that explains no exception, hang or abort.
+    """
     found = search(law, subject, strategy, name=name, examples=examples, seed=seed, reproduce=reproduce)
     if found.case is not None and found.error is not None:
-        finding = _broken(law, subject, found.case, found.error, found.again, known)
-        return confirmed(finding) if confirm else finding
+        finding = _broken(law, subject, found.case, found.error, found.again)
+        finding = confirmed(finding) if confirm else finding
+        reason = known or (design if finding.how == "value" else None)
+        if reason is None or finding.outcome != "broken":
+            return finding
+        return replace(finding, outcome="known", message=f"known: {reason}\n{finding.message}")
     if found.excuse:
         return Finding("not applicable", found.excuse)
     if found.rounding:
@@ -160,7 +176,7 @@ def examine(
     return Finding("kept", f"said to be broken ({known}), but no example broke it" if known else "")
 
 
-def _broken(law: Law[S], subject: S, case: Case, error: Exception, again: str, known: str | None) -> Finding:
+def _broken(law: Law[S], subject: S, case: Case, error: Exception, again: str) -> Finding:
     told, words, how, values = f"raised {type(error).__name__}: {error}", "", "exception", None
     if isinstance(error, Broken):
         told, words, how = str(error), error.words, "value"
@@ -182,11 +198,10 @@ def _broken(law: Law[S], subject: S, case: Case, error: Exception, again: str, k
     lines += [f"    {label} = {text}" for label, text in case.drawn.items()]
     source = subject.script(case)
     if source:
-        lines.append("  a program that shows it: .program()")
+        lines.append("  a program that shows it: program() of this error, or of the Finding")
     if again:
         lines.append(f"  the same example again: reproduce={again}, laws=[{law.name!r}]")
-    message = "\n".join([f"known: {known}", *lines] if known else lines)
-    return Finding("known" if known else "broken", message, how, values, source)  # type: ignore[arg-type]
+    return Finding("broken", "\n".join(lines), how, values, source)  # type: ignore[arg-type]
 
 
 def printed(value: Any, precise: bool) -> str:
@@ -212,6 +227,7 @@ def examine_all(
     seed: int | None,
     stop: bool,
     known: Mapping[str, str] | None = None,
+    design: Mapping[str, str] | None = None,
     confirm: bool = False,
     reproduce: Blob | None = None,
 ) -> dict[str, Finding]:
@@ -223,7 +239,6 @@ def examine_all(
     __tracebackhide__ = True
     findings = {}
     for law in laws:
-        reason = (known or {}).get(law.name)
         finding = findings[law.name] = examine(
             law,
             subject,
@@ -231,7 +246,8 @@ def examine_all(
             name=name,
             examples=examples,
             seed=seed,
-            known=reason,
+            known=(known or {}).get(law.name),
+            design=(design or {}).get(law.name),
             confirm=confirm,
             reproduce=reproduce,
         )

@@ -89,10 +89,11 @@ class MetricSubject(Subject):
         except Broken:
             raise
         except Exception:
-            assume(self._has_value(batches))
+            assume(self.has_value(batches))
             raise
 
-    def _has_value(self, batches: Sequence[Args]) -> bool:
+    def has_value(self, batches: Sequence[Args]) -> bool:
+        """Whether plain update and compute of these batches does not raise."""
         try:
             self.value(batches)
         except Exception:
@@ -316,7 +317,7 @@ def _examine(
     before = torch.default_generator.get_state()
     try:
         subject = first_try(subject, batches, examples=options.examples, seed=options.seed)
-        known = {**declared(contained_metrics(factory())), **(options.known or {})}
+        design = declared(contained_metrics(factory()))
         findings: dict[str, Finding] = {}
         for one in selected:
             findings |= examine_all(
@@ -327,7 +328,8 @@ def _examine(
                 examples=options.examples,
                 seed=options.seed,
                 stop=stop,
-                known=known,
+                known=options.known,
+                design=design,
                 confirm=options.confirm,
                 reproduce=options.reproduce,
             )
@@ -389,9 +391,13 @@ def inputs_unchanged(subject: MetricSubject, case: Case) -> None:
     metric = subject.new()
     for args in given:
         metric.update(*args)
-        with subject.where_defined([args]):
+    metric.compute()
+    for args in given:
+        try:
             metric(*args)
-            metric.compute()
+        except Exception:
+            if subject.has_value([args]):
+                raise
     if where := differing(given, expected, nan_bits=True):
         first, second = where.shortly()
         words = f"your batch holds {first} after the update where the loader gave {second}"
@@ -400,9 +406,8 @@ def inputs_unchanged(subject: MetricSubject, case: Case) -> None:
 
 _WRITES = """
 before = str(batches)
-metric = make()
+metric = updated(make(), batches)
 for args in batches:
-    metric.update(*args)
     metric(*args)
 print(batches)
 print(before)

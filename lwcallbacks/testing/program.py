@@ -185,9 +185,10 @@ class _Source:
         return name
 
     def _float(self, value: float) -> str:
-        if value != value or value in (float("inf"), float("-inf")):
-            self.members.setdefault("math", {}).update(inf="inf", nan="nan")
-        return repr(value)
+        text = repr(value)
+        if (name := text.lstrip("-")) in ("inf", "nan"):
+            self.members.setdefault("math", {})[name] = name
+        return text
 
     def _tensor(self, x: Tensor) -> str:
         x = x.detach().cpu()

@@ -114,7 +114,7 @@ def _same_float(a: float, b: float, close: Closeness | None) -> bool:
 
 def _tensors_differing(a: Tensor, b: Tensor, close: Closeness | None, nan_bits: bool) -> Difference | None:
     if a.dtype != b.dtype or a.shape != b.shape:
-        return Difference("", _Told(f"{a.dtype} {tuple(a.shape)}"), _Told(f"{b.dtype} {tuple(b.shape)}"))
+        return Difference("", _Told(_shape(a)), _Told(_shape(b)))
     if a.is_complex():
         a, b = torch.view_as_real(a), torch.view_as_real(b)
     same = a == b
@@ -131,6 +131,10 @@ def _tensors_differing(a: Tensor, b: Tensor, close: Closeness | None, nan_bits: 
     place = tuple((~same).nonzero()[0].tolist())
     index = f"[{', '.join(map(str, place))}]" if place else ""
     return Difference(index, a[place].item(), b[place].item())
+
+
+def _shape(x: Tensor) -> str:
+    return f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
 
 
 def _bits(x: Tensor) -> Tensor:

@@ -47,6 +47,7 @@ def first_try(
     Raises:
         NotExaminable: the metric has no value on the data that the strategy draws.
     """
+    __tracebackhide__ = True
     seen: list[list[Args]] = []
     smallest: list[int] = []
 
@@ -69,6 +70,7 @@ def first_try(
 
 
 def _made(subject: MetricSubject) -> Any:
+    __tracebackhide__ = True
     if isinstance(subject.factory, Metric | MetricCollection):
         raise _problem(_Unusable("write a function that makes a new one: lambda: ..."), subject, None, "is a metric")
     try:
@@ -146,6 +148,8 @@ def _problem(error: Exception, subject: MetricSubject, case: Case | None, what: 
     lines = [f"could not be examined on this data: {told}"]
     if cause is not None and (place := _place(cause.__traceback__)):
         lines.append(f"  raised in: {place}")
+    if code := getattr(subject.factory, "__code__", None):
+        lines.append(f"  made in: {code.co_filename}:{code.co_firstlineno}")
     lines.append(f"  what to change: {error}" if isinstance(error, _Unusable) else "  what to change: see above")
     if case is not None:
         lines.append(f"  with: batches = {drawn}")

@@ -76,7 +76,12 @@ CASES: dict[str, tuple[Any, st.SearchStrategy[Any], list[str]]] = {
     "NaNs": (
         lambda: MeanMetric(nan_strategy="error"),
         NANS,
-        ["RuntimeError: Encountered `nan` values in tensor", "floats32(3, nan=False)", "batches = [(float32 ["],
+        [
+            "RuntimeError: Encountered `nan` values in tensor",
+            "\n  made in: ",
+            "floats32(3, nan=False)",
+            "batches = [(float32 [",
+        ],
     ),
     "too few samples": (R2Score, st.just([(torch.ones(1), torch.ones(1))]), ["Needs at least two samples"]),
     "a fault of its own": (
