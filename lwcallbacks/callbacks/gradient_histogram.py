@@ -9,15 +9,17 @@ from typing import Any, Literal
 from torch.optim import Optimizer
 
 from lwcallbacks.callbacks.base import Entries, LoggingCallback, check_overhead, plain
+from lwcallbacks.callbacks.drawn import histograms as drawn
 from lwcallbacks.callbacks.hub import Hub
-from lwcallbacks.callbacks.reading import Reader, Step, parameters_of
+from lwcallbacks.callbacks.reading import More, Reader, Step, parameters_of
 from lwcallbacks.callbacks.steps import Stepping, Steps
 from lwcallbacks.callbacks.trainer import clips_gradients, has, logging_step, refuse_hidden_gradients
+from lwcallbacks.gradients.further import MOMENTS
 from lwcallbacks.gradients.layers import COLUMNS, Layers, quotient
 from lwcallbacks.gradients.names import Chosen, names_of
 from lwcallbacks.gradients.read import Column
 from lwcallbacks.lightning import LightningModule, Trainer, log_info
-from lwcallbacks.media import Histogram, Table
+from lwcallbacks.media import Table
 from lwcallbacks.reductions import LogHistogram
 
 MANY = 1000
@@ -26,6 +28,8 @@ MANY = 1000
 _FINE, _COARSE = LogHistogram(), LogHistogram(mantissa_bits=0)
 _OWN = {"total", "before_clipping", "layers", "clip_coefficient", "skipped_steps"}
 """Last parts of keys that are no layer's; a layer of such a name is called `total.parameter`, and so on."""
+_KINDS = {"norm", "update_ratio", "weights", "updates", *MOMENTS}
+"""Parts of keys that a layer's name follows; a layer whose name begins with one and a slash is renamed, too."""
 
 
 class GradientHistogram(LoggingCallback):
@@ -45,7 +49,8 @@ class GradientHistogram(LoggingCallback):
     a relative error of about 1 % where changes are normally distributed, and of about ``0.9 / sqrt(f * 4096)`` where
     only a share f of the elements changes, as of an embedding.
 
-    ``results["train"]`` holds a `LogBins` by layer, of the epoch's last logged step of each optimizer.
+    ``results["train"]`` holds a `LogBins` by layer, of the epoch's last logged step of each optimizer, and one by
+    ``weights/{layer}`` and so on, of what else is counted. Bins are the same in every run: counts can be added.
 
     Args:
         every_n_train_steps: steps of an optimizer from one logged step to the next; the n-th step is the first. With
@@ -55,6 +60,11 @@ class GradientHistogram(LoggingCallback):
             are by powers of two.
         update_ratio: whether to work it out, for which a copy of the parameters, or of the elements that stand for
             them, is kept during a logged step.
+        weights: whether to draw histograms of the parameters, frozen ones too, as they are behind the step.
+        moments: whether to draw histograms of what the optimizer remembers behind the step: of Adam and its kin exp_avg
+            and exp_avg_sq, of SGD and RMSprop momentum_buffer, of RMSprop square_avg.
+        updates: whether to draw histograms of what the step changed. Where the update ratio is estimated they are of
+            the same elements, each counted as often as it stands for others.
         include: patterns as of a shell, ``"encoder.*"``, or several: the parameters to read. None reads all.
         exclude: patterns of parameters to leave out.
         depth: how many parts of a name make a layer: with 2, ``encoder.0.weight`` and ``encoder.0.bias`` are
@@ -79,6 +89,9 @@ class GradientHistogram(LoggingCallback):
     ``{name}/clip_coefficient``        total norm by that before clipping, where there is one
     ``{name}/update_ratio/{layer}``    norm of what the step changed by norm of the parameter before, unless that is 0
     ``{name}/update_ratio/total``      the same over all layers
+    ``{name}/weights/{layer}``         with ``weights=True``: histogram of the parameter's elements behind the step
+    ``{name}/updates/{layer}``         with ``updates=True``: of what the step changed
+    ``{name}/{moment}/{layer}``        with ``moments=True``: of what the optimizer remembers, as ``exp_avg``
     ``{name}/layers``                  table of all layers: elements, norm, update ratio, largest absolute value, shares
                                        of zeros and of what is too small for float16 (below 2**-25) and bfloat16 (below
                                        2**-126, its smallest normal number), number of NaN and of infinities
@@ -104,6 +117,9 @@ class GradientHistogram(LoggingCallback):
         bins: int = 64,
         histograms: bool | None = None,
         update_ratio: bool = True,
+        weights: bool = False,
+        moments: bool = False,
+        updates: bool = False,
         include: str | Sequence[str] | None = None,
         exclude: str | Sequence[str] | None = None,
         depth: int | None = None,
@@ -116,6 +132,8 @@ class GradientHistogram(LoggingCallback):
         _check("bins", bins, _is_int(bins, 1, 512), "an int of 1 to 512")
         _check("histograms", histograms, histograms in (None, True, False), "True, False or None")
         _check("update_ratio", update_ratio, update_ratio in (True, False), "True or False")
+        for argument, wanted in (("weights", weights), ("moments", moments), ("updates", updates)):
+            _check(argument, wanted, wanted in (True, False), "True or False")
         _check("depth", depth, depth is None or _is_int(depth, 1), "an int of at least 1, or None")
         for argument, given in (("include", include), ("exclude", exclude)):
             fits = all(isinstance(pattern, str) and pattern for pattern in _several(given))
@@ -124,6 +142,9 @@ class GradientHistogram(LoggingCallback):
         self.bins = bins
         self.histograms = histograms
         self.update_ratio = update_ratio
+        self.weights = weights
+        self.moments = moments
+        self.updates = updates
         self.include = plain(include)
         self.exclude = plain(exclude)
         self.depth = depth
@@ -167,7 +188,10 @@ class GradientHistogram(LoggingCallback):
         columns: list[Column] = ["norms"]
         columns += ["before"] * clips_gradients(trainer, pl_module)
         columns += ["changes", "weights"] * self.update_ratio
-        self._reader = Reader(pl_module, steps, self._chosen, self.depth, self._histogram, columns)
+        more: tuple[More, ...] = ("weights", "moments", "updates")
+        self._reader = Reader(
+            pl_module, steps, self._chosen, self.depth, self._histogram, columns, [k for k in more if getattr(self, k)]
+        )
         if not pl_module.automatic_optimization and trainer.is_global_zero:
             self._tell("in manual optimization the norm before clipping and the clip coefficient are not available")
 
@@ -258,6 +282,10 @@ class GradientHistogram(LoggingCallback):
             cost.collectives += step.num_calls
         if step is None or waits:
             return
+        if step.lacks_moments:
+            self._tell(
+                f"{step.optimizer} keeps no {', '.join(MOMENTS[:-1])} or {MOMENTS[-1]}, so moments=True draws nothing"
+            )
         if not step.readings:
             return self._tell("a step had no gradient, and nothing is logged of it")
         self._last[stepping.index] = step
@@ -280,14 +308,15 @@ class GradientHistogram(LoggingCallback):
         layers, skipped = step.layers(), step.num_skipped()
         behind = f"/{step.optimizer}" if several else ""
         entries = {} if layers is None else self._entries(layers.called(map(_own, layers.names)), behind)
+        counts = step.counts() if self._draws else None
+        if counts is not None:
+            entries |= drawn(self.name, list(map(_of_kind, counts.names)), counts.bins, self.bins)
         return {**entries, f"{self.name}/skipped_steps{behind}": float(skipped)} if skipped else entries
 
     def _entries(self, layers: Layers, behind: str) -> dict[str, Any]:
         entries: dict[str, Any] = {}
         if self._draws:
-            counts, edges = layers.bins.linear(self.bins)
-            for name, of_bins, between, odd in zip(layers.names, counts, edges, layers.bins.beside(), strict=True):
-                entries[f"{self.name}/{name}"] = Histogram(of_bins, between, *odd.tolist())
+            entries |= drawn(self.name, layers.names, layers.bins, self.bins)
         entries |= {f"{self.name}/norm/{name}": norm for name, norm in zip(layers.names, layers.norms, strict=True)}
         total, before = layers.total("norms"), layers.total("before")
         ratios = dict(zip(layers.names, layers.update_ratios(), strict=True))
@@ -306,7 +335,9 @@ class GradientHistogram(LoggingCallback):
         results.pop("train", None)
         with Hub.of(trainer).attempt(self.describe("train"), "could not work out its results of train"):
             found = [layers for step in self._last.values() if (layers := step.layers()) is not None]
-            results["train"] = {name: seen for layers in found for name, seen in layers.seen(self._histogram).items()}
+            results["train"] = {_own(k): seen for of in found for k, seen in of.seen(self._histogram).items()}
+            more = [counts for step in self._last.values() if (counts := step.counts()) is not None]
+            results["train"] |= {_of_kind(k): seen for of in more for k, seen in of.seen(self._histogram).items()}
 
     def _tell(self, message: str) -> None:
         """Once a run, in Lightning's own log: it is nothing to be mended."""
@@ -331,7 +362,13 @@ class GradientHistogram(LoggingCallback):
 
 
 def _own(name: str) -> str:
-    return f"{name}.parameter" if name.partition("/")[0] in _OWN else name
+    first, slash, _ = name.partition("/")
+    return f"{name}.parameter" if first in _OWN or (slash and first in _KINDS) else name
+
+
+def _of_kind(key: str) -> str:
+    kind, _, name = key.partition("/")
+    return f"{kind}/{_own(name)}"
 
 
 def _several(patterns: str | Sequence[str] | None) -> tuple[Any, ...]:
