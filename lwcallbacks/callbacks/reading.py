@@ -70,15 +70,16 @@ class Step:
 
     def layers(self) -> Layers | None:
         """None where there was no gradient, and where the optimizer has skipped the step on its device."""
-        layers = None if self._is_skipped else finished(self.readings)
+        layers = None if self.is_skipped else finished(self.readings)
         return None if layers is None else layers.grouped(layers.names)
 
     def counts(self) -> further.Counts | None:
         """Of what was counted further; None where `layers` is, and where that was nothing."""
-        return None if self._is_skipped else further.counted(self.countings)
+        return None if self.is_skipped else further.counted(self.countings)
 
     @property
-    def _is_skipped(self) -> bool:
+    def is_skipped(self) -> bool:
+        """Whether the optimizer has skipped the step on its device."""
         return self._found_inf is not None and bool(on_host(self._found_inf()))
 
     def num_skipped(self) -> int:

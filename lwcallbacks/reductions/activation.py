@@ -104,8 +104,8 @@ class ActivationCounts(Scattered):
         for piece in _pieces(kept):
             ExactSum().tally(state, piece)
             low, high = torch.aminmax(piece)
-            self._add(state, "largest", _sizes(torch.maximum(-low, high)).view(1, 1))
-            self._add(state, "live", self._live(piece, None))
+            self._add(state, "largest", None, _sizes(torch.maximum(-low, high)).view(1, 1))
+            self._add(state, "live", None, self._live(piece, None))
         return state
 
     def add(self, state: State, values: Tensor) -> State:
@@ -120,13 +120,12 @@ class ActivationCounts(Scattered):
         if values.numel():
             state["counts"] += self._histogram.tables([values])[0]
             for piece in _pieces(values):
-                self._add(state, "largest", _sizes(as_float32(piece).abs().amax()).view(1, 1))
+                self._add(state, "largest", None, _sizes(as_float32(piece).abs().amax()).view(1, 1))
                 self._add(state, "sums", *ExactSum().scatter(piece)["sums"])
-                self._add(state, "live", self._live(piece, None))
+                self._add(state, "live", None, self._live(piece, None))
         return state
 
-    def _add(self, state: State, name: str, *change: Tensor) -> None:
-        index, amount = change if len(change) == 2 else (None, *change)
+    def _add(self, state: State, name: str, index: Tensor | None, amount: Tensor) -> None:
         self.slots[name].scatter_(state[name], index, amount)
 
     def _live(self, values: Tensor, valid: Tensor | None) -> Tensor:
@@ -168,4 +167,4 @@ def _sizes(x: Tensor) -> Tensor:
 
 def _pieces(values: Tensor) -> Iterator[Tensor]:
     """Some samples each, as views."""
-    return iter(values.split(max(1, _AT_ONCE // max(1, values[0].numel()))))
+    return iter(torch.split(values, max(1, _AT_ONCE // max(1, values[0].numel()))))

@@ -28,6 +28,7 @@ def documented(callback: type, instance: Any) -> list[re.Pattern[str]]:
         "{name}": "acc" if callback is lw.ScalarMetrics else str(getattr(instance, "name", "")),
         "{layer}": r"net\.1\.(weight|bias)",
         "{moment}": "momentum_buffer",
+        "{module}": r"net\.\d",
         "{run id}": r"\w+",
     }
     for placeholder, pattern in kinds.items():
@@ -36,7 +37,11 @@ def documented(callback: type, instance: Any) -> list[re.Pattern[str]]:
 
 
 class Remembers(Classifier):
-    """Its optimizer keeps a moment."""
+    """Its optimizer keeps a moment, and it has units that can be dead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net.append(torch.nn.ReLU())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)

@@ -134,7 +134,8 @@ class Trains(pl.LightningModule):
         return self.make()
 
 
-OPTIONS: list[dict[str, Any]] = [{"weights": True}, {"moments": True}, {"updates": True, "update_ratio": False}]
+OPTIONS: list[dict[str, Any]] = [{"weights": True}, {"moments": True}, {"updates": True, "update_ratio": False},
+                                 {"activations": True}]  # fmt: skip
 
 
 def weights_after(*callbacks: Any) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
