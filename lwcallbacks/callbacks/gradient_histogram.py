@@ -18,6 +18,7 @@ from lwcallbacks.callbacks.trainer import clips_gradients, has, logging_step, re
 from lwcallbacks.gradients.further import MOMENTS
 from lwcallbacks.gradients.names import Chosen, names_of
 from lwcallbacks.gradients.read import Column
+from lwcallbacks.gradients.shards import is_sum
 from lwcallbacks.lightning import LightningModule, Trainer, log_info
 from lwcallbacks.reductions import LogHistogram
 
@@ -210,6 +211,9 @@ class GradientHistogram(LoggingCallback):
         with Hub.of(trainer).attempt(self.describe("train"), "could not read the gradients"):
             names = list(names_of(pl_module).values())
         self._check_names(names)
+        if (partial_one := next((name for name, p in pl_module.named_parameters() if is_sum(p)), None)) is not None:
+            found = f"found the parameter {partial_one} with the placement Partial, of which no process has a value"
+            raise ValueError(f"{self.describe('train')}: {found}, expected Shard or Replicate")
         before, behind = partial(self._on_before, trainer), partial(self._on_behind, trainer)
         self._steps = steps = Steps(self.every_n_train_steps, before, behind)
         Hub.of(trainer).at_stop(self._unhook)

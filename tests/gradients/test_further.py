@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,12 +13,15 @@ import pytest
 import torch
 from support import further, spread
 from support.processes import run_processes
+from support.versions import needs_simulated_device
 
 from lwcallbacks.gradients.further import Item, count, counted, moments
 from lwcallbacks.gradients.read import kept
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.reductions.looking import as_on_a_device
 from lwcallbacks.testing.same import difference
+
+SUPPORT = Path(__file__).resolve().parent.parent
 
 MIXED = {"even": ["R", "0"], "uneven": ["0", "R"], "single": ["R", "R"], "whole": ["0", "0"], "none": ["R", "0"]}
 HISTOGRAM = LogHistogram()
@@ -53,6 +60,15 @@ def test_a_gradient_that_is_a_sum_yet_to_be_made() -> None:
         assert names == ("a", "b")
         assert norms.tolist() == pytest.approx([3 * 8**0.5] * 2)
         assert difference(seen, {name: lifted(torch.full((8,), 3.0)) for name in "ab"}) is None
+
+
+def test_a_parameter_that_is_a_sum_yet_to_be_made_is_refused() -> None:
+    """When training starts: no process has a value of it."""
+    for told in run_processes(2, further.partial_parameter, 2):
+        assert told == (
+            "GradientHistogram('gradients'): found the parameter odd with the placement Partial, of which no process "
+            "has a value, expected Shard or Replicate"
+        )
 
 
 @pytest.mark.parametrize("on_device", [False, True])
@@ -117,3 +133,61 @@ def test_a_shared_count_names_moments_before_there_are_any() -> None:
     p = torch.nn.Parameter(torch.ones(3))
     items = moments([(p, "p")], torch.optim.Adam([p]), shared=True)
     assert [(item.name, item.tensor) for item in items] == [("exp_avg/p", None), ("exp_avg_sq/p", None)]
+
+
+@needs_simulated_device
+def test_shared_readings_of_devices_do_not_wait() -> None:
+    """Gradients, counts and outputs: nothing is waited for until they are drawn, and then they are right."""
+    code = """
+import torch
+from support.spread import ALL, SHAPES, having, values
+from lwcallbacks.callbacks.reading import Row, in_one_sum
+from lwcallbacks.gradients.activations import Outputs
+from lwcallbacks.gradients.further import Counts, count_shared, counted, moments, updates, weights
+from lwcallbacks.gradients.read import finished, gradient_norms, kept, read_shared
+from lwcallbacks.reductions import LogHistogram
+from lwcallbacks.state.link import Alone
+from lwcallbacks.testing import simulated_device
+from lwcallbacks.testing.same import difference
+sim = simulated_device()
+histogram = LogHistogram()
+
+def found(device):
+    module = having({name: torch.ones_like(x) for name, x in values().items()}).to(device)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.5, momentum=0.5, foreach=False)
+    for name, p in module.named_parameters():
+        p.grad = None if name == "none" else values()[name].to(device)
+    named = [(p, name) for name, p in module.named_parameters()]
+    large = torch.relu(torch.randn(100, 4, 3, 10, generator=torch.Generator().manual_seed(0))).to(device)
+    outputs = Outputs({"relu": True, "linear": False, "never": True}, 3)
+    sim.waits.clear()
+    with torch.no_grad():
+        before = {id(p): kept(p) for p, _ in named}
+        norms = gradient_norms([p for p, _ in named])
+        for p, name in named:
+            if p.grad is not None:
+                p.sub_(0.5 * p.grad)
+                optimizer.state[p]["momentum_buffer"] = p.grad.clone()
+        rows = [Row(name, p, before[id(p)], norms.get(id(p))) for p, name in named]
+        items = weights(named) + moments(named, optimizer, shared=True) + updates(named, before)
+        for x in (large, large[:3].half()):
+            outputs.see("relu", x, 1)
+            outputs.keep()
+        outputs.see("linear", large[0, 0], None)
+        here = dict(rank=0, world_size=1)
+        steps = [read_shared(rows, histogram, ALL, **here), count_shared(items, histogram, **here),
+                 outputs.shared(**here, device=torch.device(device))]
+        readings = in_one_sum(steps, Alone())
+    assert sim.waits == [], sim.waits
+    layers, counts, seen = readings[0].finish(), counted([readings[1]]), readings[2].finish()
+    assert sim.waits or device == "cpu"
+    numbers = {name: (of.calls, of.has_units, of.activation[:4], of.activation.bins) for name, of in seen.items()}
+    return layers.rows(), layers.before, layers.seen(), counts.seen(histogram), numbers
+
+expected = found("cpu")
+assert len(expected[0]) == 5 and len(expected[3]) == 16 and set(expected[4]) == {"relu", "linear"}
+assert difference(found("sim:1"), expected) is None
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr

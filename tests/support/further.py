@@ -95,3 +95,25 @@ def partial_gradient(world_size: int) -> Any:
         return layers.names, layers.norms, layers.seen()
     finally:
         dist.destroy_process_group()
+
+
+def partial_parameter(world_size: int) -> str:
+    """What is said of a parameter that is a sum yet to be made."""
+    import pytorch_lightning as pl
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import DTensor, Partial
+
+    import lwcallbacks as lw
+
+    dist.init_process_group("gloo", rank=int(os.environ["RANK"]), world_size=world_size)
+    try:
+        mesh = init_device_mesh("cpu", (world_size,))
+        module = pl.LightningModule()
+        module.odd = nn.Parameter(DTensor.from_local(torch.ones(2), mesh, [Partial()]))
+        try:
+            lw.GradientHistogram().on_train_start(pl.Trainer(logger=False, accelerator="cpu"), module)
+        except ValueError as error:
+            return str(error)
+        return "nothing"
+    finally:
+        dist.destroy_process_group()
