@@ -16,14 +16,17 @@ import torch
 from torch import Tensor
 
 from lwcallbacks.reductions.base import INT64_MIN, Scatter, Scattered, Slots, State, amounts, expect
-from lwcallbacks.reductions.floats import EXACT_SLOTS, as_float32
+from lwcallbacks.reductions.floats import EXACT_SLOTS, as_float32, exact_terms
 from lwcallbacks.reductions.histogram import LogHistogram
 from lwcallbacks.reductions.log_bins import LogBins
 from lwcallbacks.reductions.looking import may_look
 from lwcallbacks.reductions.sums import ExactMean, ExactSum
 
-_AT_ONCE = 1 << 20
-"""Elements that are added up at once: on a device, 40 bytes are made of each."""
+_CHUNK, _AT_ONCE = 1 << 18, 1 << 22
+"""Elements that are added up at once, on the CPU and on a device: there, 40 bytes are made of each."""
+
+_COPIES = 32
+"""Tables of sums on a device, which adds to one slot one after the other: neighbours add to different ones."""
 
 _NAN = 0x7FC00000
 
@@ -104,8 +107,8 @@ class ActivationCounts(Scattered):
         for piece in _pieces(kept):
             ExactSum().tally(state, piece)
             low, high = torch.aminmax(piece)
-            self._add(state, "largest", None, _sizes(torch.maximum(-low, high)).view(1, 1))
-            self._add(state, "live", None, self._live(piece, None))
+            self._add(state, "largest", _sizes(torch.maximum(-low, high)).view(1, 1))
+            self._add(state, "live", self._live(piece, None))
         return state
 
     def add(self, state: State, values: Tensor) -> State:
@@ -120,13 +123,13 @@ class ActivationCounts(Scattered):
         if values.numel():
             state["counts"] += self._histogram.tables([values])[0]
             for piece in _pieces(values):
-                self._add(state, "largest", None, _sizes(as_float32(piece).abs().amax()).view(1, 1))
-                self._add(state, "sums", *ExactSum().scatter(piece)["sums"])
-                self._add(state, "live", None, self._live(piece, None))
+                self._add(state, "largest", _sizes(as_float32(piece).abs().amax()).view(1, 1))
+                state["sums"] += _sums(piece)
+                self._add(state, "live", self._live(piece, None))
         return state
 
-    def _add(self, state: State, name: str, index: Tensor | None, amount: Tensor) -> None:
-        self.slots[name].scatter_(state[name], index, amount)
+    def _add(self, state: State, name: str, amount: Tensor) -> None:
+        self.slots[name].scatter_(state[name], None, amount)
 
     def _live(self, values: Tensor, valid: Tensor | None) -> Tensor:
         """How many elements of each unit are not zero, of each sample: int64 [N, num_units]."""
@@ -167,4 +170,13 @@ def _sizes(x: Tensor) -> Tensor:
 
 def _pieces(values: Tensor) -> Iterator[Tensor]:
     """Some samples each, as views."""
-    return iter(torch.split(values, max(1, _AT_ONCE // max(1, values[0].numel()))))
+    most = _CHUNK if may_look(values) else _AT_ONCE
+    return iter(torch.split(values, max(1, most // max(1, values[0].numel()))))
+
+
+def _sums(values: Tensor) -> Tensor:
+    """What `ExactSum` adds for these values, int64 [259]."""
+    slot, amount = (x.reshape(-1) for x in exact_terms(values))
+    copy = torch.arange(len(slot), device=slot.device) % _COPIES
+    tables = torch.zeros(_COPIES * EXACT_SLOTS, dtype=torch.int64, device=slot.device)
+    return tables.index_add_(0, slot + copy * EXACT_SLOTS, amount).view(_COPIES, EXACT_SLOTS).sum(0)

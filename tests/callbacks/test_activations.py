@@ -143,9 +143,11 @@ def test_what_is_checkpointed_counts_once(tmp_path: Path, reentrant: bool) -> No
     assert [of(rows["relu"]) for rows in found.values()] == [by_hand(b) for b in BATCHES]
 
 
-def test_lbfgs_counts_its_last_closure(tmp_path: Path) -> None:
-    """Of the four in which a batch is evaluated."""
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_lbfgs_counts_its_last_closure(tmp_path: Path, accumulated: int) -> None:
+    """Of the four in which the last batch of a step is evaluated, and what was accumulated before that."""
     seen: list[torch.Tensor] = []
+    last: list[torch.Tensor] = []
 
     class Curved(Plain):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
@@ -156,10 +158,11 @@ def test_lbfgs_counts_its_last_closure(tmp_path: Path) -> None:
         def on_train_batch_end(self, *args: Any) -> None:
             last.append(seen[-1])
 
-    last: list[torch.Tensor] = []
-    _, found = fitted(Curved(lambda p: torch.optim.LBFGS(p, lr=0.1, max_iter=4)), tmp_path)
+    module = Curved(lambda p: torch.optim.LBFGS(p, lr=0.1, max_iter=4))
+    _, found = fitted(module, tmp_path, accumulate_grad_batches=accumulated)
     assert len(seen) > len(last) == 7
-    assert [of(rows["relu"]) for rows in found.values()] == [by_hand(x) for x in last]
+    groups = [last[i : i + accumulated] for i in range(0, 7, accumulated)]
+    assert [of(rows["relu"]) for rows in found.values()] == [by_hand(*group) for group in groups]
 
 
 class Pair(pl.LightningModule):

@@ -51,7 +51,8 @@ def test_nothing_was_seen() -> None:
 @pytest.mark.parametrize("on_device", [False, True])
 def test_pieces_are_the_whole(monkeypatch: pytest.MonkeyPatch, on_device: bool, dtype: torch.dtype) -> None:
     """A tensor that is added in pieces has the bits of one that is lifted; on a device without a wait."""
-    monkeypatch.setattr(activation_module, "_AT_ONCE", 50)
+    for size in ("_CHUNK", "_AT_ONCE"):
+        monkeypatch.setattr(activation_module, size, 50)
     generator = torch.Generator().manual_seed(0)
     x = torch.relu(torch.randn(11, 4, 3, 5, generator=generator)).to(dtype).to(memory_format=torch.channels_last)
     x[:, 2] = 0
