@@ -53,13 +53,13 @@ class StepOutputs:
         return self.reading.nbytes
 
     def seen(self) -> dict[str, Seen]:
-        """By module; waits for the device. Empty where an optimizer has skipped the step on its device."""
+        """By module; waits for the device. Empty where there was no step."""
         return {} if self.is_skipped else self.reading.finish()
 
     @property
     def is_skipped(self) -> bool:
-        """Whether every optimizer has skipped the step on its device; waits for it."""
-        return bool(self._steps) and all(step.is_skipped for step in self._steps)
+        """Whether there was no gradient, or every optimizer has skipped the step on its device, which is waited for."""
+        return bool(self._steps) and all(not step.readings or step.is_skipped for step in self._steps)
 
 
 class Activations:
@@ -112,9 +112,10 @@ class Activations:
         self._rates: dict[int, int] = {}
         self._logged: list[tuple[int, Step | None, bool]] = []
         self._evaluations = self._cleared = 0
+        self._is_watching = False
 
-    def start(self, steppings: Sequence[Stepping]) -> None:
-        """Begin to see, if a step that this batch belongs to is logged.
+    def start(self, steppings: Sequence[Stepping], *, waits: bool = False) -> None:
+        """Begin to see, if a step that this batch belongs to is logged, unless it `waits`: the same on every process.
 
         That is told by where the optimizers are, and by how often each has stepped in the batch before.
         """
@@ -122,7 +123,8 @@ class Activations:
         self._outputs.keep()
         self._steppings, self._counts = steppings, [s.count for s in steppings]
         coming = (range(s.count + 1, s.count + 1 + max(1, self._rates.get(s.index, 1))) for s in steppings)
-        if any(number % self._every == 0 for numbers in coming for number in numbers):
+        self._is_watching = not waits and any(number % self._every == 0 for numbers in coming for number in numbers)
+        if self._is_watching:
             for name, part in self._parts.items():
                 with self._attempt():
                     self._handles.append(part.register_forward_hook(_Hook(self, name)))
@@ -136,7 +138,7 @@ class Activations:
         self.close()
         self._rates = {s.index: s.count - n for s, n in zip(self._steppings, self._counts, strict=True)}
         logged, self._logged = self._logged, []
-        if not logged or not self.names:
+        if not logged or not self.names or not self._is_watching:
             return None
         link = Counted(current_link())
         with torch.no_grad():

@@ -339,7 +339,10 @@ class GradientHistogram(LoggingCallback):
         if self._activations is not None and self._steps is not None:
             hub = Hub.of(trainer)
             with hub.meter.of(self), hub.attempt(self.describe("train"), "could not watch the outputs of modules"):
-                self._activations.start(self._steps.of)
+                # Of several processes one alone must not leave it out.
+                limited = self.max_overhead is not None and self._has_drawn and trainer.world_size == 1
+                waits = limited and hub.meter.total().share > (self.max_overhead or 0)
+                self._activations.start(self._steps.of, waits=waits)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

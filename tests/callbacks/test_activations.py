@@ -124,6 +124,15 @@ def test_hooks_are_there_in_a_logged_step_alone(tmp_path: Path) -> None:
     assert module.hooks == [0] * 7
 
 
+@pytest.mark.filterwarnings("ignore:lwcallbacks. the callbacks cost")
+def test_an_overhead_above_its_limit_watches_no_module(tmp_path: Path) -> None:
+    """Not even in a logged step, once the first is drawn."""
+    module = Looks()
+    _, found = fitted(module, tmp_path, options={"max_overhead": 1e-9})
+    assert module.hooks == [1] + [0] * 6
+    assert list(found) == [0]
+
+
 class Repeats(Plain):
     """Runs its forward pass again in the backward pass."""
 
@@ -349,6 +358,21 @@ def test_an_epoch_that_a_hook_ends_leaves_no_hook(tmp_path: Path) -> None:
     assert [of(rows["relu"]) for rows in found.values()] == [by_hand(b) for b in (*BATCHES[:2], *BATCHES[:2])]
 
 
+@pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
+def test_a_step_that_returned_none_has_none(tmp_path: Path) -> None:
+    """Its batch is not counted with the next."""
+
+    class Lazy(Plain):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            return None if batch_idx in (1, 2) else loss
+
+    _, found = fitted(Lazy(), tmp_path)
+    assert [of(rows["relu"]) for rows in found.values()] == [
+        by_hand(b) for i, b in enumerate(BATCHES) if i not in (1, 2)
+    ]
+
+
 @pytest.mark.skipif(LIGHTNING_1, reason="Lightning 1 has no gradient scaler for a CPU")
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_step_that_a_scaler_skips_has_none(tmp_path: Path, fused: bool) -> None:
@@ -438,20 +462,28 @@ def test_a_compiled_function_that_calls_modules_is_left_alone(tmp_path: Path) ->
 # -- processes -----------------------------------------------------------------------------------------------------
 
 
-def test_several_processes_have_what_one_has(tmp_path: Path) -> None:
+needs_fsdp2 = pytest.mark.skipif(
+    not hasattr(pytorch_lightning.strategies, "ModelParallelStrategy"), reason="this Lightning has no FSDP2"
+)
+
+
+@pytest.mark.parametrize(
+    ("processes", "strategy"), [(2, "ddp"), (3, "ddp"), pytest.param(2, "fsdp2", marks=needs_fsdp2)]
+)
+def test_several_processes_have_what_one_has(tmp_path: Path, processes: int, strategy: str) -> None:
     """To the bit, on every process, by one sum a logged step; a module may be called on one of them alone."""
-    [(seen, logged, _)] = run_processes(1, outputs.fitted, str(tmp_path / "1"))
+    seen, logged, _ = outputs.fitted(str(tmp_path / "1"))
     dead = [row["gradients/dead_units/net.1"] for row in logged]
     assert dead == [8 / 14] * 2
     assert [row.get("gradients/dead_units/rare") for row in logged] == [8 / 14, None]
-    for processes in (2, 3):
-        found = run_processes(processes, outputs.fitted, str(tmp_path / str(processes)))
-        for rank, (of_rank, rows, collectives) in enumerate(found):
-            assert difference(of_rank, seen) is None
-            assert collectives == 2
-            if rank == 0:
-                own = [{k: v for k, v in row.items() if "rare" not in k} for row in rows]
-                assert own == [{k: v for k, v in row.items() if "rare" not in k} for row in logged]
+    for rank, (found, rows, collectives) in enumerate(
+        run_processes(processes, outputs.fitted, str(tmp_path / "several"), strategy)
+    ):
+        assert difference(found, seen) is None
+        assert collectives == (4 if strategy == "fsdp2" else 2), "the gradients of shards take one more"
+        if rank == 0:
+            own = [{k: v for k, v in row.items() if "rare" not in k} for row in rows]
+            assert own == [{k: v for k, v in row.items() if "rare" not in k} for row in logged]
 
 
 def test_processes_with_other_modules_are_refused(tmp_path: Path) -> None:

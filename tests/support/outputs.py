@@ -23,13 +23,21 @@ INPUTS = torch.arange(12.0)
 class Ramps(pl.LightningModule):
     """Its unit i is above zero for sample i alone, out of 14; it learns nothing. Sometimes a module is not called."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_sharded: bool = False) -> None:
         super().__init__()
+        self.is_sharded = is_sharded
         self.net = nn.Sequential(nn.Linear(1, 14), nn.ReLU())
         self.rare = nn.ReLU()
         with torch.no_grad():
             self.net[0].weight.fill_(0.0)
             self.net[0].bias.fill_(0.0)
+
+    def configure_model(self) -> None:
+        if self.is_sharded:
+            from torch.distributed.fsdp import fully_shard
+
+            fully_shard(self.net[0], mesh=self.device_mesh["data_parallel"])
+            self.is_sharded = False
 
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
         near = 0.5 - (batch[:, None] - torch.arange(14.0)).abs()
@@ -41,14 +49,17 @@ class Ramps(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
-def fitted(root: str) -> tuple[dict[str, Any], list[dict[str, float]], int]:
+def fitted(root: str, strategy: str = "auto") -> tuple[dict[str, Any], list[dict[str, float]], int]:
     """Six samples a step, over all processes; what is found, what process 0 has logged, and how often they met."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    callback = lw.GradientHistogram(1, activations=True, histograms=True)
-    t = trainer(callbacks=[callback], strategy="ddp" if world_size > 1 else "auto", devices=world_size,
-                default_root_dir=root)  # fmt: skip
-    data = DataLoader(INPUTS, 6 // world_size, sampler=shares(world_size))
-    t.fit(Ramps(), data)
+    plan: Any = strategy
+    if strategy == "fsdp2":
+        from pytorch_lightning.strategies import ModelParallelStrategy
+
+        plan = ModelParallelStrategy(data_parallel_size=world_size, tensor_parallel_size=1)
+    callback = lw.GradientHistogram(1, activations=True, weights=True, updates=True, moments=True)
+    t = trainer(callbacks=[callback], strategy=plan, devices=world_size, default_root_dir=root)
+    t.fit(Ramps(strategy == "fsdp2"), DataLoader(INPUTS, 6 // world_size, sampler=shares(world_size)))
     rows = scalars(Path(root)) if t.is_global_zero else []
     kept = [{k: v for k, v in row.items() if "activation" in k or "dead" in k or k == "step"} for row in rows]
     seen = {key: value for key, value in callback.results["train"].items() if "/" in key}
@@ -76,13 +87,6 @@ def unlike(root: str) -> str:
     return "nothing"
 
 
-class Parallel(Ramps):
-    """Two processes work on one batch."""
-
-    def configure_model(self) -> None:
-        pass
-
-
 def tensor_parallel(root: str) -> str:
     """What is said under tensor parallelism."""
     from pytorch_lightning.strategies import ModelParallelStrategy
@@ -90,7 +94,7 @@ def tensor_parallel(root: str) -> str:
     plan = ModelParallelStrategy(data_parallel_size=1, tensor_parallel_size=2)
     try:
         trainer(callbacks=[lw.GradientHistogram(1, activations=True)], strategy=plan, devices=2,
-                default_root_dir=root).fit(Parallel(), DataLoader(INPUTS, 3))  # fmt: skip
+                default_root_dir=root).fit(Ramps(), DataLoader(INPUTS, 3))  # fmt: skip
     except ValueError as error:
         return str(error)
     return "nothing"
