@@ -8,24 +8,24 @@ from typing import Any, Literal
 
 from torch.optim import Optimizer
 
+from lwcallbacks.callbacks import drawn
+from lwcallbacks.callbacks.activations import Activations, StepOutputs, watch
 from lwcallbacks.callbacks.base import Entries, LoggingCallback, check_overhead, plain
 from lwcallbacks.callbacks.hub import Hub
-from lwcallbacks.callbacks.reading import Reader, Step, parameters_of
+from lwcallbacks.callbacks.reading import More, Reader, Step, parameters_of
 from lwcallbacks.callbacks.steps import Stepping, Steps
 from lwcallbacks.callbacks.trainer import clips_gradients, has, logging_step, refuse_hidden_gradients
-from lwcallbacks.gradients.layers import COLUMNS, Layers, quotient
+from lwcallbacks.gradients.further import MOMENTS
 from lwcallbacks.gradients.names import Chosen, names_of
 from lwcallbacks.gradients.read import Column
+from lwcallbacks.gradients.shards import is_sum
 from lwcallbacks.lightning import LightningModule, Trainer, log_info
-from lwcallbacks.media import Histogram, Table
 from lwcallbacks.reductions import LogHistogram
 
 MANY = 1000
 """Parameters up to which histograms are drawn unless asked otherwise."""
 
 _FINE, _COARSE = LogHistogram(), LogHistogram(mantissa_bits=0)
-_OWN = {"total", "before_clipping", "layers", "clip_coefficient", "skipped_steps"}
-"""Last parts of keys that are no layer's; a layer of such a name is called `total.parameter`, and so on."""
 
 
 class GradientHistogram(LoggingCallback):
@@ -45,7 +45,19 @@ class GradientHistogram(LoggingCallback):
     a relative error of about 1 % where changes are normally distributed, and of about ``0.9 / sqrt(f * 4096)`` where
     only a share f of the elements changes, as of an embedding.
 
-    ``results["train"]`` holds a `LogBins` by layer, of the epoch's last logged step of each optimizer.
+    Outputs of modules (``activations=``) are those of all forward calls in the batches that a logged step was made
+    of: all that were accumulated, and of LBFGS those of its last closure; what a checkpoint works out again in the
+    backward pass does not count. They are of all processes, by one sum at a logged step. Of a nested output it is
+    the first tensor of floats. What is inside of a compiled module cannot be seen. Hooks are on modules in such
+    batches and at no other time.
+
+    A unit is a channel, or a feature of a linear layer. It is dead if an activation such as `torch.nn.ReLU` gives
+    zero for it in all these calls, for all samples and positions. Of a module that is called in several places a
+    unit is dead if it is in each. Functions such as ``F.relu`` are no modules. With several processes a module may
+    have up to 16,384 units.
+
+    ``results["train"]`` holds a `LogBins` by layer, of the epoch's last logged step of each optimizer, and one by
+    ``weights/{layer}`` and so on, of what else is counted. Bins are the same in every run: counts can be added.
 
     Args:
         every_n_train_steps: steps of an optimizer from one logged step to the next; the n-th step is the first. With
@@ -55,6 +67,13 @@ class GradientHistogram(LoggingCallback):
             are by powers of two.
         update_ratio: whether to work it out, for which a copy of the parameters, or of the elements that stand for
             them, is kept during a logged step.
+        weights: whether to draw histograms of the parameters, frozen ones too, as they are behind the step.
+        moments: whether to draw histograms of what the optimizer remembers behind the step: of Adam and its kin exp_avg
+            and exp_avg_sq, of SGD and RMSprop momentum_buffer, of RMSprop square_avg.
+        updates: whether to draw histograms of what the step changed. Where the update ratio is estimated they are of
+            the same elements, each counted as often as it stands for others.
+        activations: whose outputs to read in the batches of a logged step: True for every module without others inside,
+            but for losses, metrics and those that only reshape; or patterns of names of modules, ``"*.relu"``.
         include: patterns as of a shell, ``"encoder.*"``, or several: the parameters to read. None reads all.
         exclude: patterns of parameters to leave out.
         depth: how many parts of a name make a layer: with 2, ``encoder.0.weight`` and ``encoder.0.bias`` are
@@ -66,23 +85,33 @@ class GradientHistogram(LoggingCallback):
 
     Raises:
         ValueError: an argument is not as said here; at `setup`, under FSDP1 and DeepSpeed; when training starts, a
-            pattern that fits no parameter.
+            pattern that fits no parameter or no module, or ``activations=`` under tensor parallelism.
         TypeError: when training starts, an optimizer is no ``torch.optim.Optimizer`` and has no hooks.
 
-    ================================== =======================================================
-    Key                                Logged data
-    ================================== =======================================================
-    ``{name}/{layer}``                 histogram of the gradient's elements
-    ``{name}/norm/{layer}``            its 2-norm
-    ``{name}/norm/total``              2-norm over all layers of the optimizer
-    ``{name}/norm/before_clipping``    the same before Lightning clips, in automatic optimization with clipping
-    ``{name}/clip_coefficient``        total norm by that before clipping, where there is one
-    ``{name}/update_ratio/{layer}``    norm of what the step changed by norm of the parameter before, unless that is 0
-    ``{name}/update_ratio/total``      the same over all layers
-    ``{name}/layers``                  table of all layers: elements, norm, update ratio, largest absolute value, shares
-                                       of zeros and of what is too small for float16 (below 2**-25) and bfloat16 (below
-                                       2**-126, its smallest normal number), number of NaN and of infinities
-    ================================== =======================================================
+    ===================================== =======================================================
+    Key                                   Logged data
+    ===================================== =======================================================
+    ``{name}/{layer}``                    histogram of the gradient's elements
+    ``{name}/norm/{layer}``               its 2-norm
+    ``{name}/norm/total``                 2-norm over all layers of the optimizer
+    ``{name}/norm/before_clipping``       the same before Lightning clips, in automatic optimization with clipping
+    ``{name}/clip_coefficient``           total norm by that before clipping, where there is one
+    ``{name}/update_ratio/{layer}``       norm of what the step changed by norm of the parameter before, if not 0
+    ``{name}/update_ratio/total``         the same over all layers
+    ``{name}/weights/{layer}``            with ``weights=True``: histogram of the parameter's elements behind the step
+    ``{name}/updates/{layer}``            with ``updates=True``: of what the step changed
+    ``{name}/{moment}/{layer}``           with ``moments=True``: of what the optimizer remembers, as ``exp_avg``
+    ``{name}/activations/{module}``       with ``activations=``: histogram of the elements of a module's output
+    ``{name}/activation_mean/{module}``   their mean
+    ``{name}/activation_max/{module}``    their largest absolute value
+    ``{name}/activation_zero/{module}``   share of them that is zero
+    ``{name}/dead_units/{module}``        share of its units that are dead
+    ``{name}/modules``                    table of these modules, with numbers of calls, elements, NaN, infinities
+    ``{name}/layers``                     table of all layers: elements, norm, update ratio, largest absolute value,
+                                          shares of zeros and of what is too small for float16 (below 2**-25) and
+                                          bfloat16 (below 2**-126, its smallest normal number), number of NaN and of
+                                          infinities
+    ===================================== =======================================================
 
     Once a gradient scaler has skipped a step, ``{name}/skipped_steps`` says how many so far. A layer is named as its
     parameter; one that is called as a key above, as "total", gets ".parameter" behind its name.
@@ -104,6 +133,10 @@ class GradientHistogram(LoggingCallback):
         bins: int = 64,
         histograms: bool | None = None,
         update_ratio: bool = True,
+        weights: bool = False,
+        moments: bool = False,
+        updates: bool = False,
+        activations: bool | str | Sequence[str] = False,
         include: str | Sequence[str] | None = None,
         exclude: str | Sequence[str] | None = None,
         depth: int | None = None,
@@ -116,6 +149,11 @@ class GradientHistogram(LoggingCallback):
         _check("bins", bins, _is_int(bins, 1, 512), "an int of 1 to 512")
         _check("histograms", histograms, histograms in (None, True, False), "True, False or None")
         _check("update_ratio", update_ratio, update_ratio in (True, False), "True or False")
+        for argument, wanted in (("weights", weights), ("moments", moments), ("updates", updates)):
+            _check(argument, wanted, wanted in (True, False), "True or False")
+        patterns = () if isinstance(activations, bool) else _several(activations)
+        fits = isinstance(activations, bool) or (bool(patterns) and all(isinstance(p, str) and p for p in patterns))
+        _check("activations", activations, fits, 'True, False, a pattern such as "*.relu", or several of them')
         _check("depth", depth, depth is None or _is_int(depth, 1), "an int of at least 1, or None")
         for argument, given in (("include", include), ("exclude", exclude)):
             fits = all(isinstance(pattern, str) and pattern for pattern in _several(given))
@@ -124,6 +162,10 @@ class GradientHistogram(LoggingCallback):
         self.bins = bins
         self.histograms = histograms
         self.update_ratio = update_ratio
+        self.weights = weights
+        self.moments = moments
+        self.updates = updates
+        self.activations = plain(activations)
         self.include = plain(include)
         self.exclude = plain(exclude)
         self.depth = depth
@@ -132,17 +174,27 @@ class GradientHistogram(LoggingCallback):
         self._counts: dict[str, dict[int, int]] = {}
         self._steps: Steps | None = None
         self._reader: Reader | None = None
+        self._activations: Activations | None = None
+        self._outputs: StepOutputs | None = None
         self._last: dict[int, Step] = {}
         self._draws = True
         self._said: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         # Neither hooks nor what waits for a device can be copied.
-        return {**super().__getstate__(), "_steps": None, "_reader": None, "_last": {}, "_counts": self.state_dict()}
+        return {
+            **super().__getstate__(),
+            "_steps": None,
+            "_reader": None,
+            "_activations": None,
+            "_outputs": None,
+            "_last": {},
+            "_counts": self.state_dict(),
+        }
 
     def begin(self) -> None:
         super().begin()
-        self._counts, self._last, self._said = {}, {}, set()
+        self._counts, self._last, self._outputs, self._said = {}, {}, None, set()
 
     def describe(self, stage: str) -> str:
         return f"GradientHistogram('{self.name}')"
@@ -159,6 +211,9 @@ class GradientHistogram(LoggingCallback):
         with Hub.of(trainer).attempt(self.describe("train"), "could not read the gradients"):
             names = list(names_of(pl_module).values())
         self._check_names(names)
+        if (partial_one := next((name for name, p in pl_module.named_parameters() if is_sum(p)), None)) is not None:
+            found = f"found the parameter {partial_one} with the placement Partial, of which no process has a value"
+            raise ValueError(f"{self.describe('train')}: {found}, expected Shard or Replicate")
         before, behind = partial(self._on_before, trainer), partial(self._on_behind, trainer)
         self._steps = steps = Steps(self.every_n_train_steps, before, behind)
         Hub.of(trainer).at_stop(self._unhook)
@@ -167,7 +222,14 @@ class GradientHistogram(LoggingCallback):
         columns: list[Column] = ["norms"]
         columns += ["before"] * clips_gradients(trainer, pl_module)
         columns += ["changes", "weights"] * self.update_ratio
-        self._reader = Reader(pl_module, steps, self._chosen, self.depth, self._histogram, columns)
+        more: tuple[More, ...] = ("weights", "moments", "updates")
+        self._reader = Reader(
+            pl_module, steps, self._chosen, self.depth, self._histogram, columns, [k for k in more if getattr(self, k)]
+        )
+        if self.activations:
+            patterns = () if self.activations is True else _several(self.activations)
+            how = (self._histogram, self.every_n_train_steps, self.describe("train"), self._tell)
+            self._activations = watch(trainer, pl_module, self, patterns, *how)
         if not pl_module.automatic_optimization and trainer.is_global_zero:
             self._tell("in manual optimization the norm before clipping and the clip coefficient are not available")
 
@@ -207,7 +269,9 @@ class GradientHistogram(LoggingCallback):
         if self._steps is not None:
             self._counts = self._steps.counts()
             self._steps.remove()
-        self._steps = self._reader = None
+        if self._activations is not None:
+            self._activations.close()
+        self._steps = self._reader = self._activations = None
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._unhook()
@@ -230,6 +294,8 @@ class GradientHistogram(LoggingCallback):
         if stepping is None:
             return
         stepping.is_due = True
+        if self._activations is not None:
+            self._activations.evaluated()
         if stepping.is_logged and self._reader is not None:
             hub = Hub.of(trainer)
             with hub.meter.of(self), hub.attempt(self.describe("train"), "could not read the norm before clipping"):
@@ -248,21 +314,35 @@ class GradientHistogram(LoggingCallback):
         if reader is None or not has(trainer, self):  # in between, one that looks for a learning rate
             return
         waits = self.max_overhead is not None and self.can_wait(trainer)
-        if waits and not reader.is_shared:
-            return reader.forget(stepping)
         step = None
         with hub.meter.of(self), hub.attempt(self.describe("train"), "could not read the gradients"):
-            step = reader.read(stepping)
-            cost = hub.meter.of(self).cost
-            cost.host_bytes += step.host_bytes
-            cost.collectives += step.num_calls
+            if waits and not reader.is_shared:
+                reader.forget(stepping)
+            else:
+                step = reader.read(stepping)
+                self._book(trainer, step.host_bytes, step.num_calls)
+        if self._activations is not None:
+            self._activations.logged(logging_step(trainer), step, waits)
         if step is None or waits:
             return
+        if step.lacks_moments:
+            self._tell(
+                f"{step.optimizer} keeps no {', '.join(MOMENTS[:-1])} or {MOMENTS[-1]}, so moments=True draws nothing"
+            )
         if not step.readings:
             return self._tell("a step had no gradient, and nothing is logged of it")
         self._last[stepping.index] = step
         several = self._steps is not None and len(self._steps.of) > 1
         self.publish(trainer, partial(self._render, step, several), logging_step(trainer), holds=step)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
+        if self._activations is not None and self._steps is not None:
+            hub = Hub.of(trainer)
+            with hub.meter.of(self), hub.attempt(self.describe("train"), "could not watch the outputs of modules"):
+                # Of several processes one alone must not leave it out.
+                limited = self.max_overhead is not None and self._has_drawn and trainer.world_size == 1
+                waits = limited and hub.meter.total().share > (self.max_overhead or 0)
+                self._activations.start(self._steps.of, waits=waits)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -273,40 +353,53 @@ class GradientHistogram(LoggingCallback):
                 stepping.skipped += any(p.grad is not None for p in parameters_of(stepping.optimizer))
                 if self._reader is not None:
                     self._reader.forget(stepping)
+                if self._activations is not None:
+                    self._activations.forget()
+        if self._activations is not None:
+            self._end_of_outputs(trainer, self._activations)
         Hub.of(trainer).deliver()  # norms that are worked out by now
+
+    def _end_of_outputs(self, trainer: Trainer, activations: Activations) -> None:
+        hub = Hub.of(trainer)
+        found = None
+        with hub.meter.of(self), hub.attempt(self.describe("train"), "could not read the outputs of modules"):
+            found = activations.end()
+        if found is not None:
+            self._book(trainer, found.reading.host_bytes, found.num_calls)
+        if found is not None and not found.waits:
+            self._outputs = found
+            self.publish(trainer, partial(self._render_outputs, found), found.number, holds=found)
+
+    def _book(self, trainer: Trainer, host_bytes: int, num_calls: int) -> None:
+        cost = Hub.of(trainer).meter.of(self).cost
+        cost.host_bytes += host_bytes
+        cost.collectives += num_calls
+
+    def _render_outputs(self, found: StepOutputs) -> Entries:
+        seen = found.seen()
+        if not seen and not found.is_skipped:
+            self._tell("in a logged step no call of a module was seen, and activations= draws nothing of it")
+        return drawn.outputs(self.name, seen, self.bins if self._draws else None)
 
     def _render(self, step: Step, several: bool) -> Entries:
         # Here, in the background, the device is waited for.
-        layers, skipped = step.layers(), step.num_skipped()
+        layers, counts, skipped = step.layers(), step.counts(), step.num_skipped()
         behind = f"/{step.optimizer}" if several else ""
-        entries = {} if layers is None else self._entries(layers.called(map(_own, layers.names)), behind)
+        bins = self.bins if self._draws else None
+        entries = {} if layers is None else drawn.step(self.name, layers, counts, bins, behind)
         return {**entries, f"{self.name}/skipped_steps{behind}": float(skipped)} if skipped else entries
-
-    def _entries(self, layers: Layers, behind: str) -> dict[str, Any]:
-        entries: dict[str, Any] = {}
-        if self._draws:
-            counts, edges = layers.bins.linear(self.bins)
-            for name, of_bins, between, odd in zip(layers.names, counts, edges, layers.bins.beside(), strict=True):
-                entries[f"{self.name}/{name}"] = Histogram(of_bins, between, *odd.tolist())
-        entries |= {f"{self.name}/norm/{name}": norm for name, norm in zip(layers.names, layers.norms, strict=True)}
-        total, before = layers.total("norms"), layers.total("before")
-        ratios = dict(zip(layers.names, layers.update_ratios(), strict=True))
-        numbers = {
-            f"norm/total{behind}": total,
-            f"norm/before_clipping{behind}": before,
-            f"clip_coefficient{behind}": quotient(total, before),
-            **{f"update_ratio/{name}": ratio for name, ratio in ratios.items()},
-            f"update_ratio/total{behind}": quotient(layers.total("changes"), layers.total("weights")),
-        }
-        entries |= {f"{self.name}/{key}": value for key, value in numbers.items() if value is not None}
-        return {**entries, f"{self.name}/layers{behind}": Table(COLUMNS, layers.rows())}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         results = self.results
         results.pop("train", None)
         with Hub.of(trainer).attempt(self.describe("train"), "could not work out its results of train"):
             found = [layers for step in self._last.values() if (layers := step.layers()) is not None]
-            results["train"] = {name: seen for layers in found for name, seen in layers.seen(self._histogram).items()}
+            results["train"] = {drawn.own(k): seen for of in found for k, seen in of.seen(self._histogram).items()}
+            more = [counts for step in self._last.values() if (counts := step.counts()) is not None]
+            if self._outputs is not None:
+                seen = self._outputs.seen()
+                results["train"] |= {f"activations/{name}": of.activation.bins for name, of in seen.items()}
+            results["train"] |= {drawn.of_kind(k): seen for of in more for k, seen in of.seen(self._histogram).items()}
 
     def _tell(self, message: str) -> None:
         """Once a run, in Lightning's own log: it is nothing to be mended."""
@@ -328,10 +421,6 @@ class GradientHistogram(LoggingCallback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._counts = dict(state_dict)
-
-
-def _own(name: str) -> str:
-    return f"{name}.parameter" if name.partition("/")[0] in _OWN else name
 
 
 def _several(patterns: str | Sequence[str] | None) -> tuple[Any, ...]:

@@ -170,6 +170,10 @@ class Hub:
         if told := unlike_stages([json.loads(text) for text in texts]):
             raise RuntimeError(told)
 
+    def unlike(self, what: str, text: str) -> list[str]:
+        """Every process's text by rank where they differ, else an empty list; asked on every process, once a run."""
+        return roll_call(f"lwcallbacks/{self._run}/{what}", text, self.patience)[1]
+
     def _synced(self, stage: str) -> list[str]:
         """Whose values are synced at the end of a stage's epoch."""
         return sorted(c.describe(stage) for c in self._callbacks if stage in getattr(c, "stages", ()))

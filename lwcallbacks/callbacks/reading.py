@@ -9,14 +9,16 @@ step.layers()                            # waits for the device
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from lwcallbacks.callbacks.steps import Stepping, Steps, on_host
+from lwcallbacks.gradients import further
 from lwcallbacks.gradients.layers import Layers
 from lwcallbacks.gradients.names import Chosen, layers_of, names_of
 from lwcallbacks.gradients.read import Column, Reading, Row, finished, gradient_norms, kept, read, read_shared
@@ -24,6 +26,9 @@ from lwcallbacks.gradients.shards import is_spread
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.reductions.to_host import soon_on_host
 from lwcallbacks.state.link import AllReduce, Counted, current_link
+
+More = Literal["weights", "moments", "updates"]
+"""What can be counted beside the gradients."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +40,8 @@ class Step:
         number: which of its steps it was, from 1.
         readings: of each device; none where no parameter had a gradient.
         num_calls: calls in which processes met for it.
+        countings: of what was to be counted further.
+        lacks_moments: whether moments were to be counted, and the optimizer has none.
     """
 
     optimizer: str
@@ -44,23 +51,36 @@ class Step:
     _found_inf: Callable[[], Tensor] | None
     _skipped: int
     _skipped_on_device: Callable[[], Tensor] | None
+    countings: Sequence[further.Counting] = ()
+    lacks_moments: bool = False
 
     @property
     def host_bytes(self) -> int:
         """What moves from an accelerator to the host."""
-        return sum(reading.host_bytes for reading in self.readings)
+        return sum(part.host_bytes for part in self._parts)
 
     @property
     def nbytes(self) -> int:
         """Of host memory, until it is drawn."""
-        return sum(reading.nbytes for reading in self.readings)
+        return sum(part.nbytes for part in self._parts)
+
+    @property
+    def _parts(self) -> list[Reading | further.Counting]:
+        return [*self.readings, *self.countings]
 
     def layers(self) -> Layers | None:
         """None where there was no gradient, and where the optimizer has skipped the step on its device."""
-        if self._found_inf is not None and on_host(self._found_inf()):
-            return None
-        layers = finished(self.readings)
+        layers = None if self.is_skipped else finished(self.readings)
         return None if layers is None else layers.grouped(layers.names)
+
+    def counts(self) -> further.Counts | None:
+        """Of what was counted further; None where `layers` is, and where that was nothing."""
+        return None if self.is_skipped else further.counted(self.countings)
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether the optimizer has skipped the step on its device."""
+        return self._found_inf is not None and bool(on_host(self._found_inf()))
 
     def num_skipped(self) -> int:
         """Steps that a gradient scaler had skipped by then."""
@@ -77,6 +97,7 @@ class Reader:
         depth: parts of a name that make a layer; None for all of it.
         histogram: how elements are counted.
         columns: norms to read, the same on every process.
+        more: what to count besides, of "weights", "moments" and "updates"; the same on every process.
     """
 
     def __init__(
@@ -87,6 +108,7 @@ class Reader:
         depth: int | None,
         histogram: LogHistogram,
         columns: Sequence[Column],
+        more: Sequence[More] = (),
     ) -> None:
         self._module = module
         self._steps = steps
@@ -94,6 +116,7 @@ class Reader:
         self._depth = depth
         self._histogram = histogram
         self._columns = columns
+        self._more = more
         self._weights: dict[int, dict[int, Tensor]] = {}
         self._unclipped: dict[int, dict[int, Tensor]] = {}
 
@@ -104,8 +127,8 @@ class Reader:
 
     @torch.no_grad()
     def keep_parameters(self, stepping: Stepping) -> None:
-        """Keep what the step's change is worked out from, if that is a column."""
-        if "changes" not in self._columns:
+        """Keep what the step's change is worked out from, if that is asked for."""
+        if "changes" not in self._columns and "updates" not in self._more:
             return
         names = {} if self._chosen == Chosen() else names_of(self._module)
         self._weights[stepping.index] = {
@@ -133,7 +156,12 @@ class Reader:
         named = layers_of(self._module, own, self._chosen, self._depth)[stepping.name]
         rows = [Row(layer, p, weights.get(id(p)), unclipped.get(id(p))) for p, layer in named]
         link = Counted(current_link())
-        readings = [self._summed(rows, link)] if self.is_shared else read(rows, self._histogram, self._columns)
+        items = self._items(stepping, named, weights)
+        if self.is_shared:
+            readings, countings = self._summed(rows, items, link)
+        else:
+            readings = read(rows, self._histogram, self._columns)
+            countings = further.count(items, self._histogram)
         found_inf, skipped = getattr(stepping.optimizer, "found_inf", None), stepping.skipped_on_device
         return Step(
             stepping.name,
@@ -143,17 +171,47 @@ class Reader:
             None if found_inf is None else soon_on_host(found_inf.clone()),
             stepping.skipped,
             None if skipped is None else soon_on_host(skipped),
+            countings,
+            "moments" in self._more and not any(item.name.startswith(further.MOMENTS) for item in items),
         )
 
-    def _summed(self, rows: Sequence[Row], link: Counted) -> Reading:
-        steps = read_shared(rows, self._histogram, self._columns, rank=link.rank, world_size=link.world_size)
-        pack = next(steps)
+    def _items(
+        self, stepping: Stepping, named: Sequence[tuple[Tensor, str]], before: Mapping[int, Tensor]
+    ) -> list[further.Item]:
+        items = further.weights(named) if "weights" in self._more else []
+        if "moments" in self._more:
+            items += further.moments(named, stepping.optimizer, shared=self.is_shared)
+        return items + (further.updates(named, before) if "updates" in self._more else [])
+
+    def _summed(
+        self, rows: Sequence[Row], items: Sequence[further.Item], link: Counted
+    ) -> tuple[list[Reading], list[further.Counting]]:
+        here: dict[str, Any] = {"rank": link.rank, "world_size": link.world_size}
+        reading = read_shared(rows, self._histogram, self._columns, **here)
+        if not items:
+            return [in_one_sum([reading], link)[0]], []
+        found = in_one_sum([reading, further.count_shared(items, self._histogram, **here)], link)
+        return [found[0]], [found[1]]
+
+
+def in_one_sum(steps: Sequence[Generator[Tensor, Tensor, Any]], link: Counted) -> list[Any]:
+    """What coroutines return that ask for one sum over all processes each: their tensors of integers go as one.
+
+    Raises:
+        Exception: what the first of them has raised, after the sum, in which every process takes part.
+    """
+    packs = [next(of) for of in steps]
+    summed = link.perform(AllReduce(torch.cat(packs), "sum", stays=True))
+    ends = [0]
+    for pack in packs:
+        ends.append(ends[-1] + pack.numel())
+    found = []
+    for of, pack, (begin, end) in zip(steps, packs, pairwise(ends), strict=True):
         try:
-            steps.send(link.perform(AllReduce(pack, "sum", stays=True)))
+            of.send(summed[begin:end].to(pack.dtype))
         except StopIteration as stop:
-            reading: Reading = stop.value
-            return reading
-        raise AssertionError("there is one sum")
+            found.append(stop.value)
+    return found
 
 
 def parameters_of(optimizer: Any) -> list[Tensor]:

@@ -260,6 +260,21 @@ def refuse_hidden_gradients(trainer: Trainer, owner: str) -> None:
         )
 
 
+def refuse_parts_of_outputs(trainer: Trainer, owner: str) -> None:
+    """Raise where processes share the work on one batch, so that each has but a part of some outputs.
+
+    Raises:
+        ValueError: tensor parallelism, or another of its kind.
+    """
+    num_replicas, _ = data_parallel(trainer)
+    if num_replicas < trainer.world_size:
+        raise ValueError(
+            f"{owner}: found {trainer.world_size} processes of which {trainer.world_size // num_replicas} work on one "
+            "batch, and nobody can tell which outputs are whole there. Expected a batch of its own on each process: "
+            "leave activations= out"
+        )
+
+
 def monitored_keys(trainer: Trainer) -> set[str]:
     """What callbacks and learning rate schedulers of the Trainer ask for by name."""
     keys = {getattr(callback, "monitor", None) for callback in getattr(trainer, "callbacks", [])}

@@ -1,6 +1,7 @@
 """Parameters as the user calls them.
 
 names = names_of(module)             # {id(parameter): "net.0.weight"}, a shared parameter once
+modules_of(module)                   # {"net.0": <the module>}
 Chosen(("net.*",), ("*.bias",)).has("net.0.weight")
 layers_of(module, {"SGD": parameters}, Chosen(), depth=2)     # {"SGD": [(parameter, "net.0"), ...]}
 """
@@ -30,12 +31,29 @@ def names_of(module: nn.Module) -> dict[int, str]:
     >>> list(names_of(nn.ModuleDict({"net": nn.DataParallel(net)})).values())
     ['net.0.weight', 'net.0.bias']
     """
+    wrapped = _wrapped(module)
+    return {id(p): _plain(name, wrapped) if wrapped else name for name, p in module.named_parameters()}
+
+
+def modules_of(module: nn.Module) -> dict[str, nn.Module]:
+    """The modules inside by name, one that has several names once. What only wraps another gives way to it.
+
+    >>> net = nn.Sequential(nn.Linear(2, 2))
+    >>> [(name, type(part).__name__) for name, part in modules_of(nn.ModuleDict({"net": nn.DataParallel(net)})).items()]
+    [('net', 'Sequential'), ('net.0', 'Linear')]
+    """
+    wrapped = _wrapped(module)
+    return {plain: part for name, part in module.named_modules() if (plain := _plain(name, wrapped))}
+
+
+def _wrapped(module: nn.Module) -> set[str]:
+    """Names of modules that are inside of a wrapper."""
     wrapped = set()
     for prefix, inside in module.named_modules():
         inner = _WRAPPERS.get(type(inside).__name__)
         if inner is not None:
             wrapped.add(f"{prefix}.{inner}" if prefix else inner)
-    return {id(p): _plain(name, wrapped) if wrapped else name for name, p in module.named_parameters()}
+    return wrapped
 
 
 def _plain(name: str, wrapped: set[str]) -> str:

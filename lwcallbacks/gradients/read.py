@@ -129,8 +129,8 @@ def _changes(rows: Sequence[Row], nothing: Tensor) -> dict[Column, Tensor]:
     known = [(i, local_of(row.parameter.detach(), row.parameter), row.weights) for i, row in enumerate(rows)]
     kept_rows = [(i, p, weights) for i, p, weights in known if weights is not None]
     if kept_rows:
-        before = [_wide(weights) for *_, weights in kept_rows]
-        now = [_wide(sample_of(p)) for _, p, _ in kept_rows]
+        before = [wide(weights) for *_, weights in kept_rows]
+        now = [wide(sample_of(p)) for _, p, _ in kept_rows]
         factors = [weight_of(p) ** 0.5 for _, p, _ in kept_rows]
         changes = [a - b for a, b in zip(now, before, strict=True)]
         for of, tensors in ((pairs["changes"], changes), (pairs["weights"], before)):
@@ -140,7 +140,8 @@ def _changes(rows: Sequence[Row], nothing: Tensor) -> dict[Column, Tensor]:
     return {name: torch.stack(of_rows) for name, of_rows in pairs.items()}
 
 
-def _wide(x: Tensor) -> Tensor:
+def wide(x: Tensor) -> Tensor:
+    """float64 as it is, anything else as float32."""
     return x if x.dtype == torch.float64 else x.to(torch.float32)
 
 

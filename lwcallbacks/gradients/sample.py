@@ -25,13 +25,18 @@ def sample_of(x: Tensor) -> Tensor:
     >>> len(sample_of(torch.zeros(100, 100))), len(sample_of(torch.zeros(1000, 1000)))
     (10000, 4116)
     """
-    return _flat(x)[:: _stride(x.numel())]
+    return _flat(x)[:: stride_of(x)]
 
 
 def weight_of(x: Tensor) -> float:
     """How many elements of the tensor each one of its sample stands for."""
-    step = _stride(x.numel())
+    step = stride_of(x)
     return x.numel() / max(1, -(-x.numel() // step))
+
+
+def stride_of(x: Tensor) -> int:
+    """Every so many-th element is in its sample: each stands for so many, but for the last, which may for fewer."""
+    return _stride(x.numel())
 
 
 @lru_cache(maxsize=1024)

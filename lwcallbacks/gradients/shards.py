@@ -19,6 +19,11 @@ def is_spread(tensor: Any) -> bool:
     return hasattr(tensor, "placements") and hasattr(tensor, "to_local")
 
 
+def is_sum(tensor: Any) -> bool:
+    """Whether it is a `DTensor` of which each process holds a summand, so that nobody has an element of it."""
+    return is_spread(tensor) and any(placement.is_partial() for placement in tensor.placements)
+
+
 def local_of(tensor: Any, like: Any) -> Tensor:
     """The part that this process holds, possibly empty. A gradient that is a sum yet to be made becomes as `like` is.
 
@@ -27,7 +32,7 @@ def local_of(tensor: Any, like: Any) -> Tensor:
     if not is_spread(tensor):
         found: Tensor = tensor
         return found
-    if any(placement.is_partial() for placement in tensor.placements):
+    if is_sum(tensor):
         tensor = tensor.redistribute(placements=like.placements)
     local: Tensor = tensor.to_local()
     return local

@@ -8,6 +8,8 @@ from lwcallbacks.rates import matthews_corrcoef as matthews_corrcoef
 from lwcallbacks.rates import mean_iou as mean_iou
 from lwcallbacks.rates import micro_f1 as micro_f1
 from lwcallbacks.rates import overall as overall
+from lwcallbacks.reductions.activation import Activation as Activation
+from lwcallbacks.reductions.activation import ActivationCounts as ActivationCounts
 from lwcallbacks.reductions.base import FieldError as FieldError
 from lwcallbacks.reductions.base import Reduction as Reduction
 from lwcallbacks.reductions.base import Scattered as Scattered

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import WandbLogger
 from support.everyone import examples, public_callbacks
@@ -26,11 +27,24 @@ def documented(callback: type, instance: Any) -> list[re.Pattern[str]]:
         "{stage}": "(val|test)",
         "{name}": "acc" if callback is lw.ScalarMetrics else str(getattr(instance, "name", "")),
         "{layer}": r"net\.1\.(weight|bias)",
+        "{moment}": "momentum_buffer",
+        "{module}": r"net\.\d",
         "{run id}": r"\w+",
     }
     for placeholder, pattern in kinds.items():
         keys = [key.replace(placeholder, pattern) for key in keys]
     return [re.compile(key) for key in keys]
+
+
+class Remembers(Classifier):
+    """Its optimizer keeps a moment, and it has units that can be dead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net.append(torch.nn.ReLU())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
 
 
 @pytest.mark.parametrize("name", CALLBACKS)
@@ -45,8 +59,8 @@ def test_the_table_is_what_is_logged(name: str, tmp_path: Path) -> None:
         log_every_n_steps=2,
         gradient_clip_val=0.5,
     )
-    t.fit(Classifier(), loader(), loader())
-    t.test(Classifier(), loader(), verbose=False)
+    t.fit(Remembers(), loader(), loader())
+    t.test(Remembers(), loader(), verbose=False)
     run_dir = Path(logger.experiment.dir).parent
     logger.experiment.finish()
     run = read_run(run_dir)

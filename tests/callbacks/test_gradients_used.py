@@ -340,16 +340,30 @@ def test_an_optimizer_without_hooks_is_refused(tmp_path: Path) -> None:
     assert norms == {i: float(g.norm()) for i, g in enumerate(SLOPES)}
 
 
-def test_strategies_that_hide_gradients_are_refused() -> None:
-    """At setup, with what to write."""
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("FSDPStrategy", "FSDP1"), ("DDPFullyShardedNativeStrategy", "FSDP1"), ("DeepSpeedStrategy", "DeepSpeed")],
+)
+def test_strategies_that_hide_gradients_are_refused(name: str, kind: str) -> None:
+    """At setup, with what to write. They are called as Lightning's, which need GPUs, and may be derived from."""
     from pytorch_lightning.strategies import SingleDeviceStrategy
 
-    class FSDPStrategy(SingleDeviceStrategy):
-        """Called as Lightning's, which needs GPUs."""
-
-    t = trainer(callbacks=[lw.GradientHistogram(1)], strategy=FSDPStrategy("cpu"))
-    with pytest.raises(ValueError, match=r"GradientHistogram\('gradients'\): found FSDPStrategy.*fully_shard"):
+    strategy = type("Own", (type(name, (SingleDeviceStrategy,), {}),), {})
+    t = trainer(callbacks=[lw.GradientHistogram(1)], strategy=strategy("cpu"))
+    with pytest.raises(ValueError, match=rf"GradientHistogram\('gradients'\): found Own, and {kind} .*fully_shard"):
         t.fit(Slope(), DataLoader(SLOPES))
+
+
+def test_a_module_that_fsdp1_wraps_is_refused() -> None:
+    """When training starts, under a strategy that knows nothing of it."""
+
+    class Wrapped(Slope):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.ModuleDict({"_fsdp_wrapped_module": nn.Linear(2, 2)})  # as FSDP1 calls it
+
+    with pytest.raises(ValueError, match=r"found the parameter net._fsdp_wrapped_module.weight .*`fully_shard`"):
+        trainer(callbacks=[lw.GradientHistogram(1)]).fit(Wrapped(), DataLoader(SLOPES))
 
 
 # -- arguments -----------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ _EXAMPLES: dict[str, Callable[..., Any]] = {
     "Curves": partial(lw.Curves, CLASSES, logits=True, mantissa_bits=4),
     "MaskGrid": partial(lw.MaskGrid, 4, preds=masks, targets=masks),
     "BoxGrid": partial(lw.BoxGrid, 4, preds=boxes, targets=boxes),
-    "GradientHistogram": partial(lw.GradientHistogram, 2),
+    "GradientHistogram": partial(lw.GradientHistogram, 2, weights=True, moments=True, updates=True, activations=True),
     "CheckpointArtifact": partial(lw.CheckpointArtifact, missing_ok=True),
 }
 

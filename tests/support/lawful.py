@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from lwcallbacks.reductions import (
+    ActivationCounts,
     ConfusionCounts,
     ExactMean,
     ExactSum,
@@ -107,6 +108,9 @@ LAWFUL: dict[str, tuple[Reduction, SearchStrategy[Any]]] = {
     "mean": (ExactMean(), samples(floats)),
     "mean of maps": (ExactMean(), samples(maps)),
     "weighted mean": (ExactMean(), samples(floats, floats)),
+    "activations": (ActivationCounts(), samples(floats)),
+    "activations of two units": (ActivationCounts(2, mantissa_bits=0), samples(maps)),
+    "activations of float16": (ActivationCounts(2), samples(lambda n: tensors((n, 2), torch.float16))),
     "extrema": (Extrema(), samples(maps)),
     "histogram": (LogHistogram(), samples(floats)),
     "coarse histogram": (LogHistogram(mantissa_bits=0), samples(maps)),

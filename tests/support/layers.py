@@ -57,8 +57,8 @@ ROOMS: Mapping[str, set[str]] = {
 }  # fmt: skip
 # What callbacks share: a callback imports these of its own room, and no other callback.
 SHARED = {
-    "__init__", "apart", "asked", "base", "batch", "boxes", "cost", "counting", "decisions", "delivery_bar",
-    "epoch", "examples",
+    "__init__", "activations", "apart", "asked", "base", "batch", "boxes", "cost", "counting", "decisions",
+    "delivery_bar", "drawn", "epoch", "examples",
     "facts", "given", "guard", "hearing", "history", "hub", "keys", "left", "life", "listening", "names", "need",
     "numbers", "page", "reading", "receipt", "record", "refused", "replaced", "report", "sample", "saves", "select",
     "shown", "size", "stateful", "steps", "trainer",
