@@ -28,6 +28,9 @@ _CHUNK = 1 << 18
 _AT_ONCE = 1 << 24
 """Elements that are counted at once on a device: the fewer kernels, the more memory, 9 bytes an element."""
 
+_SIZE = 0x7FFFFFFF
+"""The bits of a float without its sign: as integers in the order of absolute values, NaNs last."""
+
 _COPIES, _TABLES = 32, 1 << 11
 """Copies of each table on a device, and how many tables there may be with them: 32 MiB."""
 
@@ -74,17 +77,24 @@ class LeadingBits:
         # The arithmetic shift keeps the sign: negative floats fill the lower half of the table.
         return (bits >> self._shift).add_(self.bins // 2)
 
-    def by_bincount(self, tensors: Sequence[Tensor]) -> Iterator[np.ndarray]:
-        """The table of each tensor of floats of any shape, int64 [size]."""
+    def by_bincount(self, tensors: Sequence[Tensor]) -> Iterator[tuple[np.ndarray, int]]:
+        """The table of each tensor of floats of any shape, int64 [size], and the bits of its largest absolute value.
+
+        These are found here, while a part is in the cache. The bits of no element are 0.
+        """
         chunk = max(_CHUNK, self.bins)
         scratch = torch.empty(min(chunk, max((x.numel() for x in tensors), default=0)), dtype=torch.int32)
         for x in tensors:
             parts = torch.split(x.reshape(-1), chunk)
-            found = torch.zeros(self.bins, dtype=torch.int64)
+            found, peak = torch.zeros(self.bins, dtype=torch.int64), 0
             for part in parts:
-                index = scratch[: len(part)]
+                signed, index = _bits(part).numpy(), scratch[: len(part)]
                 # As unsigned numbers, NumPy's, bits need no offset: negative floats fill the upper half.
-                np.right_shift(_bits(part).numpy().view(np.uint32), self._shift, out=index.numpy().view(np.uint32))
+                bits = signed.view(np.uint32)
+                np.right_shift(bits, self._shift, out=index.numpy().view(np.uint32))
+                # The largest signed number is that of the positive floats, the largest unsigned that of the negative.
+                largest = (int(np.maximum.reduce(each, initial=0)) for each in (signed, bits))
+                peak = max(peak, *(each & _SIZE for each in largest))
                 found += torch.bincount(index, minlength=self.bins)
             positive, negative = found.numpy().reshape(2, -1)
             counts = np.concatenate([negative, positive, np.zeros(4, np.int64)])
@@ -97,14 +107,17 @@ class LeadingBits:
                 if counts[nan].any():
                     counts[self.bins + 1] += counts[nan].sum()
                     counts[nan] = 0
-            yield counts
+            yield counts, peak
 
-    def by_ranks(self, rows: Sequence[int], tensors: Sequence[Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Row, slot and count of what is filled in the tables of small tensors on the CPU; `rows` are their numbers.
+    def by_ranks(
+        self, rows: Sequence[int], tensors: Sequence[Tensor]
+    ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+        """Row, slot and count of what is filled in the tables of small tensors on the CPU, of which `rows` are the
+        numbers; and the bits of the largest absolute value of each.
 
         One table for all of them, of the slots that are filled in any: of 4,100 slots, gradients fill about 100.
         """
-        flat = _flat(tensors)
+        flat, sizes = _flat(tensors), np.array([x.numel() for x in tensors])
         slots = self._bins_of(_bits(flat))
         found = np.flatnonzero(torch.bincount(slots, minlength=self.bins).numpy())
         if self._is_shared[found].any():
@@ -113,11 +126,11 @@ class LeadingBits:
         ranks = torch.zeros(self.size, dtype=torch.int32)
         ranks[found] = torch.arange(len(found), dtype=torch.int32)
         starts = torch.arange(len(rows), dtype=torch.int32) * len(found)
-        keys = ranks.index_select(0, slots).add_(starts.repeat_interleave(torch.tensor([x.numel() for x in tensors])))
+        keys = ranks.index_select(0, slots).add_(starts.repeat_interleave(torch.from_numpy(sizes)))
         counts = torch.bincount(keys, minlength=1).numpy()
         filled = np.flatnonzero(counts != 0)  # of bools it is several times faster
         place, rank = np.divmod(filled, max(len(found), 1))
-        return np.asarray(rows)[place], found[rank], counts[filled]
+        return (np.asarray(rows)[place], found[rank], counts[filled]), _largest_of_each(_bits(flat).numpy(), sizes)
 
     @cached_property
     def _is_shared(self) -> np.ndarray:
@@ -163,6 +176,15 @@ def parts(tensors: Sequence[Tensor]) -> Iterator[list[tuple[int, Tensor]]]:
             part.append((row, piece))
             room -= piece.numel()
     yield part
+
+
+def _largest_of_each(bits: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The bits of the largest absolute value of each of some tensors that lie one behind the other, int32 [P]."""
+    found, filled = np.zeros(len(sizes), dtype=np.int32), sizes > 0
+    starts = (np.cumsum(sizes) - sizes)[filled]
+    if len(starts):
+        found[filled] = np.maximum.reduceat(bits & np.int32(_SIZE), starts)
+    return found
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
