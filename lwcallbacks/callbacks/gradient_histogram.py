@@ -23,6 +23,9 @@ from lwcallbacks.reductions import LogHistogram
 MANY = 1000
 """Parameters up to which histograms are drawn unless asked otherwise."""
 
+TABLE_EVERY = 10
+"""Logged steps from one table to the next: a table costs as much as many numbers, and W&B makes a version of each."""
+
 _FINE, _COARSE = LogHistogram(), LogHistogram(mantissa_bits=0)
 _OWN = {"total", "before_clipping", "layers", "clip_coefficient", "skipped_steps"}
 """Last parts of keys that are no layer's; a layer of such a name is called `total.parameter`, and so on."""
@@ -81,7 +84,9 @@ class GradientHistogram(LoggingCallback):
     ``{name}/update_ratio/total``      the same over all layers
     ``{name}/layers``                  table of all layers: elements, norm, update ratio, largest absolute value, shares
                                        of zeros and of what is too small for float16 (below 2**-25) and bfloat16 (below
-                                       2**-126, its smallest normal number), number of NaN and of infinities
+                                       2**-126, its smallest normal number), number of NaN and of infinities. At the
+                                       first logged step, every tenth from there, an epoch's last, and the last before
+                                       an error
     ================================== =======================================================
 
     Once a gradient scaler has skipped a step, ``{name}/skipped_steps`` says how many so far. A layer is named as its
@@ -133,16 +138,18 @@ class GradientHistogram(LoggingCallback):
         self._steps: Steps | None = None
         self._reader: Reader | None = None
         self._last: dict[int, Step] = {}
+        self._untabled: dict[int, tuple[Step, int]] = {}
         self._draws = True
         self._said: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         # Neither hooks nor what waits for a device can be copied.
-        return {**super().__getstate__(), "_steps": None, "_reader": None, "_last": {}, "_counts": self.state_dict()}
+        own = {"_steps": None, "_reader": None, "_last": {}, "_untabled": {}, "_counts": self.state_dict()}
+        return {**super().__getstate__(), **own}
 
     def begin(self) -> None:
         super().begin()
-        self._counts, self._last, self._said = {}, {}, set()
+        self._counts, self._last, self._untabled, self._said = {}, {}, {}, set()
 
     def describe(self, stage: str) -> str:
         return f"GradientHistogram('{self.name}')"
@@ -213,6 +220,8 @@ class GradientHistogram(LoggingCallback):
         self._unhook()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, Exception):  # on Ctrl-C nothing is waited for
+            self._publish_table(trainer)
         self._unhook()
         super().on_exception(trainer, pl_module, exception)
 
@@ -261,8 +270,18 @@ class GradientHistogram(LoggingCallback):
         if not step.readings:
             return self._tell("a step had no gradient, and nothing is logged of it")
         self._last[stepping.index] = step
+        self._untabled[stepping.index] = step, logging_step(trainer)
         several = self._steps is not None and len(self._steps.of) > 1
         self.publish(trainer, partial(self._render, step, several), logging_step(trainer), holds=step)
+        if (step.number // self.every_n_train_steps) % TABLE_EVERY == 1:
+            self._publish_table(trainer, stepping.index)
+
+    def _publish_table(self, trainer: Trainer, *optimizers: int) -> None:
+        """Of the last logged step of these optimizers or of all, where it has none yet."""
+        several = self._steps is not None and len(self._steps.of) > 1
+        for index in optimizers or list(self._untabled):
+            step, at = self._untabled.pop(index)
+            self.publish(trainer, partial(self._table, step, several), at, holds=step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -299,9 +318,17 @@ class GradientHistogram(LoggingCallback):
             f"update_ratio/total{behind}": quotient(layers.total("changes"), layers.total("weights")),
         }
         entries |= {f"{self.name}/{key}": value for key, value in numbers.items() if value is not None}
-        return {**entries, f"{self.name}/layers{behind}": Table(COLUMNS, layers.rows())}
+        return entries
+
+    def _table(self, step: Step, several: bool) -> Entries:
+        layers = step.layers()
+        if layers is None:
+            return {}
+        behind = f"/{step.optimizer}" if several else ""
+        return {f"{self.name}/layers{behind}": Table(COLUMNS, layers.called(map(_own, layers.names)).rows())}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._publish_table(trainer)
         results = self.results
         results.pop("train", None)
         with Hub.of(trainer).attempt(self.describe("train"), "could not work out its results of train"):

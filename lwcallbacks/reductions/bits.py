@@ -53,7 +53,7 @@ class LeadingBits:
     def _shift(self) -> int:
         return 23 - self.mantissa_bits
 
-    @property
+    @cached_property
     def _shared(self) -> list[tuple[int, int, int]]:
         """+0, -0, +inf and -inf: whole bits as int32, the bin of such bits, which others share, and their own slot."""
         slots = {0: 0, -(1 << 31): 0, 0x7F800000: 2, -0x00800000: 3}
@@ -83,31 +83,33 @@ class LeadingBits:
         These are found here, while a part is in the cache. The bits of no element are 0.
         """
         chunk = max(_CHUNK, self.bins)
-        scratch = torch.empty(min(chunk, max((x.numel() for x in tensors), default=0)), dtype=torch.int32)
+        index = torch.empty(min(chunk, max((x.numel() for x in tensors), default=0)), dtype=torch.int32)
+        shifted = index.numpy().view(np.uint32)
         for x in tensors:
-            parts = torch.split(x.reshape(-1), chunk)
             found, peak = torch.zeros(self.bins, dtype=torch.int64), 0
-            for part in parts:
-                signed, index = _bits(part).numpy(), scratch[: len(part)]
+            for signed in _bits_in_parts(x, chunk):
                 # As unsigned numbers, NumPy's, bits need no offset: negative floats fill the upper half.
-                bits = signed.view(np.uint32)
-                np.right_shift(bits, self._shift, out=index.numpy().view(np.uint32))
+                bits, size = signed.view(np.uint32), len(signed)
+                np.right_shift(bits, self._shift, out=shifted[:size])
                 # The largest signed number is that of the positive floats, the largest unsigned that of the negative.
-                largest = (int(np.maximum.reduce(each, initial=0)) for each in (signed, bits))
-                peak = max(peak, *(each & _SIZE for each in largest))
-                found += torch.bincount(index, minlength=self.bins)
+                peak = max(peak, int(np.maximum.reduce(signed)), int(np.maximum.reduce(bits)) & _SIZE)
+                found += torch.bincount(index[:size], minlength=self.bins)
             positive, negative = found.numpy().reshape(2, -1)
             counts = np.concatenate([negative, positive, np.zeros(4, np.int64)])
-            for pattern, place, slot in self._shared:
-                if counts[place]:
-                    number = sum(int((_bits(part) == pattern).sum()) for part in parts)
-                    counts[place] -= number
-                    counts[slot] += number
-            for nan in self._nan_bins:  # what is left there
-                if counts[nan].any():
-                    counts[self.bins + 1] += counts[nan].sum()
-                    counts[nan] = 0
+            if counts[self._shared_bins].any():
+                self._move_shared(counts, x, chunk)
             yield counts, peak
+
+    def _move_shared(self, counts: np.ndarray, x: Tensor, chunk: int) -> None:
+        """Move what has a slot of its own there, from the bin in which it was counted."""
+        for pattern, place, slot in self._shared:
+            if counts[place]:
+                number = sum(np.count_nonzero(part == pattern) for part in _bits_in_parts(x, chunk))
+                counts[place] -= number
+                counts[slot] += number
+        for nan in self._nan_bins:  # what is left there
+            counts[self.bins + 1] += counts[nan].sum()
+            counts[nan] = 0
 
     def by_ranks(
         self, rows: Sequence[int], tensors: Sequence[Tensor]
@@ -120,7 +122,7 @@ class LeadingBits:
         flat, sizes = _flat(tensors), np.array([x.numel() for x in tensors])
         slots = self._bins_of(_bits(flat))
         found = np.flatnonzero(torch.bincount(slots, minlength=self.bins).numpy())
-        if self._is_shared[found].any():
+        if np.isin(found, self._shared_bins).any():
             slots = self.slots_of(flat)
             found = np.flatnonzero(torch.bincount(slots, minlength=self.size).numpy())
         ranks = torch.zeros(self.size, dtype=torch.int32)
@@ -133,13 +135,10 @@ class LeadingBits:
         return (np.asarray(rows)[place], found[rank], counts[filled]), _largest_of_each(_bits(flat).numpy(), sizes)
 
     @cached_property
-    def _is_shared(self) -> np.ndarray:
-        """Whether a bin, counted by bits as they are, holds what has a slot of its own: bool [bins]."""
-        shared = np.zeros(self.bins, dtype=bool)
-        shared[[place for _, place, _ in self._shared]] = True
-        for nan in self._nan_bins:
-            shared[nan] = True
-        return shared
+    def _shared_bins(self) -> np.ndarray:
+        """Bins that, counted by bits as they are, hold what has a slot of its own."""
+        places = [place for _, place, _ in self._shared]
+        return np.unique([*places, *(place for nan in self._nan_bins for place in range(*nan.indices(self.bins)))])
 
     def by_adding(self, tensors: Sequence[Tensor]) -> Tensor:
         """The tables of some tensors of one device, [P, size], without a look at them; int32 below 2**31 elements.
@@ -192,6 +191,16 @@ def _flat(tensors: Sequence[Tensor]) -> Tensor:
     if len({x.dtype for x in tensors}) > 1:  # joined, they would be of a common type, which need not hold them
         tensors = [as_float32(x) for x in tensors]
     return as_float32(_flatten_dense_tensors(tensors))  # type: ignore[no-untyped-call]
+
+
+def _bits_in_parts(x: Tensor, chunk: int) -> Iterator[np.ndarray]:
+    """The bits of a tensor on the CPU, of so many elements at a time: int32 [n], of float32 as a view."""
+    flat = x.detach().reshape(-1)
+    if flat.dtype == torch.float32:
+        bits = flat.view(torch.int32).numpy()
+        yield from (bits[i : i + chunk] for i in range(0, len(bits), chunk))
+    else:
+        yield from (_bits(part).numpy() for part in torch.split(flat, chunk) if len(part))
 
 
 def _bits(x: Tensor) -> Tensor:
