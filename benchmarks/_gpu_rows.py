@@ -10,7 +10,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 import lwcallbacks as lw
 from lwcallbacks.gradients.read import Row as Kept
-from lwcallbacks.gradients.read import kept, read
+from lwcallbacks.gradients.read import kept_each, read
 from lwcallbacks.reductions import ConfusionCounts, First, LogHistogram, RandomSample, Reduction, State
 
 Row = tuple[str, dict[str, float]]
@@ -96,7 +96,8 @@ def gradients(device: torch.device, turns: int, batch: int, size: int) -> Iterat
 
     @torch.no_grad()
     def logged_step() -> None:
-        rows = [Kept(name, p, kept(p)) for name, p in named.items()]
+        copies = kept_each(list(named.values()))
+        rows = [Kept(name, p, copy) for (name, p), copy in zip(named.items(), copies, strict=True)]
         read(rows, histogram, ["norms", "changes", "weights"])
 
     found = timed(

@@ -1,6 +1,7 @@
 """What is drawn of a step by layer, and of outputs by module.
 
-step("gradients", layers, counts, 64, "")       # numbers and histograms of each layer, and a table of all
+step("gradients", layers, counts, 64, "")       # numbers and histograms of each layer
+table("gradients", layers, "")                  # all layers in one
 outputs("gradients", seen, 64)                  # the same of each module
 histograms("gradients", ("weights/net.0.weight",), bins, 64)      # {"gradients/weights/net.0.weight": Histogram(...)}
 """
@@ -65,8 +66,12 @@ def step(prefix: str, layers: Layers, counts: Counts | None, num_bins: int | Non
         **{f"update_ratio/{name}": ratio for name, ratio in ratios.items()},
         f"update_ratio/total{behind}": quotient(layers.total("changes"), layers.total("weights")),
     }
-    entries |= {f"{prefix}/{key}": value for key, value in numbers.items() if value is not None}
-    return {**entries, f"{prefix}/layers{behind}": Table(COLUMNS, layers.rows())}
+    return {**entries, **{f"{prefix}/{key}": value for key, value in numbers.items() if value is not None}}
+
+
+def table(prefix: str, layers: Layers, behind: str) -> dict[str, Table]:
+    """All layers of one step of an optimizer, by the one key of it."""
+    return {f"{prefix}/layers{behind}": Table(COLUMNS, layers.called(map(own, layers.names)).rows())}
 
 
 def histograms(prefix: str, names: Sequence[str], bins: FilledBins, num_bins: int) -> dict[str, Histogram]:

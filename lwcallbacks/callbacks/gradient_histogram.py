@@ -25,6 +25,9 @@ from lwcallbacks.reductions import LogHistogram
 MANY = 1000
 """Parameters up to which histograms are drawn unless asked otherwise."""
 
+TABLE_EVERY = 10
+"""Logged steps from one table to the next: a table costs as much as many numbers, and W&B makes a version of each."""
+
 _FINE, _COARSE = LogHistogram(), LogHistogram(mantissa_bits=0)
 
 
@@ -110,7 +113,8 @@ class GradientHistogram(LoggingCallback):
     ``{name}/layers``                     table of all layers: elements, norm, update ratio, largest absolute value,
                                           shares of zeros and of what is too small for float16 (below 2**-25) and
                                           bfloat16 (below 2**-126, its smallest normal number), number of NaN and of
-                                          infinities
+                                          infinities. At the first logged step, every tenth from there, an epoch's
+                                          last, and the last before an error
     ===================================== =======================================================
 
     Once a gradient scaler has skipped a step, ``{name}/skipped_steps`` says how many so far. A layer is named as its
@@ -177,6 +181,7 @@ class GradientHistogram(LoggingCallback):
         self._activations: Activations | None = None
         self._outputs: StepOutputs | None = None
         self._last: dict[int, Step] = {}
+        self._untabled: dict[int, tuple[Step, int]] = {}
         self._draws = True
         self._said: set[str] = set()
 
@@ -189,12 +194,13 @@ class GradientHistogram(LoggingCallback):
             "_activations": None,
             "_outputs": None,
             "_last": {},
+            "_untabled": {},
             "_counts": self.state_dict(),
         }
 
     def begin(self) -> None:
         super().begin()
-        self._counts, self._last, self._outputs, self._said = {}, {}, None, set()
+        self._counts, self._last, self._untabled, self._outputs, self._said = {}, {}, {}, None, set()
 
     def describe(self, stage: str) -> str:
         return f"GradientHistogram('{self.name}')"
@@ -277,6 +283,8 @@ class GradientHistogram(LoggingCallback):
         self._unhook()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, Exception):  # on Ctrl-C nothing is waited for
+            self._publish_table(trainer)
         self._unhook()
         super().on_exception(trainer, pl_module, exception)
 
@@ -332,8 +340,18 @@ class GradientHistogram(LoggingCallback):
         if not step.readings:
             return self._tell("a step had no gradient, and nothing is logged of it")
         self._last[stepping.index] = step
+        self._untabled[stepping.index] = step, logging_step(trainer)
         several = self._steps is not None and len(self._steps.of) > 1
         self.publish(trainer, partial(self._render, step, several), logging_step(trainer), holds=step)
+        if (step.number // self.every_n_train_steps) % TABLE_EVERY == 1:
+            self._publish_table(trainer, stepping.index)
+
+    def _publish_table(self, trainer: Trainer, *optimizers: int) -> None:
+        """Of the last logged step of these optimizers or of all, where it has none yet."""
+        several = self._steps is not None and len(self._steps.of) > 1
+        for index in optimizers or list(self._untabled):
+            step, at = self._untabled.pop(index)
+            self.publish(trainer, partial(self._table, step, several), at, holds=step)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
         if self._activations is not None and self._steps is not None:
@@ -389,7 +407,12 @@ class GradientHistogram(LoggingCallback):
         entries = {} if layers is None else drawn.step(self.name, layers, counts, bins, behind)
         return {**entries, f"{self.name}/skipped_steps{behind}": float(skipped)} if skipped else entries
 
+    def _table(self, step: Step, several: bool) -> Entries:
+        layers = step.layers()
+        return {} if layers is None else drawn.table(self.name, layers, f"/{step.optimizer}" if several else "")
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._publish_table(trainer)
         results = self.results
         results.pop("train", None)
         with Hub.of(trainer).attempt(self.describe("train"), "could not work out its results of train"):

@@ -21,7 +21,7 @@ from lwcallbacks.callbacks.steps import Stepping, Steps, on_host
 from lwcallbacks.gradients import further
 from lwcallbacks.gradients.layers import Layers
 from lwcallbacks.gradients.names import Chosen, layers_of, names_of
-from lwcallbacks.gradients.read import Column, Reading, Row, finished, gradient_norms, kept, read, read_shared
+from lwcallbacks.gradients.read import Column, Reading, Row, finished, gradient_norms, kept_each, read, read_shared
 from lwcallbacks.gradients.shards import is_spread
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.reductions.to_host import soon_on_host
@@ -131,11 +131,10 @@ class Reader:
         if "changes" not in self._columns and "updates" not in self._more:
             return
         names = {} if self._chosen == Chosen() else names_of(self._module)
-        self._weights[stepping.index] = {
-            id(p): kept(p)
-            for p in parameters_of(stepping.optimizer)
-            if p.requires_grad and self._chosen.has(names.get(id(p), "*"))
-        }
+        chosen = [
+            p for p in parameters_of(stepping.optimizer) if p.requires_grad and self._chosen.has(names.get(id(p), "*"))
+        ]
+        self._weights[stepping.index] = dict(zip(map(id, chosen), kept_each(chosen), strict=True))
 
     @torch.no_grad()
     def keep_unclipped(self, stepping: Stepping) -> None:

@@ -75,11 +75,12 @@ def _of_one_dtype(tensors: list[Tensor]) -> Tensor:
     norms = torch.stack(torch._foreach_norm(tensors, 2, torch.float32))
     if not may_look(norms):
         return _chosen(norms, _scaled(tensors, _SMALLER), _scaled(tensors, _LARGER))
-    odd = torch.nonzero(~((norms >= _LOW) & (norms <= _HIGH)))[:, 0].tolist()
     pairs = torch.stack([norms, torch.ones_like(norms)], 1)
-    if odd:
-        again = [tensors[i] for i in odd]
-        pairs[odd] = _chosen(norms[odd], _scaled(again, _SMALLER), _scaled(again, _LARGER))
+    for scale, is_odd in ((_SMALLER, norms > _HIGH), (_LARGER, norms < _LOW)):  # the other one would be slow: subnormal
+        odd = torch.nonzero(is_odd)[:, 0]
+        if len(odd):
+            again = _scaled([tensors[i] for i in odd.tolist()], scale)
+            pairs[odd] = torch.stack([again, torch.full_like(again, scale)], 1)
     return pairs
 
 

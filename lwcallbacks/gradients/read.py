@@ -10,7 +10,7 @@ Nothing in here looks at a value before it is on the host, so it may be called w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,7 +38,7 @@ class Row:
     Attributes:
         name: as the user calls it.
         parameter: with its gradient in `.grad`, or without one.
-        weights: `kept(parameter)` before the step.
+        weights: that of `kept_each` before the step.
         before: the norm of its gradient before clipping, as `norms_of` gives it, float32 [2].
     """
 
@@ -65,9 +65,13 @@ def dense(gradient: Tensor) -> Tensor:
     return torch.view_as_real(whole) if whole.is_complex() else whole
 
 
-def kept(parameter: Tensor) -> Tensor:
-    """A copy of what `changes` are worked out from: this process's shard, or a sample of it."""
-    return sample_of(local_of(parameter.detach(), parameter)).clone()
+def kept_each(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """A copy of what each one's `changes` are worked out from: of this process's shard, or of a sample of it."""
+    samples = _samples(parameters)
+    found: dict[int, Tensor] = {}
+    for rows, joined_up in _joined_up(samples):
+        found |= zip(rows, torch.split(joined_up, [len(samples[i]) for i in rows]), strict=True)
+    return [found[i] for i in range(len(samples))]
 
 
 def gradient_norms(parameters: Sequence[Tensor]) -> dict[int, Tensor]:
@@ -96,8 +100,8 @@ def finished(readings: Sequence[Reading]) -> Layers | None:
 
 def _of_device(local: Sequence[tuple[Row, Tensor]], histogram: LogHistogram, columns: Sequence[Column]) -> Reading:
     rows, gradients = [row for row, _ in local], [x for _, x in local]
-    bins = histogram.lift_each(gradients)
-    numbers = _numbers(rows, gradients, columns)
+    bins, peaks = _counted(gradients, histogram)
+    numbers = _numbers(rows, gradients, columns, peaks)
     floats = soon_on_host(numbers)
     names, elements = tuple(row.name for row in rows), np.array([x.numel() for x in gradients])
 
@@ -112,7 +116,15 @@ def _of_device(local: Sequence[tuple[Row, Tensor]], histogram: LogHistogram, col
     )
 
 
-def _numbers(rows: Sequence[Row], gradients: Sequence[Tensor], columns: Sequence[Column]) -> Tensor:
+def _counted(gradients: Sequence[Tensor], histogram: LogHistogram) -> tuple[Callable[[], FilledBins], Tensor]:
+    """Counts, and the largest absolute values, float32 [P], there. On the CPU one look gives both."""
+    if not may_look(gradients[0]):
+        return histogram.lift_each(gradients), peaks_of(gradients)
+    filled, peaks = histogram.look_at_each(gradients)
+    return lambda: filled, peaks
+
+
+def _numbers(rows: Sequence[Row], gradients: Sequence[Tensor], columns: Sequence[Column], peaks: Tensor) -> Tensor:
     """Of rows that have a gradient here: the largest value, then a pair for each column, float32 [P, 1 + 2 C]."""
     nothing = torch.zeros(2, device=gradients[0].device)
     found: dict[Column, Tensor] = {"norms": norms_of(gradients)}
@@ -120,24 +132,36 @@ def _numbers(rows: Sequence[Row], gradients: Sequence[Tensor], columns: Sequence
         found["before"] = torch.stack([nothing if row.before is None else row.before for row in rows])
     if "changes" in columns:
         found |= _changes(rows, nothing)
-    return torch.cat([peaks_of(gradients)[:, None], *(found[column] for column in columns)], 1)
+    return torch.cat([peaks[:, None], *(found[column] for column in columns)], 1)
 
 
 def _changes(rows: Sequence[Row], nothing: Tensor) -> dict[Column, Tensor]:
     """Norms of what the step changed and of what was there, each for the whole of what this process holds."""
     pairs: dict[Column, list[Tensor]] = {"changes": [nothing] * len(rows), "weights": [nothing] * len(rows)}
-    known = [(i, local_of(row.parameter.detach(), row.parameter), row.weights) for i, row in enumerate(rows)]
-    kept_rows = [(i, p, weights) for i, p, weights in known if weights is not None]
-    if kept_rows:
-        before = [wide(weights) for *_, weights in kept_rows]
-        now = [wide(sample_of(p)) for _, p, _ in kept_rows]
-        factors = [weight_of(p) ** 0.5 for _, p, _ in kept_rows]
-        changes = [a - b for a, b in zip(now, before, strict=True)]
-        for of, tensors in ((pairs["changes"], changes), (pairs["weights"], before)):
-            norms = _times(norms_of(tensors), factors)
-            for (i, *_), pair in zip(kept_rows, norms.unbind(), strict=True):
-                of[i] = pair
+    known = [i for i, row in enumerate(rows) if row.weights is not None]
+    parameters, weights = ([getattr(rows[i], name) for i in known] for name in ("parameter", "weights"))
+    for of_kind, now in _joined_up(_samples(parameters)):
+        before = wide(torch.cat([weights[k] for k in of_kind]))
+        sizes = [len(weights[k]) for k in of_kind]
+        factors = [weight_of(local_of(parameters[k].detach(), parameters[k])) ** 0.5 for k in of_kind]
+        found = {"changes": wide(now) - before, "weights": before}
+        for name, of_rows in pairs.items():
+            norms = _times(norms_of(torch.split(found[name], sizes)), factors)
+            for k, pair in zip(of_kind, norms.unbind(), strict=True):
+                of_rows[known[k]] = pair
     return {name: torch.stack(of_rows) for name, of_rows in pairs.items()}
+
+
+def _samples(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """What of each parameter is looked at, [n], as a view where its memory has no gaps."""
+    return [sample_of(local_of(p.detach(), p)) for p in parameters]
+
+
+def _joined_up(tensors: Sequence[Tensor]) -> Iterator[tuple[list[int], Tensor]]:
+    """The numbers of the tensors of one kind and device, and all their elements behind each other: a call for many."""
+    for kind in dict.fromkeys((x.dtype, x.device) for x in tensors):
+        rows = [i for i, x in enumerate(tensors) if (x.dtype, x.device) == kind]
+        yield rows, torch.cat([tensors[i] for i in rows])
 
 
 def wide(x: Tensor) -> Tensor:
@@ -147,7 +171,10 @@ def wide(x: Tensor) -> Tensor:
 
 def _times(pairs: Tensor, factors: Sequence[float]) -> Tensor:
     """Norms of samples made those of the whole. Numbers of Python reach a device as arguments, without a wait."""
-    torch._foreach_mul_(list(pairs[:, 0].unbind()), list(factors))
+    if may_look(pairs):
+        pairs[:, 0] *= torch.tensor(factors)
+    else:
+        torch._foreach_mul_(list(pairs[:, 0].unbind()), list(factors))
     return pairs
 
 
@@ -196,7 +223,7 @@ def read_shared(
         if held:
             gradients = list(held.values())
             tables = histogram.tables(gradients).to(dtype)
-            numbers = _numbers([rows[i] for i in held], gradients, columns)
+            numbers = _numbers([rows[i] for i in held], gradients, columns, peaks_of(gradients))
             place = {i: k for k, i in enumerate(held)}
             counts = torch.stack([tables[place[i]] if i in place else counts[i] for i in range(len(rows))])
             floats = torch.stack([numbers[place[i]] if i in place else floats[i] for i in range(len(rows))])

@@ -28,6 +28,9 @@ _CHUNK = 1 << 18
 _AT_ONCE = 1 << 24
 """Elements that are counted at once on a device: the fewer kernels, the more memory, 9 bytes an element."""
 
+_SIZE = 0x7FFFFFFF
+"""The bits of a float without its sign: as integers in the order of absolute values, NaNs last."""
+
 _COPIES, _TABLES = 32, 1 << 11
 """Copies of each table on a device, and how many tables there may be with them: 32 MiB."""
 
@@ -50,7 +53,7 @@ class LeadingBits:
     def _shift(self) -> int:
         return 23 - self.mantissa_bits
 
-    @property
+    @cached_property
     def _shared(self) -> list[tuple[int, int, int]]:
         """+0, -0, +inf and -inf: whole bits as int32, the bin of such bits, which others share, and their own slot."""
         slots = {0: 0, -(1 << 31): 0, 0x7F800000: 2, -0x00800000: 3}
@@ -74,59 +77,68 @@ class LeadingBits:
         # The arithmetic shift keeps the sign: negative floats fill the lower half of the table.
         return (bits >> self._shift).add_(self.bins // 2)
 
-    def by_bincount(self, tensors: Sequence[Tensor]) -> Iterator[np.ndarray]:
-        """The table of each tensor of floats of any shape, int64 [size]."""
+    def by_bincount(self, tensors: Sequence[Tensor]) -> Iterator[tuple[np.ndarray, int]]:
+        """The table of each tensor of floats of any shape, int64 [size], and the bits of its largest absolute value.
+
+        These are found here, while a part is in the cache. The bits of no element are 0.
+        """
         chunk = max(_CHUNK, self.bins)
-        scratch = torch.empty(min(chunk, max((x.numel() for x in tensors), default=0)), dtype=torch.int32)
+        index = torch.empty(min(chunk, max((x.numel() for x in tensors), default=0)), dtype=torch.int32)
+        shifted = index.numpy().view(np.uint32)
         for x in tensors:
-            parts = torch.split(x.reshape(-1), chunk)
-            found = torch.zeros(self.bins, dtype=torch.int64)
-            for part in parts:
-                index = scratch[: len(part)]
+            found, peak = torch.zeros(self.bins, dtype=torch.int64), 0
+            for signed in _bits_in_parts(x, chunk):
                 # As unsigned numbers, NumPy's, bits need no offset: negative floats fill the upper half.
-                np.right_shift(_bits(part).numpy().view(np.uint32), self._shift, out=index.numpy().view(np.uint32))
-                found += torch.bincount(index, minlength=self.bins)
+                bits, size = signed.view(np.uint32), len(signed)
+                np.right_shift(bits, self._shift, out=shifted[:size])
+                # The largest signed number is that of the positive floats, the largest unsigned that of the negative.
+                peak = max(peak, int(np.maximum.reduce(signed)), int(np.maximum.reduce(bits)) & _SIZE)
+                found += torch.bincount(index[:size], minlength=self.bins)
             positive, negative = found.numpy().reshape(2, -1)
             counts = np.concatenate([negative, positive, np.zeros(4, np.int64)])
-            for pattern, place, slot in self._shared:
-                if counts[place]:
-                    number = sum(int((_bits(part) == pattern).sum()) for part in parts)
-                    counts[place] -= number
-                    counts[slot] += number
-            for nan in self._nan_bins:  # what is left there
-                if counts[nan].any():
-                    counts[self.bins + 1] += counts[nan].sum()
-                    counts[nan] = 0
-            yield counts
+            if counts[self._shared_bins].any():
+                self._move_shared(counts, x, chunk)
+            yield counts, peak
 
-    def by_ranks(self, rows: Sequence[int], tensors: Sequence[Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Row, slot and count of what is filled in the tables of small tensors on the CPU; `rows` are their numbers.
+    def _move_shared(self, counts: np.ndarray, x: Tensor, chunk: int) -> None:
+        """Move what has a slot of its own there, from the bin in which it was counted."""
+        for pattern, place, slot in self._shared:
+            if counts[place]:
+                number = sum(np.count_nonzero(part == pattern) for part in _bits_in_parts(x, chunk))
+                counts[place] -= number
+                counts[slot] += number
+        for nan in self._nan_bins:  # what is left there
+            counts[self.bins + 1] += counts[nan].sum()
+            counts[nan] = 0
+
+    def by_ranks(
+        self, rows: Sequence[int], tensors: Sequence[Tensor]
+    ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+        """Row, slot and count of what is filled in the tables of small tensors on the CPU, of which `rows` are the
+        numbers; and the bits of the largest absolute value of each.
 
         One table for all of them, of the slots that are filled in any: of 4,100 slots, gradients fill about 100.
         """
-        flat = _flat(tensors)
+        flat, sizes = _flat(tensors), np.array([x.numel() for x in tensors])
         slots = self._bins_of(_bits(flat))
         found = np.flatnonzero(torch.bincount(slots, minlength=self.bins).numpy())
-        if self._is_shared[found].any():
+        if np.isin(found, self._shared_bins).any():
             slots = self.slots_of(flat)
             found = np.flatnonzero(torch.bincount(slots, minlength=self.size).numpy())
         ranks = torch.zeros(self.size, dtype=torch.int32)
         ranks[found] = torch.arange(len(found), dtype=torch.int32)
         starts = torch.arange(len(rows), dtype=torch.int32) * len(found)
-        keys = ranks.index_select(0, slots).add_(starts.repeat_interleave(torch.tensor([x.numel() for x in tensors])))
+        keys = ranks.index_select(0, slots).add_(starts.repeat_interleave(torch.from_numpy(sizes)))
         counts = torch.bincount(keys, minlength=1).numpy()
         filled = np.flatnonzero(counts != 0)  # of bools it is several times faster
         place, rank = np.divmod(filled, max(len(found), 1))
-        return np.asarray(rows)[place], found[rank], counts[filled]
+        return (np.asarray(rows)[place], found[rank], counts[filled]), _largest_of_each(_bits(flat).numpy(), sizes)
 
     @cached_property
-    def _is_shared(self) -> np.ndarray:
-        """Whether a bin, counted by bits as they are, holds what has a slot of its own: bool [bins]."""
-        shared = np.zeros(self.bins, dtype=bool)
-        shared[[place for _, place, _ in self._shared]] = True
-        for nan in self._nan_bins:
-            shared[nan] = True
-        return shared
+    def _shared_bins(self) -> np.ndarray:
+        """Bins that, counted by bits as they are, hold what has a slot of its own."""
+        places = [place for _, place, _ in self._shared]
+        return np.unique([*places, *(place for nan in self._nan_bins for place in range(*nan.indices(self.bins)))])
 
     def by_adding(self, tensors: Sequence[Tensor]) -> Tensor:
         """The tables of some tensors of one device, [P, size], without a look at them; int32 below 2**31 elements.
@@ -165,11 +177,30 @@ def parts(tensors: Sequence[Tensor]) -> Iterator[list[tuple[int, Tensor]]]:
     yield part
 
 
+def _largest_of_each(bits: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The bits of the largest absolute value of each of some tensors that lie one behind the other, int32 [P]."""
+    found, filled = np.zeros(len(sizes), dtype=np.int32), sizes > 0
+    starts = (np.cumsum(sizes) - sizes)[filled]
+    if len(starts):
+        found[filled] = np.maximum.reduceat(bits & np.int32(_SIZE), starts)
+    return found
+
+
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
     """All elements in one float32 [N]."""
     if len({x.dtype for x in tensors}) > 1:  # joined, they would be of a common type, which need not hold them
         tensors = [as_float32(x) for x in tensors]
     return as_float32(_flatten_dense_tensors(tensors))  # type: ignore[no-untyped-call]
+
+
+def _bits_in_parts(x: Tensor, chunk: int) -> Iterator[np.ndarray]:
+    """The bits of a tensor on the CPU, of so many elements at a time: int32 [n], of float32 as a view."""
+    flat = x.detach().reshape(-1)
+    if flat.dtype == torch.float32:
+        bits = flat.view(torch.int32).numpy()
+        yield from (bits[i : i + chunk] for i in range(0, len(bits), chunk))
+    else:
+        yield from (_bits(part).numpy() for part in torch.split(flat, chunk) if len(part))
 
 
 def _bits(x: Tensor) -> Tensor:

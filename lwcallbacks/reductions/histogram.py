@@ -66,7 +66,7 @@ class LogHistogram(Scattered):
 
     def tally(self, state: State, values: Tensor, *, valid: Tensor | None = None) -> State:  # type: ignore[override]
         kept = values if valid is None else values[valid]
-        state["counts"] += torch.from_numpy(next(self._bits.by_bincount([kept])))
+        state["counts"] += torch.from_numpy(next(self._bits.by_bincount([kept]))[0])
         return state
 
     def lift_each(self, tensors: Sequence[Tensor]) -> Callable[[], FilledBins]:
@@ -82,8 +82,20 @@ class LogHistogram(Scattered):
         if tensors and not may_look(tensors[0]):
             tables = soon_on_host(self._bits.by_adding(tensors))
             return lambda: FilledBins.of_tables(self.mantissa_bits, tables().numpy())
-        filled = FilledBins.joined(self.mantissa_bits, len(tensors), list(self._filled(tensors)))
+        filled, _ = self.look_at_each(tensors)
         return lambda: filled
+
+    def look_at_each(self, tensors: Sequence[Tensor]) -> tuple[FilledBins, Tensor]:
+        """On the CPU, what `lift_each` gives, and with the same look the largest absolute value of each, float32 [P].
+
+        It is NaN if there is one, and 0 of no element.
+
+        >>> LogHistogram().look_at_each([torch.tensor([1.0, -3.0]), torch.zeros(0)])[1]
+        tensor([3., 0.])
+        """
+        peaks = np.zeros(len(tensors), dtype=np.int32)
+        filled = FilledBins.joined(self.mantissa_bits, len(tensors), list(self._filled(tensors, peaks)))
+        return filled, torch.from_numpy(peaks.view(np.float32))
 
     def tables(self, tensors: Sequence[Tensor]) -> Tensor:
         """The state of each of some tensors of one device, [P, slots], there; nothing is waited for.
@@ -96,17 +108,18 @@ class LogHistogram(Scattered):
             return self._bits.by_adding(tensors)
         return torch.from_numpy(np.stack(list(self.lift_each(tensors)().tables())))
 
-    def _filled(self, tensors: Sequence[Tensor]) -> Iterator[tuple[np.ndarray, ...]]:
-        """Row, slot and count of what is filled, of tensors on the CPU."""
+    def _filled(self, tensors: Sequence[Tensor], peaks: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+        """Row, slot and count of what is filled, of tensors on the CPU; `peaks` gets the bits of their largest."""
         large: list[int] = []
         small: list[int] = []
         for i, x in enumerate(tensors):
             (small if x.numel() <= SMALL else large).append(i)
-        for i, table in zip(large, self._bits.by_bincount([tensors[i] for i in large]), strict=True):
+        for i, (table, peaks[i]) in zip(large, self._bits.by_bincount([tensors[i] for i in large]), strict=True):
             slot = np.flatnonzero(table != 0)
             yield np.full(len(slot), i), slot, table[slot]
         for rows in (small[i : i + TOGETHER] for i in range(0, len(small), TOGETHER)):
-            yield self._bits.by_ranks(rows, [tensors[i] for i in rows])
+            filled, peaks[rows] = self._bits.by_ranks(rows, [tensors[i] for i in rows])
+            yield filled
 
     def value(self, state: State) -> LogBins:
         counts = state["counts"].cpu().numpy()

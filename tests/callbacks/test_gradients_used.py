@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -456,6 +457,68 @@ def test_many_parameters_have_no_histograms_unless_asked_for(tmp_path: Path, num
     [table] = folder.data("gradients/layers").values()
     assert len(table["rows"]) == number
     assert f"gradients/norm/many.{number - 2}" in folder.curves()
+
+
+def tables(tmp_path: Path) -> dict[str, list[int]]:
+    """At which steps there is a table, by key."""
+    from lwcallbacks.readers import read_folder
+
+    [file] = tmp_path.rglob("manifest.js")
+    folder = read_folder(file.parent)
+    return {key: steps for key, steps in folder.steps().items() if "/layers" in key}
+
+
+def test_a_table_comes_less_often_than_numbers(tmp_path: Path) -> None:
+    """At the first, the eleventh, the twenty-first logged step, and at the last of an epoch; once, where it is both."""
+    callback = lw.GradientHistogram(2)
+    norms = logged(tmp_path, Slope(), "gradients/norm/w", torch.ones(22, 2), callback=callback, max_epochs=2)
+    assert list(norms) == list(range(1, 44, 2))
+    assert tables(tmp_path) == {"gradients/layers": [1, 21, 41, 43]}
+
+
+def test_after_an_error_there_is_the_last_table(tmp_path: Path) -> None:
+    """It may say what was wrong. On Ctrl-C nothing is drawn for it."""
+
+    class Fails(Slope):
+        error: type[BaseException] = ValueError
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            if batch_idx == 3:
+                raise self.error("no more")
+            return super().training_step(batch, batch_idx)
+
+    with pytest.raises(ValueError, match="no more"):
+        logged(tmp_path / "a", Fails(), "gradients/norm/w")
+    assert tables(tmp_path / "a") == {"gradients/layers": [0, 2]}
+    module = Fails()
+    module.error = KeyboardInterrupt
+    with pytest.raises((SystemExit, KeyboardInterrupt)) if not LIGHTNING_1 else nullcontext():
+        logged(tmp_path / "b", module, "gradients/norm/w")
+    assert tables(tmp_path / "b") == {"gradients/layers": [0]}
+
+
+def test_tables_of_several_optimizers(tmp_path: Path) -> None:
+    """Each has its own, by its own steps."""
+
+    class Two(Slope):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+            self.v = nn.Parameter(torch.ones(2))
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            first, second = self.optimizers()
+            for optimizer in (first, second) if batch_idx % 2 else (first,):
+                optimizer.zero_grad()
+                self.manual_backward(((self.w + self.v) * batch[0]).sum())
+                optimizer.step()
+
+        def configure_optimizers(self) -> Any:
+            return [torch.optim.SGD([self.w], 0.1), torch.optim.Adam([self.v])]
+
+    trainer(callbacks=[lw.GradientHistogram(1)], default_root_dir=tmp_path).fit(Two(), DataLoader(torch.ones(14, 2)))
+    found = {key: len(steps) for key, steps in tables(tmp_path).items()}
+    assert found == {"gradients/layers/SGD": 3, "gradients/layers/Adam": 2}
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")

@@ -16,7 +16,7 @@ from support.processes import run_processes
 from support.versions import needs_simulated_device
 
 from lwcallbacks.gradients.further import Item, count, counted, moments
-from lwcallbacks.gradients.read import kept
+from lwcallbacks.gradients.read import kept_each
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.reductions.looking import as_on_a_device
 from lwcallbacks.testing.same import difference
@@ -75,7 +75,7 @@ def test_a_parameter_that_is_a_sum_yet_to_be_made_is_refused() -> None:
 def test_a_sample_counts_for_all(on_device: bool) -> None:
     """Each of its elements as often as it stands for others: of a constant change, the number of all but for a rest."""
     p = torch.nn.Parameter(torch.zeros(1000, 1000))
-    before = kept(p)
+    before = kept_each([p])[0]
     with torch.no_grad():
         p += 0.5
     item = Item("updates/p", p.detach(), p, before)
@@ -144,7 +144,7 @@ from support.spread import ALL, SHAPES, having, values
 from lwcallbacks.callbacks.reading import Row, in_one_sum
 from lwcallbacks.gradients.activations import Outputs
 from lwcallbacks.gradients.further import Counts, count_shared, counted, moments, updates, weights
-from lwcallbacks.gradients.read import finished, gradient_norms, kept, read_shared
+from lwcallbacks.gradients.read import finished, gradient_norms, kept_each, read_shared
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.state.link import Alone
 from lwcallbacks.testing import simulated_device
@@ -162,7 +162,7 @@ def found(device):
     outputs = Outputs({"relu": True, "linear": False, "never": True}, 3)
     sim.waits.clear()
     with torch.no_grad():
-        before = {id(p): kept(p) for p, _ in named}
+        before = {id(p): kept_each([p])[0] for p, _ in named}
         norms = gradient_norms([p for p, _ in named])
         for p, name in named:
             if p.grad is not None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from lwcallbacks.gradients.layers import COLUMNS, Layers
 from lwcallbacks.gradients.names import Chosen, layers_of, names_of
-from lwcallbacks.gradients.read import Row, finished, kept, read
+from lwcallbacks.gradients.read import Row, finished, kept_each, read
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.testing.same import difference
 
@@ -21,7 +21,7 @@ def layers(gradients: dict[str, torch.Tensor], mantissa_bits: int = 3) -> Layers
     rows = []
     for name, gradient in gradients.items():
         p = nn.Parameter(torch.ones_like(gradient))
-        rows.append(Row(name, p, kept(p)))
+        rows.append(Row(name, p, kept_each([p])[0]))
         with torch.no_grad():
             p.mul_(0.5)
         p.grad = gradient

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lwcallbacks.gradients.norms import in_float64, joined, norms_of, peaks_of
-from lwcallbacks.reductions import bits
+from lwcallbacks.reductions import LogHistogram, bits
 from lwcallbacks.reductions.looking import as_on_a_device
 
 WAYS = pytest.mark.parametrize("way", [nullcontext, as_on_a_device], ids=["cpu", "device"])
@@ -43,6 +43,17 @@ def test_what_is_not_finite_stays(way: type) -> None:
     with way():
         assert [str(norm) for norm in norms(*tensors)] == ["nan", "inf", "5.0"]
         assert [str(peak) for peak in peaks_of(tensors).tolist()] == ["nan", "inf", "4.0"]
+
+
+@WAYS
+def test_the_largest_value_is_that_of_the_look_at_the_counts(way: type) -> None:
+    """Bit by bit, of any kind and layout."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(size, generator=generator).to(kind) for kind in KINDS for size in (1, 700, 30_000)]
+    tensors += [-tensors[2].abs(), tensors[5].reshape(300, 100).T, torch.tensor([-float("inf"), 1.0]), torch.zeros(2)]
+    with way():
+        found = peaks_of(tensors)
+    assert torch.equal(found, LogHistogram().look_at_each(tensors)[1])
 
 
 def test_large_tensors_are_scaled_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,36 @@ def test_each_of_many_tensors_has_its_table(on_device: bool) -> None:
     assert (filled.count > 0).all()
 
 
+def largest(x: Tensor) -> str:
+    """The plain definition: the largest absolute value, NaN if there is one, 0 of nothing; a float32 as text."""
+    sizes = [abs(value) for value in x.detach().to(torch.float32).reshape(-1).tolist()]
+    return "nan" if any(map(math.isnan, sizes)) else str(max(sizes, default=0.0))
+
+
+@many
+@example(tensors=[floats(ALL_ODD), floats([0x80000001]), floats([0xFF800000, 0x00000002]), torch.zeros(0)], num_more=0)
+@given(tensors=st.lists(PATTERNS, min_size=1, max_size=6), num_more=st.integers(0, 3))
+def test_a_look_finds_the_largest_value(tensors: list[Tensor], num_more: int) -> None:
+    """Of any 32 bits, of small tensors and of large ones, in any part of them; counts are those of `lift_each`."""
+    of = [*tensors, *(x.repeat(SMALL) for x in tensors), *tensors[:num_more]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leading_bits, "_CHUNK", 2**12)
+        filled, peaks = LogHistogram().look_at_each(of)
+    assert [str(peak) for peak in peaks.tolist()] == [largest(x) for x in [*tensors, *tensors, *tensors[:num_more]]]
+    assert [table.tolist() for table in filled.tables()] == [
+        table.tolist() for table in LogHistogram().lift_each(of)().tables()
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("repeats", [1, SMALL])
+def test_a_look_finds_the_largest_value_of_any_float(dtype: torch.dtype, repeats: int) -> None:
+    """Rounded to float32, also to infinity and to zero; also where it is negative, and where there is NaN."""
+    tensors = [torch.tensor(x, dtype=dtype) for x in ([0.1, -3.7], [1e-50], [-1e300], [float("nan"), 1.0])]
+    _, peaks = LogHistogram().look_at_each([x.repeat(repeats) for x in tensors])
+    assert [str(peak) for peak in peaks.tolist()] == [largest(x) for x in tensors]
+
+
 @settings(max_examples=60)
 @given(
     st.lists(PATTERNS, min_size=1, max_size=6),
