@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any, Literal
 
 from torch.optim import Optimizer
 
-from lwcallbacks.callbacks.base import Entries, LoggingCallback, check_overhead, plain
+from lwcallbacks.callbacks.base import Entries, check_overhead, plain
 from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.reading import Reader, Step, parameters_of
 from lwcallbacks.callbacks.steps import Stepping, Steps
 from lwcallbacks.callbacks.trainer import clips_gradients, has, logging_step, refuse_hidden_gradients
+from lwcallbacks.callbacks.watching import WatchingCallback
+from lwcallbacks.capture.source import Extract
 from lwcallbacks.gradients.layers import COLUMNS, Layers, quotient
 from lwcallbacks.gradients.names import Chosen, names_of
 from lwcallbacks.gradients.read import Column
@@ -24,11 +26,21 @@ MANY = 1000
 """Parameters up to which histograms are drawn unless asked otherwise."""
 
 _FINE, _COARSE = LogHistogram(), LogHistogram(mantissa_bits=0)
-_OWN = {"total", "before_clipping", "layers", "clip_coefficient", "skipped_steps"}
+_OWN = {
+    "total",
+    "before_clipping",
+    "layers",
+    "clip_coefficient",
+    "skipped_steps",
+    "nonfinite",
+    "nonfinite_steps",
+    "drift",
+    "drifted",
+}
 """Last parts of keys that are no layer's; a layer of such a name is called `total.parameter`, and so on."""
 
 
-class GradientHistogram(LoggingCallback):
+class GradientHistogram(WatchingCallback):
     """Log norms, update ratios and histograms of every layer's gradient, every n optimizer steps.
 
     Read behind the optimizer's own step, so it is the gradient that was used: reduced over processes, accumulated,
@@ -59,6 +71,12 @@ class GradientHistogram(LoggingCallback):
         exclude: patterns of parameters to leave out.
         depth: how many parts of a name make a layer: with 2, ``encoder.0.weight`` and ``encoder.0.bias`` are
             ``encoder.0``. None makes each parameter a layer.
+        on_nonfinite: what to do when a gradient, before it is clipped, or a loss is NaN or infinite, at any step:
+            "warn" once, "raise", or "ignore", which does not look.
+        ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
+        check_replicas: whether to compare, behind each logged step, the bits of parameters and buffers over processes
+            that hold copies of them. Parameters that are sharded are compared where shards are repeated (HSDP). Buffers
+            are compared unless DDP sends them to all at each forward (``broadcast_buffers=True``, its default).
         name: what the keys begin with.
         max_overhead: the share of the run that all callbacks of the Trainer may cost together, as 0.02 for 2 %. Above
             it, pictures and histograms come less often; `results` and metrics are never left out.
@@ -107,11 +125,14 @@ class GradientHistogram(LoggingCallback):
         include: str | Sequence[str] | None = None,
         exclude: str | Sequence[str] | None = None,
         depth: int | None = None,
+        on_nonfinite: Literal["warn", "raise", "ignore"] = "warn",
+        ids: Extract | None = None,
+        check_replicas: bool = False,
         name: str = "gradients",
         max_overhead: float | None = None,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
-        super().__init__(on_error=on_error)
+        super().__init__(name, on_nonfinite, ids, check_replicas, on_error)
         _check("every_n_train_steps", every_n_train_steps, _is_int(every_n_train_steps, 1), "an int of at least 1")
         _check("bins", bins, _is_int(bins, 1, 512), "an int of 1 to 512")
         _check("histograms", histograms, histograms in (None, True, False), "True, False or None")
@@ -127,7 +148,6 @@ class GradientHistogram(LoggingCallback):
         self.include = plain(include)
         self.exclude = plain(exclude)
         self.depth = depth
-        self.name = name
         self.max_overhead = check_overhead("GradientHistogram", max_overhead)
         self._counts: dict[str, dict[int, int]] = {}
         self._steps: Steps | None = None
@@ -160,8 +180,9 @@ class GradientHistogram(LoggingCallback):
             names = list(names_of(pl_module).values())
         self._check_names(names)
         before, behind = partial(self._on_before, trainer), partial(self._on_behind, trainer)
-        self._steps = steps = Steps(self.every_n_train_steps, before, behind)
+        self._steps = steps = Steps(self.every_n_train_steps, before, behind, partial(self.watch_step, trainer))
         Hub.of(trainer).at_stop(self._unhook)
+        self.watch_fit(trainer, pl_module, self._chosen)
         self._watch(trainer)
         steps.go_on(self._counts)
         columns: list[Column] = ["norms"]
@@ -177,7 +198,8 @@ class GradientHistogram(LoggingCallback):
     def _watch(self, trainer: Trainer) -> None:
         if self._steps is not None:
             try:
-                self._steps.watch(trainer.optimizers)
+                if self._steps.watch(trainer.optimizers):
+                    self.watch_optimizers(trainer, self._steps)
             except TypeError as error:
                 raise TypeError(f"{self.describe('train')}: {error}") from None
 
@@ -208,6 +230,7 @@ class GradientHistogram(LoggingCallback):
             self._counts = self._steps.counts()
             self._steps.remove()
         self._steps = self._reader = None
+        self.watch_no_more()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._unhook()
@@ -230,6 +253,7 @@ class GradientHistogram(LoggingCallback):
         if stepping is None:
             return
         stepping.is_due = True
+        self.watch_before_step(trainer)
         if stepping.is_logged and self._reader is not None:
             hub = Hub.of(trainer)
             with hub.meter.of(self), hub.attempt(self.describe("train"), "could not read the norm before clipping"):
@@ -247,6 +271,7 @@ class GradientHistogram(LoggingCallback):
         reader, hub = self._reader, Hub.of(trainer)
         if reader is None or not has(trainer, self):  # in between, one that looks for a learning rate
             return
+        self.watch_replicas(trainer)
         waits = self.max_overhead is not None and self.can_wait(trainer)
         if waits and not reader.is_shared:
             return reader.forget(stepping)
@@ -262,7 +287,8 @@ class GradientHistogram(LoggingCallback):
             return self._tell("a step had no gradient, and nothing is logged of it")
         self._last[stepping.index] = step
         several = self._steps is not None and len(self._steps.of) > 1
-        self.publish(trainer, partial(self._render, step, several), logging_step(trainer), holds=step)
+        shown = partial(self.watched, self._finite, trainer.world_size)
+        self.publish(trainer, partial(self._render, step, several, shown), logging_step(trainer), holds=step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -271,16 +297,19 @@ class GradientHistogram(LoggingCallback):
             if stepping.is_due:  # it was announced, and a scaler has left it out
                 stepping.is_due = False
                 stepping.skipped += any(p.grad is not None for p in parameters_of(stepping.optimizer))
+                self.watch_skipped(trainer)
                 if self._reader is not None:
                     self._reader.forget(stepping)
+        self.watch_batch_end(trainer)
         Hub.of(trainer).deliver()  # norms that are worked out by now
 
-    def _render(self, step: Step, several: bool) -> Entries:
+    def _render(self, step: Step, several: bool, watched: Callable[[], Entries]) -> Entries:
         # Here, in the background, the device is waited for.
         layers, skipped = step.layers(), step.num_skipped()
         behind = f"/{step.optimizer}" if several else ""
         entries = {} if layers is None else self._entries(layers.called(map(_own, layers.names)), behind)
-        return {**entries, f"{self.name}/skipped_steps{behind}": float(skipped)} if skipped else entries
+        entries |= {f"{self.name}/skipped_steps{behind}": float(skipped)} if skipped else {}
+        return {**entries, **watched()}
 
     def _entries(self, layers: Layers, behind: str) -> dict[str, Any]:
         entries: dict[str, Any] = {}
@@ -302,6 +331,7 @@ class GradientHistogram(LoggingCallback):
         return {**entries, f"{self.name}/layers{behind}": Table(COLUMNS, layers.rows())}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.watch_epoch_end(trainer)
         results = self.results
         results.pop("train", None)
         with Hub.of(trainer).attempt(self.describe("train"), "could not work out its results of train"):

@@ -8,7 +8,7 @@ layers_of(module, {"SGD": parameters}, Chosen(), depth=2)     # {"SGD": [(parame
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -30,12 +30,26 @@ def names_of(module: nn.Module) -> dict[int, str]:
     >>> list(names_of(nn.ModuleDict({"net": nn.DataParallel(net)})).values())
     ['net.0.weight', 'net.0.bias']
     """
+    return {id(p): name for name, p in _plainly(module, module.named_parameters())}
+
+
+def buffers_of(module: nn.Module) -> dict[str, Tensor]:
+    """Buffers by the names that the user gives them, a shared one once.
+
+    >>> list(buffers_of(nn.DataParallel(nn.Sequential(nn.BatchNorm1d(2)))))
+    ['0.running_mean', '0.running_var', '0.num_batches_tracked']
+    """
+    return dict(_plainly(module, module.named_buffers()))
+
+
+def _plainly(module: nn.Module, named: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
     wrapped = set()
     for prefix, inside in module.named_modules():
         inner = _WRAPPERS.get(type(inside).__name__)
         if inner is not None:
             wrapped.add(f"{prefix}.{inner}" if prefix else inner)
-    return {id(p): _plain(name, wrapped) if wrapped else name for name, p in module.named_parameters()}
+    for name, tensor in named:
+        yield _plain(name, wrapped) if wrapped else name, tensor
 
 
 def _plain(name: str, wrapped: set[str]) -> str:
