@@ -59,6 +59,18 @@ class GradientHistogram(WatchingCallback):
 
     ``results["train"]`` holds a `LogBins` by layer, of the epoch's last logged step of each optimizer.
 
+    At every step, logged or not, it is seen whether gradients and losses are finite: behind each backward, so
+    before gradients are clipped, and without a wait for the device. The first that is not, and that an optimizer
+    uses, is named once: layer, step, epoch, batch, process and samples. The layer that comes first in backward is
+    taken to be the one that the module lists last. Under DDP a gradient is a sum over processes by then, and only a
+    loss says whose it is. What a gradient scaler skips is no illness; with a scaler only losses are looked at.
+    ``results["nonfinite"]`` holds what this process knows: "process", "step", "epoch", "batch", "losses", "layers"
+    ("NaN" or "Inf" by layer), "num_layers", "samples", "samples_by", "is_used".
+
+    With ``on_nonfinite="raise"`` the batch and the state before the step are saved on every process, in
+    ``nonfinite/step-N`` of the run's folder, and all end with `NonFiniteError`; `replay` runs the batch again. Only
+    then is a device waited for at each step, and processes meet there for a few bytes.
+
     Args:
         every_n_train_steps: steps of an optimizer from one logged step to the next; the n-th step is the first. With
             several optimizers each counts its own steps.
@@ -84,7 +96,8 @@ class GradientHistogram(WatchingCallback):
 
     Raises:
         ValueError: an argument is not as said here; at `setup`, under FSDP1 and DeepSpeed; when training starts, a
-            pattern that fits no parameter.
+            pattern that fits no parameter, or `check_replicas` where no two processes hold the same.
+        NonFiniteError: in a step, with ``on_nonfinite="raise"``.
         TypeError: when training starts, an optimizer is no ``torch.optim.Optimizer`` and has no hooks.
 
     ================================== =======================================================
@@ -102,8 +115,11 @@ class GradientHistogram(WatchingCallback):
                                        2**-126, its smallest normal number), number of NaN and of infinities
     ================================== =======================================================
 
-    Once a gradient scaler has skipped a step, ``{name}/skipped_steps`` says how many so far. A layer is named as its
-    parameter; one that is called as a key above, as "total", gets ".parameter" behind its name.
+    Once a gradient scaler has skipped a step, ``{name}/skipped_steps`` says how many so far. Once something was not
+    finite, ``{name}/nonfinite`` is a table of what each process knows of the first time, and ``{name}/nonfinite_steps``
+    says in how many steps so far. With `check_replicas`, ``{name}/drifted`` is the number of tensors that differ, 0 if
+    all are well; once one does, ``{name}/drift`` is a table, and ``results["drift"]`` says the same. A layer is named
+    as its parameter; one that is called as a key above, as "total", gets ".parameter" behind its name.
 
     With several optimizers, the keys of what is no layer's own end with the optimizer's name as `LearningRateMonitor`
     has it, as ``gradients/norm/total/Adam-1``; so do those of a layer that several optimizers have a part of.
