@@ -142,8 +142,9 @@ class Hooked:
 
 
 def _is_odd(x: Tensor) -> bool:
-    """Whether it is not finite, and no mask either, which is -Inf where nothing is to be seen."""
-    return bool((x.isnan() | (x.abs().isinf() if x.is_complex() else x == float("inf"))).any())
+    """Whether it is not finite, and no mask either, which is -Inf here and there."""
+    is_mask = False if x.is_complex() else not bool((x.isnan() | (x == float("inf"))).any() | x.isinf().all())
+    return not is_mask and not bool(x.isfinite().all())
 
 
 def _around(call: _Call) -> Iterator[_Call]:

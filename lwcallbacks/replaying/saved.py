@@ -96,7 +96,8 @@ def _tensor(x: Tensor) -> Any:
         kind = "a part of a distributed tensor" if hasattr(x, "placements") else "a nested or quantized tensor"
         return {_KIND: _LEFT_OUT, "what": kind}
     # A copy of its own elements: of a view, `torch.save` would write the whole that it is a part of.
-    return x.detach().as_subclass(Tensor).to("cpu", copy=True)
+    plain = x.detach() if type(x) in (Tensor, torch.nn.Parameter) else x.detach().as_subclass(Tensor)
+    return plain.to("cpu", copy=True)
 
 
 def _unpacked(value: Any) -> Any:

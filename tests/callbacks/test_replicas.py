@@ -18,6 +18,8 @@ from torch import nn
 import lwcallbacks as lw
 from lwcallbacks.callbacks.replicas import Drift, Replicas
 from lwcallbacks.gradients.digest import CHUNK, digests_of
+from lwcallbacks.testing import forbid_host_sync
+from lwcallbacks.testing.same import difference
 from lwcallbacks.testing.world import World
 
 needs_fsdp2 = pytest.mark.skipif(
@@ -152,3 +154,24 @@ def test_one_process_has_nothing_to_compare(tmp_path: Path, caplog: Any) -> None
     assert len(told) == 1
     assert "one process has nothing to compare" in told[0]
     assert "drift" not in callback.results
+
+
+def test_a_digest_is_the_same_on_a_device() -> None:
+    """Its factors are made in another way there."""
+    from lwcallbacks.gradients import digest
+
+    tensors = [torch.arange(1000.0), torch.arange(7, dtype=torch.float64)]
+    expected = digests_of(tensors)
+    digest._factors.cache_clear()
+    with forbid_host_sync():
+        found = digests_of(tensors)
+    digest._factors.cache_clear()
+    assert torch.equal(found, expected)
+
+
+def test_training_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    """200 steps on two processes, with and without."""
+    run = partial(ill.trained, str(tmp_path))
+    for plain, compared, looked in run_processes(2, run):
+        assert difference(compared, plain) is None
+        assert difference(looked, plain) is None

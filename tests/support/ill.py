@@ -201,3 +201,20 @@ def on_processes(strategy: str, what: str, way: str, root: str) -> tuple[Any, st
         except lw.NonFiniteError as error:
             told, path = str(error), error.path
     return callback.results.get("nonfinite"), told, path
+
+
+def trained(root: str) -> list[dict[str, torch.Tensor]]:
+    """Weights after 200 steps under DDP: without a callback, with replicas compared, and ready to stop."""
+    found = []
+    options: list[dict[str, Any]] = [{}, {"check_replicas": True}, {"on_nonfinite": "raise"}]
+    for i, kwargs in enumerate(options):
+        pl.seed_everything(0)
+        callbacks: list[Any] = [lw.GradientHistogram(10, **kwargs)] if i else []
+        t = trainer(callbacks=callbacks, default_root_dir=root, strategy=strategy_of("ddp"), devices=2, max_steps=200,
+                    max_epochs=-1)  # fmt: skip
+        module = Normed()
+        data = DataLoader(TensorDataset(torch.rand(80, 3), torch.arange(80)), 4, shuffle=True)
+        t.fit(module, data)
+        found.append({name: x.clone() for name, x in module.state_dict().items()})
+        os.environ.setdefault("WORLD_SIZE", "2")
+    return found
