@@ -25,7 +25,7 @@ from lwcallbacks.callbacks.hub import Hub
 
 CLASSES, BATCH = 5, 8
 HOOKS = tuple(f"on_{stage}_batch_{end}" for stage in ("train", "validation", "test") for end in ("start", "end"))
-HOOKS += ("on_before_optimizer_step",)
+HOOKS += ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
 WAIT = "called a synchronizing CUDA operation"
 OURS, LIGHTNINGS = "lwcallbacks", "Lightning"
 

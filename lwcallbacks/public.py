@@ -12,6 +12,7 @@ from lwcallbacks.callbacks.image_mosaic import ImageMosaic as ImageMosaic
 from lwcallbacks.callbacks.mask_grid import MaskGrid as MaskGrid
 from lwcallbacks.callbacks.multilabel_confusion_matrix import MultilabelConfusionMatrix as MultilabelConfusionMatrix
 from lwcallbacks.callbacks.need import Need as Need
+from lwcallbacks.callbacks.offence import NonFiniteError as NonFiniteError
 from lwcallbacks.callbacks.page import page as page
 from lwcallbacks.callbacks.prediction_grid import PredictionGrid as PredictionGrid
 from lwcallbacks.callbacks.scalar_metrics import ScalarMetrics as ScalarMetrics
@@ -25,6 +26,8 @@ from lwcallbacks.media import Line as Line
 from lwcallbacks.media import Matrix as Matrix
 from lwcallbacks.media import Table as Table
 from lwcallbacks.parallel import DataParallelStrategy as DataParallelStrategy
+from lwcallbacks.replaying import Replay as Replay
+from lwcallbacks.replaying import replay as replay
 from lwcallbacks.state.core import StateCore as StateCore
 from lwcallbacks.state.metric import ReductionMetric as ReductionMetric
 from lwcallbacks.writers import Writer as Writer

@@ -17,7 +17,10 @@ from lwcallbacks.gradients.layers import COLUMNS, Layers, quotient
 from lwcallbacks.media import Entry, Histogram, Table
 from lwcallbacks.reductions.filled import FilledBins
 
-_OWN = {"total", "before_clipping", "layers", "clip_coefficient", "skipped_steps", "modules"}
+_OWN = {
+    "total", "before_clipping", "layers", "clip_coefficient", "skipped_steps", "modules", "nonfinite",
+    "nonfinite_steps", "drift", "drifted",
+}  # fmt: skip
 """Last parts of keys that are no layer's; a layer of such a name is called `total.parameter`, and so on."""
 _KINDS = {
     "norm", "update_ratio", "weights", "updates", *MOMENTS, "activations", "activation_mean", "activation_max",

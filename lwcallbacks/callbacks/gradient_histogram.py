@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -10,11 +10,13 @@ from torch.optim import Optimizer
 
 from lwcallbacks.callbacks import drawn
 from lwcallbacks.callbacks.activations import Activations, StepOutputs, watch
-from lwcallbacks.callbacks.base import Entries, LoggingCallback, check_overhead, plain
+from lwcallbacks.callbacks.base import Entries, check_overhead, plain
 from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.reading import More, Reader, Step, parameters_of
 from lwcallbacks.callbacks.steps import Stepping, Steps
 from lwcallbacks.callbacks.trainer import clips_gradients, has, logging_step, refuse_hidden_gradients
+from lwcallbacks.callbacks.watching import WatchingCallback
+from lwcallbacks.capture.source import Extract
 from lwcallbacks.gradients.further import MOMENTS
 from lwcallbacks.gradients.names import Chosen, names_of
 from lwcallbacks.gradients.read import Column
@@ -31,7 +33,7 @@ TABLE_EVERY = 10
 _FINE, _COARSE = LogHistogram(), LogHistogram(mantissa_bits=0)
 
 
-class GradientHistogram(LoggingCallback):
+class GradientHistogram(WatchingCallback):
     """Log norms, update ratios and histograms of every layer's gradient, every n optimizer steps.
 
     Read behind the optimizer's own step, so it is the gradient that was used: reduced over processes, accumulated,
@@ -62,6 +64,18 @@ class GradientHistogram(LoggingCallback):
     ``results["train"]`` holds a `LogBins` by layer, of the epoch's last logged step of each optimizer, and one by
     ``weights/{layer}`` and so on, of what else is counted. Bins are the same in every run: counts can be added.
 
+    At every step, logged or not, it is seen whether gradients and losses are finite: behind each backward, so
+    before gradients are clipped, and without a wait for the device. The first that is not, and that an optimizer
+    uses, is named once: layer, step, epoch, batch, process and samples. The layer that comes first in backward is
+    taken to be the one that the module lists last. Under DDP a gradient is a sum over processes by then, and only a
+    loss says whose it is. What a gradient scaler skips is no illness; with a scaler only losses are looked at.
+    ``results["nonfinite"]`` holds what this process knows: "process", "step", "epoch", "batch", "losses", "layers"
+    ("NaN" or "Inf" by layer), "num_layers", "samples", "samples_by", "is_used".
+
+    With ``on_nonfinite="raise"`` the batch and the state before the step are saved on every process, in
+    ``nonfinite/step-N`` of the run's folder, and all end with `NonFiniteError`; `replay` runs the batch again. Only
+    then is a device waited for at each step, and processes meet there for a few bytes.
+
     Args:
         every_n_train_steps: steps of an optimizer from one logged step to the next; the n-th step is the first. With
             several optimizers each counts its own steps.
@@ -81,6 +95,12 @@ class GradientHistogram(LoggingCallback):
         exclude: patterns of parameters to leave out.
         depth: how many parts of a name make a layer: with 2, ``encoder.0.weight`` and ``encoder.0.bias`` are
             ``encoder.0``. None makes each parameter a layer.
+        on_nonfinite: what to do when a gradient, before it is clipped, or a loss is NaN or infinite, at any step:
+            "warn" once, "raise", or "ignore", which does not look.
+        ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
+        check_replicas: whether to compare, behind each logged step, the bits of parameters and buffers over processes
+            that hold copies of them. Parameters that are sharded are compared where shards are repeated (HSDP). Buffers
+            are compared unless DDP sends them to all at each forward (``broadcast_buffers=True``, its default).
         name: what the keys begin with.
         max_overhead: the share of the run that all callbacks of the Trainer may cost together, as 0.02 for 2 %. Above
             it, pictures and histograms come less often; `results` and metrics are never left out.
@@ -88,7 +108,9 @@ class GradientHistogram(LoggingCallback):
 
     Raises:
         ValueError: an argument is not as said here; at `setup`, under FSDP1 and DeepSpeed; when training starts, a
-            pattern that fits no parameter or no module, or ``activations=`` under tensor parallelism.
+            pattern that fits no parameter or no module, or ``activations=`` under tensor parallelism, or
+            `check_replicas` where no two processes hold the same.
+        NonFiniteError: in a step, with ``on_nonfinite="raise"``.
         TypeError: when training starts, an optimizer is no ``torch.optim.Optimizer`` and has no hooks.
 
     ===================================== =======================================================
@@ -117,8 +139,11 @@ class GradientHistogram(LoggingCallback):
                                           last, and the last before an error
     ===================================== =======================================================
 
-    Once a gradient scaler has skipped a step, ``{name}/skipped_steps`` says how many so far. A layer is named as its
-    parameter; one that is called as a key above, as "total", gets ".parameter" behind its name.
+    Once a gradient scaler has skipped a step, ``{name}/skipped_steps`` says how many so far. Once something was not
+    finite, ``{name}/nonfinite`` is a table of what each process knows of the first time, and ``{name}/nonfinite_steps``
+    says in how many steps so far. With `check_replicas`, ``{name}/drifted`` is the number of tensors that differ, 0 if
+    all are well; once one does, ``{name}/drift`` is a table, and ``results["drift"]`` says the same. A layer is named
+    as its parameter; one that is called as a key above, as "total", gets ".parameter" behind its name.
 
     With several optimizers, the keys of what is no layer's own end with the optimizer's name as `LearningRateMonitor`
     has it, as ``gradients/norm/total/Adam-1``; so do those of a layer that several optimizers have a part of.
@@ -144,11 +169,14 @@ class GradientHistogram(LoggingCallback):
         include: str | Sequence[str] | None = None,
         exclude: str | Sequence[str] | None = None,
         depth: int | None = None,
+        on_nonfinite: Literal["warn", "raise", "ignore"] = "warn",
+        ids: Extract | None = None,
+        check_replicas: bool = False,
         name: str = "gradients",
         max_overhead: float | None = None,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
-        super().__init__(on_error=on_error)
+        super().__init__(name, on_nonfinite, ids, check_replicas, on_error)
         _check("every_n_train_steps", every_n_train_steps, _is_int(every_n_train_steps, 1), "an int of at least 1")
         _check("bins", bins, _is_int(bins, 1, 512), "an int of 1 to 512")
         _check("histograms", histograms, histograms in (None, True, False), "True, False or None")
@@ -173,7 +201,6 @@ class GradientHistogram(LoggingCallback):
         self.include = plain(include)
         self.exclude = plain(exclude)
         self.depth = depth
-        self.name = name
         self.max_overhead = check_overhead("GradientHistogram", max_overhead)
         self._counts: dict[str, dict[int, int]] = {}
         self._steps: Steps | None = None
@@ -221,8 +248,9 @@ class GradientHistogram(LoggingCallback):
             found = f"found the parameter {partial_one} with the placement Partial, of which no process has a value"
             raise ValueError(f"{self.describe('train')}: {found}, expected Shard or Replicate")
         before, behind = partial(self._on_before, trainer), partial(self._on_behind, trainer)
-        self._steps = steps = Steps(self.every_n_train_steps, before, behind)
+        self._steps = steps = Steps(self.every_n_train_steps, before, behind, partial(self.watch_step, trainer))
         Hub.of(trainer).at_stop(self._unhook)
+        self.watch_fit(trainer, pl_module, self._chosen)
         self._watch(trainer)
         steps.go_on(self._counts)
         columns: list[Column] = ["norms"]
@@ -245,7 +273,8 @@ class GradientHistogram(LoggingCallback):
     def _watch(self, trainer: Trainer) -> None:
         if self._steps is not None:
             try:
-                self._steps.watch(trainer.optimizers)
+                if self._steps.watch(trainer.optimizers):
+                    self.watch_optimizers(trainer, self._steps)
             except TypeError as error:
                 raise TypeError(f"{self.describe('train')}: {error}") from None
 
@@ -278,6 +307,7 @@ class GradientHistogram(LoggingCallback):
         if self._activations is not None:
             self._activations.close()
         self._steps = self._reader = self._activations = None
+        self.watch_no_more()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._unhook()
@@ -304,6 +334,7 @@ class GradientHistogram(LoggingCallback):
         stepping.is_due = True
         if self._activations is not None:
             self._activations.evaluated()
+        self.watch_before_step(trainer)
         if stepping.is_logged and self._reader is not None:
             hub = Hub.of(trainer)
             with hub.meter.of(self), hub.attempt(self.describe("train"), "could not read the norm before clipping"):
@@ -321,6 +352,7 @@ class GradientHistogram(LoggingCallback):
         reader, hub = self._reader, Hub.of(trainer)
         if reader is None or not has(trainer, self):  # in between, one that looks for a learning rate
             return
+        self.watch_replicas(trainer)
         waits = self.max_overhead is not None and self.can_wait(trainer)
         step = None
         with hub.meter.of(self), hub.attempt(self.describe("train"), "could not read the gradients"):
@@ -342,7 +374,8 @@ class GradientHistogram(LoggingCallback):
         self._last[stepping.index] = step
         self._untabled[stepping.index] = step, logging_step(trainer)
         several = self._steps is not None and len(self._steps.of) > 1
-        self.publish(trainer, partial(self._render, step, several), logging_step(trainer), holds=step)
+        shown = partial(self.watched, self._finite, trainer.world_size)
+        self.publish(trainer, partial(self._render, step, several, shown), logging_step(trainer), holds=step)
         if (step.number // self.every_n_train_steps) % TABLE_EVERY == 1:
             self._publish_table(trainer, stepping.index)
 
@@ -353,7 +386,8 @@ class GradientHistogram(LoggingCallback):
             step, at = self._untabled.pop(index)
             self.publish(trainer, partial(self._table, step, several), at, holds=step)
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         if self._activations is not None and self._steps is not None:
             hub = Hub.of(trainer)
             with hub.meter.of(self), hub.attempt(self.describe("train"), "could not watch the outputs of modules"):
@@ -369,12 +403,14 @@ class GradientHistogram(LoggingCallback):
             if stepping.is_due:  # it was announced, and a scaler has left it out
                 stepping.is_due = False
                 stepping.skipped += any(p.grad is not None for p in parameters_of(stepping.optimizer))
+                self.watch_skipped(trainer)
                 if self._reader is not None:
                     self._reader.forget(stepping)
                 if self._activations is not None:
                     self._activations.forget()
         if self._activations is not None:
             self._end_of_outputs(trainer, self._activations)
+        self.watch_batch_end(trainer)
         Hub.of(trainer).deliver()  # norms that are worked out by now
 
     def _end_of_outputs(self, trainer: Trainer, activations: Activations) -> None:
@@ -399,13 +435,14 @@ class GradientHistogram(LoggingCallback):
             self._tell("in a logged step no call of a module was seen, and activations= draws nothing of it")
         return drawn.outputs(self.name, seen, self.bins if self._draws else None)
 
-    def _render(self, step: Step, several: bool) -> Entries:
+    def _render(self, step: Step, several: bool, watched: Callable[[], Entries]) -> Entries:
         # Here, in the background, the device is waited for.
         layers, counts, skipped = step.layers(), step.counts(), step.num_skipped()
         behind = f"/{step.optimizer}" if several else ""
         bins = self.bins if self._draws else None
         entries = {} if layers is None else drawn.step(self.name, layers, counts, bins, behind)
-        return {**entries, f"{self.name}/skipped_steps{behind}": float(skipped)} if skipped else entries
+        entries |= {f"{self.name}/skipped_steps{behind}": float(skipped)} if skipped else {}
+        return {**entries, **watched()}
 
     def _table(self, step: Step, several: bool) -> Entries:
         layers = step.layers()
@@ -413,6 +450,7 @@ class GradientHistogram(LoggingCallback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._publish_table(trainer)
+        self.watch_epoch_end(trainer)
         results = self.results
         results.pop("train", None)
         with Hub.of(trainer).attempt(self.describe("train"), "could not work out its results of train"):

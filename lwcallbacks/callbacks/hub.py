@@ -262,6 +262,10 @@ class Hub:
         if self._record is not None:
             self._record.begin(trainer, module)
 
+    def occasion(self, name: str) -> str:
+        """A name in the key-value store that processes share, of this run alone."""
+        return f"lwcallbacks/{self._run}/{name}"
+
     def at_stop(self, stop: Callable[[], object]) -> None:
         """Have `stop` called when the run ends, in whichever way, before any callback is notified."""
         self._stops.append(stop)

@@ -1,6 +1,6 @@
 """Being there when an optimizer steps: before and behind it, at every n-th of its own steps.
 
-    steps = Steps(every=50, before=..., behind=...)        # each is given a `Stepping`
+    steps = Steps(every=50, before=..., behind=...)        # each is given a `Stepping`; `each=...` comes at every step
     steps.watch(trainer.optimizers)                        # any number of times; those that are new are added
     steps.remove()                                         # nothing is left on an optimizer
 
@@ -30,11 +30,13 @@ class Stepping:
     """
 
     __slots__ = (
-        "_before", "_behind", "_every", "_handles", "count", "index", "is_due", "name", "optimizer", "skipped",
+        "_before", "_behind", "_each", "_every", "_handles", "count", "index", "is_due", "name", "optimizer", "skipped",
         "skipped_on_device",
     )  # fmt: skip
 
-    def __init__(self, optimizer: Any, name: str, index: int, every: int, before: Call, behind: Call) -> None:
+    def __init__(
+        self, optimizer: Any, name: str, index: int, every: int, before: Call, behind: Call, each: Call
+    ) -> None:
         self.optimizer = optimizer
         self.name = name
         self.index = index
@@ -44,6 +46,7 @@ class Stepping:
         self._every = every
         self._before = before
         self._behind = behind
+        self._each = each
         self._handles = [
             optimizer.register_step_pre_hook(self._on_pre_step),
             optimizer.register_step_post_hook(self._on_post_step),
@@ -60,6 +63,7 @@ class Stepping:
 
     def _on_post_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self.count += 1
+        self._each(self)
         self.is_due = False
         found_inf = getattr(optimizer, "found_inf", None)  # where a scaler leaves skipping to the optimizer
         if found_inf is not None:
@@ -77,12 +81,16 @@ class Stepping:
 Call = Callable[[Stepping], object]
 
 
+def nothing(stepping: Stepping) -> None:
+    """A call that does nothing."""
+
+
 class Steps:
     """See the module's synopsis."""
 
-    def __init__(self, every: int, before: Call, behind: Call) -> None:
+    def __init__(self, every: int, before: Call, behind: Call, each: Call = nothing) -> None:
         self._every = every
-        self._calls = before, behind
+        self._calls = before, behind, each
         self.of: list[Stepping] = []
         """One for each optimizer."""
 

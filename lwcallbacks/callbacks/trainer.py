@@ -195,6 +195,24 @@ def _takes_iterator(trainer: Trainer, stage: str) -> bool:
     return step is not None and "dataloader_iter" in signature(step).parameters
 
 
+def train_loader(trainer: Trainer) -> Any:
+    """The loader that training batches come from; None where several give one batch together, or the step draws its
+    own."""
+    tree, _ = _loaders(trainer, "train")
+    paths = list(_paths(tree))
+    return _leaf(tree, paths[0]) if len(paths) == 1 and not _takes_iterator(trainer, "train") else None
+
+
+def gradient_scaler(trainer: Trainer) -> Any:
+    """The scaler of mixed precision with float16, which skips a step whose gradient is not finite; None without one."""
+    return getattr(trainer.precision_plugin, "scaler", None)
+
+
+def sends_buffers(trainer: Trainer) -> bool:
+    """Whether DDP makes all buffers those of process 0 at each forward."""
+    return bool(getattr(getattr(trainer.strategy, "model", None), "broadcast_buffers", False))
+
+
 def batches_done(trainer: Trainer) -> int:
     """How many batches of the training epoch were given out before the loader's own start, when a run is resumed.
 

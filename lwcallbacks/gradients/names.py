@@ -9,7 +9,7 @@ layers_of(module, {"SGD": parameters}, Chosen(), depth=2)     # {"SGD": [(parame
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -31,8 +31,16 @@ def names_of(module: nn.Module) -> dict[int, str]:
     >>> list(names_of(nn.ModuleDict({"net": nn.DataParallel(net)})).values())
     ['net.0.weight', 'net.0.bias']
     """
-    wrapped = _wrapped(module)
-    return {id(p): _plain(name, wrapped) if wrapped else name for name, p in module.named_parameters()}
+    return {id(p): name for name, p in _plainly(module, module.named_parameters())}
+
+
+def buffers_of(module: nn.Module) -> dict[str, Tensor]:
+    """Buffers by the names that the user gives them, a shared one once.
+
+    >>> list(buffers_of(nn.DataParallel(nn.Sequential(nn.BatchNorm1d(2)))))
+    ['0.running_mean', '0.running_var', '0.num_batches_tracked']
+    """
+    return dict(_plainly(module, module.named_buffers()))
 
 
 def modules_of(module: nn.Module) -> dict[str, nn.Module]:
@@ -44,6 +52,12 @@ def modules_of(module: nn.Module) -> dict[str, nn.Module]:
     """
     wrapped = _wrapped(module)
     return {plain: part for name, part in module.named_modules() if (plain := _plain(name, wrapped))}
+
+
+def _plainly(module: nn.Module, named: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    wrapped = _wrapped(module)
+    for name, tensor in named:
+        yield _plain(name, wrapped) if wrapped else name, tensor
 
 
 def _wrapped(module: nn.Module) -> set[str]:

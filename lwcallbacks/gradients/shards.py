@@ -52,5 +52,18 @@ def counts_here(tensor: Any, rank: int) -> bool:
     return all(at == 0 for at, placement in zip(place, tensor.placements, strict=True) if placement.is_replicate())
 
 
+def place_of(tensor: Any) -> tuple[int, int]:
+    """Which of its shards this process holds, from 0, and how many different ones there are. Of a tensor that is not
+    spread there is one."""
+    place, number = 0, 1
+    if is_spread(tensor):
+        mesh = tensor.device_mesh
+        coordinate = mesh.get_coordinate() or [0] * mesh.ndim
+        for at, size, placement in zip(coordinate, mesh.mesh.shape, tensor.placements, strict=True):
+            if not placement.is_replicate():
+                place, number = place * size + at, number * size
+    return place, number
+
+
 def _has_first(mesh: Any) -> bool:
     return 0 in mesh.mesh.flatten().tolist()

@@ -253,6 +253,29 @@ def roll_call(occasion: str, text: str, timeout: float = 60.0) -> tuple[list[int
     return [], [store.get(_mark(texts, rank)).decode() for rank in range(dist.get_world_size())]
 
 
+def post(occasion: str, text: str) -> None:
+    """Leave a text for whoever asks for `posts`; waits for nobody. It stays for as long as the process group does."""
+    if (store := _shared_store()) is not None:
+        store.set(_mark(occasion, dist.get_rank()), text)
+        store.set(f"{occasion}/any", "yes")
+
+
+def posts(occasion: str, timeout: float = 2.0) -> dict[int, str]:
+    """The texts that processes have posted, by rank; empty where none has. From the first on it waits for the others,
+    `timeout` seconds at most. It may be called on any thread: the store is never held for long."""
+    store = _shared_store()
+    if store is None or not store.check([f"{occasion}/any"]):
+        return {}
+    deadline, found = time.monotonic() + timeout, dict[int, str]()
+    while True:
+        for rank in range(dist.get_world_size()):
+            if rank not in found and store.check([_mark(occasion, rank)]):
+                found[rank] = store.get(_mark(occasion, rank)).decode()
+        if len(found) == dist.get_world_size() or time.monotonic() >= deadline:
+            return found
+        time.sleep(0.05)
+
+
 def _mark(occasion: str, rank: int) -> str:
     return f"{occasion}/{rank}"
 

@@ -98,6 +98,23 @@ def layout_of(loader: Any) -> Layout | None:
     return Layout(share, batch_size, share, in_order=type(sampler) is SequentialSampler)
 
 
+def indices_of(loader: Any, batch: int) -> list[int] | None:
+    """Positions in the data set of what this process drew for batch number `batch`, padding included; None where only
+    the sampler knows them. A `DistributedSampler` shuffles by its seed and epoch, and says the same again.
+
+    >>> indices_of(DataLoader(range(10), 4), 2), indices_of(DataLoader(range(10), 4, shuffle=True), 2)
+    ([8, 9], None)
+    """
+    layout = layout_of(loader)
+    if layout is None:
+        return None
+    drawn = layout.drawn(batch)
+    if type(loader.sampler) is DistributedSampler and _unwrapped(loader.batch_sampler).sampler is loader.sampler:
+        return list(loader.sampler)[drawn.start : drawn.start + drawn.size]
+    ids = layout.ids(drawn.start, drawn.size, torch.device("cpu"))
+    return None if ids is None else (ids % layout.num_samples).tolist()
+
+
 _KNOWN = ("torch.utils.data.", "lightning_fabric.", "pytorch_lightning.", "lightning.")
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from lwcallbacks.testing import HostSync, forbid_host_sync
 
 BATCH_HOOKS = (
-    "on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end",
+    "on_train_batch_start", "on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_train_batch_end",
     "on_validation_batch_start", "on_validation_batch_end",
 )  # fmt: skip
 
@@ -44,7 +44,7 @@ def test_no_batch_hook_waits(shuffle: bool) -> None:
     callbacks, guarded = around(everyone(stages=("train", "val")))
     data = DataLoader(images(40), 8, shuffle=shuffle)
     trainer(callbacks=callbacks, log_every_n_steps=100).fit(Classifier(), data, loader())
-    assert len(guarded) == 5 * 3 + 5 * 2
+    assert len(guarded) == 5 * 5 + 5 * 2
 
 
 def test_the_guard_sees_a_wait() -> None:

@@ -1,0 +1,240 @@
+"""Looking, behind each backward, whether gradients and losses are finite, without a wait.
+
+    watch = FiniteWatch(trainer, module, chosen, source)
+    watch.take(steps)                            # whose parameters
+    watch.begin(batch, batch_idx)                # then, as Lightning calls its hooks,
+    watch.note_loss(loss); watch.look(); watch.before_step(); watch.stepped(optimizer); watch.end()
+    watch.first                                  # a `NonFinite`, once one has been used in a step
+
+A look is begun at once. What it has found is judged in the order of events, on the CPU at once and on a device as soon
+as it has arrived: a gradient that is not finite counts once an optimizer has stepped with it. One that a scaler has
+made, or that somebody has replaced or thrown away before, does not count. A loss that is not finite counts in any case.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lwcallbacks.callbacks.nonfinite import NonFinite
+from lwcallbacks.callbacks.reading import parameters_of
+from lwcallbacks.callbacks.steps import Steps
+from lwcallbacks.callbacks.trainer import batches_done, gradient_scaler, logging_step, train_loader
+from lwcallbacks.capture import Source, Step
+from lwcallbacks.gradients.finite import held, oddities_of
+from lwcallbacks.gradients.names import Chosen, layers_of, names_of
+from lwcallbacks.lightning import Trainer
+from lwcallbacks.reductions.to_host import arriving
+from lwcallbacks.state.padding import indices_of
+
+MOST = 1000
+"""Events that may wait for a device."""
+_SHUFFLED = (
+    "only the sampler knows. Give ids= (a key of the batch, an index into it, or a function of outputs and batch)"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Arriving:
+    """A tensor on its way to the host."""
+
+    is_here: Callable[[], bool]
+    values: Callable[[], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """One look at losses and gradients."""
+
+    where: NonFinite
+    names: Sequence[str]
+    places: Sequence[Sequence[int]]
+    """Of each device, which of the names its gradients have."""
+    oddities: Sequence[_Arriving]
+    losses: Sequence[_Arriving]
+    factor: float
+    samples: Callable[[], tuple[tuple[int, ...] | None, str]]
+
+    def is_here(self) -> bool:
+        return all(x.is_here() for x in (*self.oddities, *self.losses))
+
+    def seen(self) -> NonFinite:
+        """All but the samples."""
+        losses = tuple(float(x) * self.factor for loss in self.losses for x in loss.values().flatten().tolist())
+        odd: dict[int, float] = {}
+        for places, oddities in zip(self.places, self.oddities, strict=True):
+            odd |= {i: x for i, x in zip(places, oddities.values().tolist(), strict=True) if x != 0}
+        layers = {self.names[i]: "NaN" if math.isnan(odd[i]) else "Inf" for i in sorted(odd)}
+        return replace(self.where, losses=losses, layers=layers)
+
+    def with_samples(self, seen: NonFinite) -> NonFinite:
+        samples, how = self.samples()
+        return replace(seen, samples=samples, samples_by=how)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stepped:
+    """A step, or one that was announced and left out. A fused optimizer may leave it out on its device."""
+
+    came: bool
+    found_inf: _Arriving | None = None
+
+    def is_here(self) -> bool:
+        return self.found_inf is None or self.found_inf.is_here()
+
+    def was_used(self) -> bool:
+        return self.came and (self.found_inf is None or not bool(self.found_inf.values()))
+
+
+class FiniteWatch:
+    """See the module's synopsis.
+
+    Args:
+        trainer: whose steps they are.
+        module: which knows its parameters by name.
+        chosen: parameters to look at.
+        source: where the ids of a batch's samples are.
+    """
+
+    def __init__(self, trainer: Trainer, module: nn.Module, chosen: Chosen, source: Source) -> None:
+        self._trainer = trainer
+        self._module = module
+        self._chosen = chosen
+        self._source = source
+        self._parameters: list[tuple[Tensor, str]] = []
+        self._events: deque[_Look | _Stepped] = deque()
+        self._last: _Look | None = None
+        self._losses: list[Tensor] = []
+        self._batch: tuple[Any, int] | None = None
+        self._has_looked = False
+        self._began = trainer.current_epoch, batches_done(trainer)
+        self.candidate: NonFinite | None = None
+        """Found in a look, and not used yet."""
+        self.first: NonFinite | None = None
+        self.count = 0
+        """Steps with a gradient or a loss that was not finite."""
+
+    def here(self) -> NonFinite:
+        """What was seen last in this batch, finite or not; waits for the device."""
+        if self._last is None:
+            trainer = self._trainer
+            batch_idx = -1 if self._batch is None else self._batch[1]
+            return NonFinite(trainer.global_rank, logging_step(trainer), trainer.current_epoch, batch_idx)
+        return self._last.with_samples(self._last.seen())
+
+    def take(self, steps: Steps) -> None:
+        """Look at the parameters of these optimizers, in the order of backward: what the module lists last comes
+        first."""
+        own = {s.name: parameters_of(s.optimizer) for s in steps.of}
+        found = {id(p): (p, name) for of in layers_of(self._module, own, self._chosen, None).values() for p, name in of}
+        order = {key: i for i, key in enumerate(names_of(self._module))}
+        self._parameters = [found[key] for key in sorted(found, key=lambda key: -order.get(key, -1))]
+
+    # -- as Lightning calls its hooks ------------------------------------------------------------------------------
+
+    def begin(self, batch: Any, batch_idx: int) -> None:
+        self._batch, self._losses = (batch, batch_idx), []
+
+    def note_loss(self, loss: Tensor) -> None:
+        """What backward is given: Lightning has divided it by the batches that are accumulated."""
+        self._losses.append(loss.detach())
+
+    def look(self) -> None:
+        """Behind a backward."""
+        if self._batch is not None:
+            self._has_looked = True
+            losses, self._losses = self._losses, []
+            self._last = self._look(*self._batch, losses)
+            self._events.append(self._last)
+            self.advance()
+
+    def before_step(self) -> None:
+        """Before a step: there may have been a backward that Lightning does not know of."""
+        if not self._has_looked:
+            self.look()
+
+    def stepped(self, optimizer: Any) -> None:
+        """Behind a step."""
+        self.before_step()
+        found_inf = getattr(optimizer, "found_inf", None)
+        self._settle(_Stepped(True, None if found_inf is None else _Arriving(*arriving(found_inf.clone()))))
+
+    def skipped(self) -> None:
+        """A step that was announced has not come."""
+        self._settle(_Stepped(False))
+
+    def end(self) -> None:
+        """Behind a batch."""
+        self._batch, self._losses, self._last = None, [], None
+        self.advance()
+
+    def advance(self, wait: bool = False) -> None:
+        """Judge what has arrived; with `wait` everything, which waits for the device."""
+        while self._events and (wait or len(self._events) > MOST or self._events[0].is_here()):
+            self._judge(self._events.popleft())
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _settle(self, step: _Stepped) -> None:
+        self._has_looked = False
+        self._events.append(step)
+        self.advance()
+
+    def _judge(self, event: _Look | _Stepped) -> None:
+        if isinstance(event, _Look):
+            seen = event.seen()
+            if seen.layers or seen.has_bad_loss:
+                self.candidate = self.candidate or event.with_samples(seen)
+            elif self.candidate is not None and not self.candidate.has_bad_loss:
+                self.candidate = None
+            return
+        candidate, self.candidate = self.candidate, None
+        is_used = event.was_used()
+        if candidate is not None and (is_used or candidate.has_bad_loss):
+            self.count += 1
+            self.first = self.first or replace(candidate, is_used=is_used)
+
+    @torch.no_grad()
+    def _look(self, batch: Any, batch_idx: int, losses: Sequence[Tensor]) -> _Look:
+        trainer = self._trainer
+        # With a scaler, a gradient that is not finite is never used.
+        given = self._parameters if gradient_scaler(trainer) is None else []
+        rows = [(name, held(p.grad)) for p, name in given if p.grad is not None]
+        devices = dict.fromkeys(x.device for _, x in rows if x.numel())
+        places = [[i for i, (_, x) in enumerate(rows) if x.device == device and x.numel()] for device in devices]
+        epoch, step = trainer.current_epoch, logging_step(trainer)
+        is_divided = trainer.lightning_module.automatic_optimization
+        return _Look(
+            NonFinite(trainer.global_rank, step, epoch, batch_idx, num_layers=len(rows)),
+            [name for name, _ in rows],
+            places,
+            [_Arriving(*arriving(oddities_of([rows[i][1] for i in of]))) for of in places],
+            [_Arriving(*arriving(loss)) for loss in losses],
+            float(trainer.accumulate_grad_batches) if is_divided else 1.0,
+            partial(self._indices, epoch, batch_idx) if self._source.ids is None else _ids(self._source, batch),
+        )
+
+    def _indices(self, epoch: int, batch_idx: int) -> tuple[tuple[int, ...] | None, str]:
+        done = self._began[1] if epoch == self._began[0] else 0  # in an epoch that was resumed
+        try:
+            found = indices_of(train_loader(self._trainer), batch_idx - done)
+        except Exception as error:
+            return None, f"the loader could not be asked: {type(error).__name__}: {error}"
+        return (None, _SHUFFLED) if found is None else (tuple(found), "position")
+
+
+def _ids(source: Source, batch: Any) -> Callable[[], tuple[tuple[int, ...] | None, str]]:
+    """Those that the user gives, without the batch; what is on a device is waited for when it is needed."""
+    try:
+        ids = Step(None, batch).find("ids", source)
+    except Exception as error:
+        why = f"ids={source.ids!r} could not be read: {type(error).__name__}: {error}"
+        return lambda: (None, why)
+    return lambda: (None if ids is None else tuple(map(int, ids.flatten().tolist())), "ids")
