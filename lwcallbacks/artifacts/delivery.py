@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from lwcallbacks.artifacts.earlier import mend
 from lwcallbacks.artifacts.holding import digest_of, release
@@ -155,18 +156,31 @@ class Delivery:
         if name not in entry.waiting or name in entry.fates:
             return
         try:
-            if content is None and not entry.version.is_remote:
-                raise Gone("its content is gone")
+            self._refuse_what_is_gone(entry, content)
             self._under_way.add(id)
             version = replace(entry.version, aliases=self._still_its(entry, name))
             self._ledger.delivered(id, name, self._stores[name].deliver(version, content))
         except Gone as error:
-            self._ledger.failed(id, str(error), store=name)
-            self._say(f"{entry.version.name}: {entry.version.path} was not delivered to {name}: {error}")
+            if entry.version.is_remote and entry.is_removed:  # which is as it should be: nobody holds it
+                self._ledger.dropped(id, name, "removed before it was delivered")
+            else:
+                self._ledger.failed(id, str(error), store=name)
+                self._say(f"{entry.version.name}: {entry.version.path} was not delivered to {name}: {error}")
         finally:
             self._under_way.discard(id)
         self._release(id)
         self._drop(name)
+
+    def _refuse_what_is_gone(self, entry: Entry, content: Path | None) -> None:
+        """What is at an address is held by nobody: by now it may be none, or a later save's."""
+        if content is None and not entry.version.is_remote:
+            raise Gone("its content is gone")
+        if entry.version.is_remote and entry.is_removed:
+            raise Gone("its checkpoint was removed")
+        entries = self._ledger.entries
+        later = entries[entries.index(entry) + 1 :] if entry.version.is_remote else ()
+        if any(other.version.path == entry.version.path for other in later):
+            raise Gone("a later checkpoint was saved to the same address: save each to one of its own")
 
     def _still_its(self, entry: Entry, name: str) -> tuple[str, ...]:
         """Its aliases, without those that a store has on a newer version: checkpoints may be written out of turn."""

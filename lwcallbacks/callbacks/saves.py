@@ -77,7 +77,7 @@ class Listener(Protocol):
         """It could not be written; without an error it did not appear in time."""
 
     def on_remove(self, path: str, asked_by: Any) -> object:
-        """A checkpoint was removed."""
+        """A checkpoint is about to be removed: who looks for it at an address from now on may find nothing."""
 
 
 class Saves:
@@ -189,10 +189,9 @@ class Saves:
         path = _path(args[0] if args else kwargs["filepath"])
         if not is_address(path) and os.path.exists(path):
             self._wait(path, lambda save: save.by_io)  # what was written a moment ago is held first
-        returned = remove_checkpoint(*args, **kwargs)
         if self._listens():
             self._listener.on_remove(path, _asking())
-        return returned
+        return remove_checkpoint(*args, **kwargs)
 
     def _is_settled(self, save: Save) -> bool:
         """Whether something new is at the path that no longer changes."""

@@ -362,6 +362,47 @@ def test_an_address_has_no_content(tmp_path: Path) -> None:
     assert shop.contents == [None]
 
 
+def test_an_address_that_is_removed_or_saved_to_again_before_it_came(tmp_path: Path) -> None:
+    """Nobody holds what was there. The first is as it should be; the other is reported, with what to write."""
+    gate, shop = threading.Event(), Shop()
+    shop.does |= {"a": gate.wait, "c": fails(Gone("there is nothing there"))}
+    run = Run(tmp_path, shop)
+    for id, path in [("a", "a"), ("b", "b"), ("c", "c"), ("d", "d"), ("e", "d")]:
+        run.delivery.take(run.enter(id, path=f"s3://bucket/{path}.ckpt"))
+    run.delivery.remove("b")
+    gate.set()
+    until(lambda: run.ledger["e"].fates)
+    run.delivery.remove("e")
+    assert run.end() == 0
+    assert shop.ids == ["a", "e"]
+    assert shop.dropped == ["e"]
+    assert run.ledger["b"].fates["shop"] == Fate("dropped", "", "removed before it was delivered")
+    assert [text.partition(": s3")[2] for text in run.said] == [
+        "://bucket/c.ckpt was not delivered to shop: there is nothing there",
+        "://bucket/d.ckpt was not delivered to shop: a later checkpoint was saved to the same address: save each to one"
+        " of its own",
+    ]
+
+
+def test_an_address_that_is_removed_while_the_store_asks_for_it(tmp_path: Path) -> None:
+    """It finds nothing: that is no failure."""
+    asks, gone = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        asks.set()
+        gone.wait()
+        raise Gone("there is nothing there")
+
+    run = Run(tmp_path, Shop(a=ask))
+    run.delivery.take(run.enter("a", path="s3://bucket/a.ckpt"))
+    asks.wait()
+    run.delivery.remove("a")
+    gone.set()
+    assert run.end() == 0
+    assert run.said == []
+    assert run.ledger["a"].fates["shop"] == Fate("dropped", "", "removed before it was delivered")
+
+
 def test_a_staged_version_is_kept_for_who_delivers_it(tmp_path: Path) -> None:
     """It does not wait for the run's end, and is no second time given to the store."""
 
