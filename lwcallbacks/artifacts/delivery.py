@@ -191,6 +191,8 @@ class Delivery:
 
     def _drop(self, name: str) -> None:
         """Drop what the Trainer has removed, but not before all that it had saved is there, and has the aliases."""
+        if not self._stores[name].can_drop:
+            return
         entries = self._ledger.entries
         num_settled = next(
             (i for i, e in enumerate(entries) if name in e.waiting and name not in e.fates), len(entries)

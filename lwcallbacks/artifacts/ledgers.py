@@ -49,6 +49,7 @@ def find(directory: Path, alias: str) -> tuple[Version, Path | None, str]:
     if not having:
         there = sorted({f"{e.version.name}:{one}" for _, e in entries for one in e.version.aliases})
         raise LookupError(f"{directory} has no checkpoint {alias!r}, expected one of {', '.join(there) or 'none'}")
+    having = [(ledger, e) for ledger, e in having if not e.is_earlier] or having  # a run's own ledger has it, too
     among = sorted({(str(ledger), e.version.name) for ledger, e in having})
     if len(among) > 1:
         found = ", ".join(f"{name}:{last} in {ledger}" for ledger, name in among)

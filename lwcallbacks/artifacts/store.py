@@ -54,6 +54,9 @@ class Store(ABC):
     run: str = ""
     """How the store calls the run that it delivers for, where a later delivery has to know: the ledger notes it."""
 
+    can_drop: bool = True
+    """Whether it can drop anything now. Else what is to be dropped stays in the ledger, for a later delivery."""
+
     retention: timedelta | None = None
     """How long what is dropped is still kept, where the store can delete later; None: it is deleted at once. Set before
     the first call."""
@@ -78,7 +81,8 @@ class Store(ABC):
         """Remove a version that the Trainer has removed, unless somebody has a use for it.
 
         Args:
-            address: what `deliver` has given.
+            address: what `deliver` has given, to this run or to one that this one goes on from. Empty where that run did
+                not know yet: then it is found by its id, or it is not there.
 
         Returns:
             "deleted", or in a few words why it is kept.

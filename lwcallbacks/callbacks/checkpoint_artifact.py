@@ -100,6 +100,19 @@ class CheckpointArtifact(LoggingCallback):
         self.staging_limit = staging_limit
         self.patience = patience
         self.missing_ok = missing_ok
+        self._before: dict[str, Any] = {}
+        """What the checkpoint that this run goes on from, or the fit that has ended, says of earlier versions."""
+
+    def begin(self) -> None:
+        super().begin()
+        self._before = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        life = _LIVES.get(self)
+        return dict(self._before) if life is None else life.remembered
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._before = dict(state_dict)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         excused = self.missing_ok or is_debugging(trainer)
@@ -154,6 +167,7 @@ class CheckpointArtifact(LoggingCallback):
                 listens=partial(has, trainer, self),  # a Trainer that looks for a learning rate saves without callbacks
                 attempt=attempt,
                 say=partial(hub.publisher.say, "CheckpointArtifact"),
+                before=self._before,
             )
             life.begin()
             _LIVES[self] = life
@@ -210,6 +224,7 @@ class CheckpointArtifact(LoggingCallback):
                     life.close(self.patience)
                     self._tell(trainer)
                     waiting = life.end(self.patience, bar.show)
+                    self._before = life.remembered
             finally:
                 bar.close()
                 del _LIVES[self]

@@ -1,6 +1,6 @@
 """The saves of one fit, from the moment of saving to their delivery.
 
-    life = Life(trainer, ledger_directory, stores, policy, say=..., attempt=...)
+    life = Life(trainer, ledger_directory, stores, policy, say=..., attempt=..., before=state_of_a_checkpoint)
     life.begin()
     for saved in life.take_saved():     # on the training thread, now and then: what was written since
         ...
@@ -27,6 +27,7 @@ from lwcallbacks.artifacts.delivery import Delivery
 from lwcallbacks.artifacts.earlier import tidy
 from lwcallbacks.artifacts.holding import hold, release
 from lwcallbacks.artifacts.ledger import HELD, Ledger
+from lwcallbacks.artifacts.lineage import remembered, take_over
 from lwcallbacks.artifacts.store import Store
 from lwcallbacks.artifacts.version import Version, plain
 from lwcallbacks.callbacks.facts import facts_of_run, facts_of_save
@@ -90,6 +91,7 @@ class Life:
         listens: Callable[[], bool],
         attempt: Attempt,
         say: Callable[[str], object],
+        before: Mapping[str, Any],
     ) -> None:
         self._trainer = trainer
         self._policy = policy
@@ -103,6 +105,8 @@ class Life:
         for store in stores:
             store.retention = policy.keep if isinstance(policy.keep, timedelta) else None
         self._saves = Saves(trainer, self, listens)
+        with attempt("could not take over what the checkpoint says of earlier versions"):
+            take_over(before, self._ledger)
         with self._undoing():
             self._delivery = Delivery(self._ledger, stores, say=say, staging_limit=policy.staging_limit)
         self._scopes: dict[str, _Scope] = {}
@@ -116,6 +120,11 @@ class Life:
             for directory, count in tidy(self._directory.parent.parent, self._directory):
                 told = f"{count} checkpoints of an earlier run wait to be delivered"
                 self._say(f"{told}: python -m lwcallbacks artifacts {directory} --deliver")
+
+    @property
+    def remembered(self) -> dict[str, Any]:
+        """What a run that goes on from here has to know of the versions so far; plain values."""
+        return remembered(self._ledger)
 
     def look(self) -> None:
         """See whether a checkpoint has appeared that was not there when its CheckpointIO returned."""
@@ -211,14 +220,15 @@ class Life:
         return [store.name for store in self._stores if store.name not in refused]
 
     def _dropped(self, path: str, asked_by: Any, before: str | None = None) -> None:
-        """Drop the newest version of a path, of this or an earlier life of the run; `before` that of an id."""
+        """Drop what was saved to a path, in this run or one that it goes on from; with an id, `before` that version."""
         if self._policy.keep == "all":
             return
         name, entries = self._scope(asked_by).name, self._ledger.entries
         end = next((i for i, e in enumerate(entries) if e.version.id == before), len(entries))
-        at = [e for e in entries[:end] if (e.version.path, e.version.name) == (path, name)]
-        if at and not at[-1].is_removed:
-            self._delivery.remove(at[-1].version.id)
+        for entry in entries[:end]:
+            is_its = entry.is_earlier or entry.version.name == name  # another run may have another name for it
+            if is_its and _same(entry.version.path, path) and not entry.is_removed:
+                self._delivery.remove(entry.version.id)
 
     def _scope(self, asked_by: Any) -> _Scope:
         """By who saves. Names stay the same when a run is resumed, and no two are alike."""

@@ -64,7 +64,7 @@ class WandbStore(Store):
         patience: float = 600.0,
         refusal: str | None = None,
     ) -> None:
-        self.is_live = not run.offline
+        self.is_live = self.can_drop = not run.offline
         self.run = "/".join((run.entity or "", run.project or "", run.id))
         self._run = run
         self._patience = patience
@@ -90,6 +90,14 @@ class WandbStore(Store):
     def drop(self, version: Version, address: str) -> str:
         import wandb
 
+        project = f"{self._run.entity}/{self._run.project}"
+        if address and not address.startswith(f"{project}/"):
+            return f"it is not of {project}"
+        if not address:  # of a run before this one
+            found = self._with_id(version)
+            if not found:
+                return "it is not there"
+            address = found[0].qualified_name
         try:
             artifact = self._asked().artifact(address)
         except wandb.errors.CommError as error:
@@ -163,8 +171,10 @@ class WandbStore(Store):
 
     def _found(self, version: Version) -> list[Any]:
         """The version where it is there already: from a process that has ended, or after an answer that was lost."""
-        if version.name in self._known:
-            return []
+        return [] if version.name in self._known else self._with_id(version)
+
+    def _with_id(self, version: Version) -> list[Any]:
+        """The versions of a run of this project that are this one."""
         name = f"{self._run.entity}/{self._run.project}/{artifact_name(version.name)}"
         try:
             versions = self._asked().artifacts("model", name)

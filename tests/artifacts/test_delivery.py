@@ -353,6 +353,23 @@ def test_a_store_that_waits_drops_what_a_later_fit_removes(tmp_path: Path) -> No
     assert shop.dropped == ["a"]
 
 
+def test_a_store_that_cannot_drop_now_is_not_asked(tmp_path: Path) -> None:
+    """An offline run whose earlier life was online: it stays in the ledger, and a later delivery drops it."""
+    run = Run(tmp_path, Shop())
+    run.save("a")
+    assert run.end() == 0
+    offline = Shop(is_live=False)
+    offline.can_drop = False
+    again = Run(tmp_path, offline)
+    again.delivery.remove("a")
+    assert again.end() == 0
+    assert offline.dropped == []
+    assert [entry.to_drop for entry in read(tmp_path)] == [("shop",)]
+    later = Shop()
+    assert Run(tmp_path, later).end() == 0
+    assert later.dropped == ["a"]
+
+
 def test_an_address_has_no_content(tmp_path: Path) -> None:
     """It is in a bucket: nothing is held and no digest is worked out."""
     shop = Shop()

@@ -446,18 +446,20 @@ class Improves(Classifier):
         self.log("score", torch.tensor(float(self.current_epoch)), sync_dist=True)
 
 
-def keeps_the_best(root: str, epochs: int, strategy: str = "auto", seconds: float = 0.0) -> list[str]:
-    """Fit and deliver to the folder "disk"; the files that the callback says were saved, by name."""
+def keeps_the_best(
+    root: str, epochs: int, strategy: str = "auto", seconds: float = 0.0, logs: str = "logs", path: str | None = None
+) -> list[str]:
+    """Fit, from a checkpoint or not, and deliver to the folder "disk"; the files that were saved, by name."""
     ours = lw.CheckpointArtifact(on_error="raise")
     best = ModelCheckpoint(
         Path(root, "ck"), monitor="score", mode="max", save_top_k=2, filename="{epoch}-" + str(time.time())
     )
     t = trainer(
-        callbacks=[ours, best], logger=ShelfLogger(Path(root, "logs"), Disk(Path(root, "disk"), seconds)),
+        callbacks=[ours, best], logger=ShelfLogger(Path(root, logs), Disk(Path(root, "disk"), seconds)),
         enable_checkpointing=True, max_epochs=epochs, strategy=strategy, default_root_dir=root,
         devices=1 if strategy == "auto" else 2, log_every_n_steps=1,
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the folder is not empty after a first run
-        t.fit(Improves.seeded(), loader(), loader())
+        t.fit(Improves.seeded(), loader(), loader(), ckpt_path=path)
     return [Path(path).name.split("-")[0] for path in ours.results.get("train", [])]
