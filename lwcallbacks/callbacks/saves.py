@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -247,10 +248,13 @@ def _asking() -> Any:
 
 
 def _selves() -> Iterator[Any]:
-    frame = sys._getframe(1)
+    """The objects whose methods are on the stack; not those that a signal has interrupted, which ask for nothing."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        yield frame.f_locals.get("self")
-        frame = frame.f_back  # type: ignore[assignment]
+        values = frame.f_locals
+        yield values.get("self")
+        # A handler of a signal is given the frame that it has interrupted, which is the one below its own.
+        frame = None if any(value is frame.f_back for value in values.values()) else frame.f_back
 
 
 def _path(path: Any) -> str:

@@ -457,7 +457,9 @@ class Life:
                 self.dropped_elsewhere |= {serial} & came.keys()
         dropped |= {came[serial].version.id for serial in self.dropped_elsewhere}
         assert not lost
-        assert {id for id in self.shelf.dropped if self._is_settled(id)} == {id for id in dropped if self._is_settled(id)}, "what ModelCheckpoint has removed, and nothing else"
+        assert {id for id in self.shelf.dropped if self._is_settled(id)} == {
+            id for id in dropped if self._is_settled(id)
+        }, "what ModelCheckpoint has removed, and nothing else"
         for serial, kept in sorted(came.items()):
             carries |= {(kept.version.name, alias): kept.version.id for alias in self.saved[serial].aliases}
         assert self.shelf.aliases == carries, "on the newest that has it"
