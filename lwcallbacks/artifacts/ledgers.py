@@ -77,10 +77,14 @@ def _content(ledger: Path, entry: Entry) -> Path | None:
 def place_of(ledger: Path, path: str) -> Path | None:
     """Where something is that a ledger names as the run saw it; None if it is not there.
 
-    A relative path is of the folder that the run was started in: this one, or one that the ledger is in.
+    A relative path is of the folder that the run was started in: this one, or one that the ledger is in. Where the
+    folder of the runs was moved, or is that of another machine, it has the same place beside the ledger.
     """
-    found = (base / path for base in (Path(), *ledger.absolute().parents))
-    return next((place for place in found if place.exists()), None)
+    parts = Path(path).parts
+    starts = range(1, len(parts) - 1) if Path(path).is_absolute() and ".." not in parts else ()
+    tails = [Path(path), *(Path(*parts[start:]) for start in starts)]
+    places = (base / tail for base in (Path(), *ledger.absolute().parents) for tail in tails)
+    return next((place for place in places if place.exists()), None)
 
 
 def _address(entry: Entry) -> str:

@@ -3,8 +3,8 @@
     state = remembered(ledger)              # plain values, for the state of a callback
     take_over(state, another_ledger)        # enters what that ledger does not have
 
-A ledger lies beside one run. A run that goes on in another folder, or on another machine, has a ledger of its own, and a
-`ModelCheckpoint` that removes what the first run has saved.
+A ledger lies beside one run. A run that goes on in another folder, or on another machine, has a ledger of its own, and
+a `ModelCheckpoint` that removes what the first run has saved.
 """
 
 from __future__ import annotations

@@ -107,12 +107,14 @@ class CheckpointArtifact(LoggingCallback):
         super().begin()
         self._before = {}
 
-    def state_dict(self) -> dict[str, Any]:
+    # Not `state_dict`: of two callbacks that have one Lightning says that there are two, and not what to leave out.
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         life = _LIVES.get(self)
-        return dict(self._before) if life is None else life.remembered
+        if state := self._before if life is None else life.remembered:
+            checkpoint.setdefault("callbacks", {})[self.state_key] = state
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._before = dict(state_dict)
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._before = (checkpoint.get("callbacks") or {}).get(self.state_key) or {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         excused = self.missing_ok or is_debugging(trainer)

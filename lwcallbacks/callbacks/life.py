@@ -11,6 +11,7 @@ A save that fails to be held or entered costs itself: training goes on.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import zlib
@@ -227,7 +228,7 @@ class Life:
         end = next((i for i, e in enumerate(entries) if e.version.id == before), len(entries))
         for entry in entries[:end]:
             is_its = entry.is_earlier or entry.version.name == name  # another run may have another name for it
-            if is_its and _same(entry.version.path, path) and not entry.is_removed:
+            if is_its and entry.version.path == _absolute(path) and not entry.is_removed:
                 self._delivery.remove(entry.version.id)
 
     def _scope(self, asked_by: Any) -> _Scope:
@@ -251,7 +252,8 @@ class Life:
     def _version(self, save: Save, scope: _Scope, facts: Mapping[str, Any], is_last: bool) -> Version:
         own = self._policy.metadata
         metadata = plain({**self._facts, **facts, "filename": save.path.rsplit("/", 1)[-1], **own})
-        return Version(uuid4().hex[:16], scope.name, save.path, self._aliases(save, facts, metadata, is_last), metadata)
+        aliases = self._aliases(save, facts, metadata, is_last)
+        return Version(uuid4().hex[:16], scope.name, _absolute(save.path), aliases, metadata)
 
     def _aliases(
         self, save: Save, facts: Mapping[str, Any], metadata: Mapping[str, Any], is_last: bool
@@ -284,5 +286,10 @@ def _is_best(save: Save, facts: Mapping[str, Any]) -> bool:
 
 
 def _same(path: str, other: str) -> bool:
-    # As paths, for below a relative folder Lightning writes "./logs", and that is no string of a path.
-    return path == other if is_address(path) else Path(path) == Path(other)
+    # Below a relative folder Lightning writes "./logs", which is no string of a path.
+    return _absolute(path) == _absolute(other)
+
+
+def _absolute(path: str) -> str:
+    """As whoever is started elsewhere needs it."""
+    return path if is_address(path) else os.path.abspath(path)

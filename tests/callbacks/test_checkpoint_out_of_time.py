@@ -6,6 +6,7 @@ import os
 import signal
 import warnings
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +37,19 @@ def test_a_job_that_slurm_requeues(folder: str, killed: bool, tmp_path: Path) ->
     """SLURM's signal comes at any moment, then SIGTERM, or SIGKILL in the midst of all. The next job has the same
     folder of logs, or another one."""
     path = scontrol(tmp_path, f"(sleep 0.1; kill -{'KILL' if killed else 'TERM'} $PPID) &")
-    try:
-        [ended] = run_processes(1, scenarios.out_of_time, str(tmp_path), "one", path, int(signal.SIGUSR1), 400)
-        assert not killed
+    job = partial(run_processes, 1, scenarios.out_of_time, str(tmp_path))
+    if killed:
+        with pytest.raises(RuntimeError, match="died with code -9"):
+            job("one", path, int(signal.SIGUSR1), 400)
+    else:
+        [ended] = job("one", path, int(signal.SIGUSR1), 400)
         assert ended[-1] == -1, "by SIGTERM"
-    except RuntimeError as error:
-        assert killed, error
-        assert "died with code -9" in str(error)
     assert (tmp_path / "requeued").read_text() == "requeue 1234\n"
     [saved] = tmp_path.glob("hpc_ckpt_*.ckpt")
     step = torch.load(saved, weights_only=True)["global_step"]
     epochs = step // 5 + 2
 
-    [[begun, done]] = run_processes(1, scenarios.out_of_time, str(tmp_path), folder, path, None, epochs)
+    [[begun, done]] = job(folder, path, None, epochs)
     assert (begun, done) == (step, 5 * epochs)
 
     entries = [entry for ledger in tmp_path.rglob(FILE) for entry in read(ledger.parent) if not entry.is_earlier]

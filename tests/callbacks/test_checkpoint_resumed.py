@@ -93,7 +93,9 @@ def test_the_state_of_a_run_that_is_over(tmp_path: Path) -> None:
     assert found["version"]["digest"] == kept.digest
     assert found["stores"] == {"shelf": f"shelf/{kept.version.id}"}
     ours = next(c for c in t.callbacks if isinstance(c, lw.CheckpointArtifact))
-    assert copy.deepcopy(ours).state_dict() == ours.state_dict()
+    told: dict[str, Any] = {}
+    copy.deepcopy(ours).on_save_checkpoint(t, t.lightning_module, told)
+    assert told["callbacks"]["CheckpointArtifact"]["versions"][0] == found
 
 
 def test_twice_from_one_checkpoint(tmp_path: Path) -> None:
@@ -179,3 +181,23 @@ def test_the_best_of_the_run_before_is_found(tmp_path: Path) -> None:
     for folder in ("one", "."):
         found = lw.checkpoint_path(tmp_path / folder, "best", cache=tmp_path / "cache")
         assert Path(found).read_bytes() == best
+
+
+def test_a_folder_of_runs_that_was_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths are kept as absolute ones. What lies beside the ledger as it did before is found."""
+    ours = lw.CheckpointArtifact(on_error="raise")
+    t = trainer(
+        callbacks=[ours, ModelCheckpoint(monitor="score", mode="max")], logger=ShelfLogger(Path("logs"), Shelf()),
+        default_root_dir=".", enable_checkpointing=True, max_epochs=2,
+    )  # fmt: skip
+    t.fit(Improves(), loader(), loader())
+    [_, entry] = read(ledger_of(tmp_path, "logs"))
+    best = Path(entry.version.path)
+    assert best.is_absolute()
+    assert best.is_file()
+    content = best.read_bytes()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "logs").rename(tmp_path / "elsewhere" / "logs")
+    monkeypatch.chdir("/")
+    found = lw.checkpoint_path(tmp_path / "elsewhere", "best", cache=tmp_path / "cache")
+    assert Path(found).read_bytes() == content
