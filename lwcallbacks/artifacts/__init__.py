@@ -6,6 +6,7 @@ ledger.py            what has become of each version, in a file that survives th
 store.py             where versions are delivered to: what a logger implements
 delivery.py          delivers in the order of the saves, behind the training
 earlier.py           what a process that was killed has left
+lineage.py           what a checkpoint says of the versions before it
 ledgers.py           all ledgers below a folder, for the command line
 checkpoint_path.py   the way back: a version as a path of this machine
 wandb_fetch.py       what W&B says of a version, and its files

@@ -6,8 +6,9 @@
     delivery.finish()               # wait until everything is there; what is not stays in the ledger
 
 One thread works out digests and hands on to one thread for each store. A store gets one version at a time, and the next
-one when that is there: a newer version never has its aliases taken away by an older one. What a store raises is tried
-again, with longer and longer waits; nothing else of that store goes ahead meanwhile.
+one when that is there: a newer version never has its aliases taken away by an older one. A store that keeps the order
+itself may get a few ahead (`Store.begin`), and drops in a thread of their own. What a store raises is tried again, with
+longer and longer waits; nothing else of that store goes ahead meanwhile.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from lwcallbacks.artifacts.earlier import mend
 from lwcallbacks.artifacts.holding import digest_of, release
@@ -58,7 +60,15 @@ class Delivery:
         self._staging_limit = staging_limit
         self._under_way: set[str] = set()
         self._sealing = _Line("sealing", waits, say)
+        self._beginnings = _Line("beginning", waits, say)
         self._lines = {name: _Line(name, waits, say) for name in self._stores}
+        self._drops = {s.name: self._lines[s.name] if s.at_once == 1 else _Line(s.name, waits, say) for s in stores}
+        self._new: dict[str, set[str]] = {name: set() for name in self._stores}
+        """The versions that a store was never given."""
+        self._ahead: dict[str, list[str]] = {name: [] for name in self._stores}
+        """The versions that a store has begun with, and that `deliver` was not called for."""
+        self._is_failing: set[str] = set()
+        self._beginning = threading.RLock()
         mend(ledger)
         for store in stores:
             if store.run:
@@ -68,6 +78,8 @@ class Delivery:
 
     def take(self, version: Version) -> None:
         """Deliver a version that is entered in the ledger, and whose content is held unless it is at an address."""
+        for new in self._new.values():
+            new.add(version.id)
         self._sealing.put(partial(self._seal, version.id))
 
     def remove(self, id: str) -> None:
@@ -75,7 +87,7 @@ class Delivery:
         self._ledger.removed(id)
         for name, store in self._stores.items():
             if store.is_live:
-                self._lines[name].put(partial(self._drop, name))
+                self._drops[name].put(partial(self._drop, name))
             elif name not in self._ledger[id].fates and name in self._ledger[id].stores:
                 self._ledger.dropped(id, name, "removed before it was delivered")
         self._release(id)
@@ -99,8 +111,8 @@ class Delivery:
                     for entry in self._ledger.entries:
                         if name in entry.waiting and name not in entry.fates and not entry.is_removed:
                             self._put(entry.version.id, name)
-                    self._lines[name].put(partial(self._drop, name))
-            self._wait(list(self._lines.values()), patience, progress)
+                    self._drops[name].put(partial(self._drop, name))
+            self._wait([self._beginnings, *self._lines.values(), *self._drops.values()], patience, progress)
         finally:
             self.stop()
         return self.num_waiting
@@ -112,7 +124,7 @@ class Delivery:
 
     def stop(self) -> None:
         """End the threads after what they are at; the rest stays in the ledger."""
-        for line in (self._sealing, *self._lines.values()):
+        for line in (self._sealing, self._beginnings, *self._lines.values(), *self._drops.values()):
             line.stop()
 
     def _wait(self, lines: Sequence[_Line], patience: float, progress: Callable[[int], object] | None) -> None:
@@ -135,7 +147,7 @@ class Delivery:
             self._sealing.put(partial(self._seal, id))
         for name in entry.to_drop:
             if name in self._stores:
-                self._lines[name].put(partial(self._drop, name))
+                self._drops[name].put(partial(self._drop, name))
 
     def _seal(self, id: str) -> None:
         """Work out the digest, and hand on."""
@@ -149,34 +161,83 @@ class Delivery:
 
     def _put(self, id: str, name: str) -> None:
         self._lines[name].put(partial(self._deliver, id, name))
+        if self._stores[name].at_once > 1:
+            self._beginnings.put(partial(self._begin, name))
+
+    def _begin(self, name: str) -> None:
+        """Hand over what is next, as far as the store takes it before the first of that is there."""
+        store, ahead = self._stores[name], self._ahead[name]
+        with self._beginning:
+            for entry in self._ledger.entries:
+                id, content = entry.version.id, self._ledger.content_of(entry.version.id)
+                if name not in entry.waiting or name in entry.fates or id in ahead:
+                    continue
+                is_ready = entry.version.digest is not None and id in self._new[name]
+                if not is_ready or content is None or len(ahead) >= store.at_once or name in self._is_failing:
+                    return
+                self._new[name].discard(id)
+                ahead.append(id)
+                self._under_way.add(id)
+                with suppress(Exception):  # `deliver` raises it, too, and is heard
+                    store.begin(replace(entry.version, aliases=self._still_its(entry, name)), content)
 
     def _deliver(self, id: str, name: str) -> None:
+        self._begin(name)
         entry, content = self._ledger[id], self._ledger.content_of(id)
         if name not in entry.waiting or name in entry.fates:
             return
         try:
-            if content is None and not entry.version.is_remote:
-                raise Gone("its content is gone")
-            self._under_way.add(id)
-            version = replace(entry.version, aliases=self._still_its(entry, name))
-            self._ledger.delivered(id, name, self._stores[name].deliver(version, content))
+            self._refuse_what_is_gone(entry, content)
+            with self._beginning:
+                self._under_way.add(id)
+                self._new[name].discard(id)
+                version = replace(entry.version, aliases=self._still_its(entry, name))
+            receipt = self._stores[name].deliver(version, content)
+            self._ledger.delivered(id, name, receipt)
         except Gone as error:
-            self._ledger.failed(id, str(error), store=name)
-            self._say(f"{entry.version.name}: {entry.version.path} was not delivered to {name}: {error}")
+            if entry.version.is_remote and entry.is_removed:  # which is as it should be: nobody holds it
+                self._ledger.dropped(id, name, "removed before it was delivered")
+            else:
+                self._ledger.failed(id, str(error), store=name)
+                self._say(f"{entry.version.name}: {entry.version.path} was not delivered to {name}: {error}")
+        except Exception:
+            self._is_failing.add(name)
+            raise
         finally:
-            self._under_way.discard(id)
+            with self._beginning:
+                self._under_way.discard(id)
+                if id in self._ahead[name]:
+                    self._ahead[name].remove(id)
+        self._is_failing.discard(name)
         self._release(id)
-        self._drop(name)
+        if self._drops[name] is self._lines[name]:
+            self._drop(name)
+        else:
+            self._drops[name].put(partial(self._drop, name))
+
+    def _refuse_what_is_gone(self, entry: Entry, content: Path | None) -> None:
+        """What is at an address is held by nobody: by now it may be none, or a later save's."""
+        if content is None and not entry.version.is_remote:
+            raise Gone("its content is gone")
+        if entry.version.is_remote and entry.is_removed:
+            raise Gone("its checkpoint was removed")
+        entries = self._ledger.entries
+        later = entries[entries.index(entry) + 1 :] if entry.version.is_remote else ()
+        if any(other.version.path == entry.version.path for other in later):
+            raise Gone("a later checkpoint was saved to the same address: save each to one of its own")
 
     def _still_its(self, entry: Entry, name: str) -> tuple[str, ...]:
-        """Its aliases, without those that a store has on a newer version: checkpoints may be written out of turn."""
+        """Its aliases, without those that a store has, or gets, on a newer version: it may come out of turn."""
         entries = self._ledger.entries
         newer = [e for e in entries[entries.index(entry) + 1 :] if e.version.name == entry.version.name]
-        taken = {alias for e in newer if name in e.fates and e.fates[name].address for alias in e.version.aliases}
+        there = [e for e in newer if e.version.id in self._ahead[name] or (name in e.fates and e.fates[name].address)]
+        taken = {alias for e in there for alias in e.version.aliases}
         return tuple(alias for alias in entry.version.aliases if alias not in taken)
 
     def _drop(self, name: str) -> None:
         """Drop what the Trainer has removed, but not before all that it had saved is there, and has the aliases."""
+        if not self._stores[name].can_drop:
+            return
         entries = self._ledger.entries
         num_settled = next(
             (i for i, e in enumerate(entries) if name in e.waiting and name not in e.fates), len(entries)

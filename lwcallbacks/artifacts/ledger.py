@@ -11,6 +11,7 @@ A line is appended for each event, and nothing is ever changed. Half a line, whi
 
     {"event": "opened", "store", "run"}                        how a store calls the run
     {"event": "saved", "version": {...}, "stores": [...]}      the facts
+    {"event": "took over", "version": {...}, "stores": {...}}  of a run before this one: addresses by store
     {"event": "held", "id", "content"}                         its content is held, below the folder "held"
     {"event": "sealed", "id", "digest", "size"}
     {"event": "delivered" | "staged", "id", "store", "address"}
@@ -25,7 +26,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -69,6 +70,8 @@ class Entry:
     is_released: bool = False
     why: str = ""
     """Why there is nothing to deliver; empty if there is."""
+    is_earlier: bool = False
+    """Whether another run has saved it, and delivers it: the run that this one goes on from."""
 
     @property
     def is_removed(self) -> bool:
@@ -78,13 +81,13 @@ class Entry:
     @property
     def waiting(self) -> tuple[str, ...]:
         """The stores that do not have it yet, and can still get it; a staged one is still on its way."""
-        if self.why:
+        if self.why or self.is_earlier:
             return ()
         return tuple(s for s in self.stores if s not in self.fates or self.fates[s].state == "staged")
 
     @property
     def to_drop(self) -> tuple[str, ...]:
-        """The stores that still have it though the Trainer has removed it."""
+        """The stores that still have it, or may have it, though the Trainer has removed it."""
         return tuple(s for s, fate in self.fates.items() if self.is_removed and fate.state == "delivered")
 
 
@@ -156,6 +159,10 @@ class Ledger:
 
     def saved(self, version: Version, stores: Sequence[str]) -> None:
         self._enter("saved", version=version.to_json(), stores=list(stores))
+
+    def took_over(self, version: Version, stores: Mapping[str, str]) -> None:
+        """Of a run before this one, with its addresses; "" where that run did not know yet whether a store has it."""
+        self._enter("took over", version=version.to_json(), stores=dict(stores))
 
     def held(self, id: str, content: Path) -> None:
         self._enter("held", id=id, content=content.relative_to(self.directory).as_posix())
@@ -235,6 +242,10 @@ def _apply(entries: dict[str, Entry], runs: dict[str, str], record: dict[str, An
     if event == "saved":
         version = Version.from_json(record["version"])
         entries[version.id] = Entry(version, tuple(map(str, record["stores"])))
+    if event == "took over":
+        version, stores = Version.from_json(record["version"]), record["stores"].items()
+        fates = {str(store): Fate("delivered", str(address)) for store, address in stores}
+        entries[version.id] = Entry(version, tuple(fates), fates, is_earlier=True)
     if event not in _EVENTS:
         return
     entry = entries[record["id"]]

@@ -49,6 +49,7 @@ def find(directory: Path, alias: str) -> tuple[Version, Path | None, str]:
     if not having:
         there = sorted({f"{e.version.name}:{one}" for _, e in entries for one in e.version.aliases})
         raise LookupError(f"{directory} has no checkpoint {alias!r}, expected one of {', '.join(there) or 'none'}")
+    having = [(ledger, e) for ledger, e in having if not e.is_earlier] or having  # a run's own ledger has it, too
     among = sorted({(str(ledger), e.version.name) for ledger, e in having})
     if len(among) > 1:
         found = ", ".join(f"{name}:{last} in {ledger}" for ledger, name in among)
@@ -76,10 +77,14 @@ def _content(ledger: Path, entry: Entry) -> Path | None:
 def place_of(ledger: Path, path: str) -> Path | None:
     """Where something is that a ledger names as the run saw it; None if it is not there.
 
-    A relative path is of the folder that the run was started in: this one, or one that the ledger is in.
+    A relative path is of the folder that the run was started in: this one, or one that the ledger is in. Where the
+    folder of the runs was moved, or is that of another machine, it has the same place beside the ledger.
     """
-    found = (base / path for base in (Path(), *ledger.absolute().parents))
-    return next((place for place in found if place.exists()), None)
+    parts = Path(path).parts
+    starts = range(1, len(parts) - 1) if Path(path).is_absolute() and ".." not in parts else ()
+    tails = [Path(path), *(Path(*parts[start:]) for start in starts)]
+    places = (base / tail for base in (Path(), *ledger.absolute().parents) for tail in tails)
+    return next((place for place in places if place.exists()), None)
 
 
 def _address(entry: Entry) -> str:

@@ -7,7 +7,8 @@
             copy(content, self.folder / version.id)
             return Receipt("delivered", str(self.folder / version.id))
 
-A store is used from one thread at a time, which is none that trains. What it raises is tried again later.
+A store is used from one thread at a time, which is none that trains, unless it says otherwise (`at_once`). What it
+raises is tried again later.
 """
 
 from __future__ import annotations
@@ -54,6 +55,13 @@ class Store(ABC):
     run: str = ""
     """How the store calls the run that it delivers for, where a later delivery has to know: the ledger notes it."""
 
+    at_once: int = 1
+    """How many versions it takes before the first of them is there: more than 1 where it has a `begin`, which is then
+    called from other threads than `deliver`, and so is `drop`."""
+
+    can_drop: bool = True
+    """Whether it can drop anything now. Else what is to be dropped stays in the ledger, for a later delivery."""
+
     retention: timedelta | None = None
     """How long what is dropped is still kept, where the store can delete later; None: it is deleted at once. Set before
     the first call."""
@@ -74,11 +82,20 @@ class Store(ABC):
             Exception: anything else: it is tried again.
         """
 
+    def begin(self, version: Version, content: Path) -> None:  # noqa: B027 - a store need not have it
+        """Begin to deliver a version while earlier ones are on their way; `deliver` is called for it in its turn.
+
+        Called in the order of the saves, for versions that the store was never given. It must keep that order: none is
+        there, or has its aliases, before those that it was given earlier. It does not wait. When an earlier one has
+        failed, that one is delivered again, without the aliases of those that have begun.
+        """
+
     def drop(self, version: Version, address: str) -> str:
         """Remove a version that the Trainer has removed, unless somebody has a use for it.
 
         Args:
-            address: what `deliver` has given.
+            address: what `deliver` has given, to this run or to one that this one goes on from. Empty where that run
+                did not know yet: then it is found by its id, or it is not there.
 
         Returns:
             "deleted", or in a few words why it is kept.

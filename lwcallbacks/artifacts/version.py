@@ -16,7 +16,7 @@ class Version:
     Args:
         id: unlike that of any other version, of this run or another one.
         name: the artifact that it is a version of.
-        path: where the Trainer has saved it: a path, or an address such as "s3://bucket/epoch=3.ckpt".
+        path: where the Trainer has saved it: an absolute path, or an address such as "s3://bucket/epoch=3.ckpt".
         aliases: what finds it, such as "latest", "best", "epoch-3".
         metadata: the facts of the save; plain JSON, see `plain`.
         content: where it is held, relative to the ledger's folder; None for an address, and where nobody keeps it.

@@ -100,6 +100,21 @@ class CheckpointArtifact(LoggingCallback):
         self.staging_limit = staging_limit
         self.patience = patience
         self.missing_ok = missing_ok
+        self._before: dict[str, Any] = {}
+        """What the checkpoint that this run goes on from, or the fit that has ended, says of earlier versions."""
+
+    def begin(self) -> None:
+        super().begin()
+        self._before = {}
+
+    # Not `state_dict`: of two callbacks that have one Lightning says that there are two, and not what to leave out.
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        life = _LIVES.get(self)
+        if state := self._before if life is None else life.remembered:
+            checkpoint.setdefault("callbacks", {})[self.state_key] = state
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._before = (checkpoint.get("callbacks") or {}).get(self.state_key) or {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         excused = self.missing_ok or is_debugging(trainer)
@@ -154,6 +169,7 @@ class CheckpointArtifact(LoggingCallback):
                 listens=partial(has, trainer, self),  # a Trainer that looks for a learning rate saves without callbacks
                 attempt=attempt,
                 say=partial(hub.publisher.say, "CheckpointArtifact"),
+                before=self._before,
             )
             life.begin()
             _LIVES[self] = life
@@ -210,6 +226,7 @@ class CheckpointArtifact(LoggingCallback):
                     life.close(self.patience)
                     self._tell(trainer)
                     waiting = life.end(self.patience, bar.show)
+                    self._before = life.remembered
             finally:
                 bar.close()
                 del _LIVES[self]

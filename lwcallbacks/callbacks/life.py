@@ -1,6 +1,6 @@
 """The saves of one fit, from the moment of saving to their delivery.
 
-    life = Life(trainer, ledger_directory, stores, policy, say=..., attempt=...)
+    life = Life(trainer, ledger_directory, stores, policy, say=..., attempt=..., before=state_of_a_checkpoint)
     life.begin()
     for saved in life.take_saved():     # on the training thread, now and then: what was written since
         ...
@@ -11,6 +11,7 @@ A save that fails to be held or entered costs itself: training goes on.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import zlib
@@ -27,6 +28,7 @@ from lwcallbacks.artifacts.delivery import Delivery
 from lwcallbacks.artifacts.earlier import tidy
 from lwcallbacks.artifacts.holding import hold, release
 from lwcallbacks.artifacts.ledger import HELD, Ledger
+from lwcallbacks.artifacts.lineage import remembered, take_over
 from lwcallbacks.artifacts.store import Store
 from lwcallbacks.artifacts.version import Version, plain
 from lwcallbacks.callbacks.facts import facts_of_run, facts_of_save
@@ -90,6 +92,7 @@ class Life:
         listens: Callable[[], bool],
         attempt: Attempt,
         say: Callable[[str], object],
+        before: Mapping[str, Any],
     ) -> None:
         self._trainer = trainer
         self._policy = policy
@@ -103,6 +106,8 @@ class Life:
         for store in stores:
             store.retention = policy.keep if isinstance(policy.keep, timedelta) else None
         self._saves = Saves(trainer, self, listens)
+        with attempt("could not take over what the checkpoint says of earlier versions"):
+            take_over(before, self._ledger)
         with self._undoing():
             self._delivery = Delivery(self._ledger, stores, say=say, staging_limit=policy.staging_limit)
         self._scopes: dict[str, _Scope] = {}
@@ -116,6 +121,11 @@ class Life:
             for directory, count in tidy(self._directory.parent.parent, self._directory):
                 told = f"{count} checkpoints of an earlier run wait to be delivered"
                 self._say(f"{told}: python -m lwcallbacks artifacts {directory} --deliver")
+
+    @property
+    def remembered(self) -> dict[str, Any]:
+        """What a run that goes on from here has to know of the versions so far; plain values."""
+        return remembered(self._ledger)
 
     def look(self) -> None:
         """See whether a checkpoint has appeared that was not there when its CheckpointIO returned."""
@@ -211,14 +221,15 @@ class Life:
         return [store.name for store in self._stores if store.name not in refused]
 
     def _dropped(self, path: str, asked_by: Any, before: str | None = None) -> None:
-        """Drop the newest version of a path, of this or an earlier life of the run; `before` that of an id."""
+        """Drop what was saved to a path, in this run or one that it goes on from; with an id, `before` that version."""
         if self._policy.keep == "all":
             return
         name, entries = self._scope(asked_by).name, self._ledger.entries
         end = next((i for i, e in enumerate(entries) if e.version.id == before), len(entries))
-        at = [e for e in entries[:end] if (e.version.path, e.version.name) == (path, name)]
-        if at and not at[-1].is_removed:
-            self._delivery.remove(at[-1].version.id)
+        for entry in entries[:end]:
+            is_its = entry.is_earlier or entry.version.name == name  # another run may have another name for it
+            if is_its and entry.version.path == _absolute(path) and not entry.is_removed:
+                self._delivery.remove(entry.version.id)
 
     def _scope(self, asked_by: Any) -> _Scope:
         """By who saves. Names stay the same when a run is resumed, and no two are alike."""
@@ -241,7 +252,8 @@ class Life:
     def _version(self, save: Save, scope: _Scope, facts: Mapping[str, Any], is_last: bool) -> Version:
         own = self._policy.metadata
         metadata = plain({**self._facts, **facts, "filename": save.path.rsplit("/", 1)[-1], **own})
-        return Version(uuid4().hex[:16], scope.name, save.path, self._aliases(save, facts, metadata, is_last), metadata)
+        aliases = self._aliases(save, facts, metadata, is_last)
+        return Version(uuid4().hex[:16], scope.name, _absolute(save.path), aliases, metadata)
 
     def _aliases(
         self, save: Save, facts: Mapping[str, Any], metadata: Mapping[str, Any], is_last: bool
@@ -274,5 +286,10 @@ def _is_best(save: Save, facts: Mapping[str, Any]) -> bool:
 
 
 def _same(path: str, other: str) -> bool:
-    # As paths, for below a relative folder Lightning writes "./logs", and that is no string of a path.
-    return path == other if is_address(path) else Path(path) == Path(other)
+    # Below a relative folder Lightning writes "./logs", which is no string of a path.
+    return _absolute(path) == _absolute(other)
+
+
+def _absolute(path: str) -> str:
+    """As whoever is started elsewhere needs it."""
+    return path if is_address(path) else os.path.abspath(path)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -77,7 +78,7 @@ class Listener(Protocol):
         """It could not be written; without an error it did not appear in time."""
 
     def on_remove(self, path: str, asked_by: Any) -> object:
-        """A checkpoint was removed."""
+        """A checkpoint is about to be removed: who looks for it at an address from now on may find nothing."""
 
 
 class Saves:
@@ -189,10 +190,9 @@ class Saves:
         path = _path(args[0] if args else kwargs["filepath"])
         if not is_address(path) and os.path.exists(path):
             self._wait(path, lambda save: save.by_io)  # what was written a moment ago is held first
-        returned = remove_checkpoint(*args, **kwargs)
         if self._listens():
             self._listener.on_remove(path, _asking())
-        return returned
+        return remove_checkpoint(*args, **kwargs)
 
     def _is_settled(self, save: Save) -> bool:
         """Whether something new is at the path that no longer changes."""
@@ -248,10 +248,13 @@ def _asking() -> Any:
 
 
 def _selves() -> Iterator[Any]:
-    frame = sys._getframe(1)
+    """The objects whose methods are on the stack; not those that a signal has interrupted, which ask for nothing."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        yield frame.f_locals.get("self")
-        frame = frame.f_back  # type: ignore[assignment]
+        values = frame.f_locals
+        yield values.get("self")
+        # A handler of a signal is given the frame that it has interrupted, which is the one below its own.
+        frame = None if any(value is frame.f_back for value in values.values()) else frame.f_back
 
 
 def _path(path: Any) -> str:

@@ -27,7 +27,8 @@ BLOCK = 32_768
 
 @dataclass(frozen=True)
 class OfflineArtifact:
-    """One logged version: its files are the local copies that a later `wandb sync` would upload.
+    """One logged version: its files are the local copies that a later `wandb sync` would upload, and its references the
+    addresses of what stays where it is, both by their names in the version.
 
     Aliases are sorted, since the client records them in an order that changes from run to run.
     """
@@ -37,6 +38,7 @@ class OfflineArtifact:
     aliases: tuple[str, ...]
     metadata: dict[str, Any]
     files: dict[str, Path]
+    references: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -129,5 +131,6 @@ def _artifact(record: Any) -> OfflineArtifact:
         type=record.type,
         aliases=tuple(sorted(record.aliases)),
         metadata=json.loads(record.metadata or "{}"),
-        files={entry.path: Path(entry.local_path) for entry in record.manifest.contents},
+        files={entry.path: Path(entry.local_path) for entry in record.manifest.contents if not entry.ref},
+        references={entry.path: entry.ref for entry in record.manifest.contents if entry.ref},
     )

@@ -59,6 +59,10 @@ class MlflowStore(Store):
         if self.retention is not None:
             return f"MLflow cannot delete it in {self.retention}, only at once"
         place = _place(version)
+        if address and not address.startswith(f"runs:/{self._run_id}/"):
+            return "it is of another run"
+        if not address and not self._client.list_artifacts(self._run_id, place):
+            return "it is not there"
         run = self._client.get_run(self._run_id)
         tags = {tag for tag, where in run.data.tags.items() if where == version.path or where.startswith(f"{place}/")}
         ours = {_tag(version, alias) for alias in version.aliases if alias not in MOVING}

@@ -47,7 +47,7 @@ query FetchLinkedArtifacts($artifactID: ID!) {
 
 
 class WandbStore(Store):
-    """Delivers into a run of W&B, which stays open. Used from one thread at a time.
+    """Delivers into a run of W&B, which stays open. `deliver` is called from one thread at a time.
 
     Args:
         run: the run, such as a WandbLogger's `experiment`.
@@ -56,6 +56,7 @@ class WandbStore(Store):
     """
 
     name = "wandb"
+    at_once = 4
 
     def __init__(
         self,
@@ -64,16 +65,26 @@ class WandbStore(Store):
         patience: float = 600.0,
         refusal: str | None = None,
     ) -> None:
-        self.is_live = not run.offline
+        self.is_live = self.can_drop = not run.offline
         self.run = "/".join((run.entity or "", run.project or "", run.id))
         self._run = run
         self._patience = patience
         self._refusal = refusal
         self._api: Any = None
+        self._asking = threading.Lock()
         self._known: set[str] = set()
         """The artifacts of which is known that they have no version but those that were delivered here."""
-        self._under_way: tuple[str, Future[Any]] | None = None
-        """The id of the version that W&B is at, and its artifact when it is there."""
+        self._under_way: dict[str, Future[Any]] = {}
+        """By the ids of the versions that W&B has been given, the artifacts when they are there."""
+        self._begun: set[str] = set()
+        """Those of them that it was given by `begin`: it can have no other of that id."""
+
+    def begin(self, version: Version, content: Path) -> None:
+        # The client uploads versions of one artifact one after the other, in the order in which it is given them.
+        if not self._run.offline:
+            artifact = self._log(version, content)
+            self._begun.add(version.id)
+            self._under_way[version.id] = _in_background(artifact.wait)
 
     def deliver(self, version: Version, content: Path | None) -> Receipt:
         if self._run.offline:
@@ -84,12 +95,21 @@ class WandbStore(Store):
         except Exception:
             self._known.discard(version.name)  # it may be there all the same
             raise
-        self._known.add(version.name)
+        if version.id not in self._begun:
+            self._known.add(version.name)
         return Receipt("delivered", artifact.qualified_name)
 
     def drop(self, version: Version, address: str) -> str:
         import wandb
 
+        project = f"{self._run.entity}/{self._run.project}"
+        if address and not address.startswith(f"{project}/"):
+            return f"it is not of {project}"
+        if not address:  # of a run before this one
+            found = self._with_id(version)
+            if not found:
+                return "it is not there"
+            address = found[0].qualified_name
         try:
             artifact = self._asked().artifact(address)
         except wandb.errors.CommError as error:
@@ -120,17 +140,16 @@ class WandbStore(Store):
 
     def _delivered(self, version: Version, content: Path | None) -> Any:
         """The version at W&B, where it is once."""
-        if self._under_way is None or self._under_way[0] != version.id:
-            self._under_way = None
+        if version.id not in self._under_way:
             if there := self._found(version):
                 return there[0]
             artifact = self._log(version, content)
-            self._under_way = version.id, _in_background(artifact.wait)
-        artifact = self._wait(self._under_way[1])
+            self._under_way[version.id] = _in_background(artifact.wait)
+        artifact = self._wait(version.id)
         if artifact.metadata.get(ID) != version.id:  # the same content was saved before; the facts of this save are new
             artifact.metadata = _metadata(version)
             artifact.save()
-        for twin in self._found(version):
+        for twin in self._found(version) if version.id not in self._begun else ():
             if twin.id != artifact.id:  # W&B's process lives on when ours is killed, and has sent it meanwhile
                 twin.delete(delete_aliases=True)
         return artifact
@@ -148,23 +167,27 @@ class WandbStore(Store):
                 raise
             raise Gone(f"W&B does not take it: {error}") from error
 
-    def _wait(self, under_way: Future[Any]) -> Any:
+    def _wait(self, id: str) -> Any:
         """The version, once all of it is there.
 
         Raises:
             TimeoutError: it is still on its way.
             Exception: W&B has given it up; the next call logs it again.
         """
-        wait([under_way], self._patience)
-        if not under_way.done():
+        wait([self._under_way[id]], self._patience)
+        if not self._under_way[id].done():
             raise TimeoutError(f"it is still being uploaded to W&B after {self._patience:.0f} s")
-        self._under_way = None
+        under_way = self._under_way.pop(id)
+        if under_way.exception() is not None:
+            self._begun.discard(id)
         return under_way.result()
 
     def _found(self, version: Version) -> list[Any]:
         """The version where it is there already: from a process that has ended, or after an answer that was lost."""
-        if version.name in self._known:
-            return []
+        return [] if version.name in self._known else self._with_id(version)
+
+    def _with_id(self, version: Version) -> list[Any]:
+        """The versions of a run of this project that are this one."""
         name = f"{self._run.entity}/{self._run.project}/{artifact_name(version.name)}"
         try:
             versions = self._asked().artifacts("model", name)
@@ -185,7 +208,7 @@ class WandbStore(Store):
         return f"the run {users[0]} has used it" if users else None
 
     def _is_linked(self, artifact: Any) -> bool:
-        if hasattr(artifact, "linked_artifacts"):
+        if hasattr(type(artifact), "linked_artifacts"):  # of the artifact itself it would ask the server
             return bool(artifact.linked_artifacts)
         gql = import_module("wandb_gql").gql  # of the clients that cannot tell it otherwise
         answer = self._asked().client.execute(gql(MEMBERSHIPS), variable_values={"artifactID": artifact.id})
@@ -196,9 +219,10 @@ class WandbStore(Store):
         """The client for questions. It has no memory of versions: each is asked for again."""
         import wandb
 
-        if self._api is None:
-            self._api = wandb.Api({"entity": self._run.entity, "project": self._run.project})
-        return self._api
+        with self._asking:
+            if self._api is None:
+                self._api = wandb.Api({"entity": self._run.entity, "project": self._run.project})
+            return self._api
 
 
 @contextmanager

@@ -353,6 +353,23 @@ def test_a_store_that_waits_drops_what_a_later_fit_removes(tmp_path: Path) -> No
     assert shop.dropped == ["a"]
 
 
+def test_a_store_that_cannot_drop_now_is_not_asked(tmp_path: Path) -> None:
+    """An offline run whose earlier life was online: it stays in the ledger, and a later delivery drops it."""
+    run = Run(tmp_path, Shop())
+    run.save("a")
+    assert run.end() == 0
+    offline = Shop(is_live=False)
+    offline.can_drop = False
+    again = Run(tmp_path, offline)
+    again.delivery.remove("a")
+    assert again.end() == 0
+    assert offline.dropped == []
+    assert [entry.to_drop for entry in read(tmp_path)] == [("shop",)]
+    later = Shop()
+    assert Run(tmp_path, later).end() == 0
+    assert later.dropped == ["a"]
+
+
 def test_an_address_has_no_content(tmp_path: Path) -> None:
     """It is in a bucket: nothing is held and no digest is worked out."""
     shop = Shop()
@@ -360,6 +377,47 @@ def test_an_address_has_no_content(tmp_path: Path) -> None:
     run.delivery.take(run.enter("a", path="s3://bucket/a.ckpt"))
     assert run.end() == 0
     assert shop.contents == [None]
+
+
+def test_an_address_that_is_removed_or_saved_to_again_before_it_came(tmp_path: Path) -> None:
+    """Nobody holds what was there. The first is as it should be; the other is reported, with what to write."""
+    gate, shop = threading.Event(), Shop()
+    shop.does |= {"a": gate.wait, "c": fails(Gone("there is nothing there"))}
+    run = Run(tmp_path, shop)
+    for id, path in [("a", "a"), ("b", "b"), ("c", "c"), ("d", "d"), ("e", "d")]:
+        run.delivery.take(run.enter(id, path=f"s3://bucket/{path}.ckpt"))
+    run.delivery.remove("b")
+    gate.set()
+    until(lambda: run.ledger["e"].fates)
+    run.delivery.remove("e")
+    assert run.end() == 0
+    assert shop.ids == ["a", "e"]
+    assert shop.dropped == ["e"]
+    assert run.ledger["b"].fates["shop"] == Fate("dropped", "", "removed before it was delivered")
+    assert [text.partition(": s3")[2] for text in run.said] == [
+        "://bucket/c.ckpt was not delivered to shop: there is nothing there",
+        "://bucket/d.ckpt was not delivered to shop: a later checkpoint was saved to the same address: save each to one"
+        " of its own",
+    ]
+
+
+def test_an_address_that_is_removed_while_the_store_asks_for_it(tmp_path: Path) -> None:
+    """It finds nothing: that is no failure."""
+    asks, gone = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        asks.set()
+        gone.wait()
+        raise Gone("there is nothing there")
+
+    run = Run(tmp_path, Shop(a=ask))
+    run.delivery.take(run.enter("a", path="s3://bucket/a.ckpt"))
+    asks.wait()
+    run.delivery.remove("a")
+    gone.set()
+    assert run.end() == 0
+    assert run.said == []
+    assert run.ledger["a"].fates["shop"] == Fate("dropped", "", "removed before it was delivered")
 
 
 def test_a_staged_version_is_kept_for_who_delivers_it(tmp_path: Path) -> None:
@@ -466,3 +524,102 @@ def test_a_store_that_only_raises_is_not_waited_for_as_long(tmp_path: Path, monk
     run.save("a")
     assert run.end(patience=1000.0) == 1
     assert run.held == ["a"]
+
+
+class Pipe(Shop):
+    """Takes three at once: each begun version is there when it is let through, in the order in which it was given."""
+
+    at_once = 3
+
+    def __init__(self, **does: Callable[[], object]) -> None:
+        super().__init__("pipe", **does)
+        self.begun: list[tuple[str, tuple[str, ...]]] = []
+        self.under_way: list[str] = []
+        self.lets = threading.Semaphore(0)
+        self.aliases: dict[str, str] = {}
+
+    def begin(self, version: Version, content: Path) -> None:
+        self.begun.append((version.id, version.aliases))
+        self.under_way.append(version.id)
+
+    def deliver(self, version: Version, content: Path | None) -> Receipt:
+        self.lets.acquire()
+        assert version.id not in self.under_way[1:], "in the order in which it was given"
+        if self.under_way[:1] == [version.id]:
+            self.under_way.pop(0)
+        receipt = super().deliver(version, content)
+        self.aliases |= dict.fromkeys(version.aliases, version.id)
+        return receipt
+
+
+def test_a_store_that_keeps_the_order_gets_some_ahead(tmp_path: Path) -> None:
+    """Three at a time, never one before another; each is delivered in its turn, once."""
+    pipe = Pipe()
+    run = Run(tmp_path, pipe)
+    for id in "abcdef":
+        run.save(id)
+    until(lambda: len(pipe.begun) == 3)
+    for count in range(6):
+        until(lambda count=count: len(pipe.begun) >= min(count + 3, 6))
+        assert [id for id, _ in pipe.begun] == list("abcdef")[: len(pipe.begun)]
+        assert len(pipe.begun) <= count + 4
+        pipe.lets.release()
+        until(lambda count=count: len(pipe.came) == count + 1)
+    assert run.end() == 0
+    assert pipe.ids == list("abcdef")
+    assert pipe.aliases == {"latest": "f"}
+    assert run.held == []
+
+
+def test_one_that_fails_takes_no_alias_from_those_that_have_begun(tmp_path: Path) -> None:
+    """It is delivered again, with what is its own; nothing else begins until it is there."""
+    pipe = Pipe(a=fails(ConnectionError("away"), ConnectionError("away")))
+    run = Run(tmp_path, pipe)
+    for id in "abcd":
+        run.save(id, aliases=("latest", f"epoch-{id}"))
+    until(lambda: len(pipe.begun) == 3)
+    for _ in range(8):
+        pipe.lets.release()
+    assert run.end() == 0
+    assert pipe.came[0] == ("a", ("epoch-a",))
+    assert sorted(pipe.ids) == list("abcd")
+    assert pipe.aliases["latest"] == "d"
+    assert {alias for _, aliases in pipe.came[1:] for alias in aliases} == {
+        "latest", "epoch-b", "epoch-c", "epoch-d",
+    }  # fmt: skip
+
+
+def test_what_it_drops_does_not_hold_up_what_comes(tmp_path: Path) -> None:
+    """In a thread of its own, when all that was saved before is there."""
+    gate = threading.Event()
+    pipe = Pipe(**{"drop a": gate.wait})
+    run = Run(tmp_path, pipe)
+    for id in "abc":
+        run.save(id)
+    run.delivery.remove("a")
+    for _ in "abc":
+        pipe.lets.release()
+    until(lambda: pipe.ids == list("abc"))
+    assert pipe.dropped == []
+    gate.set()
+    assert run.end() == 0
+    assert pipe.dropped == ["a"]
+
+
+def test_what_a_killed_process_had_begun_is_not_begun_again(tmp_path: Path) -> None:
+    """It may be there: it is delivered, which looks for it; what is saved from then on is begun."""
+    first = Pipe()
+    run = Run(tmp_path, first)
+    run.save("a")
+    run.save("b")
+    until(lambda: len(first.begun) == 2)
+    assert run.end(patience=0.1) == 2
+    first.lets.release()
+    second = Pipe()
+    again = Run(tmp_path, second)
+    for _ in "abcd":
+        second.lets.release()
+    again.save("c")
+    assert again.end() == 0
+    assert [id for id, _ in second.begun] in (["c"], [])
+    assert second.ids == ["a", "b", "c"]

@@ -101,3 +101,15 @@ def test_two_processes_deliver_each_version_once(strategy: str, tmp_path: Path) 
     assert {entry.version.metadata["world_size"] for entry in entries} == {2}
     agree(Disk(tmp_path / "disk"), entries)
     assert len(Disk(tmp_path / "disk").there) == 2
+
+
+def test_two_processes_go_on_in_another_folder(tmp_path: Path) -> None:
+    """From a checkpoint of one process: what they remove of its run is dropped, by process 0."""
+    run_processes(1, scenarios.keeps_the_best, str(tmp_path), 3)
+    [newest] = (tmp_path / "ck").glob("epoch=2*")
+    saved, _ = run_processes(2, scenarios.keeps_the_best, str(tmp_path), 5, "ddp", 0.0, "again", str(newest))
+    assert saved == ["epoch=3", "epoch=4"]
+    [ledger] = (tmp_path / "again").rglob(FILE)
+    assert [e.version.metadata["epoch"] for e in read(ledger.parent) if not e.is_earlier] == [3, 4]
+    there = [torch.load(path, weights_only=True)["epoch"] for path in Disk(tmp_path / "disk").there.values()]
+    assert sorted(there) == [2, 3, 4], "Lightning never removes the checkpoint that a run goes on from"

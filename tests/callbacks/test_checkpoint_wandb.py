@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 import wandb
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -88,3 +90,33 @@ def test_what_is_kept_for_a_time(server: WandbServer, tmp_path: Path) -> None:
     ours = lw.CheckpointArtifact(keep=timedelta(days=3))
     made(tmp_path, ours, best(tmp_path), max_epochs=3).fit(Improves(), loader(), loader())
     assert {v.metadata["epoch"]: v.ttl for v in server.collection("model-r1")} == {0: 259_200, 1: 259_200, 2: None}
+
+
+@pytest.mark.parametrize("fault", [None, "CreateArtifactFiles", "CommitArtifact"])
+def test_versions_that_are_given_ahead_keep_their_order(fault: str | None, server: WandbServer, tmp_path: Path) -> None:
+    """By a server that is slower than training, and that fails now and then: each is there once, and what is "latest"
+    or "best" is the newest that is there."""
+    server.delay = 0.05
+    if fault is not None:
+        server.break_next(fault, "500")
+    seen: list[tuple[int, ...]] = []
+
+    class Looks(pl.Callback):
+        def on_train_end(self, *args: Any) -> None:
+            threading.Thread(target=look, daemon=True).start()
+
+    def look() -> None:
+        while not over.wait(0.01):
+            newest = {a: v.metadata["epoch"] for v in list(server.collection("model-r1")) for a in v.aliases}
+            seen.append(tuple(newest[alias] for alias in ("latest", "best") if alias in newest))
+
+    over = threading.Event()
+    checkpoint = ModelCheckpoint(tmp_path / "ck", monitor="score", mode="max", save_top_k=2)
+    t = made(tmp_path, lw.CheckpointArtifact(on_error="raise"), Looks(), checkpoint, max_epochs=5)
+    t.fit(Improves(), loader(), loader())
+    over.set()
+    assert [v.metadata["epoch"] for v in server.versions if v.type == "model" and v.metadata] == [0, 1, 2, 3, 4]
+    assert sorted(v.metadata["epoch"] for v in server.collection("model-r1")) == [3, 4]
+    assert {v.metadata["epoch"] for v in server.collection("model-r1") if {"latest", "best"} & set(v.aliases)} == {4}
+    latest = [epochs[0] for epochs in seen if epochs]
+    assert latest == sorted(latest), "never an older one"

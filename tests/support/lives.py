@@ -96,6 +96,11 @@ class Saved:
     """Of each `ModelCheckpoint`, as the checkpoint remembers it."""
     is_version: bool = True
     is_dropped: bool = False
+    """By a fit in its own folder."""
+    dropped_by: set[int] = field(default_factory=set)
+    """The other folders in which a fit has gone on from it, removed it, and could not reach the store yet."""
+    knows: frozenset[int] = frozenset()
+    """The serial numbers of the versions that the checkpoint tells of: itself, and those before it."""
 
     @property
     def scope(self) -> str:
@@ -226,6 +231,11 @@ class Life:
         self.waiting: set[int] = set()
         """The folders whose last fit could not deliver."""
         self.names: dict[tuple[int, str], str] = {}
+        self.known: dict[int, set[int]] = {}
+        """By folder, the versions of other folders that its ledger has: a fit there went on from what tells of them."""
+        self.dropped_elsewhere: set[int] = set()
+        self.gone: dict[int, set[int]] = {}
+        """By folder, the versions that were removed there."""
         self.executor: Any = None
         self._fits = 0
         self._now = Fit()
@@ -253,6 +263,8 @@ class Life:
                 path = newest[0]
                 there = self.saved[torch.load(path, weights_only=True)["serial"]]
                 self._best = dict(there.best)
+                others = {n for n in there.knows if self.saved[n].folder != fit.folder}
+                self.known.setdefault(fit.folder, set()).update(others)
             else:
                 self._best = {}
             done = 0 if path is None else there.epoch + 1
@@ -332,6 +344,7 @@ class Life:
             checkpoint["serial"] = len(self.saved)
             aliases = ["latest"]
             kind = dict(zip("ab", self.setting.checkpoints, strict=False)).get(saved.scope)
+            knows = frozenset(self._there(saved.folder))
             if saved.scope != "exception":
                 scores = self._module.scores
                 saved.metrics = dict(zip("ab", map(plain, scores), strict=True))
@@ -347,6 +360,7 @@ class Life:
             saved.aliases = (*aliases, f"epoch-{saved.epoch}", f"step-{saved.step}")
             saved.best = dict(self._best)
             self.saved.append(saved)
+            saved.knows = knows | ({len(self.saved) - 1} if saved.is_version else set())
 
     def _is_twin(self, saved: Saved) -> bool:
         before = [s for s in self.saved if (s.fit, s.scope) == (saved.fit, saved.scope)]
@@ -373,10 +387,22 @@ class Life:
                 self._drop(path)
 
     def _drop(self, path: Path) -> None:
-        """The newest version at a path, in this folder's ledger, is no longer wanted."""
-        at = [s for s in self.saved if s.path == path and s.is_version and s.folder == self._now.folder]
-        if at and self.setting.keep == "ranked":
-            at[-1].is_dropped = True
+        """The versions at a path that this folder's ledger has are no longer wanted."""
+        if self.setting.keep == "all":
+            return
+        folder = self._now.folder
+        for serial in self._there(folder):
+            if self.saved[serial].path == path:
+                self.gone.setdefault(folder, set()).add(serial)
+                if self.saved[serial].folder == folder:
+                    self.saved[serial].is_dropped = True
+                else:
+                    self.saved[serial].dropped_by.add(folder)
+
+    def _there(self, folder: int) -> set[int]:
+        """The versions that a folder's ledger has, and that were not removed there."""
+        own = {n for n, s in enumerate(self.saved) if s.folder == folder and s.is_version}
+        return (own | self.known.get(folder, set())) - self.gone.get(folder, set())
 
     # -- what must be true ---------------------------------------------------------------------------------------------
 
@@ -425,15 +451,22 @@ class Life:
                 lost += [] if self._is_never_wanted(saved) else [saved]
             elif saved.is_dropped:
                 dropped.add(came[serial].version.id)
+        for serial, saved in enumerate(self.saved):
+            if done := saved.dropped_by - self.waiting:
+                saved.dropped_by -= done
+                self.dropped_elsewhere |= {serial} & came.keys()
+        dropped |= {came[serial].version.id for serial in self.dropped_elsewhere}
         assert not lost
-        still = {id for id in self.shelf.dropped if self._folder_of(id) not in self.waiting}
-        assert still == dropped, "what ModelCheckpoint has removed, and nothing else"
+        assert {id for id in self.shelf.dropped if self._is_settled(id)} == {
+            id for id in dropped if self._is_settled(id)
+        }, "what ModelCheckpoint has removed, and nothing else"
         for serial, kept in sorted(came.items()):
             carries |= {(kept.version.name, alias): kept.version.id for alias in self.saved[serial].aliases}
         assert self.shelf.aliases == carries, "on the newest that has it"
 
-    def _folder_of(self, id: str) -> int:
-        return self.saved[self.shelf.there[id].checkpoint["serial"]].folder
+    def _is_settled(self, id: str) -> bool:
+        saved = self.saved[self.shelf.there[id].checkpoint["serial"]]
+        return saved.folder not in self.waiting and not saved.dropped_by
 
     def _is_never_wanted(self, saved: Saved) -> bool:
         """It would have been delivered at the end, and was removed by then."""
@@ -449,7 +482,7 @@ class Life:
             ]  # fmt: skip
             held = {p: torch.load(p, weights_only=True) for p in files_in(self.artifacts(folder) / "held")}
             assert sorted(c["serial"] for c in held.values()) == waits, "nothing is held that nobody waits for"
-            entries = read(self.artifacts(folder))
+            entries = [entry for entry in read(self.artifacts(folder)) if not entry.is_earlier]
             assert [e.why for e in entries] == [""] * len(there)
             assert [(e.version.metadata["epoch"], e.version.metadata["step"]) for e in entries] == [
                 (s.epoch, s.step) for _, s in there

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 import warnings
@@ -446,18 +447,64 @@ class Improves(Classifier):
         self.log("score", torch.tensor(float(self.current_epoch)), sync_dist=True)
 
 
-def keeps_the_best(root: str, epochs: int, strategy: str = "auto", seconds: float = 0.0) -> list[str]:
-    """Fit and deliver to the folder "disk"; the files that the callback says were saved, by name."""
+def keeps_the_best(
+    root: str, epochs: int, strategy: str = "auto", seconds: float = 0.0, logs: str = "logs", path: str | None = None
+) -> list[str]:
+    """Fit, from a checkpoint or not, and deliver to the folder "disk"; the files that were saved, by name."""
     ours = lw.CheckpointArtifact(on_error="raise")
     best = ModelCheckpoint(
         Path(root, "ck"), monitor="score", mode="max", save_top_k=2, filename="{epoch}-" + str(time.time())
     )
     t = trainer(
-        callbacks=[ours, best], logger=ShelfLogger(Path(root, "logs"), Disk(Path(root, "disk"), seconds)),
+        callbacks=[ours, best], logger=ShelfLogger(Path(root, logs), Disk(Path(root, "disk"), seconds)),
         enable_checkpointing=True, max_epochs=epochs, strategy=strategy, default_root_dir=root,
         devices=1 if strategy == "auto" else 2, log_every_n_steps=1,
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the folder is not empty after a first run
-        t.fit(Improves.seeded(), loader(), loader())
+        t.fit(Improves.seeded(), loader(), loader(), ckpt_path=path)
     return [Path(path).name.split("-")[0] for path in ours.results.get("train", [])]
+
+
+class Signalled(pl.Callback):
+    """Has another process send a signal in the second epoch, at whatever moment that is; each batch takes a while."""
+
+    def __init__(self, number: int | None) -> None:
+        self.number = number
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        time.sleep(0.02)
+        if self.number is not None and (trainer.current_epoch, batch_idx) == (1, 1):
+            subprocess.Popen(["sh", "-c", f"sleep 0.05; kill -{self.number} {os.getpid()}"])
+
+
+def out_of_time(root: str, logs: str, path: str, number: int | None, max_epochs: int) -> list[int]:
+    """A task of SLURM's that saves after every epoch; the steps at which it began and ended.
+
+    `path` leads to scontrol. What a process of an earlier job has left is gone on from, as Lightning finds it.
+    """
+    os.environ.update(
+        PATH=path, SLURM_JOB_ID="1234", SLURM_JOB_NAME="job", SLURM_NNODES="1", SLURM_NODEID="0", SLURM_PROCID="0",
+        SLURM_LOCALID="0", SLURM_NTASKS="1", SLURM_NTASKS_PER_NODE="1",
+    )  # fmt: skip
+    steps: list[int] = []
+
+    class Notes(pl.Callback):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            steps.append(trainer.global_step)
+
+    t = trainer(
+        callbacks=[
+            lw.CheckpointArtifact(on_error="raise"), Signalled(number), Notes(),
+            ModelCheckpoint(Path(root, "ck"), monitor="score", mode="max", filename="{epoch}"),
+        ],
+        logger=ShelfLogger(Path(root, logs), Disk(Path(root, "disk"), 0.02)), enable_checkpointing=True,
+        max_epochs=max_epochs, default_root_dir=root, log_every_n_steps=1,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the folder is not empty after a first run
+        try:
+            t.fit(Improves.seeded(), loader(), loader())
+        except SystemExit:
+            return [*steps, t.global_step, -1]
+    return [*steps, t.global_step]

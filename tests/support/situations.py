@@ -279,6 +279,24 @@ SITUATIONS = [
         r"[lw.CheckpointArtifact(), pl.callbacks.\1]", 1,
     ),
     Situation(
+        "Two that deliver checkpoints",
+        "[lw.CheckpointArtifact(), pl.callbacks.ModelCheckpoint(), *lw.presets.classification(5)]", validate(),
+        "CheckpointArtifact", "found 2 of them", "expected one", r"\((?:presets have one): (checkpoints=False)\)",
+        r"[lw.CheckpointArtifact(), pl.callbacks.ModelCheckpoint(), *lw.presets.classification(5, \1)]", None,
+    ),
+    Situation(
+        "Checkpoints that are kept in a way that there is not", "lw.CheckpointArtifact(keep='best', missing_ok=True)",
+        fit(), "CheckpointArtifact", "keep='best'", "expected 'ranked', 'all', or a timedelta above 0",
+        r"expected ('ranked')",
+        r"lw.CheckpointArtifact(keep=\1, missing_ok=True)", None,
+    ),
+    Situation(
+        "A preset among callbacks", "[lw.presets.classification(5), pl.callbacks.ModelCheckpoint()]", validate(),
+        "a preset is a list of callbacks", "found no ", "not a callback",
+        r"callbacks=(\[\*lw\.presets\.classification\()\.\.\.\), other\]",
+        r"\g<1>5), pl.callbacks.ModelCheckpoint()]", ["acc", "f1"],
+    ),
+    Situation(
         "A checkpoint callback of the other package",
         "[lw.ConfusionMatrix(5), lightning.pytorch.callbacks.ModelCheckpoint()]", validate(), "ModelCheckpoint",
         "ModelCheckpoint of lightning.pytorch under a Trainer of pytorch_lightning", "expected both of one package",

@@ -100,6 +100,18 @@ def test_of_an_address_the_tags_lead_there(session: Session) -> None:
     assert session.files() == ["val/digits/00000030-id3/epoch=3.ckpt.json"]
 
 
+def test_a_version_of_an_earlier_run(session: Session, mlflow_uri: str) -> None:
+    """Of the same run at MLflow it is found by its id; one that another run has is left alone."""
+    version, content = saved(0, "epoch-0")
+    session.store.deliver(version, content)
+    assert session.store.drop(version, "") == "deleted"
+    assert session.store.drop(version, "") == "it is not there"
+    other = Session(mlflow_uri)
+    address = other.store.deliver(version, content).address
+    assert session.store.drop(version, address) == "it is of another run"
+    assert len(other.files()) == 2
+
+
 def test_what_the_trainer_removed_is_deleted_with_our_tags(session: Session) -> None:
     """And once: deleted already is deleted."""
     version, content = saved(0)

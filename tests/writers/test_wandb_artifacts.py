@@ -366,6 +366,21 @@ def test_a_time_to_live_instead_of_deleting(server: WandbServer) -> None:
     assert (server.collection("digits")[0].ttl, server.collection("digits")[0].aliases) == (259200, ["epoch-0"])
 
 
+def test_a_version_of_an_earlier_run_is_found_by_its_id(server: WandbServer) -> None:
+    """That run did not know yet that it is there; what is not, and what another project has, is left alone."""
+    version, content = saved(0)
+    run = start_run()
+    WandbStore(run).deliver(version, content)
+    WandbStore(run).deliver(*saved(1))
+    wandb.finish()
+    store = WandbStore(start_run())
+    assert store.drop(version, "") == "deleted"
+    assert store.drop(version, "") == "it is not there"
+    assert store.drop(replace(version, id="other"), "") == "it is not there"
+    assert store.drop(version, "someone/else/digits:v0") == "it is not of someone/digits"
+    assert [there.metadata["epoch"] for there in server.collection("digits")] == [1]
+
+
 def test_an_offline_run_has_the_version_and_sync_delivers_it(server: WandbServer, tmp_path: Path) -> None:
     """The run's file refers to the content where it is held; nothing is copied. `wandb sync` sends it from there."""
     run = start_run(mode="offline")
@@ -374,7 +389,7 @@ def test_an_offline_run_has_the_version_and_sync_delivers_it(server: WandbServer
     content.write_bytes(os.urandom(2**20))
     receipt = store.deliver(version, content)
     wandb.finish()
-    assert (receipt.state, store.is_live) == ("staged", False)
+    assert (receipt.state, store.is_live, store.can_drop) == ("staged", False, False)
     others = [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size >= 2**20]
     assert others == [content.absolute()]
     (staged,) = read_run(receipt.address).artifacts

@@ -105,7 +105,7 @@ def _deliver(ledger: Path, run: str | None, *, quiet: bool) -> bool:
 
 
 def _listing(directory: Path, found: dict[Path, list[Entry]]) -> Iterator[str]:
-    entries = [entry for each in found.values() for entry in each]
+    entries = [entry for each in found.values() for entry in each if not entry.is_earlier]
     waiting = sum(bool(entry.waiting) for entry in entries)
     runs = f"{counted(len(entries), 'version')} of {counted(len(found), 'run')} in {plain(directory)}"
     yield f"{runs}, {waiting or 'none'} to deliver"
@@ -129,6 +129,7 @@ def _lines(entry: Entry, aliases: list[str]) -> Iterator[str]:
         told.append(f"{facts['monitor']} {_number(facts['score'])}")
     told += [in_size(size)] if size is not None else []
     told += [", ".join(aliases)] if aliases else []
+    told += ["of the run that this one goes on from"] if entry.is_earlier else []
     yield from _wrapped(plain("   ".join(told)), "    ")
     for store, fate in _fates(entry).items():
         yield from _wrapped(plain(f"{store}: {_in_words(fate)}" if store else _in_words(fate)), "      ")
@@ -153,6 +154,8 @@ def _fates(entry: Entry) -> dict[str, Fate]:
 
 def _in_words(fate: Fate) -> str:
     match fate.state:
+        case "delivered" if not fate.address:
+            return "was on its way when the checkpoint was saved"
         case "delivered":
             return f"delivered, {fate.address}"
         case "staged":
@@ -184,6 +187,7 @@ def _facts_of(ledger: Path, entry: Entry, aliases: list[str]) -> dict[str, Any]:
     return entry.version.to_json() | {
         "aliases": aliases,
         "content": None if content is None else str(content),
+        "earlier": entry.is_earlier,
         "removed": entry.is_removed,
         "why": entry.why,
         "waiting": list(entry.waiting),
