@@ -400,6 +400,24 @@ def test_replicas_are_counted_together(tmp_path: Path) -> None:
 # -- compiled ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated", "ignore:`torch.jit.script` is not supported")
+def test_a_script_is_not_seen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It takes no hook. The rest is seen."""
+
+    class Scripted(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = torch.jit.script(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return self.net(batch).sum() + super().training_step(batch, batch_idx)
+
+    with caplog.at_level("INFO"):
+        _, found = fitted(Scripted(), tmp_path)
+    assert {name: row["elements"] for name, row in found[0].items()} == {"relu": 2}
+    assert sum("inside of what is compiled (net), so" in record.message for record in caplog.records) == 1
+
+
 class Tanh(nn.Module):
     """A module that is compiled where it is."""
 
