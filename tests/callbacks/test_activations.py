@@ -328,13 +328,15 @@ class Copies(Looks):
         loss = super().training_step(batch, batch_idx)
         for part in (copy.deepcopy(self.relu), pickle.loads(pickle.dumps(self.relu))):
             part(batch)
+        ours = next(c for c in self.trainer.callbacks if isinstance(c, lw.GradientHistogram))
+        assert [other.activations for other in (copy.deepcopy(ours), pickle.loads(pickle.dumps(ours)))] == [True] * 2
         if self.fails and batch_idx == 4:
             raise KeyError("on purpose")
         return loss
 
 
 def test_copies_are_not_read_and_a_failure_leaves_no_hook(tmp_path: Path) -> None:
-    """A copy of a module that is made in a step has a hook that does nothing."""
+    """A copy of a module that is made in a step has a hook that does nothing; the callback copies there, too."""
     _, found = fitted(Copies(fails=False), tmp_path)
     assert [rows["relu"]["calls"] for rows in found.values()] == [1] * 7
     module = Copies(fails=True)
