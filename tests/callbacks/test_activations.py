@@ -213,6 +213,31 @@ def test_two_optimizers_share_a_batch(tmp_path: Path, every: int, steps: Any) ->
         keys |= own
 
 
+class Now(Plain):
+    """Steps when it likes."""
+
+    def __init__(self, times: list[int]) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.times = times
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        self.manual_backward(super().training_step(batch, batch_idx))
+        for _ in range(self.times[batch_idx]):
+            self.optimizers().step()
+
+
+@pytest.mark.parametrize(("times", "batches"), [([1, 0, 1, 1, 1, 0, 1], [[1, 2], [4]]), ([2, 1, 1, 0, 0, 2, 1], [[2]])])
+def test_steps_that_come_as_they_like(tmp_path: Path, times: list[int], batches: list[list[int]]) -> None:
+    """A batch that turned out to be of a step that is not logged does not count with the next.
+
+    Of a logged step that comes in one batch with another, as none before did, there is nothing.
+    """
+    _, found = fitted(Now(times), tmp_path, options={"every_n_train_steps": 2})
+    expected = [by_hand(*(BATCHES[i][None] for i in of_step)) for of_step in batches]
+    assert [of(rows["relu"]) for rows in found.values()] == expected
+
+
 class Shapes(Plain):
     """Modules that give all kinds of things, in all kinds of ways."""
 
