@@ -119,11 +119,12 @@ class Activations:
 
         That is told by where the optimizers are, and by how often each has stepped in the batch before.
         """
-        self.close()
-        self._outputs.keep()
         self._steppings, self._counts = steppings, [s.count for s in steppings]
         coming = (range(s.count + 1, s.count + 1 + max(1, self._rates.get(s.index, 1))) for s in steppings)
+        # First of all, since the processes meet if this is true.
         self._is_watching = not waits and any(number % self._every == 0 for numbers in coming for number in numbers)
+        self.close()
+        self._outputs.keep()
         if self._is_watching:
             for name, part in self._parts.items():
                 with self._attempt():
@@ -139,6 +140,8 @@ class Activations:
         self._rates = {s.index: s.count - n for s, n in zip(self._steppings, self._counts, strict=True)}
         logged, self._logged = self._logged, []
         if not logged or not self.names or not self._is_watching:
+            if not any(s.is_logged and not self._rates[s.index] for s in self._steppings):
+                self._outputs.forget()  # no step that is to come is made of it
             return None
         link = Counted(current_link())
         with torch.no_grad():

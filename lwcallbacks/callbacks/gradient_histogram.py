@@ -52,9 +52,10 @@ class GradientHistogram(WatchingCallback):
 
     Outputs of modules (``activations=``) are those of all forward calls in the batches that a logged step was made
     of: all that were accumulated, and of LBFGS those of its last closure; what a checkpoint works out again in the
-    backward pass does not count. They are of all processes, by one sum at a logged step. Of a nested output it is
-    the first tensor of floats. What is inside of a compiled module cannot be seen. Hooks are on modules in such
-    batches and at no other time.
+    backward pass does not count. Where optimizers step several times in a batch, all calls of the batch count,
+    once. They are of all processes, by one sum at a logged step. Of a nested output it is the first tensor of
+    floats. What is inside of a compiled module cannot be seen. Hooks are on modules in such batches and at no other
+    time.
 
     A unit is a channel, or a feature of a linear layer. It is dead if an activation such as `torch.nn.ReLU` gives
     zero for it in all these calls, for all samples and positions. Of a module that is called in several places a

@@ -37,25 +37,22 @@ def chosen_of(found: Mapping[str, nn.Module], patterns: Sequence[str]) -> dict[s
 
 
 def seen_and_hidden(module: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
-    """Modules by name that a hook can see, and those that it can't, each with what they are inside of."""
-    whole = "the whole module"
-    closed = {"": whole} if getattr(module, "_compiler_ctx", None) is not None or _is_compiled(module) else {}
-    outer: dict[str, nn.Module] = {}
-    for name, part in module.named_modules():
-        if type(part).__name__ == "OptimizedModule" or isinstance(part, torch.jit.ScriptModule):
-            closed[name], outer[name] = name, part
-        elif _is_compiled(part):
-            closed[name] = name
+    """Modules by name that a hook can see, and those that it can't, each with what it is inside of."""
     plain = {id(part): name for name, part in modules_of(module).items()}
-    found, hidden = {}, {}
+    whole = getattr(module, "_compiler_ctx", None) is not None  # as Lightning keeps a compiled module
+    closed = {"": "the whole module"} if whole else {}
+    found: dict[str, nn.Module] = {}
+    hidden: dict[str, str] = {}
     for name, part in module.named_modules():
         inside = next((closed[above] for above in _above(name) if above in closed), None)
-        if inside is None and id(part) in plain:
+        if inside is None and _takes_no_hook(part):
+            closed[name] = inside = name or "the whole module"
+        elif inside is None and type(part).__name__ == "OptimizedModule":  # a hook on itself is called
+            closed[name], found[name] = name, part
+        if inside is not None and id(part) in plain:
+            hidden[plain[id(part)]] = inside
+        elif inside is None and id(part) in plain:
             found[plain[id(part)]] = part
-        elif name in outer and not any(above in closed for above in _above(name)[1:]):
-            found[name] = part
-        elif id(part) in plain and name:
-            hidden[plain[id(part)]] = inside or whole
     return found, {name: inside for name, inside in hidden.items() if name not in found}
 
 
@@ -65,8 +62,9 @@ def _above(name: str) -> list[str]:
     return [".".join(parts[:i]) for i in range(len(parts), -1, -1)]
 
 
-def _is_compiled(part: nn.Module) -> bool:
-    return getattr(part, "_compiled_call_impl", None) is not None
+def _takes_no_hook(part: nn.Module) -> bool:
+    """Whether it is compiled where it is, by `part.compile()` or as a script."""
+    return getattr(part, "_compiled_call_impl", None) is not None or isinstance(part, torch.jit.ScriptModule)
 
 
 def _is_leaf(part: nn.Module) -> bool:

@@ -213,6 +213,31 @@ def test_two_optimizers_share_a_batch(tmp_path: Path, every: int, steps: Any) ->
         keys |= own
 
 
+class Now(Plain):
+    """Steps when it likes."""
+
+    def __init__(self, times: list[int]) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.times = times
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        self.manual_backward(super().training_step(batch, batch_idx))
+        for _ in range(self.times[batch_idx]):
+            self.optimizers().step()
+
+
+@pytest.mark.parametrize(("times", "batches"), [([1, 0, 1, 1, 1, 0, 1], [[1, 2], [4]]), ([2, 1, 1, 0, 0, 2, 1], [[2]])])
+def test_steps_that_come_as_they_like(tmp_path: Path, times: list[int], batches: list[list[int]]) -> None:
+    """A batch that turned out to be of a step that is not logged does not count with the next.
+
+    Of a logged step that comes in one batch with another, as none before did, there is nothing.
+    """
+    _, found = fitted(Now(times), tmp_path, options={"every_n_train_steps": 2})
+    expected = [by_hand(*(BATCHES[i][None] for i in of_step)) for of_step in batches]
+    assert [of(rows["relu"]) for rows in found.values()] == expected
+
+
 class Shapes(Plain):
     """Modules that give all kinds of things, in all kinds of ways."""
 
@@ -328,13 +353,15 @@ class Copies(Looks):
         loss = super().training_step(batch, batch_idx)
         for part in (copy.deepcopy(self.relu), pickle.loads(pickle.dumps(self.relu))):
             part(batch)
+        ours = next(c for c in self.trainer.callbacks if isinstance(c, lw.GradientHistogram))
+        assert [other.activations for other in (copy.deepcopy(ours), pickle.loads(pickle.dumps(ours)))] == [True] * 2
         if self.fails and batch_idx == 4:
             raise KeyError("on purpose")
         return loss
 
 
 def test_copies_are_not_read_and_a_failure_leaves_no_hook(tmp_path: Path) -> None:
-    """A copy of a module that is made in a step has a hook that does nothing."""
+    """A copy of a module that is made in a step has a hook that does nothing; the callback copies there, too."""
     _, found = fitted(Copies(fails=False), tmp_path)
     assert [rows["relu"]["calls"] for rows in found.values()] == [1] * 7
     module = Copies(fails=True)
@@ -398,6 +425,24 @@ def test_replicas_are_counted_together(tmp_path: Path) -> None:
 
 
 # -- compiled ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated", "ignore:`torch.jit.script` is not supported")
+def test_a_script_is_not_seen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It takes no hook. The rest is seen."""
+
+    class Scripted(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = torch.jit.script(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return self.net(batch).sum() + super().training_step(batch, batch_idx)
+
+    with caplog.at_level("INFO"):
+        _, found = fitted(Scripted(), tmp_path)
+    assert {name: row["elements"] for name, row in found[0].items()} == {"relu": 2}
+    assert sum("inside of what is compiled (net), so" in record.message for record in caplog.records) == 1
 
 
 class Tanh(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from support import further, spread
 from support.processes import run_processes
 from support.versions import needs_simulated_device
 
-from lwcallbacks.gradients.further import Item, count, counted, moments
+from lwcallbacks.callbacks.reading import in_one_sum
+from lwcallbacks.gradients.further import Item, count, count_shared, counted, moments
 from lwcallbacks.gradients.read import kept_each
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.reductions.looking import as_on_a_device
+from lwcallbacks.state.link import Alone
 from lwcallbacks.testing.same import difference
 
 SUPPORT = Path(__file__).resolve().parent.parent
@@ -71,8 +74,8 @@ def test_a_parameter_that_is_a_sum_yet_to_be_made_is_refused() -> None:
         )
 
 
-@pytest.mark.parametrize("on_device", [False, True])
-def test_a_sample_counts_for_all(on_device: bool) -> None:
+@pytest.mark.parametrize("way", ["CPU", "device", "shared"])
+def test_a_sample_counts_for_all(way: str) -> None:
     """Each of its elements as often as it stands for others: of a constant change, the number of all but for a rest."""
     p = torch.nn.Parameter(torch.zeros(1000, 1000))
     before = kept_each([p])[0]
@@ -80,17 +83,14 @@ def test_a_sample_counts_for_all(on_device: bool) -> None:
         p += 0.5
     item = Item("updates/p", p.detach(), p, before)
     small = Item("updates/p", torch.full((10,), 2.0), torch.zeros(10), torch.zeros(10))
-
-    def found() -> Any:
-        counts = counted(count([item, small], HISTOGRAM))
-        assert counts is not None
-        return counts.seen(HISTOGRAM)["updates/p"]
-
-    if on_device:
-        with as_on_a_device():
-            seen = found()
-    else:
-        seen = found()
+    with as_on_a_device() if way == "device" else nullcontext():
+        if way == "shared":
+            found = in_one_sum([count_shared([item, small], HISTOGRAM, rank=0, world_size=1)], Alone())
+        else:
+            found = count([item, small], HISTOGRAM)
+        counts = counted(found)
+    assert counts is not None
+    seen = counts.seen(HISTOGRAM)["updates/p"]
     filled = np.flatnonzero(seen.counts)
     assert seen.edges[filled].tolist() == [0.5, 2.0]
     of_large, of_small = seen.counts[filled]
@@ -148,6 +148,7 @@ from lwcallbacks.gradients.read import finished, gradient_norms, kept_each, read
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.state.link import Alone
 from lwcallbacks.testing import simulated_device
+from lwcallbacks.state.link import Alone
 from lwcallbacks.testing.same import difference
 sim = simulated_device()
 histogram = LogHistogram()
