@@ -104,9 +104,9 @@ def test_nothing_is_computed_between_logged_steps() -> None:
 
     from lwcallbacks.reductions import LogHistogram
 
-    with patch.object(LogHistogram, "lift_each", autospec=True, side_effect=LogHistogram.lift_each) as lift:
+    with patch.object(LogHistogram, "look_at_each", autospec=True, side_effect=LogHistogram.look_at_each) as look:
         trainer(callbacks=[lw.GradientHistogram(3)]).fit(Classifier(), loader(40))
-    assert lift.call_count == 1, "one logged step in five"
+    assert look.call_count == 1, "one logged step in five"
 
 
 @pytest.mark.parametrize("arguments", [{"every_n_train_steps": 0}, {"bins": 513}, {"bins": 2.5}])
