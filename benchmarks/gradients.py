@@ -10,7 +10,7 @@ too), from the third step to the end of the run, everything written; that of `no
 divided by the steps.
 
     none      no callback; an offline W&B run, as in the other variants
-    ours      GradientHistogram(1): bins, norms, update ratios, a table; in W&B and in the folder with the page
+    ours      GradientHistogram(1): bins, norms, update ratios, at every tenth step a table; in W&B and in the folder
     cheap     the same without histograms
     unlogged  GradientHistogram that logs no step
     peer      `wandb.watch(model, log="gradients", log_freq=1)`: bins in W&B, no norms, no page

@@ -87,6 +87,8 @@ class Chosen:
     exclude: Sequence[str] = ()
 
     def has(self, name: str) -> bool:
+        if not self.include and not self.exclude:
+            return True
         fits = not self.include or any(fnmatchcase(name, pattern) for pattern in self.include)
         return fits and not any(fnmatchcase(name, pattern) for pattern in self.exclude)
 

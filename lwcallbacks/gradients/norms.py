@@ -30,8 +30,11 @@ def norms_of(tensors: Sequence[Tensor]) -> Tensor:
     """
     if not tensors:
         return torch.zeros(0, 2)
+    dtypes = dict.fromkeys(x.dtype for x in tensors)
+    if len(dtypes) == 1:
+        return _of_one_dtype(list(tensors))
     found: list[Tensor | None] = [None] * len(tensors)
-    for dtype in dict.fromkeys(x.dtype for x in tensors):
+    for dtype in dtypes:
         rows = [i for i, x in enumerate(tensors) if x.dtype == dtype]
         for row, pair in zip(rows, _of_one_dtype([tensors[i] for i in rows]), strict=True):
             found[row] = pair

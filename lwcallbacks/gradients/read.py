@@ -70,7 +70,7 @@ def kept_each(parameters: Sequence[Tensor]) -> list[Tensor]:
     samples = _samples(parameters)
     found: dict[int, Tensor] = {}
     for rows, joined_up in _joined_up(samples):
-        found |= zip(rows, torch.split(joined_up, [len(samples[i]) for i in rows]), strict=True)
+        found |= zip(rows, torch.split(joined_up, [samples[i].numel() for i in rows]), strict=True)
     return [found[i] for i in range(len(samples))]
 
 
@@ -137,19 +137,20 @@ def _numbers(rows: Sequence[Row], gradients: Sequence[Tensor], columns: Sequence
 
 def _changes(rows: Sequence[Row], nothing: Tensor) -> dict[Column, Tensor]:
     """Norms of what the step changed and of what was there, each for the whole of what this process holds."""
-    pairs: dict[Column, list[Tensor]] = {"changes": [nothing] * len(rows), "weights": [nothing] * len(rows)}
+    by_row: dict[Column, dict[int, Tensor]] = {"changes": {}, "weights": {}}
     known = [i for i, row in enumerate(rows) if row.weights is not None]
     parameters, weights = ([getattr(rows[i], name) for i in known] for name in ("parameter", "weights"))
     for of_kind, now in _joined_up(_samples(parameters)):
         before = wide(torch.cat([weights[k] for k in of_kind]))
-        sizes = [len(weights[k]) for k in of_kind]
+        sizes = [weights[k].numel() for k in of_kind]
         factors = [weight_of(local_of(parameters[k].detach(), parameters[k])) ** 0.5 for k in of_kind]
-        found = {"changes": wide(now) - before, "weights": before}
-        for name, of_rows in pairs.items():
-            norms = _times(norms_of(torch.split(found[name], sizes)), factors)
-            for k, pair in zip(of_kind, norms.unbind(), strict=True):
-                of_rows[known[k]] = pair
-    return {name: torch.stack(of_rows) for name, of_rows in pairs.items()}
+        found: dict[Column, Tensor] = {"changes": wide(now) - before, "weights": before}
+        norms = {name: _times(norms_of(torch.split(of, sizes)), factors) for name, of in found.items()}
+        if len(of_kind) == len(rows):
+            return norms
+        for name, pairs in norms.items():
+            by_row[name] |= zip([known[k] for k in of_kind], pairs.unbind(), strict=True)
+    return {name: torch.stack([of.get(i, nothing) for i in range(len(rows))]) for name, of in by_row.items()}
 
 
 def _samples(parameters: Sequence[Tensor]) -> list[Tensor]:
@@ -159,8 +160,10 @@ def _samples(parameters: Sequence[Tensor]) -> list[Tensor]:
 
 def _joined_up(tensors: Sequence[Tensor]) -> Iterator[tuple[list[int], Tensor]]:
     """The numbers of the tensors of one kind and device, and all their elements behind each other: a call for many."""
-    for kind in dict.fromkeys((x.dtype, x.device) for x in tensors):
-        rows = [i for i, x in enumerate(tensors) if (x.dtype, x.device) == kind]
+    kinds: dict[tuple[torch.dtype, torch.device], list[int]] = {}
+    for i, x in enumerate(tensors):
+        kinds.setdefault((x.dtype, x.device), []).append(i)
+    for rows in kinds.values():
         yield rows, torch.cat([tensors[i] for i in rows])
 
 

@@ -25,7 +25,8 @@ def sample_of(x: Tensor) -> Tensor:
     >>> len(sample_of(torch.zeros(100, 100))), len(sample_of(torch.zeros(1000, 1000)))
     (10000, 4116)
     """
-    return _flat(x)[:: stride_of(x)]
+    flat, step = _flat(x), stride_of(x)
+    return flat if step == 1 else flat[::step]
 
 
 def weight_of(x: Tensor) -> float:

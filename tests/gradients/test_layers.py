@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from lwcallbacks.gradients.layers import COLUMNS, Layers
 from lwcallbacks.gradients.names import Chosen, layers_of, names_of
 from lwcallbacks.gradients.read import Row, finished, kept_each, read
 from lwcallbacks.reductions import LogHistogram
+from lwcallbacks.reductions.looking import as_on_a_device
 from lwcallbacks.testing.same import difference
 
 ODD = torch.tensor([0.0, -0.0, 2.0**-25, -(2.0**-26), 2.0**-126, 2.0**-127, 1e-44, float("nan"), float("inf"), 3.0])
@@ -91,3 +94,24 @@ def test_a_sample_stands_for_the_whole() -> None:
     assert found.weights is not None
     assert found.weights.tolist() == pytest.approx([600, 3])
     assert found.total("changes") == pytest.approx(0.5 * (360_000 + 9) ** 0.5)
+
+
+def test_changes_of_several_kinds_keep_their_places() -> None:
+    """Of float16, float32, float64 and complex numbers beside each other, one of which was not kept, on either way."""
+    kinds = (torch.float64, torch.float16, torch.float32, torch.complex64, torch.float16, torch.bfloat16)
+    parameters = [nn.Parameter(torch.full((size,), 2.0, dtype=kind)) for size, kind in enumerate(kinds, 1)]
+    copies = kept_each(parameters)
+    assert [copy.dtype for copy in copies] == [p.real.dtype for p in parameters]
+    rows = [Row(str(i), p, copies[i] if i != 2 else None) for i, p in enumerate(parameters)]
+    with torch.no_grad():
+        for i, p in enumerate(parameters):
+            p += i
+            p.grad = torch.ones_like(p)
+    for way in (nullcontext, as_on_a_device):
+        with way():
+            found = finished(read(rows, LogHistogram(), ("norms", "changes", "weights")))
+        assert found is not None
+        assert found.weights is not None
+        assert found.weights.tolist() == pytest.approx([2 * size**0.5 if size != 3 else 0 for size in range(1, 7)])
+        expected = [None if i == 2 else pytest.approx(i / 2, rel=1e-6) for i in range(6)]
+        assert found.update_ratios() == expected

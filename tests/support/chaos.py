@@ -180,7 +180,7 @@ def _entry(entry: Any, plan: Plan) -> Any:
     update, compute = ("update", "compute") if isinstance(entry, Metric) else ("lift", "value")
     methods = {update: _met(cls, update, plan, "lift", in_batch=True), compute: _met(cls, compute, plan, "value")}
     if update == "lift":
-        others = ("accumulate", "lift_each") if hasattr(cls, "lift_each") else ("accumulate",)
+        others = ("accumulate", "look_at_each") if hasattr(cls, "look_at_each") else ("accumulate",)
         methods |= {other: _met(cls, other, plan, "lift", in_batch=True) for other in others}
     planted = copy.deepcopy(entry)
     object.__setattr__(planted, "__class__", _subclass(cls, methods))
