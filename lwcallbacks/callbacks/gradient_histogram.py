@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property, partial
+from math import inf
 from typing import Any, Literal
 
 from torch.optim import Optimizer
 
 from lwcallbacks.callbacks.base import Entries, LoggingCallback, check_overhead, plain
 from lwcallbacks.callbacks.hub import Hub
+from lwcallbacks.callbacks.over_steps import OverSteps
 from lwcallbacks.callbacks.reading import Reader, Step, parameters_of
 from lwcallbacks.callbacks.steps import Stepping, Steps
-from lwcallbacks.callbacks.trainer import clips_gradients, has, logging_step, refuse_hidden_gradients
+from lwcallbacks.callbacks.trainer import (
+    clips_gradients,
+    has,
+    in_float16,
+    logging_step,
+    loss_of,
+    refuse_hidden_gradients,
+    true_loss,
+)
 from lwcallbacks.gradients.layers import COLUMNS, Layers, quotient
 from lwcallbacks.gradients.names import Chosen, names_of
 from lwcallbacks.gradients.read import Column
@@ -24,7 +34,10 @@ MANY = 1000
 """Parameters up to which histograms are drawn unless asked otherwise."""
 
 _FINE, _COARSE = LogHistogram(), LogHistogram(mantissa_bits=0)
-_OWN = {"total", "before_clipping", "layers", "clip_coefficient", "skipped_steps"}
+_OWN = {
+    "total", "before_clipping", "layers", "clip_coefficient", "skipped_steps", "diagnosis", "norm_by_step",
+    "update_ratio_by_step", "loss_spike", "loss_spikes",
+}  # fmt: skip
 """Last parts of keys that are no layer's; a layer of such a name is called `total.parameter`, and so on."""
 
 
@@ -45,7 +58,12 @@ class GradientHistogram(LoggingCallback):
     a relative error of about 1 % where changes are normally distributed, and of about ``0.9 / sqrt(f * 4096)`` where
     only a share f of the elements changes, as of an embedding.
 
-    ``results["train"]`` holds a `LogBins` by layer, of the epoch's last logged step of each optimizer.
+    ``results["train"]`` holds a `LogBins` by layer, of the epoch's last logged step of each optimizer. Of all logged
+    steps so far, on each process, ``results["diagnosis"]`` lists what ``{name}/diagnosis`` shows, the worst layer
+    first, each with `layer`, `illness`, `since`, `how_much` and `severity`; a healthy network has none. The rules, with
+    their thresholds and sources, are in ``lwcallbacks/gradients/diagnosis.py``. ``results["loss_spikes"]`` lists losses
+    of this process that stood out from the 64 before: `step`, `loss`, `usual` and `score`, a modified z-score above 10
+    (Iglewicz and Hoaglin, 1993). All of it goes on after a resume.
 
     Args:
         every_n_train_steps: steps of an optimizer from one logged step to the next; the n-th step is the first. With
@@ -82,10 +100,16 @@ class GradientHistogram(LoggingCallback):
     ``{name}/layers``                  table of all layers: elements, norm, update ratio, largest absolute value, shares
                                        of zeros and of what is too small for float16 (below 2**-25) and bfloat16 (below
                                        2**-126, its smallest normal number), number of NaN and of infinities
+    ``{name}/diagnosis``               at the end of an epoch and of fit, table of at most ten layers that look ill:
+                                       what, since which step, and how much, in words
+    ``{name}/norm_by_step``            at the same time, picture of each layer's norm over all logged steps, by powers
+                                       of ten; more than 64 layers or 256 steps are put together
+    ``{name}/update_ratio_by_step``    the same of update ratios
     ================================== =======================================================
 
-    Once a gradient scaler has skipped a step, ``{name}/skipped_steps`` says how many so far. A layer is named as its
-    parameter; one that is called as a key above, as "total", gets ".parameter" behind its name.
+    Once a gradient scaler has skipped a step, ``{name}/skipped_steps`` says how many so far. Where a loss stands out,
+    ``{name}/loss_spike`` is its score, at the logged step behind it, and ``{name}/loss_spikes`` a table of all. A layer
+    is named as its parameter; one that is called as a key above, as "total", gets ".parameter" behind its name.
 
     With several optimizers, the keys of what is no layer's own end with the optimizer's name as `LearningRateMonitor`
     has it, as ``gradients/norm/total/Adam-1``; so do those of a layer that several optimizers have a part of.
@@ -129,20 +153,25 @@ class GradientHistogram(LoggingCallback):
         self.depth = depth
         self.name = name
         self.max_overhead = check_overhead("GradientHistogram", max_overhead)
-        self._counts: dict[str, dict[int, int]] = {}
+        self._counts: dict[str, Any] = {}
         self._steps: Steps | None = None
         self._reader: Reader | None = None
         self._last: dict[int, Step] = {}
+        self._over: OverSteps | None = None
+        self._resumed: dict[str, Any] | None = None
         self._draws = True
         self._said: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         # Neither hooks nor what waits for a device can be copied.
-        return {**super().__getstate__(), "_steps": None, "_reader": None, "_last": {}, "_counts": self.state_dict()}
+        kept = dict(self.state_dict())
+        own = {"_over": None, "_resumed": kept.pop("over_steps", None), "_counts": kept}
+        return {**super().__getstate__(), "_steps": None, "_reader": None, "_last": {}, **own}
 
     def begin(self) -> None:
         super().begin()
         self._counts, self._last, self._said = {}, {}, set()
+        self._over = self._resumed = None
 
     def describe(self, stage: str) -> str:
         return f"GradientHistogram('{self.name}')"
@@ -164,6 +193,9 @@ class GradientHistogram(LoggingCallback):
         Hub.of(trainer).at_stop(self._unhook)
         self._watch(trainer)
         steps.go_on(self._counts)
+        self._over = OverSteps(by_module=self.depth is None, in_float16=in_float16(trainer, pl_module))
+        if self._resumed is not None:
+            self._over.load_state_dict(self._resumed)
         columns: list[Column] = ["norms"]
         columns += ["before"] * clips_gradients(trainer, pl_module)
         columns += ["changes", "weights"] * self.update_ratio
@@ -210,6 +242,7 @@ class GradientHistogram(LoggingCallback):
         self._steps = self._reader = None
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._publish_over(trainer)
         self._unhook()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -261,6 +294,8 @@ class GradientHistogram(LoggingCallback):
         if not step.readings:
             return self._tell("a step had no gradient, and nothing is logged of it")
         self._last[stepping.index] = step
+        if self._over is not None:
+            self._over.add(logging_step(trainer), step)
         several = self._steps is not None and len(self._steps.of) > 1
         self.publish(trainer, partial(self._render, step, several), logging_step(trainer), holds=step)
 
@@ -273,6 +308,10 @@ class GradientHistogram(LoggingCallback):
                 stepping.skipped += any(p.grad is not None for p in parameters_of(stepping.optimizer))
                 if self._reader is not None:
                     self._reader.forget(stepping)
+        loss = loss_of(true_loss(trainer, outputs))
+        if self._over is not None and loss is not None:
+            with Hub.of(trainer).attempt(self.describe("train"), "could not read the loss"):
+                self._over.hear(logging_step(trainer), loss)
         Hub.of(trainer).deliver()  # norms that are worked out by now
 
     def _render(self, step: Step, several: bool) -> Entries:
@@ -280,6 +319,10 @@ class GradientHistogram(LoggingCallback):
         layers, skipped = step.layers(), step.num_skipped()
         behind = f"/{step.optimizer}" if several else ""
         entries = {} if layers is None else self._entries(layers.called(map(_own, layers.names)), behind)
+        if self._over is not None:
+            self._over.settle(step, layers)
+            scores = [spike.score for spike in self._over.new_spikes() if spike.score < inf]
+            entries |= {f"{self.name}/loss_spike": max(scores)} if scores else {}
         return {**entries, f"{self.name}/skipped_steps{behind}": float(skipped)} if skipped else entries
 
     def _entries(self, layers: Layers, behind: str) -> dict[str, Any]:
@@ -302,11 +345,25 @@ class GradientHistogram(LoggingCallback):
         return {**entries, f"{self.name}/layers{behind}": Table(COLUMNS, layers.rows())}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._publish_over(trainer, train_epoch_end=True)
         results = self.results
         results.pop("train", None)
         with Hub.of(trainer).attempt(self.describe("train"), "could not work out its results of train"):
             found = [layers for step in self._last.values() if (layers := step.layers()) is not None]
             results["train"] = {name: seen for layers in found for name, seen in layers.seen(self._histogram).items()}
+
+    def _publish_over(self, trainer: Trainer, *, train_epoch_end: bool = False) -> None:
+        """What all logged steps say, if there are new ones."""
+        over = self._over
+        if over is None or not over.is_new:
+            return
+        over.is_new = False
+        with Hub.of(trainer).attempt(self.describe("train"), "could not work out its diagnosis"):
+            self.results.update(over.results())
+        if self.max_overhead is None or not self.can_wait(trainer):
+            self.publish(
+                trainer, partial(over.entries, self.name), logging_step(trainer, train_epoch_end=train_epoch_end)
+            )
 
     def _tell(self, message: str) -> None:
         """Once a run, in Lightning's own log: it is nothing to be mended."""
@@ -324,10 +381,13 @@ class GradientHistogram(LoggingCallback):
         return {self.name} if stage == "train" else set()
 
     def state_dict(self) -> dict[str, Any]:
-        return self._counts if self._steps is None else self._steps.counts()
+        counts = self._counts if self._steps is None else self._steps.counts()
+        over = self._resumed if self._over is None else self._over.state_dict()
+        return {**counts, **({} if over is None else {"over_steps": over})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._counts = dict(state_dict)
+        self._resumed = self._counts.pop("over_steps", None)
 
 
 def _own(name: str) -> str:
