@@ -67,7 +67,7 @@ def vanishing() -> Network:
 
 def exploding() -> Network:
     """One layer has a learning rate that is meant for another network, and no norm holds it back."""
-    return Network(*stack(4, nn.LeakyReLU), rates={5: 1000.0})
+    return Network(*stack(4, nn.LeakyReLU), rates={5: 10000.0})
 
 
 def dead() -> Network:

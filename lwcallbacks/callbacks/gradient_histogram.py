@@ -62,7 +62,7 @@ class GradientHistogram(LoggingCallback):
     steps so far, on each process, ``results["diagnosis"]`` lists what ``{name}/diagnosis`` shows, the worst layer
     first, each with `layer`, `illness`, `since`, `how_much` and `severity`; a healthy network has none. The rules, with
     their thresholds and sources, are in ``lwcallbacks/gradients/diagnosis.py``. ``results["loss_spikes"]`` lists losses
-    of this process that stood out from the 64 before: `step`, `loss`, `usual` and `score`, a modified z-score above 10
+    of this process that stood out from the 128 before: `step`, `loss`, `usual` and `score`, a modified z-score above 10
     (Iglewicz and Hoaglin, 1993). All of it goes on after a resume.
 
     Args:

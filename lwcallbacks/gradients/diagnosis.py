@@ -51,9 +51,9 @@ https://cs231n.github.io/neural-networks-3/); these are a hundred and a thousand
 FLOOR = 1e-3
 """Root mean square below which a parameter counts as this large, as one that began at zero: after `eps_2` of Adafactor
 (Shazeer and Stern, "Adafactor: adaptive learning rates with sublinear memory cost", 2018)."""
-SETTLED = 500
-"""Steps of a layer from which on its update ratio may be too large: a parameter that began at zero, and goes here and
-there, has grown to the square root of its steps by then."""
+YOUNG, SETTLED = 50, 500
+"""Steps of a layer before which its gradient may be small, as it is behind a layer that began at zero, and its update
+ratio small or large: learning rates are warmed up, and a parameter that began at zero grows at first."""
 BEHIND = 1e-3
 """A layer hardly learns where its update ratio is below this part of the layers' median as well, or was never larger:
 at the end of a schedule all of them are small."""
@@ -73,6 +73,7 @@ Illness = Literal[
 ILLNESSES: tuple[Illness, ...] = get_args(Illness)
 """The worst first."""
 _RULES = ILLNESSES[1:]
+_AGES: dict[Illness, int] = {"vanishes": YOUNG, "learns too fast": SETTLED, "hardly learns": SETTLED}
 
 
 @dataclass(frozen=True)
@@ -169,17 +170,22 @@ class Diagnosis:
         for rule, (is_shown, measure) in enumerate(shown[name] for name in _RULES):
             before = a["votes"][rows, rule]
             a["votes"][rows, rule] = (before << 1) | is_shown
-            a["since"][rows[(before == 0) & is_shown], rule] = step
+            begins = (before == 0) & is_shown
+            a["since"][rows[begins], rule] = step
+            if _RULES[rule] == "explodes":
+                a["onset"][rows[begins]] = measure[begins]
             a["measure"][rows[is_shown], rule] = measure[is_shown]
         vanishes = shown["vanishes"][0]
         a["beside"][rows[vanishes], 0], a["beside"][rows[vanishes], 1] = own.norm[vanishes], upper
         a["growth"][rows[explodes]] = growth[explodes]
 
         odd = own.odd.sum(1) > 0
-        a["since_odd"][rows[odd & (a["odd_steps"][rows] == 0)]] = step
+        begins = odd & (a["odd_steps"][rows] == 0)
+        a["since_odd"][rows[begins]] = step
+        rule = _RULES.index("explodes")
+        a["exploded"][rows[begins]] = np.where(a["votes"][rows, rule] > 0, a["since"][rows, rule], -1)[begins]
         a["odd_steps"][rows] += odd
         a["odd"][rows] += own.odd
-        a["last_ratio"][rows[own.alive]] = own.floored[own.alive]
         place = a["num_norms"][rows] % REMEMBERED
         a["log_norms"][rows[own.alive], place[own.alive]] = log[own.alive]
         a["num_norms"][rows] += own.alive
@@ -206,13 +212,14 @@ class Diagnosis:
         """At most ten layers that look ill, the worst first, each with the worst that it has."""
         a = self._arrays
         ill = _ones(a["votes"]) >= np.array([WINDOW if rule == "zero" else NEEDED for rule in _RULES])
-        ill[:, _RULES.index("learns too fast")] &= a["last"] - a["first"] >= SETTLED
+        for rule, age in _AGES.items():
+            ill[:, _RULES.index(rule)] &= a["last"] - a["first"] >= age
         listed = (a["fed"] > self._fed - GONE) & ((a["odd_steps"] > 0) | ill.any(1))
         names = list(self._names)
         found = [self._finding(i, names[i], ill[i]) for i in np.flatnonzero(listed).tolist()]
-        # Of layers without a gradient the last is the one that passes none on.
-        order = {name: -i for name, i in self._names.items()}
-        return sorted(found, key=lambda one: (-one.severity, one.since, order[one.layer]))[:MOST]
+        # What explodes first makes others explode; of layers without a gradient the last passes none on to the others.
+        order = {name: (-a["onset"][i], -i) for name, i in self._names.items()}
+        return sorted(found, key=lambda one: (-one.severity, one.since, *order[one.layer]))[:MOST]
 
     def _finding(self, i: int, name: str, ill: np.ndarray) -> Finding:
         a = {key: array[i] for key, array in self._arrays.items()}
@@ -220,17 +227,16 @@ class Diagnosis:
             num_nan, num_inf = a["odd"].tolist()
             parts = " and ".join(f"{n:,} {word}" for n, word in ((num_nan, "NaN"), (num_inf, "Inf")) if n)
             text = f"{parts} in {_plural(int(a['odd_steps']), 'logged step')}"
-            since, before = int(a["since_odd"]), float(a["last_ratio"])
-            if before <= 1:
-                return Finding(name, "not finite", since, text, _severity(0, 0.5))
-            text = f"explodes: {text}, and the last one before changed it by {_size(before)}"
-            return Finding(name, "explodes", since, text, _severity(0, np.log10(10 * before)))
+            if a["exploded"] < 0:
+                return Finding(name, "not finite", int(a["since_odd"]), text, _severity(0, 0.5))
+            text = f"explodes: a step changed it by {_size(a['onset'])}, and then {text}, from {a['since_odd']:,} on"
+            return Finding(name, "explodes", int(a["exploded"]), text, _severity(0, 1))
         rule = int(np.flatnonzero(ill)[0])
         illness, measure = _RULES[rule], float(a["measure"][rule])
         norm, upper = a["beside"].tolist()
         grown = f"norm {_times(a['growth'])} times the median, and " if a["growth"] > EXPLODED else ""
         text, weight = {
-            "explodes": (f"explodes: {grown}a step changes it by {_size(measure)}", np.log10(10 * max(measure, 1))),
+            "explodes": (f"explodes: {grown}a step changes it by {_size(measure)}", 1),
             "zero": (f"gradient zero in {_percent(measure)} of the elements", measure),
             "vanishes": (f"gradient vanishes: norm {norm:.1g}, that of a quarter of the layers above {upper:.1g}",
                          -np.log10(max(measure, 1e-300))),
@@ -247,12 +253,12 @@ class Diagnosis:
 
     def state_dict(self) -> dict[str, Any]:
         """Names, a count, and arrays of one row for each layer."""
-        return {"names": list(self._names), "fed": self._fed, **{k: a.copy() for k, a in self._arrays.items()}}
+        return {"names": list(self._names), "num_steps": self._fed, **{k: a.copy() for k, a in self._arrays.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
         self._names = {name: i for i, name in enumerate(state["names"])}
-        self._fed = int(state["fed"])
+        self._fed = int(state["num_steps"])
         self._arrays = {key: np.array(state[key], a.dtype) for key, a in _empty(0).items()}
         self._grouping = None
 
@@ -273,7 +279,8 @@ def _empty(size: int) -> dict[str, np.ndarray]:
         "odd": np.zeros((size, 2), np.int64),
         "odd_steps": np.zeros(size, np.int64),
         "since_odd": np.full(size, -1),
-        "last_ratio": np.zeros(size),
+        "onset": np.zeros(size),  # what a step changed when it began to explode
+        "exploded": np.full(size, -1),  # when that was, of a layer that is not finite
         "log_norms": np.full((size, REMEMBERED), np.nan, np.float32),
         "num_norms": np.zeros(size, np.int64),
     }

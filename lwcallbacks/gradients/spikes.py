@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-WINDOW, KNOWN = 64, 32
+WINDOW, KNOWN = 128, 32
 """Losses that the next one is compared with, and how many there have to be."""
 SCORE = 10.0
 """Modified z-score from which on a loss is a spike; Iglewicz and Hoaglin take 3.5 of normally distributed values, and
@@ -40,7 +40,7 @@ class Spike:
 
 
 class Spikes:
-    """Finds losses that stand out from the last 64.
+    """Finds losses that stand out from the last 128.
 
     The modified z-score of x is ``0.6745 (x - median) / MAD``, MAD being the median of the absolute deviations from the
     median, and 0.6745 that of a normal distribution with a standard deviation of 1: B. Iglewicz and D. Hoaglin, "How to
