@@ -3,19 +3,20 @@
     python examples/diagnose.py
 
 What is printed is what `GradientHistogram` found, and nothing else: which layer looks ill, how, and since which step.
-Nothing is written but that, and it takes less than a minute.
+It takes less than a minute.
 """
 
 import logging
 import warnings
 from collections.abc import Callable
+from functools import cache
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from digits import digits
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 import lwcallbacks as lw
 
@@ -85,11 +86,15 @@ def underflow() -> Network:
 NETWORKS = {"healthy": healthy, "vanishing": vanishing, "exploding": exploding, "dead": dead, "underflow": underflow}
 
 
-def diagnose(network: Network, steps: int = 120, every: int = 1, seed: int = 0) -> list:
+@cache
+def data() -> TensorDataset:
+    return digits()[0]
+
+
+def diagnose(network: Network, steps: int = 120, seed: int = 0) -> list:
     """Train a network, and give what the callback found: the worst layer first, nothing of a healthy network."""
-    train, _ = digits()
-    loader = DataLoader(train, 64, shuffle=True, generator=torch.Generator().manual_seed(seed))
-    gradients = lw.GradientHistogram(every_n_train_steps=every, histograms=False)
+    loader = DataLoader(data(), 64, shuffle=True, generator=torch.Generator().manual_seed(seed))
+    gradients = lw.GradientHistogram(every_n_train_steps=1, histograms=False)
     trainer = pl.Trainer(
         accelerator="cpu", max_steps=steps, callbacks=[gradients], logger=False, enable_checkpointing=False,
         precision="16-true" if network.loss_scale < 1 else "32-true", enable_progress_bar=False,
@@ -99,6 +104,13 @@ def diagnose(network: Network, steps: int = 120, every: int = 1, seed: int = 0) 
     return gradients.results["diagnosis"]
 
 
+def told(found: list) -> str:
+    """The worst three layers in words."""
+    lines = [str(finding) for finding in found[:3]] or ["no layer looks ill"]
+    rest = [f"and {len(found) - 3} more"] if len(found) > 3 else []
+    return "\n".join(f"    {line}" for line in lines + rest)
+
+
 def main() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     for name in ("pytorch_lightning", "lightning.pytorch"):
@@ -106,14 +118,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for name, make in NETWORKS.items():
         torch.manual_seed(0)
-        found = diagnose(make())
-        print(f"{name}:")
-        for finding in found[:3]:
-            print(f"    {finding}")
-        if len(found) > 3:
-            print(f"    and {len(found) - 3} more layers")
-        if not found:
-            print("    no layer looks ill")
+        print(f"{name}:\n{told(diagnose(make()))}\n")
 
 
 if __name__ == "__main__":

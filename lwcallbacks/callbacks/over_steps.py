@@ -89,7 +89,7 @@ class OverSteps:
                 steps, losses = self._coming.popleft()
                 found = [self._spikes.feed(*pair) for pair in zip(steps, losses().tolist(), strict=True)]
                 self._new_spikes += [spike for spike in found if spike is not None]
-            while self._pending and (until is None or any(read is until for _, read, _ in self._pending)):
+            while self._pending and (until is None or any(read is until for _, read, _ in list(self._pending))):
                 step, read, dead_units = self._pending.popleft()
                 found_layers = layers if read is until and layers is not None else read.layers()
                 if found_layers is not None:
