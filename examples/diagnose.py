@@ -91,12 +91,12 @@ def data() -> TensorDataset:
     return digits()[0]
 
 
-def diagnose(network: Network, steps: int = 120, seed: int = 0) -> list:
+def diagnose(network: Network, steps: int = 120, seed: int = 0, logger=False) -> list:
     """Train a network, and give what the callback found: the worst layer first, nothing of a healthy network."""
     loader = DataLoader(data(), 64, shuffle=True, generator=torch.Generator().manual_seed(seed))
     gradients = lw.GradientHistogram(every_n_train_steps=1, histograms=False)
     trainer = pl.Trainer(
-        accelerator="cpu", max_steps=steps, callbacks=[gradients], logger=False, enable_checkpointing=False,
+        accelerator="cpu", max_steps=steps, callbacks=[gradients], logger=logger, enable_checkpointing=False,
         precision="16-true" if network.loss_scale < 1 else "32-true", enable_progress_bar=False,
         enable_model_summary=False,
     )  # fmt: skip

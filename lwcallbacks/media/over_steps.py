@@ -19,7 +19,7 @@ from lwcallbacks.media.values import Image
 MAX_NAME = 36
 NOTHING: Colour = (200, 200, 200)
 WIDTH, LEAST, MOST = 768, 3, 24  # pixels of all columns, and of one
-LINE = 16  # pixels of a row that has a name
+LINE, EDGE = 16, 8  # pixels of a row that has a name, and around the legend
 MAX_STEPS = 9
 MAX_POWERS = 12
 
@@ -66,9 +66,9 @@ def draw_over_steps(
         painted=[(is_odd, VERMILION), (nothing, NOTHING)],
         ticks=(rows, MAX_STEPS),
     ).drawn()
-    keys = [Key("NaN or Inf", VERMILION), Key("no gradient, or zero", NOTHING)]
-    legend = draw_legend(
-        [("Other colours", [key for key, of in zip(keys, (is_odd, nothing), strict=True) if of.any()])],
-        page.shape[1] - 16,
-    )
-    return Image(np.concatenate([page, np.pad(legend, ((0, 8), (8, 8), (0, 0)), constant_values=255)]), title)
+    others = [("NaN or Inf", VERMILION, is_odd), ("no gradient, or zero", NOTHING, nothing)]
+    keys = [Key(text, colour) for text, colour, cells in others if cells.any()]
+    if keys:
+        legend = draw_legend([("Other colours", keys)], page.shape[1] - 2 * EDGE)
+        page = np.concatenate([page, np.pad(legend, ((0, EDGE), (EDGE, EDGE), (0, 0)), constant_values=255)])
+    return Image(page, title)
