@@ -30,7 +30,7 @@ def test_a_column_is_the_largest_of_its_steps() -> None:
 
 
 def test_infinity_wins_and_nothing_is_nothing() -> None:
-    """One step that was not finite is seen in its column for ever."""
+    """One step that was not finite is seen in its column forever."""
     values = np.full((4 * COLUMNS, 2), np.nan)
     values[17, 0], values[18, 0] = np.inf, 3.0
     history = filled(values)
