@@ -34,6 +34,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "examples"))
 
 from autoencoder import Autoencoder
 from demo import DigitClassifier
+from diagnose import NETWORKS, diagnose
 from digits import loaders
 from shapes import CLASSES, parts
 from support.browser import CHROMIUM, NEEDS, Browser, Page
@@ -121,6 +122,19 @@ def newest(run: Path, key: str, target: Path, scale: int = 1) -> None:
         image.resize(size, PIL.Image.Resampling.NEAREST).save(target, optimize=True)
 
 
+def illnesses(target: Path) -> None:
+    """For docs/reading-gradients.md, what the networks of examples/diagnose.py look like."""
+    for name, make in NETWORKS.items():
+        folder = Path("logs", "diagnose", name)
+        shutil.rmtree(folder, ignore_errors=True)
+        torch.manual_seed(0)
+        diagnose(make(), logger=CSVLogger("logs", name="diagnose", version=name))
+        for key in ("norm", "update_ratio") if name == "healthy" else ("norm",):
+            path = max((folder / "media" / "gradients" / f"{key}_by_step").glob("*.png"))
+            with PIL.Image.open(path) as image:
+                image.save(target / f"gradients_{name}_{key}.png", optimize=True)
+
+
 # The last article of a section that has such a text, or the surroundings of a chart up to the next chart.
 CARD = """(() => {
     const fits = node => node.innerText.includes(TEXT), section = document.querySelector(SECTION);
@@ -180,6 +194,9 @@ def pages(browser: Browser, runs: dict[str, Path], target: Path) -> None:
     tab.close()
     tab = opened(browser, run, "gradients/net.3.weight")
     tab.value("document.querySelector('header').style.position = 'static'")  # it would be in the picture
+    tab.value("document.querySelector('#gradients article .tools button').click()")
+    tab.value("void drawAll()")  # nothing above it grows later
+    tab.settle(3)
     tab.screenshot(target / "gradient_histogram.png", selector="#gradients")
     tab.close()
 
@@ -209,6 +226,7 @@ def main() -> None:
         newest(runs["multilabel"], "confusion_matrix", made / "multilabel_confusion_matrix.png")
         newest(runs["segmentation"], "masks", made / "mask_grid.png")
         newest(runs["boxes"], "boxes", made / "box_grid.png")
+        illnesses(made)
         for picture in IMAGES.glob("*.png"):  # a drawing is not of a run, and stays
             picture.unlink()
         IMAGES.mkdir(exist_ok=True)

@@ -24,8 +24,8 @@ from pathlib import Path
 
 SCRIPTS = (
     "text", "numbers", "store", "expand", "dom", "section", "theme", "time", "panel", "tile", "overlay", "samples",
-    "matrix", "confusion", "curves", "pictures", "lines", "histogram", "gradients", "tables", "files", "answers",
-    "about", "link", "live", "main",
+    "matrix", "confusion", "curves", "pictures", "lines", "ridge", "histogram", "gradients", "tables", "files",
+    "answers", "about", "link", "live", "main",
 )  # fmt: skip
 FOLDER = "writers/page"
 COMMENT = re.compile(

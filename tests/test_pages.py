@@ -26,6 +26,7 @@ sys.path.append(str(DOCS.parent / "examples"))
 
 README = (DOCS.parent / "README.md").read_text(encoding="utf-8")
 GALLERY = (DOCS / "gallery.md").read_text(encoding="utf-8")
+READING = (DOCS / "reading-gradients.md").read_text(encoding="utf-8")
 QUESTIONS = re.findall(r"^```python\n# (\w+)\n", (DOCS / "questions.md").read_text(encoding="utf-8"), re.MULTILINE)
 PICTURES = re.findall(r"^```python\n# (\w+)\n", GALLERY, re.MULTILINE)
 SHAPES = ["background", "circle", "square", "triangle"]
@@ -162,7 +163,7 @@ def test_the_gallery_shows_every_callback() -> None:
     """Each has a heading, and each picture of the page is there and small."""
     headings = set(re.findall(r"^## (\w+)$", GALLERY, re.MULTILINE))
     assert headings == set(public_callbacks())
-    shown = re.findall(r"!\[[^\]]+\]\((images/\w+\.png)\)", GALLERY)
+    shown = re.findall(r"!\[[^\]]+\]\((images/\w+\.png)\)", GALLERY + READING)
     assert {f"images/{name}.png" for name in PICTURES} <= set(shown)
     sizes = {name: (DOCS / name).stat().st_size for name in shown}
     assert {path.name for path in (DOCS / "images").glob("*.png")} == {Path(name).name for name in shown}

@@ -19,7 +19,8 @@ from lwcallbacks.reductions.filled import FilledBins
 
 _OWN = {
     "total", "before_clipping", "layers", "clip_coefficient", "skipped_steps", "modules", "nonfinite",
-    "nonfinite_steps", "drift", "drifted",
+    "nonfinite_steps", "drift", "drifted", "diagnosis", "norm_by_step", "update_ratio_by_step", "loss_spike",
+    "loss_spikes",
 }  # fmt: skip
 """Last parts of keys that are no layer's; a layer of such a name is called `total.parameter`, and so on."""
 _KINDS = {

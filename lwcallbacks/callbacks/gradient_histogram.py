@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
+from math import inf
 from typing import Any, Literal
 
 from torch.optim import Optimizer
@@ -12,9 +13,18 @@ from lwcallbacks.callbacks import drawn
 from lwcallbacks.callbacks.activations import Activations, StepOutputs, watch
 from lwcallbacks.callbacks.base import Entries, check_overhead, plain
 from lwcallbacks.callbacks.hub import Hub
+from lwcallbacks.callbacks.over_steps import OverSteps
 from lwcallbacks.callbacks.reading import More, Reader, Step, parameters_of
 from lwcallbacks.callbacks.steps import Stepping, Steps
-from lwcallbacks.callbacks.trainer import clips_gradients, has, logging_step, refuse_hidden_gradients
+from lwcallbacks.callbacks.trainer import (
+    clips_gradients,
+    has,
+    in_float16,
+    logging_step,
+    loss_of,
+    refuse_hidden_gradients,
+    true_loss,
+)
 from lwcallbacks.callbacks.watching import WatchingCallback
 from lwcallbacks.capture.source import Extract
 from lwcallbacks.gradients.further import MOMENTS
@@ -64,6 +74,12 @@ class GradientHistogram(WatchingCallback):
 
     ``results["train"]`` holds a `LogBins` by layer, of the epoch's last logged step of each optimizer, and one by
     ``weights/{layer}`` and so on, of what else is counted. Bins are the same in every run: counts can be added.
+
+    Of all logged steps so far, on each process, ``results["diagnosis"]`` lists what ``{name}/diagnosis`` shows, the
+    worst layer first, each with `layer`, `illness`, `since`, `how_much` and `severity`; a healthy network has none. The
+    rules, with their thresholds and sources, are in ``lwcallbacks/gradients/diagnosis.py``.
+    ``results["loss_spikes"]`` lists losses of this process that stood out from the 128 before: `step`, `loss`, `usual`
+    and `score`, a modified z-score above 10 (Iglewicz and Hoaglin, 1993). All of it goes on after a resume.
 
     At every step, logged or not, it is seen whether gradients and losses are finite: behind each backward, so
     before gradients are clipped, and without a wait for the device. The first that is not, and that an optimizer
@@ -138,13 +154,20 @@ class GradientHistogram(WatchingCallback):
                                           bfloat16 (below 2**-126, its smallest normal number), number of NaN and of
                                           infinities. At the first logged step, every tenth from there, an epoch's
                                           last, and the last before an error
+    ``{name}/diagnosis``                  at the end of an epoch and of fit, table of at most ten layers that look
+                                          ill: what, since which step, and how much, in words
+    ``{name}/norm_by_step``               at the same time, picture of each layer's norm over all logged steps, by
+                                          powers of ten; more than 64 layers or 256 steps are put together
+    ``{name}/update_ratio_by_step``       the same of update ratios
     ===================================== =======================================================
 
     Once a gradient scaler has skipped a step, ``{name}/skipped_steps`` says how many so far. Once something was not
     finite, ``{name}/nonfinite`` is a table of what each process knows of the first time, and ``{name}/nonfinite_steps``
     says in how many steps so far. With `check_replicas`, ``{name}/drifted`` is the number of tensors that differ, 0 if
-    all are well; once one does, ``{name}/drift`` is a table, and ``results["drift"]`` says the same. A layer is named
-    as its parameter; one that is called as a key above, as "total", gets ".parameter" behind its name.
+    all are well; once one does, ``{name}/drift`` is a table, and ``results["drift"]`` says the same. Where a loss
+    stands out, ``{name}/loss_spike`` is its score, at the logged step behind it, and ``{name}/loss_spikes`` a table of
+    all. A layer is named as its parameter; one that is called as a key above, as "total", gets ".parameter" behind its
+    name.
 
     With several optimizers, the keys of what is no layer's own end with the optimizer's name as `LearningRateMonitor`
     has it, as ``gradients/norm/total/Adam-1``; so do those of a layer that several optimizers have a part of.
@@ -203,32 +226,38 @@ class GradientHistogram(WatchingCallback):
         self.exclude = plain(exclude)
         self.depth = depth
         self.max_overhead = check_overhead("GradientHistogram", max_overhead)
-        self._counts: dict[str, dict[int, int]] = {}
+        self._counts: dict[str, Any] = {}
         self._steps: Steps | None = None
         self._reader: Reader | None = None
         self._activations: Activations | None = None
         self._outputs: StepOutputs | None = None
         self._last: dict[int, Step] = {}
         self._untabled: dict[int, tuple[Step, int]] = {}
+        self._over: OverSteps | None = None
+        self._resumed: dict[str, Any] | None = None
         self._draws = True
         self._said: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         # Neither hooks nor what waits for a device can be copied.
+        kept = dict(self.state_dict())
         return {
             **super().__getstate__(),
             "_steps": None,
             "_reader": None,
             "_activations": None,
             "_outputs": None,
+            "_over": None,
+            "_resumed": kept.pop("over_steps", None),
             "_last": {},
             "_untabled": {},
-            "_counts": self.state_dict(),
+            "_counts": kept,
         }
 
     def begin(self) -> None:
         super().begin()
         self._counts, self._last, self._untabled, self._outputs, self._said = {}, {}, {}, None, set()
+        self._over = self._resumed = None
 
     def describe(self, stage: str) -> str:
         return f"GradientHistogram('{self.name}')"
@@ -254,6 +283,9 @@ class GradientHistogram(WatchingCallback):
         self.watch_fit(trainer, pl_module, self._chosen)
         self._watch(trainer)
         steps.go_on(self._counts)
+        self._over = OverSteps(by_module=self.depth is None, in_float16=in_float16(trainer, pl_module))
+        if self._resumed is not None:
+            self._over.load_state_dict(self._resumed)
         columns: list[Column] = ["norms"]
         columns += ["before"] * clips_gradients(trainer, pl_module)
         columns += ["changes", "weights"] * self.update_ratio
@@ -311,6 +343,7 @@ class GradientHistogram(WatchingCallback):
         self.watch_no_more()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._publish_over(trainer)
         self._unhook()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -374,6 +407,8 @@ class GradientHistogram(WatchingCallback):
             return self._tell("a step had no gradient, and nothing is logged of it")
         self._last[stepping.index] = step
         self._untabled[stepping.index] = step, logging_step(trainer)
+        if self._over is not None:
+            self._over.add(logging_step(trainer), step)
         several = self._steps is not None and len(self._steps.of) > 1
         shown = partial(self.watched, self._finite, trainer.world_size)
         self.publish(trainer, partial(self._render, step, several, shown), logging_step(trainer), holds=step)
@@ -412,6 +447,10 @@ class GradientHistogram(WatchingCallback):
         if self._activations is not None:
             self._end_of_outputs(trainer, self._activations)
         self.watch_batch_end(trainer)
+        loss = loss_of(true_loss(trainer, outputs))
+        if self._over is not None and loss is not None:
+            with Hub.of(trainer).attempt(self.describe("train"), "could not read the loss"):
+                self._over.hear(logging_step(trainer), loss)
         Hub.of(trainer).deliver()  # norms that are worked out by now
 
     def _end_of_outputs(self, trainer: Trainer, activations: Activations) -> None:
@@ -442,6 +481,10 @@ class GradientHistogram(WatchingCallback):
         behind = f"/{step.optimizer}" if several else ""
         bins = self.bins if self._draws else None
         entries = {} if layers is None else drawn.step(self.name, layers, counts, bins, behind)
+        if self._over is not None:
+            self._over.settle(step, layers)
+            scores = [spike.score for spike in self._over.new_spikes() if spike.score < inf]
+            entries |= {f"{self.name}/loss_spike": max(scores)} if scores else {}
         entries |= {f"{self.name}/skipped_steps{behind}": float(skipped)} if skipped else {}
         return {**entries, **watched()}
 
@@ -452,6 +495,7 @@ class GradientHistogram(WatchingCallback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._publish_table(trainer)
         self.watch_epoch_end(trainer)
+        self._publish_over(trainer, train_epoch_end=True)
         results = self.results
         results.pop("train", None)
         with Hub.of(trainer).attempt(self.describe("train"), "could not work out its results of train"):
@@ -462,6 +506,19 @@ class GradientHistogram(WatchingCallback):
                 seen = self._outputs.seen()
                 results["train"] |= {f"activations/{name}": of.activation.bins for name, of in seen.items()}
             results["train"] |= {drawn.of_kind(k): seen for of in more for k, seen in of.seen(self._histogram).items()}
+
+    def _publish_over(self, trainer: Trainer, *, train_epoch_end: bool = False) -> None:
+        """What all logged steps say, if there are new ones."""
+        over = self._over
+        if over is None or not over.is_new:
+            return
+        over.is_new = False
+        with Hub.of(trainer).attempt(self.describe("train"), "could not work out its diagnosis"):
+            self.results.update(over.results())
+        if self.max_overhead is None or not self.can_wait(trainer):
+            self.publish(
+                trainer, partial(over.entries, self.name), logging_step(trainer, train_epoch_end=train_epoch_end)
+            )
 
     def _tell(self, message: str) -> None:
         """Once a run, in Lightning's own log: it is nothing to be mended."""
@@ -479,10 +536,13 @@ class GradientHistogram(WatchingCallback):
         return {self.name} if stage == "train" else set()
 
     def state_dict(self) -> dict[str, Any]:
-        return self._counts if self._steps is None else self._steps.counts()
+        counts = self._counts if self._steps is None else self._steps.counts()
+        over = self._resumed if self._over is None else self._over.state_dict()
+        return {**counts, **({} if over is None else {"over_steps": over})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._counts = dict(state_dict)
+        self._resumed = self._counts.pop("over_steps", None)
 
 
 def _several(patterns: str | Sequence[str] | None) -> tuple[Any, ...]:

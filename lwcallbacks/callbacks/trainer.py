@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lwcallbacks.callbacks.batch import Place
@@ -254,6 +255,19 @@ def true_loss(trainer: Trainer, outputs: Any) -> Any:
     if not is_divided or not isinstance(outputs.get("loss"), Tensor):
         return outputs
     return {**outputs, "loss": outputs["loss"] * n}
+
+
+def loss_of(outputs: Any) -> Tensor | None:
+    """The loss that a training step returned, if it is one number."""
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    return loss if isinstance(loss, Tensor) and loss.numel() == 1 and loss.is_floating_point() else None
+
+
+def in_float16(trainer: Trainer, module: LightningModule) -> bool:
+    """Whether gradients are worked out in float16, by the Trainer's precision or by parameters of that type."""
+    return str(trainer.precision) in ("16", "16-mixed", "16-true") or any(
+        parameter.dtype == torch.float16 for parameter in module.parameters()
+    )
 
 
 def clips_gradients(trainer: Trainer, module: LightningModule) -> bool:

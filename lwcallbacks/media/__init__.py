@@ -32,6 +32,7 @@ from lwcallbacks.media.nearest import drawn_once as drawn_once
 from lwcallbacks.media.nearest import fitted as fitted
 from lwcallbacks.media.nearest import kind_of as kind_of
 from lwcallbacks.media.nearest import nearest as nearest
+from lwcallbacks.media.over_steps import draw_over_steps as draw_over_steps
 from lwcallbacks.media.pixels import Note as Note
 from lwcallbacks.media.pixels import Statistic as Statistic
 from lwcallbacks.media.pixels import is_channels_last as is_channels_last

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lwcallbacks.media.colours import INK, SCALE
+from lwcallbacks.media.colours import INK, SCALE, Colour
 from lwcallbacks.media.lettering import line_height, margin, mask, width_of, wrap, write
 
 MAX_TICKS = 40
@@ -28,7 +28,9 @@ class Board:
     height and width of a cell, and all that is written.
 
     `texts` stand in the cells, `rows` and `columns` are names along the sides (more of them than cells where cells were
-    put together), `left`, `below` and `scale` what the sides and the colour bar show.
+    put together), `left`, `below` and `scale` what the sides and the colour bar show. `bar` are places on it from 0 to
+    1 and what they are called, `painted` cells in a colour of their own, bool [R, K], and `ticks` how many names are
+    written at most, of rows and of columns.
     """
 
     levels: np.ndarray
@@ -41,18 +43,21 @@ class Board:
     left: str
     below: Sequence[str]
     scale: str
+    bar: Sequence[tuple[float, str]] = tuple((tenth / 10, f"{tenth / 10:.1f}") for tenth in range(0, 11, 2))
+    painted: Sequence[tuple[np.ndarray, Colour]] = ()
+    ticks: tuple[int, int] = (MAX_TICKS, MAX_TICKS)
 
     def drawn(self) -> np.ndarray:
         """The picture, uint8 [H, W, 3]."""
         line = line_height()
         height, width = (n * pixels for n, pixels in zip(self.levels.shape, self.cell, strict=True))
-        rows, columns = _ticks(self.rows, height), _ticks(self.columns, width)
+        rows, columns = (_ticks(*of) for of in zip((self.rows, self.columns), (height, width), self.ticks, strict=True))
         upright = all(width_of(name) + EDGE <= width // len(columns) for _, name in columns)
         names = line if upright else max(width_of(name) for _, name in columns)
 
         x = EDGE + line + EDGE + max((width_of(name) for _, name in rows), default=0) + TICK + 3
         right = x + width
-        page_width = right + GAP + BAR + TICK + 3 + width_of("0.0") + EDGE + line + EDGE
+        page_width = right + GAP + BAR + TICK + 3 + self._bar_width() + EDGE + line + EDGE
         header = wrap(self.title, page_width - 2 * EDGE, max_lines=2, size=TITLE)
         y = EDGE + line_height(TITLE) * len(header) + EDGE
         bottom = y + height
@@ -84,6 +89,8 @@ class Board:
         (n, k), (height, width) = self.levels.shape, self.cell
         colours = SCALE.take(self.levels, axis=0)  # `SCALE[self.levels]` takes four times as long
         colours[self.blank] = 255
+        for cells, colour in self.painted:
+            colours[cells] = colour
         strips = colours.repeat(width, axis=1) if width > 1 else colours
         square.reshape(n, height, k * width, 3)[:] = strips[:, None]
         if not self.texts or not n:
@@ -100,16 +107,19 @@ class Board:
         cells[:, top : top + masks.shape[1], :, left : left + masks.shape[2]] = mixed.transpose(0, 2, 1, 3, 4)
 
     def _bar(self, page: np.ndarray, x: int, y: int, bottom: int) -> None:
-        """The scale of colours from 0, below, to 1."""
+        """The scale of colours, the lowest below."""
         height = bottom - y
         _frame(page, x, y, x + BAR, bottom)
         page[y:bottom, x : x + BAR] = SCALE[np.linspace(255, 0, height).round().astype(int)][:, None]
-        for tenth in range(0, 11, 2):
-            place = bottom - 1 - round(tenth * (height - 1) / 10)
+        for share, text in self.bar:
+            place = bottom - 1 - round(share * (height - 1))
             page[place, x + BAR + 1 : x + BAR + 1 + TICK] = FRAME
-            write(page, f"{tenth / 10:.1f}", x + BAR + TICK + 4, place - line_height() // 2)
-        beside = x + BAR + TICK + 4 + width_of("0.0") + EDGE
+            write(page, text, x + BAR + TICK + 4, place - line_height() // 2)
+        beside = x + BAR + TICK + 4 + self._bar_width() + EDGE
         write(page, self.scale, beside, (y + bottom) // 2, anchor="middle", up=True)
+
+    def _bar_width(self) -> int:
+        return max(width_of(text) for _, text in self.bar)
 
 
 def fits(texts: Sequence[Sequence[str]], width: int) -> bool:
@@ -117,9 +127,9 @@ def fits(texts: Sequence[Sequence[str]], width: int) -> bool:
     return max((width_of(text, NUMBER) for text in {text for row in texts for text in row}), default=0) + 2 <= width
 
 
-def _ticks(names: Sequence[str], length: int) -> list[tuple[int, str]]:
-    """The names that have room along a side of so many pixels, at most 40, each with the middle of its cell."""
-    step = -(-len(names) // max(1, min(MAX_TICKS, length // line_height()))) or 1
+def _ticks(names: Sequence[str], length: int, most: int) -> list[tuple[int, str]]:
+    """The names that have room along a side of so many pixels, so many at most, each with the middle of its cell."""
+    step = -(-len(names) // max(1, min(most, length // line_height()))) or 1
     return [(int((i + 0.5) * length / len(names)), names[i]) for i in range(0, len(names), step)]
 
 

@@ -65,6 +65,12 @@ class FilledBins:
         sizes = np.append(np.maximum(np.abs(low), np.abs(high)), np.inf)
         return np.bincount(self.row, self.count * (sizes[place[self.slot]] <= limit), self.num_rows).astype(np.int64)
 
+    def smallest(self) -> float:
+        """The lower edge of the lowest bin of any row that holds something larger than zero in size; else infinity."""
+        place, low, high = _layout(self.mantissa_bits)
+        sizes = np.where((low == 0) & (high == 0), np.inf, np.minimum(np.abs(low), np.abs(high)))
+        return float(np.append(sizes, np.inf)[place[np.unique(self.slot)]].min(initial=np.inf))
+
     @property
     def nbytes(self) -> int:
         """Of memory that the slots take."""

@@ -189,7 +189,7 @@ def test_a_step_that_returned_none_logs_nothing(tmp_path: Path) -> None:
     callback = lw.GradientHistogram(1)
     norms = logged(tmp_path, Lazy(), "gradients/norm/w", callback=callback)
     assert sorted(norms.values()) == sorted(float(g.norm()) for i, g in enumerate(SLOPES) if i not in (1, 2))
-    assert callback.state_dict() == {"steps": {0: 7}, "skipped": {0: 0}}
+    assert {key: callback.state_dict()[key] for key in ("steps", "skipped")} == {"steps": {0: 7}, "skipped": {0: 0}}
 
 
 def test_sparse_frozen_and_late_parameters(tmp_path: Path) -> None:
@@ -262,7 +262,8 @@ class Looks(pl.Callback):
             assert hooks_of(again) == 0
         ours = next(c for c in t.callbacks if isinstance(c, lw.GradientHistogram))
         for other in (copy.deepcopy(ours), pickle.loads(pickle.dumps(ours))):
-            assert other.state_dict() == ours.state_dict() == {"steps": {0: batch_idx + 1}, "skipped": {0: 0}}
+            assert difference(other.state_dict(), ours.state_dict()) is None
+            assert ours.state_dict()["steps"] == {0: batch_idx + 1}
         if batch_idx == self.fails_at:
             raise KeyError("on purpose")
 

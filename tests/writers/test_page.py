@@ -16,7 +16,7 @@ from support.browser import CHROMIUM, NEEDS, Browser, Page
 from lwcallbacks import html as page_module
 from lwcallbacks.curves import charts, summarised
 from lwcallbacks.html import page_html
-from lwcallbacks.media import Image, Matrix, Table
+from lwcallbacks.media import Histogram, Image, Matrix, Table
 from lwcallbacks.reductions import ScoreCounts
 from lwcallbacks.writers import chunks
 from lwcallbacks.writers.folder import FolderWriter
@@ -546,6 +546,43 @@ def test_gradients_are_one_picture_before_single_histograms(page: Page) -> None:
     page.wait("document.querySelector('#gradients article h3').innerText === 'gradients/net.3.weight'")
     page.wait("document.querySelector('#gradients .histogram')")
     assert re.search(r"2,000 finite values\. Between −0\.\d+ and 0\.\d+\.", page.text("#gradients article"))
+
+
+@needs_uplot
+def test_gradients_begin_with_what_looks_ill_and_have_all_steps(browser: Browser, tmp_path: Path) -> None:
+    """The table of layers in words, pictures of norms and of update ratios, and a histogram over the steps."""
+    writer = FolderWriter(tmp_path)
+    for step in range(0, 500, 50):
+        reach = 1e-3 * (1 + step / 50)
+        histogram = Histogram(np.array([1, 6, 1]), np.linspace(-reach, reach, 4))
+        writer.write({"gradients/net.0.weight": histogram}, step)
+        numbers = {"norm/net.0.weight": reach, "update_ratio/net.0.weight": 1e-5 * 2.0 ** (step / 50)}
+        writer.write_scalars({f"gradients/{name}": value for name, value in numbers.items()}, step)
+        writer.write_scalars({"train/loss": 1.0, **({"gradients/loss_spike": 25.0} if step == 200 else {})}, step)
+    found = Table(("layer", "what", "since step", "how much"), [["net.0", "vanishes", 50, "norm 1e-9"]])
+    picture = Image(np.zeros((9, 9), np.uint8))
+    writer.write({"gradients/diagnosis": found, "gradients/norm_by_step": picture}, 450)
+    writer.close()
+    page = opened(browser, tmp_path, missing=2)
+    show(page, "#gradients", "article table")
+    assert "net.0 vanishes 50 norm 1e-9" in " ".join(page.text("#gradients article table").split())
+    assert page.value("[...document.querySelectorAll('#tables, #pictures')].length") == 0
+    page.wait("document.querySelector('#gradients .norms .note').textContent.includes('norms from 0.001 to 0.01')")
+    page.click("#gradients .norms .choice button:nth-child(2)")
+    page.wait("document.querySelector('#gradients .norms .note').textContent.includes('update ratios from 1.0e-5')")
+    assert page.value("document.querySelector('#gradients .ridge').hidden")
+    page.click("#gradients article .tools button")
+    page.wait("document.querySelector('#gradients .ridge .note').textContent.includes('10 steps from step 0')")
+    assert page.value("document.querySelector('#gradients .ridge canvas').width") == 10
+    page.value("document.querySelector('#gradients .ridge canvas').focus()")
+    page.key("ArrowRight")
+    page.wait("document.querySelector('#gradients .ridge .note').textContent.startsWith('step 50, ')")
+    page.key("Enter")
+    page.wait("time.now === 50")
+    show(page, "#curves", ".legend")
+    page.wait("document.querySelector('#curves .charts').innerText.includes('▼ 1 spike')")
+    assert page.errors == []
+    page.close()
 
 
 def test_the_files_beside_a_histogram_s_are_there_before_the_time_moves(

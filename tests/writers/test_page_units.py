@@ -236,6 +236,15 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
          [{"share": 1, "wrong": False, "text": "4"}, {"share": 1, "wrong": False, "text": "+4"}]),
         ("cellOf({}, 'count', 0, 0, 0, 1)", None),
     ],
+    "histograms over the steps": [
+        ("rebinned({counts: [2, 4, 2], edges: [-1, 0, 1, 3]}, -2, 2, 4)", [0, 0.25, 0.5, 0.125 + 0.125]),
+        ("rebinned({counts: [0, 0], edges: [0, 1, 2]}, 0, 2, 2)", [0, 0]),
+        ("rebinned({counts: [1], edges: [5, 9]}, 0, 2, 2)", [0, 1]),
+        ("reachOf([{counts: [0, 3, 0], edges: [0, 1, 2, 3]}])", [1, 2]),
+        ("reachOf([{counts: [0], edges: [0, 1]}])", [0, 1]),
+        ("reachOf([...Array(19)].map((_, i) => ({counts: [1], edges: [-1 - i / 100, 2 + i / 100]}))"
+         ".concat({counts: [1], edges: [-1e9, 1e9]})).map(end => +end.toFixed(2))", [-1.17, 2.17]),
+    ],
     "since when a count has been there": [
         ("[[0, 1, 2], [1, 0], [1, 1], []].map(presentSince)", [1, -1, 0, -1]),
     ],

@@ -405,7 +405,7 @@ function chartOf(title, first) {
             zoomCurves(range);
           },
         ],
-        draw: [() => mark()],
+        draw: [() => mark(), spikes],
       },
     };
   }
@@ -423,6 +423,25 @@ function chartOf(title, first) {
       },
       values: (u, all) => all.map(step => (of.has(step) ? String(of.get(step)) : brief(step))),
     };
+  }
+
+  /** Steps at which a loss stood out, on charts of losses. */
+  function spikesOf() {
+    if (!/loss(?!_spike)/i.test(title) || LW.series.get(all[0]).run !== undefined) return [];
+    return [...LW.series].flatMap(([name, {steps}]) => (name.endsWith("/loss_spike") ? steps : []));
+  }
+
+  function spikes({ctx, bbox, valToPos}) {
+    ctx.fillStyle = colour("err-ink");
+    for (const x of spikesOf().map(step => valToPos(step, "x", true))) {
+      if (x < bbox.left || x > bbox.left + bbox.width) continue;
+      const size = 5 * devicePixelRatio;
+      ctx.beginPath();
+      ctx.moveTo(x - size, bbox.top);
+      ctx.lineTo(x + size, bbox.top);
+      ctx.lineTo(x, bbox.top + 1.6 * size);
+      ctx.fill();
+    }
   }
 
   function draw() {
@@ -492,6 +511,7 @@ function chartOf(title, first) {
         );
         return item;
       }),
+      spikesOf().length ? make("span", {className: "dim"}, `▼ ${plural(spikesOf().length, "spike")}`) : "",
     );
     node.setAttribute(
       "aria-label",

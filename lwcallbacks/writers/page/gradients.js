@@ -57,9 +57,10 @@ function gradientsPart(prefix, keys) {
     {"aria-label": "Layer", onchange: event => open(event.target.value)},
     ...keys.map(value => make("option", {value}, value.slice(prefix.length + 1) || value)),
   );
-  const picture = normPicture(prefix, keys, open);
+  const picture = normPicture(prefix, keys, open),
+    diagnosis = LW.keys.has(`${prefix}/diagnosis`) && panel(`${prefix}/diagnosis`, TABLE, "Which layer looks ill").node;
   part.append(
-    ...[picture, make("div", {className: "tools"}, make("label", {}, "histogram of ", select)), detail].filter(Boolean),
+    ...[diagnosis, picture, make("div", {className: "tools"}, make("label", {}, "histogram of ", select)), detail].filter(Boolean),
   );
   onSight(detail, () => detail.childNodes.length || open(chosen.key));
   detail.append();
@@ -77,12 +78,12 @@ const lazyPanels = new Map(); // key -> a function that makes its panel
 /** A row for each layer, a column for a while; a darker cell is a larger norm. */
 function normPicture(prefix, keys, open) {
   const rows = keys
-    .map(key => ({
-      key,
-      layer: key.slice(prefix.length + 1),
-      series: LW.series.get(`${prefix}/norm/${key.slice(prefix.length + 1)}`),
-    }))
-    .filter(({series}) => series);
+    .map(key => {
+      const layer = key.slice(prefix.length + 1),
+        [norm, ratio] = ["norm", "update_ratio"].map(what => LW.series.get(`${prefix}/${what}/${layer}`));
+      return {key, layer, series: norm, norm, ratio: ratio ?? {steps: [], values: []}};
+    })
+    .filter(({norm}) => norm);
   if (!rows.length) return null;
   const node = make("div", {className: "card norms"}),
     note = make("p", {className: "note", role: "status"});
@@ -95,7 +96,13 @@ function normPicture(prefix, keys, open) {
     make(
       "header",
       {},
-      make("h3", {}, `Norm of each layer, ${plural(rows.length, "layer")}`),
+      make("h3", {}, `Over the steps, ${plural(rows.length, "layer")}`),
+      rows.some(({ratio}) => ratio.steps.length) &&
+        choice("What is shown", {norm: "norm", ratio: "update ratio"}, "norm", what => {
+          shown = what;
+          for (const row of rows) row.series = row[what];
+          draw();
+        }),
       make("span", {className: "dim"}, "stronger is larger, by powers; orange is not finite"),
     ),
     make("div", {className: "heat"}, names, frame, numbers),
@@ -104,6 +111,7 @@ function normPicture(prefix, keys, open) {
   const height = rows.length > 40 ? 12 : 22;
   let columns = 0,
     cells = [],
+    shown = "norm",
     range = [0, 1],
     at = {row: 0, column: 0};
   rows.forEach(({key, layer}, i) => {
@@ -139,10 +147,11 @@ function normPicture(prefix, keys, open) {
     const scale = Math.min(2, devicePixelRatio || 1),
       width = frame.clientWidth;
     if (!width) return;
-    const low0 = Math.min(...rows.map(({series}) => series.steps[0])),
-      high0 = Math.max(...rows.map(({series}) => series.steps.at(-1)));
+    const low0 = Math.min(...rows.map(({norm}) => norm.steps[0])),
+      high0 = Math.max(...rows.map(({norm}) => norm.steps.at(-1)));
     range = [low0, high0 > low0 ? high0 : low0 + 1];
-    const many = Math.max(...rows.map(({series}) => series.steps.length));
+    const many = Math.max(...rows.map(({norm}) => norm.steps.length)),
+      word = shown === "norm" ? "norms" : "update ratios";
     columns = Math.max(1, Math.min(many, Math.floor(width / 3)));
     cells = rows.map(({series}) => binned(series, range, columns));
     let low = Infinity,
@@ -183,9 +192,9 @@ function normPicture(prefix, keys, open) {
     if (w > 6) for (let x = 1; x < columns; x++) brush.clearRect(x * w - scale, 0, scale, canvas.height);
     canvas.setAttribute(
       "aria-label",
-      `Norms of ${rows.length} layers from ${when(range[0])} to ${when(range[1])}, ${brief(low)} to ${brief(high)}${odd ? `, ${odd} not finite` : ""}. The arrow keys read, Enter opens a layer.`,
+      `${word} of ${rows.length} layers from ${when(range[0])} to ${when(range[1])}, ${brief(low)} to ${brief(high)}${odd ? `, ${odd} not finite` : ""}. The arrow keys read, Enter opens a layer.`,
     );
-    note.textContent = `From ${when(range[0])} to ${when(range[1])}; norms from ${brief(low, 3)} to ${brief(high, 3)}${odd ? `; ${plural(odd, "place")} not finite` : ""}.`;
+    note.textContent = `From ${when(range[0])} to ${when(range[1])}; ${word} from ${brief(low, 3)} to ${brief(high, 3)}${odd ? `; ${plural(odd, "place")} not finite` : ""}.`;
     mark();
   }
   function mark() {

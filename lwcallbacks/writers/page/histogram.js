@@ -1,11 +1,26 @@
 // A histogram: bars of equal width, whatever the edges, so that bins that grow by powers stay legible.
 
 const HISTOGRAM = {
-  view(box) {
+  tools(bar, settings, refresh) {
+    const toggle = button(
+      "All steps",
+      () => {
+        settings.all = !settings.all;
+        toggle.setAttribute("aria-pressed", String(settings.all));
+        refresh();
+      },
+      {"aria-pressed": "false", title: "The histograms of all steps as one picture"},
+    );
+    bar.append(toggle);
+  },
+  view(box, settings) {
     const note = make("p", {className: "note", role: "status"}),
-      place = make("div");
-    box.append(place, note);
-    return ({counts, edges, nan, posinf, neginf}) => {
+      place = make("div"),
+      ridge = make("div"),
+      drawRidge = ridgeIn(ridge);
+    box.append(ridge, place, note);
+    return async ({counts, edges, nan, posinf, neginf}, {key}) => {
+      if (ridge.hidden === !!settings.all) await drawRidge(settings.all ? key : null);
       const total = counts.reduce((a, b) => a + b, 0);
       const odd = [
         ["NaN", nan],

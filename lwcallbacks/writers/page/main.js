@@ -17,12 +17,16 @@ async function sorted() {
   const isOfMatrix = key => of.matrix.some(matrix => key === `${titleOf(matrix)}_examples`);
   samples.sort((a, b) => isOfMatrix(a) - isOfMatrix(b)); // they are behind its cells already
   const drawn = new Set([...of.matrix, ...samples].map(titleOf));
+  // The section of gradients shows these as well, unless it was made before they were written.
+  const isOfGradients = key =>
+    histogramGroups().has(key.replace(/\/(diagnosis|norm_by_step|update_ratio_by_step)$/, "")) &&
+    (!key.endsWith("/diagnosis") || panels.has(key) || !document.getElementById("gradients"));
   return {
     matrices: of.matrix,
     samples,
-    pictures: of.image.filter(key => !drawn.has(key)),
+    pictures: of.image.filter(key => !drawn.has(key) && !isOfGradients(key)),
     lines: of.curve,
-    tables,
+    tables: tables.filter(key => !isOfGradients(key)),
     files: of.file,
   };
 }

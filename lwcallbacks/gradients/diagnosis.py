@@ -1,0 +1,357 @@
+"""Which layer is ill, since which step and how much: rules over what each logged step was made of, in NumPy.
+
+diagnosis = Diagnosis()
+diagnosis.feed(step=50, layers=layers)          # a `Layers` of one step of an optimizer
+for finding in diagnosis.findings():            # ten at most, the worst first; none of a healthy network
+    print(finding.layer, finding.illness, finding.since, finding.how_much)
+state = diagnosis.state_dict()                  # of a size that does not grow with steps
+
+A layer here is a module: its weight and its bias together, so that a bias before a batch norm, whose gradient is
+nothing but rounding, or one that began at zero, speaks for nobody. An illness is what `NEEDED` of the last `WINDOW`
+logged steps of the layer have shown; all of them where it is a gradient of zero, and a single step where it is NaN or
+infinity. A false alarm is worse than one that is missed: thresholds are powers of ten away from what healthy networks
+show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from lwcallbacks.gradients.layers import Layers
+
+MOST = 10
+"""Findings that are given at once."""
+WINDOW, NEEDED = 8, 6
+"""Logged steps of a layer that are looked back at, and how many of them have to show an illness."""
+REMEMBERED = 64
+"""Logged norms of a layer that its own median is of."""
+KNOWN = 16
+"""Logged norms from which on a layer has a median of its own."""
+FEWEST = 3
+"""Layers with a gradient from which on one is compared with the others."""
+GONE = 64
+"""Logged steps without a gradient after which a layer is not listed any more."""
+
+VANISHED = 1e-4
+"""A gradient vanishes where its norm, and its root mean square, is below this part of the upper quartile of the layers.
+Through each layer it shrinks by a factor (Bengio, Simard and Frasconi, "Learning long-term dependencies with gradient
+descent is difficult", 1994; Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural
+networks", 2010), so that a few layers make powers of ten."""
+EXPLODED = 100.0
+"""A gradient explodes where its norm is above so many times its own median, or that of the layers, and a step changes
+the layer by more than `TOO_FAST` (Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural
+networks", 2013). A large norm alone harms nobody under an optimizer that divides by it."""
+TOO_FAST, TOO_SLOW = 1e-1, 1e-6
+"""Update ratios that are too large and too small. About 1e-3 is usual (A. Karpathy, CS231n, "Ratio of weights:updates",
+https://cs231n.github.io/neural-networks-3/); these are a hundred and a thousand times away."""
+FLOOR = 1e-3
+"""Root mean square below which a parameter counts as this large, as one that began at zero: after `eps_2` of Adafactor
+(Shazeer and Stern, "Adafactor: adaptive learning rates with sublinear memory cost", 2018)."""
+YOUNG, SETTLED = 50, 500
+"""Steps of a layer before which its gradient may be small, as it is behind a layer that began at zero, and its update
+ratio small or large: learning rates are warmed up, and a parameter that began at zero grows at first."""
+BEHIND = 1e-3
+"""A layer hardly learns where its update ratio is below this part of the layers' median as well, or was never larger:
+at the end of a schedule all of them are small."""
+ZERO = 0.99
+"""Share of zeros from which on a gradient counts as zero: of every parameter of a layer, such as a bias, which has one
+number for each unit. Fewer zeros need not be an illness: the weight of an embedding has many, as has one behind inputs
+that are mostly zero, and of a batch of one sample most units of a ReLU may be off."""
+LOST = 0.1
+"""Share of what is not zero that is as small as float16 can hold, within four times of the smallest, from which on what
+is smaller is lost to a degree that matters: zero in its place."""
+DEAD = 0.5
+"""Share of a layer's units that give nothing for any sample of a batch."""
+
+Illness = Literal[
+    "not finite", "explodes", "zero", "vanishes", "lost in float16", "learns too fast", "dead units", "hardly learns"
+]
+ILLNESSES: tuple[Illness, ...] = get_args(Illness)
+"""The worst first."""
+_RULES = ILLNESSES[1:]
+_AGES: dict[Illness, int] = {"vanishes": YOUNG, "learns too fast": SETTLED, "hardly learns": SETTLED}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A layer that looks ill.
+
+    Attributes:
+        layer: the name of its module; of a parameter that stands alone, its own.
+        illness: one of `ILLNESSES`.
+        since: the step at which it was first seen.
+        how_much: in words.
+        severity: from 0 to the number of `ILLNESSES`; comparable within a run.
+    """
+
+    layer: str
+    illness: Illness
+    since: int
+    how_much: str
+    severity: float
+
+    def __str__(self) -> str:
+        return f"{self.layer}: {self.how_much}, since step {self.since:,}"
+
+
+class Diagnosis:
+    """See the module's synopsis.
+
+    Args:
+        by_module: whether names are of parameters, and those of one module are to be one layer.
+        in_float16: whether gradients are worked out in float16.
+
+    >>> Diagnosis().findings()
+    []
+    """
+
+    def __init__(self, *, by_module: bool = True, in_float16: bool = False) -> None:
+        self.by_module = by_module
+        self.in_float16 = in_float16
+        self._names: dict[str, int] = {}
+        self._fed = 0
+        self._arrays = _empty(0)
+        self._grouping: tuple[tuple[str, ...], np.ndarray, np.ndarray] | None = None
+
+    # -- a step ----------------------------------------------------------------------------------------------------
+
+    def feed(self, step: int, layers: Layers, dead_units: Mapping[str, float] | None = None) -> None:
+        """Take in a logged step.
+
+        Args:
+            step: its number, as it is to be named.
+            layers: by parameter, or already put together.
+            dead_units: of any layers, or their parameters, the share of units that gave nothing for any sample.
+        """
+        self._fed += 1
+        group, rows = self._grouped(layers.names)
+        size, a = len(rows), self._arrays
+        own = _Signals(layers, group, size, self.in_float16)
+        log = np.log10(own.norm, where=own.alive, out=np.full(size, np.nan))
+        known = np.isfinite(a["log_norms"][rows]).sum(1)
+        median = np.full(size, np.nan)
+        aged = known >= KNOWN
+        median[aged] = np.nanmedian(a["log_norms"][rows[aged]], axis=1)
+        is_new = a["first"][rows] < 0
+        a["first"][rows[is_new]] = step
+        a["fed"][rows] = self._fed
+        a["last"][rows] = step
+
+        peer, peer_ratio = (_quantile(x, own.alive, 0.5) for x in (own.norm, own.ratio))
+        upper, upper_rms = (_quantile(x, own.alive, 0.75) for x in (own.norm, own.rms))
+        ratio = np.nan_to_num(own.ratio)  # 0 where it is not known
+        peak = a["peak"][rows] = np.fmax(a["peak"][rows], ratio)
+        growth = np.fmax(np.nan_to_num(10.0 ** (log - median)), np.nan_to_num(own.norm / peer))
+        is_fast = own.floored > TOO_FAST
+        explodes = own.alive & is_fast & ((growth > EXPLODED) | (own.floored > 1))
+        if not own.has_ratios:
+            explodes = own.alive & (np.nan_to_num(10.0 ** (log - median)) > EXPLODED)
+        behind = (ratio < BEHIND * peer_ratio) | (peak < TOO_SLOW)
+        dead = np.zeros(size)
+        for name, share in (dead_units or {}).items():
+            at = self._names.get(name, self._names.get(self._module(name), -1))
+            dead[rows == at] = share
+        shown = {
+            "explodes": (explodes, np.where(own.has_ratios, own.floored, growth)),
+            "zero": (own.alive.any() & (own.zero >= own.zero_from), own.zero),
+            "vanishes": (
+                own.alive & (own.norm < VANISHED * upper) & (own.rms < VANISHED * upper_rms),
+                own.norm / upper,
+            ),
+            "lost in float16": (own.lost >= LOST, own.lost),
+            "learns too fast": (own.alive & is_fast, own.floored),
+            "dead units": (dead >= DEAD, dead),
+            "hardly learns": (own.alive & (ratio > 0) & (ratio < TOO_SLOW) & behind, ratio),
+        }
+        for rule, (is_shown, measure) in enumerate(shown[name] for name in _RULES):
+            before = a["votes"][rows, rule]
+            a["votes"][rows, rule] = (before << 1) | is_shown
+            begins = (before == 0) & is_shown
+            a["since"][rows[begins], rule] = step
+            if _RULES[rule] == "explodes":
+                a["onset"][rows[begins]] = measure[begins]
+            a["measure"][rows[is_shown], rule] = measure[is_shown]
+        vanishes = shown["vanishes"][0]
+        a["beside"][rows[vanishes], 0], a["beside"][rows[vanishes], 1] = own.norm[vanishes], upper
+        a["growth"][rows[explodes]] = growth[explodes]
+
+        odd = own.odd.sum(1) > 0
+        begins = odd & (a["odd_steps"][rows] == 0)
+        a["since_odd"][rows[begins]] = step
+        rule = _RULES.index("explodes")
+        a["exploded"][rows[begins]] = np.where(a["votes"][rows, rule] > 0, a["since"][rows, rule], -1)[begins]
+        a["odd_steps"][rows] += odd
+        a["odd"][rows] += own.odd
+        place = a["num_norms"][rows] % REMEMBERED
+        a["log_norms"][rows[own.alive], place[own.alive]] = log[own.alive]
+        a["num_norms"][rows] += own.alive
+
+    def _module(self, name: str) -> str:
+        return name.rpartition(".")[0] or name if self.by_module else name
+
+    def _grouped(self, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Of each of P names which of the step's layers it is part of, int [P], and the rows of these in the state."""
+        if self._grouping is None or self._grouping[0] != names:
+            modules = [self._module(name) for name in names]
+            of = {module: i for i, module in enumerate(dict.fromkeys(modules))}
+            new = [module for module in of if module not in self._names]
+            self._names |= {module: len(self._names) + i for i, module in enumerate(new)}
+            added = _empty(len(new))
+            self._arrays = {name: np.concatenate([a, added[name]]) for name, a in self._arrays.items()}
+            group, rows = np.array([of[module] for module in modules], int), np.array([self._names[m] for m in of], int)
+            self._grouping = names, group, rows
+        return self._grouping[1:]
+
+    # -- what it says ----------------------------------------------------------------------------------------------
+
+    def findings(self) -> list[Finding]:
+        """At most ten layers that look ill, the worst first, each with the worst that it has."""
+        a = self._arrays
+        ill = _ones(a["votes"]) >= np.array([WINDOW if rule == "zero" else NEEDED for rule in _RULES])
+        for rule, age in _AGES.items():
+            ill[:, _RULES.index(rule)] &= a["last"] - a["first"] >= age
+        listed = (a["fed"] > self._fed - GONE) & ((a["odd_steps"] > 0) | ill.any(1))
+        names = list(self._names)
+        found = [self._finding(i, names[i], ill[i]) for i in np.flatnonzero(listed).tolist()]
+        # What explodes first makes others explode; of layers without a gradient the last passes none on to the others.
+        order = {name: (-a["onset"][i], -i) for name, i in self._names.items()}
+        return sorted(found, key=lambda one: (-one.severity, one.since, *order[one.layer]))[:MOST]
+
+    def _finding(self, i: int, name: str, ill: np.ndarray) -> Finding:
+        a = {key: array[i] for key, array in self._arrays.items()}
+        if a["odd_steps"]:
+            num_nan, num_inf = a["odd"].tolist()
+            parts = " and ".join(f"{n:,} {word}" for n, word in ((num_nan, "NaN"), (num_inf, "Inf")) if n)
+            text = f"{parts} in {_plural(int(a['odd_steps']), 'logged step')}"
+            if a["exploded"] < 0:
+                return Finding(name, "not finite", int(a["since_odd"]), text, _severity(0, 0.5))
+            text = f"explodes: a step changed it by {_size(a['onset'])}, and then {text}, from {a['since_odd']:,} on"
+            return Finding(name, "explodes", int(a["exploded"]), text, _severity(0, 1))
+        rule = int(np.flatnonzero(ill)[0])
+        illness, measure = _RULES[rule], float(a["measure"][rule])
+        norm, upper = a["beside"].tolist()
+        grown = f"norm {_times(a['growth'])} times the median, and " if a["growth"] > EXPLODED else ""
+        text, weight = {
+            "explodes": (f"explodes: {grown}a step changes it by {_size(measure)}", 1),
+            "zero": (f"gradient zero in {_percent(measure)} of the elements", measure),
+            "vanishes": (f"gradient vanishes: norm {norm:.1g}, that of a quarter of the layers above {upper:.1g}",
+                         -np.log10(max(measure, 1e-300))),
+            "lost in float16": (f"gradient lost in float16: {_percent(measure)} of what is not zero is as small as "
+                                "it can hold, and smaller ones are zero; a larger loss scale keeps them", measure),
+            "learns too fast": (f"update ratio {measure:.2g}: the learning rate is too high for this layer",
+                                np.log10(measure * 10)),
+            "dead units": (f"dead units: {_percent(measure)} give nothing for any sample", measure),
+            "hardly learns": (f"update ratio {measure:.1g}: it hardly learns", -np.log10(max(measure, 1e-300))),
+        }[illness]  # fmt: skip
+        return Finding(name, illness, int(a["since"][rule]), text, _severity(1 + rule, weight))
+
+    # -- a checkpoint ----------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Names, a count, and arrays of one row for each layer."""
+        return {"names": list(self._names), "num_steps": self._fed, **{k: a.copy() for k, a in self._arrays.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._names = {name: i for i, name in enumerate(state["names"])}
+        self._fed = int(state["num_steps"])
+        self._arrays = {key: np.array(state[key], a.dtype) for key, a in _empty(0).items()}
+        self._grouping = None
+
+
+def _empty(size: int) -> dict[str, np.ndarray]:
+    """The state of so many layers that were never fed."""
+    rules = len(_RULES)
+    return {
+        "votes": np.zeros((size, rules), np.uint8),  # a bit for each of the last logged steps
+        "since": np.full((size, rules), -1),
+        "measure": np.zeros((size, rules)),
+        "beside": np.zeros((size, 2)),  # norm and the layers' upper quartile, when it last vanished
+        "growth": np.zeros(size),
+        "first": np.full(size, -1),
+        "last": np.full(size, -1),
+        "fed": np.zeros(size, np.int64),
+        "peak": np.zeros(size),
+        "odd": np.zeros((size, 2), np.int64),
+        "odd_steps": np.zeros(size, np.int64),
+        "since_odd": np.full(size, -1),
+        "onset": np.zeros(size),  # what a step changed when it began to explode
+        "exploded": np.full(size, -1),  # when that was, of a layer that is not finite
+        "log_norms": np.full((size, REMEMBERED), np.nan, np.float32),
+        "num_norms": np.zeros(size, np.int64),
+    }
+
+
+class _Signals:
+    """What one step says of M layers, float64 [M] each."""
+
+    def __init__(self, layers: Layers, group: np.ndarray, size: int, in_float16: bool) -> None:
+        def total(of_parts: np.ndarray) -> np.ndarray:
+            return np.bincount(group, of_parts, size)
+
+        zeros, beside = layers.bins.smaller_than(0.0), layers.bins.beside()
+        elements, num_zero = total(layers.elements), total(zeros)
+        self.odd = np.stack([total(beside[:, 0]), total(beside[:, 1:].sum(1))], 1).astype(np.int64)
+        self.norm = _joined(layers.norms, group, size)
+        self.alive = np.isfinite(self.norm) & (self.norm > 0)
+        self.rms = self.norm / np.sqrt(np.maximum(elements - num_zero, 1))
+        share = zeros / np.maximum(layers.elements, 1)
+        self.zero = np.ones(size)
+        np.minimum.at(self.zero, group, share)
+        self.zero_from = np.where(total(np.ones(len(group))) > 1, ZERO, 1.0)
+        self.has_ratios = layers.changes is not None and layers.weights is not None
+        self.ratio = self.floored = np.full(size, np.nan)
+        if layers.changes is not None and layers.weights is not None:
+            change, weight = _joined(layers.changes, group, size), _joined(layers.weights, group, size)
+            change[~np.isfinite(change) | ~np.isfinite(weight)] = np.nan
+            self.ratio = np.divide(change, weight, where=weight > 0, out=np.full(size, np.nan))
+            self.floored = np.nan_to_num(change / np.maximum(weight, FLOOR * np.sqrt(np.maximum(elements, 1))))
+        self.lost = np.zeros(size)
+        if in_float16:
+            limit = 4 * layers.bins.smallest()
+            tiny = total(layers.bins.smaller_than(limit) - zeros) if np.isfinite(limit) else self.lost
+            self.lost = tiny / np.maximum(elements - num_zero, 1)
+
+
+def _joined(norms: np.ndarray, group: np.ndarray, size: int) -> np.ndarray:
+    """Norms of groups from those of their parts."""
+    finite = norms[np.isfinite(norms)]
+    scale = max(float(finite.max(initial=0.0)), 1e-300)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(np.sqrt(np.bincount(group, (norms / scale) ** 2, size)) * scale)
+
+
+def _quantile(values: np.ndarray, alive: np.ndarray, q: float) -> float:
+    """Over the layers that have a gradient; NaN of too few."""
+    known = values[alive & np.isfinite(values)]
+    return float(np.quantile(known, q)) if len(known) >= FEWEST else np.nan
+
+
+def _ones(votes: np.ndarray) -> np.ndarray:
+    return np.asarray(np.unpackbits(votes[..., None], axis=-1).sum(-1))
+
+
+def _severity(kind: int, weight: float) -> float:
+    return len(ILLNESSES) - kind - 1 + float(weight / (1 + weight))
+
+
+def _percent(share: float) -> str:
+    """Of all and of nothing alone it says 100 and 0."""
+    return f"{100 * share:.0f} %" if share in (0, 1) or 0.005 <= share < 0.995 else f"{100 * share:.3g} %"
+
+
+def _size(ratio: float) -> str:
+    """How much of itself a step changes."""
+    return _percent(ratio) if ratio < 1 else f"{_times(ratio)} times its own size"
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.1f}" if factor < 10 else f"{factor:,.0f}" if factor < 1e6 else f"{factor:.0e}"
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count:,} {word}" + "s" * (count != 1)

@@ -1,0 +1,266 @@
+"""Which layer looks ill: each rule at its threshold, and what it must not take for an illness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+
+from lwcallbacks.gradients import diagnosis as rules
+from lwcallbacks.gradients.diagnosis import Diagnosis
+from lwcallbacks.gradients.layers import Layers
+from lwcallbacks.gradients.read import Row, finished, kept, read
+from lwcallbacks.reductions import LogHistogram
+from lwcallbacks.testing.same import difference
+
+Parameter = tuple[torch.Tensor, float]
+"""A gradient, and what a step changes of a parameter whose norm is 1."""
+
+
+def step_of(parameters: Mapping[str, Parameter]) -> Layers:
+    """One step, read as the callback reads it."""
+    rows = []
+    for name, (gradient, change) in parameters.items():
+        weights = torch.full(gradient.shape, gradient.numel() ** -0.5, dtype=gradient.dtype)
+        parameter = torch.nn.Parameter(weights.clone())
+        before = kept(parameter)
+        parameter.data *= 1 + change
+        parameter.grad = gradient
+        rows.append(Row(name, parameter, before))
+    layers = finished(read(rows, LogHistogram(), ["norms", "changes", "weights"]))
+    assert layers is not None
+    return layers
+
+
+def normal(norm: float, size: int = 200, seed: int = 0) -> torch.Tensor:
+    x = torch.randn(size, generator=torch.Generator().manual_seed(seed))
+    return x * (norm / x.norm())
+
+
+def network(**more: Parameter) -> dict[str, Parameter]:
+    """Four sound layers, and others."""
+    sound = {f"net.{i}.{kind}": (normal(0.1 * (i + 1), seed=i), 1e-3) for i in range(4) for kind in ("weight", "bias")}
+    return {**sound, **{name.replace("__", "."): value for name, value in more.items()}}
+
+
+def fed(
+    parameters: Mapping[str, Parameter], times: int, diagnosis: Diagnosis | None = None, begin: int = 0, every: int = 50
+) -> Diagnosis:
+    diagnosis, layers = diagnosis or Diagnosis(), step_of(parameters)
+    for i in range(begin, begin + times):
+        diagnosis.feed(every * i, layers)
+    return diagnosis
+
+
+def found(diagnosis: Diagnosis) -> list[tuple[str, str, int]]:
+    return [(one.layer, one.illness, one.since) for one in diagnosis.findings()]
+
+
+def test_a_sound_network_has_no_findings() -> None:
+    """Norms that differ by a few times, ratios about 1e-3."""
+    assert found(fed(network(), 100)) == []
+
+
+ILL = {
+    "vanishes": ((normal(1e-6), 1e-3), "norm 1e-06, that of a quarter of the layers above 0.4"),
+    "zero": ((torch.zeros(200), 1e-3), "gradient zero in 100 % of the elements"),
+    "learns too fast": ((normal(0.1), 0.2), "update ratio 0.2: the learning rate is too high for this layer"),
+    "explodes": ((normal(0.1), 3.0), "explodes: a step changes it by 3.0 times its own size"),
+    "hardly learns": ((normal(0.1), 2.0**-23), "update ratio 1e-07: it hardly learns"),
+}
+
+
+@pytest.mark.parametrize("illness", ILL)
+def test_an_illness_is_named_with_its_layer_and_its_first_step(illness: str) -> None:
+    """After so many logged steps that show it, not after fewer; and no more once it is over."""
+    parameter, words = ILL[illness]
+    diagnosis = fed(network(last__weight=(normal(0.1), 1e-3)), 20)
+    needed = rules.WINDOW if illness == "zero" else rules.NEEDED
+    # Above, it had a ratio that was usual: what hardly learns has to be far behind the others as well.
+    fed(network(last__weight=parameter), needed - 1, diagnosis, begin=20)
+    assert found(diagnosis) == []
+    fed(network(last__weight=parameter), 1, diagnosis, begin=20 + needed - 1)
+    assert found(diagnosis) == [("last", illness, 1000)]
+    [finding] = diagnosis.findings()
+    assert words in finding.how_much
+    assert str(finding) == f"last: {finding.how_much}, since step 1,000"
+    fed(network(last__weight=(normal(0.1), 1e-3)), rules.WINDOW, diagnosis, begin=40)
+    assert found(diagnosis) == []
+
+
+def test_young_layers_are_given_time() -> None:
+    """At every step, a parameter that began at zero and a warm-up of the learning rate are no illness yet."""
+    for illness, age in (
+        ("vanishes", rules.YOUNG),
+        ("learns too fast", rules.SETTLED),
+        ("hardly learns", rules.SETTLED),
+    ):
+        ill = network(last__weight=ILL[illness][0])
+        diagnosis = fed(ill, age, every=1)
+        assert found(diagnosis) == []
+        assert found(fed(ill, 1, diagnosis, begin=age, every=1)) == [("last", illness, 0)]
+
+
+def test_a_norm_that_grows_explodes_only_where_it_does_harm() -> None:
+    """A hundred times its own median: by itself it is nothing, with changes of a fifth of the layer it explodes."""
+    for change, expected in ((1e-3, []), (0.2, [("last", "explodes", 1000)])):
+        diagnosis = fed(network(last__weight=(normal(0.1), 1e-3)), 20)
+        fed(network(last__weight=(normal(20.0), change)), rules.NEEDED, diagnosis, begin=20)
+        assert found(diagnosis) == expected
+    assert "norm 200 times the median, and a step changes it by 20 %" in diagnosis.findings()[0].how_much
+
+
+def test_one_step_is_enough_for_nan_and_infinity() -> None:
+    """With their numbers, and the step at which they came first; it stays said."""
+    gradient = normal(0.1)
+    gradient[:3], gradient[3:5] = float("nan"), float("inf")
+    diagnosis = fed(network(), 3)
+    fed(network(last__weight=(gradient, 1e-3)), 1, diagnosis, begin=3)
+    assert found(diagnosis) == [("last", "not finite", 150)]
+    fed(network(last__weight=(normal(0.1), 1e-3)), 30, diagnosis, begin=4)
+    assert [one.how_much for one in diagnosis.findings()] == ["3 NaN and 2 Inf in 1 logged step"]
+
+
+def test_the_layer_that_exploded_first_is_named_first() -> None:
+    """When all of them are NaN, what went before tells which of them began."""
+    diagnosis = fed(network(), 3)
+    for i, who in enumerate(("net__2__weight", "net__1__weight")):
+        fed(network(**{who: (normal(5.0), 30.0)}), 1, diagnosis, begin=3 + i)
+    odd = {name: (torch.full((200,), float("nan")), change) for name, (_, change) in network().items()}
+    fed(odd, 20, diagnosis, begin=5)
+    assert found(diagnosis)[:3] == [
+        ("net.2", "explodes", 150),
+        ("net.1", "explodes", 200),
+        ("net.3", "not finite", 250),
+    ]
+    assert "changed it by 21 times its own size, and then 8,000 NaN in 20 logged steps, from 250 on" in str(
+        diagnosis.findings()[0]
+    )
+
+
+def test_of_layers_without_a_gradient_the_last_is_named_first() -> None:
+    """The others get none because it passes none on."""
+    dead = {f"net.{i}.{kind}": (torch.zeros(200), 0.0) for i in range(2) for kind in ("weight", "bias")}
+    assert found(fed({**network(), **dead}, 9)) == [("net.1", "zero", 0), ("net.0", "zero", 0)]
+
+
+def test_a_loss_without_a_gradient_is_no_layer_s_illness() -> None:
+    """Where no layer has one, the loss gives none: all samples are right to the last bit, for instance."""
+    assert found(fed({name: (torch.zeros(200), 0.0) for name in network()}, 20)) == []
+
+
+NO_ILLNESS: dict[str, dict[str, Parameter]] = {
+    "a bias before a batch norm has nothing but rounding": {
+        "conv.weight": (normal(0.1), 1e-3), "conv.bias": (normal(1e-9), 1e-9),
+    },
+    "an embedding has a gradient in few rows": {
+        "embed.weight": (torch.cat([normal(0.1, 10), torch.zeros(100_000)]), 1e-3),
+    },
+    "weights behind inputs that are always zero": {
+        "first.weight": (torch.cat([normal(0.1, 10), torch.zeros(5000)]), 1e-3), "first.bias": (normal(0.1), 1e-3),
+    },
+    "one number": {"temperature": (torch.tensor([1e-3]), 1e-3)},
+    "a group with a learning rate of zero": {"backbone.weight": (normal(0.1), 0.0)},
+    "a large layer has elements that are small": {"large.weight": (normal(1e-3, 100_000), 1e-3)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", NO_ILLNESS)
+def test_what_is_no_illness(what: str) -> None:
+    """False alarms are worse than missed ones."""
+    assert found(fed({**network(), **NO_ILLNESS[what]}, 60)) == []
+
+
+def test_a_schedule_that_ends_is_no_illness() -> None:
+    """At its end all layers change by little; a layer that never changed by more hardly learns."""
+    diagnosis = fed({name: (gradient, 1e-3) for name, (gradient, _) in network().items()}, 20)
+    slow = {name: (gradient, 2.0**-23) for name, (gradient, _) in network().items()}
+    assert found(fed(slow, 20, diagnosis, begin=20)) == []
+    assert {illness for _, illness, _ in found(fed(slow, 20))} == {"hardly learns"}
+
+
+def test_float16_that_loses_a_gradient() -> None:
+    """Where what is left piles up at the smallest numbers; only where gradients are worked out in float16."""
+    for scale, expected in ((1e-2, False), (1e-5, True)):
+        half = {name: ((gradient * scale).half(), 1e-2) for name, (gradient, _) in network().items()}
+        is_lost = {one for _, one, _ in found(fed(half, 10, Diagnosis(in_float16=True)))} == {"lost in float16"}
+        assert is_lost == expected
+    whole = {name: (gradient.float(), change) for name, (gradient, change) in half.items()}
+    assert "lost in float16" not in {illness for _, illness, _ in found(fed(whole, 10))}
+
+
+def test_dead_units_come_from_elsewhere() -> None:
+    """A share by layer or by parameter, if somebody has it."""
+    diagnosis, layers = Diagnosis(), step_of(network())
+    for step in range(10):
+        diagnosis.feed(step, layers, dead_units={"net.1": 0.62, "net.2.weight": 0.3, "unknown": 0.9})
+    assert found(diagnosis) == [("net.1", "dead units", 0)]
+    assert diagnosis.findings()[0].how_much == "dead units: 62 % give nothing for any sample"
+
+
+def test_ten_at_most_the_worst_first() -> None:
+    """By illness, then by how much."""
+    many = {f"layer.{i}.weight": (normal(10.0 ** (-6 - i / 3), seed=i), 1e-3) for i in range(20)}
+    others = {f"sound.{i}.weight": (normal(1.0, seed=i), 1e-3) for i in range(60)}
+    diagnosis = fed({**many, **others, "hot.weight": (normal(0.1), 5.0)}, 20)
+    names = [one.layer for one in diagnosis.findings()]
+    assert names == ["hot", *(f"layer.{i}" for i in range(19, 10, -1))]
+    severities = [one.severity for one in diagnosis.findings()]
+    assert severities == sorted(severities, reverse=True)
+
+
+def test_layers_by_themselves() -> None:
+    """Names that are layers already stay as they are."""
+    diagnosis = Diagnosis(by_module=False)
+    fed({**network(), "net.1.bias": (torch.zeros(200), 0.0)}, 10, diagnosis)
+    assert found(diagnosis) == [("net.1.bias", "zero", 0)]
+
+
+def test_a_layer_that_was_frozen_is_not_listed_any_more() -> None:
+    """Its last steps are long ago."""
+    diagnosis = fed(network(last__weight=(torch.zeros(200), 0.0)), 10)
+    fed(network(), rules.GONE - 1, diagnosis, begin=10)
+    assert found(diagnosis) == [("last", "zero", 0)]
+    assert found(fed(network(), 1, diagnosis, begin=100)) == []
+
+
+def test_without_update_ratios_only_growth_explodes() -> None:
+    """As with `update_ratio=False`."""
+    diagnosis = Diagnosis()
+    for step in range(30):
+        rows = []
+        for name, (gradient, _) in network(last__weight=(normal(0.1 if step < 20 else 50.0), 0.0)).items():
+            parameter = torch.nn.Parameter(torch.ones_like(gradient))
+            parameter.grad = gradient
+            rows.append(Row(name, parameter))
+        diagnosis.feed(step, finished(read(rows, LogHistogram(mantissa_bits=0), ["norms"])))
+    assert found(diagnosis) == [("last", "explodes", 20)]
+
+
+def test_it_goes_on_from_a_checkpoint_with_the_same_bits() -> None:
+    """At whichever step; and what is kept does not grow."""
+    steps = [
+        step_of(
+            network(last__weight=(normal(0.1 * 2.0 ** (-i), seed=i), 0.1 * i), **{f"new{i}__weight": (normal(1), 1)})
+        )
+        for i in range(30)
+    ]
+    whole = Diagnosis()
+    for i, layers in enumerate(steps):
+        whole.feed(i, layers)
+    for cut in (0, 1, 13, 30):
+        first, second = Diagnosis(), Diagnosis()
+        for i, layers in enumerate(steps):
+            if i == cut:
+                second.load_state_dict(first.state_dict())
+            (first if i < cut else second).feed(i, layers)
+        last = second if cut < 30 else first
+        assert difference(last.state_dict(), whole.state_dict()) is None
+        assert last.findings() == whole.findings()
+
+    def size(state: dict) -> int:
+        return sum(x.nbytes for x in state.values() if isinstance(x, np.ndarray))
+
+    assert size(fed(network(), 10).state_dict()) == size(fed(network(), 200).state_dict())
