@@ -37,7 +37,7 @@ from lwcallbacks.state.padding import indices_of
 MOST = 1000
 """Events that may wait for a device."""
 _SHUFFLED = (
-    "only the sampler knows. Give ids= (a key of the batch, an index into it, or a function of outputs and batch)"
+    "the loader does not tell. Give ids= (a key of the batch, an index into it, or a function of outputs and batch)"
 )
 
 
@@ -235,6 +235,7 @@ def _ids(source: Source, batch: Any) -> Callable[[], tuple[tuple[int, ...] | Non
     try:
         ids = Step(None, batch).find("ids", source)
     except Exception as error:
-        why = f"ids={source.ids!r} could not be read: {type(error).__name__}: {error}"
+        told = str(error).partition("; the step returned")[0]
+        why = f"the ids could not be read: {type(error).__name__}: {told}"
         return lambda: (None, why)
     return lambda: (None if ids is None else tuple(map(int, ids.flatten().tolist())), "ids")

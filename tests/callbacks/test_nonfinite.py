@@ -38,7 +38,7 @@ needs_fsdp2 = pytest.mark.skipif(
 def test_oddities_are_the_same_on_a_device(dtype: torch.dtype) -> None:
     """NaN before infinity before zero; what overflows a norm is finite."""
     big = torch.finfo(dtype).max
-    tensors = [torch.tensor(x, dtype=dtype) for x in ([1.0, -2.0], [big, big], [INF, 1.0], [-INF, NAN], [0.0])]
+    tensors = [torch.tensor(x, dtype=dtype) for x in ([1.0, -2.0], [big, big], [-INF, 1.0], [-INF, NAN], [0.0])]
     expected = torch.tensor([0.0, 0.0, INF, NAN, 0.0])
     assert torch.equal(oddities_of(tensors).nan_to_num(nan=-1), expected.nan_to_num(nan=-1))
     with as_on_a_device():
@@ -149,6 +149,37 @@ def test_manual_optimization(tmp_path: Path, way: str) -> None:
     assert ("the loss is not known" in message) is (way != "announced")
 
 
+class OwnScaler(Bad):
+    """Manual optimization with a gradient scaler of the module's own."""
+
+    def __init__(self, fused: bool) -> None:
+        super().__init__("gradient", at=2, fused=fused)
+        self.automatic_optimization = False
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+        self.skipped: list[bool] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        optimizer.zero_grad()
+        self.manual_backward(self.scaler.scale(super().training_step(batch, batch_idx)))
+        self.scaler.step(optimizer)
+        before = self.scaler.get_scale()
+        self.scaler.update()
+        self.skipped.append(self.scaler.get_scale() < before)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("way", ["warn", "raise"])
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "as on a device"])
+def test_a_scaler_of_the_modules_own(tmp_path: Path, fused: bool, way: Any, late: bool) -> None:
+    """What it skips is no illness either, also if a fused optimizer leaves the step out on its device."""
+    module, callback = OwnScaler(fused), lw.GradientHistogram(50, on_nonfinite=way)
+    with as_on_a_device() if late else contextlib.nullcontext():
+        trainer(callbacks=[callback], default_root_dir=tmp_path).fit(module, Roots.loader())
+    assert module.skipped == [i == 2 for i in range(10)]
+    assert "nonfinite" not in callback.results
+
+
 def test_a_gradient_that_nobody_uses_is_no_illness(tmp_path: Path) -> None:
     """The module has seen it, and does not step."""
     callback = lw.GradientHistogram(50)
@@ -179,7 +210,7 @@ def test_lbfgs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ids", "loader", "samples", "by"),
     [
-        (None, {"shuffle": True}, None, "only the sampler knows. Give ids="),
+        (None, {"shuffle": True}, None, "the loader does not tell. Give ids="),
         (1, {"shuffle": True}, "drawn", "ids"),
         (None, {"sampler": "distributed"}, "drawn", "position"),
         (lambda outputs, batch: outputs["ids"], {}, None, "could not be read: "),

@@ -199,3 +199,11 @@ def test_a_mask_of_minus_infinity_is_no_illness() -> None:
     with Hooked(module) as hooked:
         module(torch.ones(2)).sum()
     assert hooked.of_forward() is None
+
+
+def test_the_innermost_module_is_named() -> None:
+    """Those around it are given a finite gradient and make one that is not, too."""
+    module = nn.Sequential(nn.Sequential(nn.Sequential(Apply("sqrt"), nn.Identity())))
+    with Hooked(module) as hooked:
+        module(torch.zeros(2, requires_grad=True)).sum().backward()
+    assert str(hooked.of_backward()).startswith("0.0.0 (Apply)")

@@ -319,6 +319,11 @@ SITUATIONS = [
         r"lw.ConfusionMatrix(5, \1)",
     ),
     Situation(
+        "What to do about a NaN", "lw.GradientHistogram(on_nonfinite='error')", fit(), "GradientHistogram",
+        "on_nonfinite='error'", "expected 'warn', 'raise' or 'ignore'", r"'warn', ('raise')",
+        r"lw.GradientHistogram(on_nonfinite=\1)", [],
+    ),
+    Situation(
         "A callback class without one of its methods",
         "class Mine(lw.StateCallback):\n    def remembered(self, stage): return {}\n"
         "    def result(self, values): return values\n\nMine(name='mine')", validate(), "Mine",
