@@ -60,13 +60,13 @@ class Reference:
         return contradiction(found, expected, self.close)
 
 
-def contradiction(found: Any, expected: Any, close: Closeness) -> str | None:
-    """Where a value is not what a reference says, in words; None where it is."""
+def contradiction(found: Any, expected: Any, close: Closeness, told: str = "the reference says") -> str | None:
+    """Where a value is not what is told, in words; None where it is."""
     where = _unlike(found, expected, close)
     if where is None:
         return None
     place, reported, said = where
-    return f"you report {reported} where the reference says {said}{f' (at {place})' if place else ''}"
+    return f"you report {reported} where {told} {said}{f' (at {place})' if place else ''}"
 
 
 def _unlike(found: Any, expected: Any, close: Closeness, place: str = "") -> tuple[str, str, str] | None:

@@ -40,7 +40,7 @@ def test_the_report_tells_what_is_known_of_torchmetrics(tmp_path: Path) -> None:
     accuracy, mean, cat = (_symbols(page, name) for name in ("BinaryAccuracy", "MeanMetric", "CatMetric"))
     assert {column for column, symbol in accuracy.items() if symbol not in "=·"} == {"wait"}
     assert mean["batch"] == "≈"
-    assert mean["merge"] == "="
+    assert mean["merge"] in ("=", "≈")
     assert mean["wait"] == "✗"
     assert cat["order"] == "✗"
     assert re.search(r"### merge_state: 1\n(.|\n)*- aggregation.CatMetric: `merged from two, and of one", page)
