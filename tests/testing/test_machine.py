@@ -268,6 +268,7 @@ def test_an_exception_of_the_metric_is_shown_as_it_is() -> None:
     assert "state.start(batches=[" in life
 
 
+@pytest.mark.long
 @needs_merge_state
 def test_the_cache_of_torchmetrics_is_looked_at_on_request() -> None:
     """`merge_state` of torchmetrics 1.9 leaves the old value there."""
@@ -312,6 +313,7 @@ def test_a_test_file_needs_two_lines(tmp_path: Path) -> None:
     assert "state.forward(batch=" in done.stdout
 
 
+@pytest.mark.long
 @needs_simulated_device
 def test_a_tensor_that_stays_behind_is_found_on_a_second_device() -> None:
     """In a process of its own, which has simulated devices; a metric that moves all of its tensors passes."""

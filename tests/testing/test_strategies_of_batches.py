@@ -32,7 +32,7 @@ from lwcallbacks.testing import (
 )
 from lwcallbacks.testing.samples import Args, count, join, leaves
 
-thorough = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+thorough = settings(max_examples=120, deadline=None, derandomize=True, database=None)
 quick = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 
 
@@ -211,7 +211,7 @@ CASES: Mapping[str, tuple[SearchStrategy[Any], Check, Mapping[str, Check]]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_data_is_as_described_and_odd_data_sets_are_common(name: str) -> None:
-    """Of 150 data sets, at least 3 have each of the oddities; batches differ in size, and some have one sample."""
+    """Of 120 data sets, at least 3 have each of the oddities; batches differ in size, and some have one sample."""
     strategy, sound, odd = CASES[name]
     seen: Counter[str] = Counter()
 
