@@ -78,7 +78,7 @@ def metric_machine(
         steps: the most rules in a life.
 
     Raises:
-        ValueError: a tolerance that does not fit `exact`, or an unknown rule.
+        ValueError: a tolerance that does not fit `exact`, an unknown rule, or a metric in place of a factory.
 
     Examples:
         >>> from hypothesis.stateful import run_state_machine_as_test
@@ -92,6 +92,10 @@ def metric_machine(
         raise ValueError(f"metric_machine: {found}, expected {wanted}")
     close = Closeness(atol or 0.0, rtol) if tolerant else None
     held_against = Reference(reference, close or USUAL) if reference is not None else None
+    if not isinstance(factory, type) and callable(getattr(factory, "compute", None)):
+        raise ValueError(
+            f"metric_machine: {factory!r}, expected a class, or a function that makes a new metric each time"
+        )
     if unknown := set(without) - _RULES:
         raise ValueError(f"metric_machine: without {sorted(unknown)}, expected some of {sorted(_RULES)}")
     with warnings.catch_warnings():
@@ -205,7 +209,7 @@ class _Life(RuleBasedStateMachine):
 
     def updated(self, metric: Any, numbers: Sequence[int]) -> Any:
         for number in numbers:
-            _call(metric.update, self.batch(number))
+            metric.update(*self.batch(number))
         return metric
 
     def batch(self, number: int) -> Args:
@@ -239,7 +243,7 @@ class _Life(RuleBasedStateMachine):
     @rule(batch=_NUMBER)
     def forward(self, batch: int) -> None:
         with self.doing(f"forward({batch})"):
-            value = _call(self.metric, self.batch(batch))
+            value = self.metric(*self.batch(batch))
             self.seen.append(batch)
             self.expect(value, [batch], "forward gives the value of its batch")
 
@@ -344,7 +348,7 @@ class _Life(RuleBasedStateMachine):
                 batches = [join(batches)] if batches else []
             fresh = self.new()
             for args in batches:
-                _call(fresh.update, args)
+                fresh.update(*args)
             self.values[key] = fresh.compute()
         return self.values[key]
 
@@ -370,10 +374,6 @@ class _Life(RuleBasedStateMachine):
             raise LawViolation(
                 f"{self.setup.name}: after {', '.join(self.past)}: {wrong}{said}\n  samples: {known or 'none'}"
             )
-
-
-def _call(function: Callable[..., Any], args: Args) -> Any:
-    return function(**args) if isinstance(args, dict) else function(*args)
 
 
 def _keep(metric: Any) -> None:

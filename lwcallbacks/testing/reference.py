@@ -27,8 +27,8 @@ class Reference:
     """What the value should be.
 
     Attributes:
-        function: gets all samples as `update` would, by position or, where batches are dicts, by name. It returns
-            what `compute` should; of a dict, the keys that it knows; None where it says nothing about these samples.
+        function: gets all samples as `update` would. It returns what `compute` should; of a dict, the keys that it
+            knows; None where it says nothing about these samples.
         close: how far a value may be from it.
         answers: how often it said something.
     """
@@ -47,7 +47,7 @@ class Reference:
         """
         args = copied(join(batches))
         try:
-            expected = self.function(**args) if isinstance(args, dict) else self.function(*args)
+            expected = self.function(*args)
         except Exception as error:
             raise AssertionError(
                 f"the reference raised {type(error).__name__}: {error}; where it says nothing, let it return None"

@@ -283,6 +283,8 @@ def test_a_rule_can_be_left_out() -> None:
     run_state_machine_as_test(metric_machine(EpochSoFar, NUMBERS, without=["forward", "merge"], examples=25))
     with pytest.raises(ValueError, match=r"without \['forwards'\], expected some of \['compute', 'empty_process'"):
         metric_machine(EpochSoFar, NUMBERS, without=["forwards"])
+    with pytest.raises(ValueError, match=r"EpochSoFar\(\), expected a class, or a function"):
+        metric_machine(EpochSoFar(), NUMBERS)
 
 
 @pytest.mark.parametrize("options", [{"exact": False}, {"rtol": 1e-5}])

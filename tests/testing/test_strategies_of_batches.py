@@ -160,6 +160,11 @@ CASES: Mapping[str, tuple[SearchStrategy[Any], Check, Mapping[str, Check]]] = {
         lambda p, t: p.shape == (len(t), 3, 2, 2) and bool((t.sum(1) == 1).all() and (t.sum((2, 3)) > 0).all()),
         {"equal": lambda p, t: torch.equal(p, t)},
     ),
+    "large masks": (
+        mask_batches(3, size=(64, 32)),
+        lambda p, t: labels(p, 3) and p.shape == t.shape == (len(t), 64, 32),
+        {"two classes in a picture": lambda p, t: len(t[0].unique()) > 1},
+    ),
     "boxes": (
         box_batches(2),
         lambda p, t: boxes_are_sound(p) and boxes_are_sound(t) and all(scores(i["scores"]) for i in p),
