@@ -13,6 +13,7 @@ from lwcallbacks.testing.errors import WouldAbort as WouldAbort
 from lwcallbacks.testing.errors import WouldHang as WouldHang
 from lwcallbacks.testing.host_sync import forbid_host_sync as forbid_host_sync
 from lwcallbacks.testing.law import Finding as Finding
+from lwcallbacks.testing.machine import metric_machine as metric_machine
 from lwcallbacks.testing.metric_laws import METRIC_LAWS as METRIC_LAWS
 from lwcallbacks.testing.metric_laws import check_metric as check_metric
 from lwcallbacks.testing.metric_laws import examine_metric as examine_metric

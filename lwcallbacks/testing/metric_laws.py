@@ -343,8 +343,8 @@ def _examine(
 
 def _closeness(name: str, tolerance: Mapping[str, float]) -> Closeness:
     METRIC_LAWS.selected([name])
-    if not tolerance or set(tolerance) - {"atol", "rtol"}:
-        found = f"{name!r}: {dict(tolerance)}"
+    if not isinstance(tolerance, Mapping) or not tolerance or set(tolerance) - {"atol", "rtol"}:
+        found = f"{name!r}: {tolerance}"
         raise ValueError(f"check_metric: tolerances={{{found}}}, expected 'atol', 'rtol' or both, as {{'rtol': 1e-4}}")
     return Closeness(**tolerance)
 

@@ -27,8 +27,8 @@ class Reference:
     """What the value should be.
 
     Attributes:
-        function: gets all samples as `update` would, by position or, where batches are dicts, by name. It returns
-            what `compute` should; of a dict, the keys that it knows; None where it says nothing about these samples.
+        function: gets all samples as `update` would. It returns what `compute` should; of a dict, the keys that it
+            knows; None where it says nothing about these samples.
         close: how far a value may be from it.
         answers: how often it said something.
     """
@@ -47,7 +47,7 @@ class Reference:
         """
         args = copied(join(batches))
         try:
-            expected = self.function(**args) if isinstance(args, dict) else self.function(*args)
+            expected = self.function(*args)
         except Exception as error:
             raise AssertionError(
                 f"the reference raised {type(error).__name__}: {error}; where it says nothing, let it return None"
@@ -60,13 +60,13 @@ class Reference:
         return contradiction(found, expected, self.close)
 
 
-def contradiction(found: Any, expected: Any, close: Closeness) -> str | None:
-    """Where a value is not what a reference says, in words; None where it is."""
+def contradiction(found: Any, expected: Any, close: Closeness, told: str = "the reference says") -> str | None:
+    """Where a value is not what is told, in words; None where it is."""
     where = _unlike(found, expected, close)
     if where is None:
         return None
     place, reported, said = where
-    return f"you report {reported} where the reference says {said}{f' (at {place})' if place else ''}"
+    return f"you report {reported} where {told} {said}{f' (at {place})' if place else ''}"
 
 
 def _unlike(found: Any, expected: Any, close: Closeness, place: str = "") -> tuple[str, str, str] | None:

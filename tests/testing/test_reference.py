@@ -155,6 +155,7 @@ def test_what_cannot_be_put_together_has_no_reference() -> None:
         ({"refrence": {"rtol": 1.0}}, r"\['refrence'\] are unknown"),
         ({"reference": {"tol": 1.0}}, "expected 'atol', 'rtol' or both"),
         ({"order": {}}, "expected 'atol', 'rtol' or both"),
+        ({"reference": (1e-3, 1e-3)}, r"'reference': \(0.001, 0.001\).*as {'rtol': 1e-4}"),
     ],
 )
 def test_a_wrong_tolerance_is_an_error(tolerances: Any, said: str) -> None:

@@ -246,6 +246,13 @@ def test_what_does_not_say_it_is_not_guessed(metric: Any, said: str) -> None:
     )
 
 
+@pytest.mark.parametrize("metric", ["BinaryAccuracy", None, BinaryAccuracy()])
+def test_what_makes_no_metric_is_an_error(metric: Any) -> None:
+    """A name, nothing, or one metric, which examples would share."""
+    with pytest.raises(ValueError, match="expected a class, or a function that makes a new metric each time"):
+        strategy_for(metric)
+
+
 def test_an_argument_that_nobody_knows_is_asked_for() -> None:
     """With the call to write."""
     with pytest.raises(ValueError, match=r"asks for smoothing; write strategy_for\(WithSmoothing, smoothing=\.\.\.\)"):

@@ -84,7 +84,7 @@ def mask_batches(
 
     Args:
         num_classes: C.
-        size: H and W, an int where they are the same.
+        size: H and W, an int where they are the same. Larger masks than 8 x 8 are made of so many blocks.
         form: "index", [N, H, W] of 0 to C - 1; or "one-hot", [N, C, H, W] of 0 and 1.
         every_class: whether each mask has pixels of all classes, for metrics that are not defined without.
         degenerate: whether there are data sets of one class, without the first class, or with equal preds and target.
@@ -106,7 +106,11 @@ def mask_batches(
         raise ValueError(f"mask_batches: every_class=True, and {height} x {width} pixels for {num_classes} classes")
 
     def mask(draw: DrawFn, n: int, kind: str) -> Tensor:
-        pixels = draw(tensors((n, height, width), torch.int64, max_value=num_classes - 1))
+        # At most 8 x 8 blocks are drawn: more numbers than hypothesis allows would be needed for a large mask.
+        rows, columns = min(height, 8), min(width, 8)
+        blocks = draw(tensors((n, rows, columns), torch.int64, max_value=num_classes - 1))
+        row, column = torch.arange(height) * rows // height, torch.arange(width) * columns // width
+        pixels = blocks[:, row[:, None], column]
         if kind == "one class":
             pixels[:] = pixels.flatten()[0].item()
         if kind == "a missing class":

@@ -34,8 +34,8 @@ def batches_of(
 
     Args:
         samples: `samples(draw, n)` draws n samples and returns the arguments of one update with all of them: a tuple
-            (or a dict, of keywords) in which dimension 0 of tensors and the items of lists are the samples. What is
-            true of a whole data set (one class only, a constant) can be drawn here.
+            in which dimension 0 of tensors and the items of lists, also in dicts, are the samples. What is true
+            of a whole data set (one class only, a constant) can be drawn here.
         min_batches, max_batches: how many batches.
         min_size, max_size: of how many samples.
 

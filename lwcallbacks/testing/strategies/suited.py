@@ -92,6 +92,8 @@ def strategy_for(metric: Callable[..., Any], **arguments: Any) -> Suited:
 
     elif arguments:
         raise ValueError(f"strategy_for: arguments {list(arguments)} for a factory, expected a class")
+    elif not callable(metric) or callable(getattr(metric, "compute", None)):
+        raise ValueError(f"strategy_for: {metric!r}, expected a class, or a function that makes a new metric each time")
     made = factory()
     try:
         batches, words = _data(made)

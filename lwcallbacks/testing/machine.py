@@ -1,0 +1,382 @@
+"""A life of a metric in any order: update, forward, compute, reset, merge, save, load, pickle, move, sync.
+
+    MyMetricMachine = metric_machine(MyMetric, multiclass_batches(num_classes=3))
+    TestMyMetric = MyMetricMachine.TestCase            # in a test file: pytest runs it
+
+The laws try one thing at a time. The machine finds what goes wrong between two of them: a cache that nobody clears, a
+count that is lost while loading, a reset that forgets a list. It remembers which batches the metric should know, and
+whenever a value is asked for, compares it with a reference, or with a new metric that sees all these samples at once.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.strategies import SearchStrategy
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+from lwcallbacks.testing.errors import LawViolation
+from lwcallbacks.testing.law import default_examples
+from lwcallbacks.testing.reference import USUAL, Reference, contradiction
+from lwcallbacks.testing.same import Closeness, difference, shown
+from lwcallbacks.testing.samples import Args, Indivisible, copied, join, on_device
+from lwcallbacks.testing.sim_device import second_device
+from lwcallbacks.testing.world import World, contained_metrics
+
+CPU = torch.device("cpu")
+EXACT = Closeness()
+
+
+def metric_machine(
+    factory: Callable[[], Any],
+    batches: SearchStrategy[Any],
+    reference: Callable[..., Any] | None = None,
+    *,
+    exact: bool = True,
+    atol: float | None = None,
+    rtol: float = 0.0,
+    strict: bool = False,
+    without: Collection[str] = (),
+    examples: int | None = None,
+    steps: int = 20,
+) -> type[RuleBasedStateMachine]:
+    """A state machine of hypothesis whose rules are what happens to a metric, in any order.
+
+    Its `TestCase` belongs into a test file; `hypothesis.stateful.run_state_machine_as_test` runs it elsewhere. A
+    failure prints the shortest life that was found, as a program of rules. Each life ends with a look at the value, and
+    some lives look at it after each rule.
+
+    The rules are update, forward (whose value is about its batch alone), compute, reset, merge (into the metric, and of
+    the metric into a new one), save and load (into the metric and into a new one, by torch and `weights_only=True`),
+    pickle, move (to a second device where there is one, simulated or real; and `half()` and `double()` of a module
+    around it, which leave a metric's state alone) and sync (with one or two processes of a simulated world). What a
+    metric does not support, such as `merge_state` of some, or what can't be pickled, is left out.
+
+    Args:
+        factory: makes the metric.
+        batches: a strategy for lists of batches; one list is drawn for a life, and its batches are used again.
+        reference: a function of all samples at once, as for `check_metric`. Without one, the metric itself that sees
+            all samples in one update.
+        exact: whether values must have the same bits; of no effect with a reference.
+        atol, rtol: with `exact=False`, or with a reference: |a - b| <= atol + rtol |b|. With a reference atol=1e-6 and
+            rtol=1e-5 unless you say so.
+        strict: whether torchmetrics' own cache of computed values stays on. `merge_state` and `load_state_dict` of
+            torchmetrics 1.9 do not clear it, so that any metric can be found with an old value.
+        without: rules to leave out, of those above; and "empty_process" for a sync in which a process has no data.
+        examples: how many lives, by default the environment's LWCALLBACKS_EXAMPLES, else 50.
+        steps: the most rules in a life.
+
+    Raises:
+        ValueError: a tolerance that does not fit `exact`, an unknown rule, or a metric in place of a factory.
+
+    Examples:
+        >>> from hypothesis.stateful import run_state_machine_as_test
+        >>> from torchmetrics import MaxMetric
+        >>> from lwcallbacks.testing import value_batches
+        >>> run_state_machine_as_test(metric_machine(MaxMetric, value_batches(), examples=10))
+    """
+    tolerant = atol is not None or rtol > 0
+    if reference is None and exact is tolerant:
+        found, wanted = ("exact=True", "no atol and rtol") if exact else ("exact=False", "atol=1e-6, or rtol=")
+        raise ValueError(f"metric_machine: {found}, expected {wanted}")
+    close = Closeness(atol or 0.0, rtol) if tolerant else None
+    held_against = Reference(reference, close or USUAL) if reference is not None else None
+    if not isinstance(factory, type) and callable(getattr(factory, "compute", None)):
+        raise ValueError(
+            f"metric_machine: {factory!r}, expected a class, or a function that makes a new metric each time"
+        )
+    if unknown := set(without) - _RULES:
+        raise ValueError(f"metric_machine: without {sorted(unknown)}, expected some of {sorted(_RULES)}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        name = type(factory()).__name__
+        unsupported = _unsupported(factory)
+
+    class Machine(_Life):
+        setup = _Setup(factory, name, close, held_against, strict, frozenset(without) | unsupported)
+
+        @initialize(batches=batches, look_each_time=st.booleans())
+        def start(self, batches: Any, look_each_time: bool) -> None:
+            self.begin(batches, look_each_time)
+
+    Machine.__name__ = Machine.__qualname__ = f"{name}Machine"
+    Machine.TestCase.settings = settings(
+        max_examples=examples or default_examples(),
+        stateful_step_count=steps,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink],  # not explain: the lines that it names are of the kit
+        report_multiple_bugs=False,
+        print_blob=False,
+    )
+    return Machine
+
+
+_RULES = {"update", "forward", "compute", "reset", "merge", "save", "load", "pickled", "move", "sync", "empty_process"}
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """What all lives of a machine have in common."""
+
+    factory: Callable[[], Any]
+    name: str
+    close: Closeness | None
+    reference: Reference | None
+    strict: bool
+    without: frozenset[str]
+
+
+def _unsupported(factory: Callable[[], Any]) -> set[str]:
+    """Rules that a metric refuses."""
+    found = set()
+    metric = factory()
+    try:
+        metric.merge_state(factory())
+    except (AttributeError, NotImplementedError):
+        found.add("merge")
+    except RuntimeError as refusal:
+        if "not supported" in str(refusal):
+            found.add("merge")
+    except Exception:
+        pass  # of metrics without data; the rule shows whether it is so with data
+    try:
+        pickle.dumps(metric)
+    except Exception:
+        found.add("pickled")
+    return found
+
+
+def _allowed(name: str, condition: Callable[[Any], Any] = lambda life: True) -> Callable[[Any], Any]:
+    """A rule that may be left out, and that may have to wait for something: a life of resets alone tells nothing."""
+    return precondition(lambda life: name not in life.setup.without and condition(life))
+
+
+def _last(life: _Life, number: int = 1) -> list[str]:
+    """The names of the last steps."""
+    return [step.partition("(")[0] for step in life.past[-number:]]
+
+
+# One of the batches of this life, by number.
+_NUMBER = st.runner().flatmap(lambda life: st.integers(0, max(0, len(life.pool) - 1)))
+
+
+class _Life(RuleBasedStateMachine):
+    """One metric, the batches that it should know, and the checkpoint that was saved last."""
+
+    setup: ClassVar[_Setup]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool: list[Args] = []
+        self.seen: list[int] = []
+        self.saved: bytes | None = None
+        self.seen_by_saved: list[int] = []
+        self.past: list[str] = []
+        self.values: dict[tuple[Any, ...], Any] = {}
+        self.look_each_time = self.failed = False
+        self.device = CPU
+
+    def begin(self, batches: Sequence[Args], look_each_time: bool) -> None:
+        self.pool = list(batches)
+        self.look_each_time = look_each_time
+        self.metric = self.new()
+
+    def teardown(self) -> None:
+        """The end of a life is a look at the value, unless something failed before."""
+        if self.past and not self.failed and "compute" not in self.setup.without:
+            with self.doing("compute()"):
+                self.look()
+
+    def new(self) -> Any:
+        metric = self.setup.factory()
+        for part in contained_metrics(metric):
+            part.compute_with_cache = self.setup.strict
+        return metric.to(self.device)
+
+    def updated(self, metric: Any, numbers: Sequence[int]) -> Any:
+        for number in numbers:
+            metric.update(*self.batch(number))
+        return metric
+
+    def batch(self, number: int) -> Args:
+        return on_device(copied(self.pool[number]), self.device)
+
+    @contextmanager
+    def doing(self, step: str) -> Iterator[None]:
+        """A step: remembered for messages, without the warnings of a metric (of no data, of one sample)."""
+        self.past.append(step)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                yield
+                if self.look_each_time and step != "compute()" and "compute" not in self.setup.without:
+                    self.past.append("compute()")
+                    self.look()
+            except Exception:
+                self.failed = True
+                raise
+
+    # What happens to a metric.
+
+    @_allowed("update", lambda life: life.pool)
+    @rule(batch=_NUMBER)
+    def update(self, batch: int) -> None:
+        with self.doing(f"update({batch})"):
+            self.updated(self.metric, [batch])
+            self.seen.append(batch)
+
+    @_allowed("forward", lambda life: life.pool)
+    @rule(batch=_NUMBER)
+    def forward(self, batch: int) -> None:
+        with self.doing(f"forward({batch})"):
+            value = self.metric(*self.batch(batch))
+            self.seen.append(batch)
+            self.expect(value, [batch], "forward gives the value of its batch")
+
+    @_allowed("compute", lambda life: _last(life, 2) not in ([], ["compute"], ["compute", "compute"]))
+    @rule()
+    def compute(self) -> None:
+        with self.doing("compute()"):
+            self.look()
+
+    @_allowed("reset", lambda life: life.past and _last(life) != ["reset"])
+    @rule()
+    def reset(self) -> None:
+        with self.doing("reset()"):
+            self.metric.reset()
+            self.seen = []
+
+    @_allowed("merge", lambda life: life.pool)
+    @rule(batches=st.lists(_NUMBER, max_size=2), into_new=st.booleans())
+    def merge(self, batches: list[int], into_new: bool) -> None:
+        with self.doing(f"merge({batches}, into_new={into_new})"):
+            other = self.updated(self.new(), batches)
+            if into_new:
+                other.merge_state(self.metric)
+                self.metric, self.seen = other, [*batches, *self.seen]
+            else:
+                self.metric.merge_state(other)
+                self.seen = [*self.seen, *batches]
+
+    @_allowed("save", lambda life: _last(life) != ["save"])
+    @rule()
+    def save(self) -> None:
+        with self.doing("save()"):
+            _keep(self.metric)
+            file = io.BytesIO()
+            torch.save(tree_map_only(Tensor, lambda x: x.cpu(), dict(self.metric.state_dict())), file)
+            self.saved, self.seen_by_saved = file.getvalue(), list(self.seen)
+
+    @_allowed("load", lambda life: life.saved is not None)
+    @rule(into_new=st.booleans())
+    def load(self, into_new: bool) -> None:
+        with self.doing(f"load(into_new={into_new})"):
+            if into_new:
+                self.metric = self.new()
+            _keep(self.metric)
+            saved = torch.load(io.BytesIO(self.saved or b""), weights_only=True)
+            self.metric.load_state_dict(tree_map_only(Tensor, lambda x: x.to(self.device), saved))
+            self.seen = list(self.seen_by_saved)
+
+    @_allowed("pickled", lambda life: life.device == CPU and life.seen and _last(life) != ["pickled"])
+    @rule()
+    def pickled(self) -> None:
+        with self.doing("pickled()"):
+            self.metric = pickle.loads(pickle.dumps(self.metric))
+
+    @_allowed("move", lambda life: _last(life) != ["move"])
+    @rule(to=st.sampled_from(["half", "double", "cpu", "second device"]))
+    def move(self, to: str) -> None:
+        with self.doing(f"move({to})"):
+            around = torch.nn.ModuleList([self.metric])
+            if to in ("half", "double"):
+                getattr(around, to)()
+            else:
+                self.device = (second_device() or CPU) if to == "second device" else CPU
+                around.to(self.device)
+
+    @_allowed("sync", lambda life: life.pool)
+    @rule(others=st.lists(st.lists(_NUMBER, max_size=2), min_size=1, max_size=2))
+    def sync(self, others: list[list[int]]) -> None:
+        with self.doing(f"sync({others})"):
+            everything = [*self.seen, *(number for share in others for number in share)]
+            empty = not (self.seen and all(others))
+            if not everything or (empty and "empty_process" in self.setup.without):
+                return
+            metrics = [self.metric, *(self.updated(self.new(), share) for share in others)]
+            parts = contained_metrics(self.metric)
+            links = [(part.dist_sync_fn, part.distributed_available_fn) for part in parts]
+            for part in parts:
+                part._computed = None  # real processes have computed equally often
+            values = World(len(metrics)).compute_all(metrics)
+            for part, (part.dist_sync_fn, part.distributed_available_fn) in zip(parts, links, strict=True):
+                part._computed = None
+            for rank, value in enumerate(values):
+                self.expect(value, everything, f"process {rank} of {len(values)} gives the value of all")
+
+    # What is expected.
+
+    def look(self) -> None:
+        """Compute and compare; without data, where a new metric computes something."""
+        if not self.seen:
+            try:
+                self.at_once([])
+            except Exception:
+                return
+        self.expect(self.metric.compute(), self.seen)
+
+    def at_once(self, numbers: list[int]) -> Any:
+        """What a new metric computes that gets these batches as one; if they are not made of samples, one by one."""
+        key = (self.device, *numbers)
+        if key not in self.values:
+            batches = [self.batch(number) for number in numbers]
+            with suppress(Indivisible):
+                batches = [join(batches)] if batches else []
+            fresh = self.new()
+            for args in batches:
+                fresh.update(*args)
+            self.values[key] = fresh.compute()
+        return self.values[key]
+
+    def expect(self, found: Any, numbers: list[int], about: str = "") -> None:
+        """Raise where a value is not what it should be of these batches."""
+        reference = self.setup.reference
+        if reference is not None and numbers:
+            with suppress(Indivisible):
+                expected = reference.of([self.pool[number] for number in numbers])
+                if expected is not None:
+                    self.fail_if(reference.contradiction(found, expected), numbers, about)
+                return
+        expected = self.at_once(numbers)
+        if where := difference(found, expected, self.setup.close):
+            told = f"a new metric {'that sees the same samples at once' if numbers else 'without data'} reports"
+            exactly = f"you report, and {told}: {where}"  # another dtype, the sign of a zero
+            self.fail_if(contradiction(found, expected, self.setup.close or EXACT, told) or exactly, numbers, about)
+
+    def fail_if(self, wrong: str | None, numbers: list[int], about: str) -> None:
+        if wrong:
+            known = ", ".join(shown(self.pool[number]) for number in numbers)
+            said = f"\n  expected: {about}" if about else ""
+            raise LawViolation(
+                f"{self.setup.name}: after {', '.join(self.past)}: {wrong}{said}\n  samples: {known or 'none'}"
+            )
+
+
+def _keep(metric: Any) -> None:
+    """Make states part of the checkpoint, as a metric's `persistent` does."""
+    for part in contained_metrics(metric):
+        part.persistent(True)

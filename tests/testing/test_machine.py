@@ -1,0 +1,346 @@
+"""The state machine accepts right metrics in any order of events, and shows for wrong ones which order breaks them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+from hypothesis.strategies import SearchStrategy
+from support.versions import needs_merge_state, needs_simulated_device
+from torch import Tensor
+from torchmetrics import MaxMetric, MeanMetric, Metric, MetricCollection
+from torchmetrics.classification import BinaryAccuracy, BinaryF1Score, MulticlassConfusionMatrix
+
+from lwcallbacks import ReductionMetric
+from lwcallbacks.reductions import ConfusionCounts, ExactMean
+from lwcallbacks.testing import (
+    LawViolation,
+    batches_of,
+    binary_batches,
+    grid,
+    metric_machine,
+    multiclass_batches,
+    text_batches,
+    value_batches,
+)
+
+NUMBERS = value_batches(step=0.5, max_size=3)  # sums of halves are exact
+FEW = value_batches(step=0.5, max_size=2, max_batches=2, degenerate=False)  # soon as small as they can be
+
+
+class Total(Metric):
+    """A right metric: a sum and a count. The wrong ones below change a line of it."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("number", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, value: Tensor) -> None:
+        self.total = self.total + value.sum()
+        self.number = self.number + len(value)
+
+    def compute(self) -> dict[str, Tensor]:
+        return {"total": self.total, "number": self.number}
+
+
+class StaleCache(Total):
+    """Remembers its value, and forgets it in `update` only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: dict[str, Tensor] | None = None
+
+    def update(self, value: Tensor) -> None:
+        super().update(value)
+        self.known = None
+
+    def compute(self) -> dict[str, Tensor]:
+        if self.known is None:
+            self.known = super().compute()
+        return self.known
+
+
+class LosesCountOnMerge(Total):
+    def merge_state(self, incoming_state: Any) -> None:
+        self.total = self.total + incoming_state.total
+
+
+class KeepsCountOnReset(Total):
+    def __init__(self) -> None:
+        super().__init__()
+        self.extra = 0
+
+    def update(self, value: Tensor) -> None:
+        super().update(value)
+        self.extra += len(value)
+
+    def compute(self) -> dict[str, Tensor]:
+        return {"total": self.total, "number": torch.tensor(self.extra)}
+
+
+class ResetsWithoutCount(KeepsCountOnReset):
+    """An attribute that is no state: right on one process until a checkpoint is loaded."""
+
+    def reset(self) -> None:
+        super().reset()
+        self.extra = 0
+
+
+class AddsWhatItLoads(Total):
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        before = self.total
+        loaded = super().load_state_dict(state_dict, strict, assign)
+        self.total = self.total + before
+        return loaded
+
+
+class PicklesItsDefaults(Total):
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "number": torch.tensor(0)}
+
+
+class EpochSoFar(Total):
+    def forward(self, value: Tensor) -> Any:
+        self.update(value)
+        return self.compute()
+
+
+class AveragesShares(Total):
+    """The total of several processes is their mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reductions["total"] = torch.mean
+
+
+class Halves(Total):
+    """Keeps its count in a buffer, which a module of half precision rounds. 2049 is no number of 16 bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("start", torch.tensor(2049.0), persistent=False)
+
+    def compute(self) -> dict[str, Tensor]:
+        return {"total": self.total + self.get_buffer("start").float(), "number": self.number}
+
+
+class MeanOfBatchMeans(Total):
+    def compute(self) -> Tensor:  # type: ignore[override]
+        return self.total / self.number
+
+    def update(self, value: Tensor) -> None:
+        self.total = self.total + value.mean()
+        self.number = self.number + 1
+
+
+class OfDicts(Total):
+    """A metric of one's own that gets a batch as its loader makes it."""
+
+    def update(self, batch: dict[str, Any]) -> None:  # type: ignore[override]
+        super().update(batch["score"][torch.tensor([name == "a" for name in batch["name"]])])
+
+
+class WordsInAll(Metric):
+    """Keeps texts in a Python list, which is no state."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def update(self, preds: list[str], target: list[str]) -> None:
+        self.texts += preds
+
+    def compute(self) -> Tensor:
+        return torch.tensor(sum(len(text.split()) for text in self.texts))
+
+
+def long(*case: Any) -> Any:
+    """Shrinking takes seconds."""
+    return pytest.param(*case, marks=pytest.mark.long)
+
+
+def failure_of(machine: type[RuleBasedStateMachine]) -> tuple[Exception, str]:
+    """What a machine raises, and what hypothesis prints below it."""
+    with pytest.raises(Exception) as failure:  # noqa: PT011, each test says which
+        run_state_machine_as_test(machine)
+    return failure.value, "\n".join(failure.value.__notes__)
+
+
+def dicts(draw: Any, n: int) -> tuple[dict[str, Any]]:
+    scores = draw(grid(n, step=0.5))
+    return ({"score": scores, "name": ["a" if score > 0 else "b" for score in scores]},)
+
+
+RIGHT: dict[str, tuple[Callable[[], Any], SearchStrategy[Any], dict[str, Any]]] = {
+    "a total": (Total, NUMBERS, {}),
+    "a maximum": (MaxMetric, value_batches(), {}),
+    "a mean that rounds": (MeanMetric, value_batches(), {"exact": False, "atol": 1e-5}),
+    "counts": (lambda: MulticlassConfusionMatrix(3), multiclass_batches(3), {}),
+    "a collection": (lambda: MetricCollection([BinaryAccuracy(), BinaryF1Score()]), binary_batches(), {}),
+    "an exact mean": (lambda: ReductionMetric(ExactMean()), value_batches(), {}),
+    "a reduction": (lambda: ReductionMetric(ConfusionCounts(3)), multiclass_batches(3, preds="labels"), {}),
+    "batches of dicts": (OfDicts, batches_of(dicts), {}),
+    "a reference": (
+        BinaryAccuracy,
+        binary_batches(),
+        {"reference": lambda preds, target: float(((preds > 0.5) == target).double().mean())},
+    ),
+}
+
+
+@needs_merge_state
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_metric_lives_through_anything(name: str) -> None:
+    """Any order of updates, resets, checkpoints, merges and processes."""
+    factory, batches, options = RIGHT[name]
+    run_state_machine_as_test(metric_machine(factory, batches, examples=15, **options))
+
+
+@needs_merge_state
+@pytest.mark.parametrize(
+    ("factory", "step", "said", "without"),
+    [
+        long(StaleCache, "", "you report", ["sync", "load"]),
+        (LosesCountOnMerge, "merge", "(at ['number'])", ["sync", "load"]),
+        (KeepsCountOnReset, "reset", "without data reports 0", ["sync", "load", "merge", "forward"]),
+        long(ResetsWithoutCount, "load", "(at ['number'])", ["sync", "merge", "forward"]),
+        long(AddsWhatItLoads, "load", "(at ['total'])", ["sync", "merge"]),
+        long(PicklesItsDefaults, "pickled", "you report 0 where", ["sync", "load", "merge"]),
+        (EpochSoFar, "forward", "expected: forward gives the value of its batch", ["sync", "load", "merge"]),
+        (AveragesShares, "sync", "process 0 of 2 gives the value of all", ["load", "merge", "forward"]),
+        (Halves, "move(to='half')", "you report 2048 where", ["sync", "load", "merge"]),
+        long(MeanOfBatchMeans, "", "that sees the same samples at once", ["sync", "load", "merge"]),
+    ],
+)
+def test_a_wrong_metric_is_refuted_by_a_short_life(factory: Any, step: str, said: str, without: list[str]) -> None:
+    """Which has the step that breaks it, and little else; the message has both values."""
+    error, life = failure_of(metric_machine(factory, FEW, without=without, steps=10))
+    assert isinstance(error, LawViolation)
+    assert said in str(error)
+    assert str(error).startswith(f"{factory.__name__}: after ")
+    lines = [line for line in life.splitlines() if line.startswith("state.") and "teardown" not in line]
+    assert len(lines) <= 6
+    assert any(f"state.{step}" in line for line in lines), life
+
+
+@needs_merge_state
+def test_a_metric_of_texts_that_keeps_them_outside_of_its_state() -> None:
+    """It is right until it is reset."""
+    batches = text_batches(max_size=1, max_words=2, degenerate=False)
+    error, life = failure_of(metric_machine(WordsInAll, batches, without=["sync", "merge", "load"], steps=8))
+    assert "state.reset()" in life or "state.forward(" in life
+    assert "samples at once" in str(error) or "without data" in str(error)
+
+
+def test_a_wrong_formula_needs_a_reference() -> None:
+    """Without one, a metric is held against itself."""
+
+    class Twice(Total):
+        def compute(self) -> Tensor:  # type: ignore[override]
+            return self.total * 2
+
+    run_state_machine_as_test(metric_machine(Twice, NUMBERS, without=["merge"], examples=10))
+    error, life = failure_of(metric_machine(Twice, FEW, lambda value: float(value.sum()), without=["merge", "sync"]))
+    assert "where the reference says" in str(error)
+    assert life.count("state.update") + life.count("state.forward") <= 2
+
+
+def test_an_exception_of_the_metric_is_shown_as_it_is() -> None:
+    """With the life that led there."""
+
+    class Fragile(Total):
+        def compute(self) -> Any:
+            raise ZeroDivisionError("no samples") if self.number > 4 else ZeroDivisionError("few samples")
+
+    error, life = failure_of(metric_machine(Fragile, FEW, without=["merge", "sync"], steps=8))
+    assert isinstance(error, ZeroDivisionError)
+    assert "state.start(batches=[" in life
+
+
+@pytest.mark.long
+@needs_merge_state
+def test_the_cache_of_torchmetrics_is_looked_at_on_request() -> None:
+    """`merge_state` of torchmetrics 1.9 leaves the old value there."""
+    run_state_machine_as_test(metric_machine(BinaryAccuracy, binary_batches(), examples=10))
+    error, life = failure_of(metric_machine(BinaryAccuracy, binary_batches(max_size=2), strict=True, without=["sync"]))
+    assert isinstance(error, LawViolation)
+    assert "state.merge(" in life or "state.load(" in life
+
+
+def test_a_rule_can_be_left_out() -> None:
+    """Then what it finds is not found; a rule that there is not is an error."""
+    run_state_machine_as_test(metric_machine(EpochSoFar, NUMBERS, without=["forward", "merge"], examples=25))
+    with pytest.raises(ValueError, match=r"without \['forwards'\], expected some of \['compute', 'empty_process'"):
+        metric_machine(EpochSoFar, NUMBERS, without=["forwards"])
+    with pytest.raises(ValueError, match=r"EpochSoFar\(\), expected a class, or a function"):
+        metric_machine(EpochSoFar(), NUMBERS)
+
+
+@pytest.mark.parametrize("options", [{"exact": False}, {"rtol": 1e-5}])
+def test_a_tolerance_fits_to_exact(options: dict[str, Any]) -> None:
+    """As in `check_metric`; with a reference, a tolerance needs no `exact=False`."""
+    with pytest.raises(ValueError, match="metric_machine: exact="):
+        metric_machine(Total, NUMBERS, **options)
+    assert metric_machine(Total, NUMBERS, lambda value: None, rtol=1e-5).TestCase
+
+
+def test_a_test_file_needs_two_lines(tmp_path: Path) -> None:
+    """Pytest collects the TestCase, and shows the life that fails."""
+    (tmp_path / "test_own.py").write_text(
+        "from lwcallbacks.testing import metric_machine, value_batches\n"
+        "from torchmetrics import MaxMetric, MinMetric\n"
+        "class Wrong(MaxMetric):\n"
+        "    def forward(self, value):\n"
+        "        self.update(value)\n"
+        "        return self.compute()\n"
+        "OTHERS = ['merge', 'sync', 'load', 'save', 'pickled', 'move', 'reset']\n"
+        "TestRight = metric_machine(MinMetric, value_batches(), without=['merge'], examples=5).TestCase\n"
+        "TestWrong = metric_machine(Wrong, value_batches(max_size=1), without=OTHERS, steps=5).TestCase\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=240)
+    assert "1 failed, 1 passed" in done.stdout, done.stdout
+    assert "state = WrongMachine()" in done.stdout
+    assert "state.forward(batch=" in done.stdout
+
+
+@pytest.mark.long
+@needs_simulated_device
+def test_a_tensor_that_stays_behind_is_found_on_a_second_device() -> None:
+    """In a process of its own, which has simulated devices; a metric that moves all of its tensors passes."""
+    program = """
+import torch
+from hypothesis.stateful import run_state_machine_as_test
+from torchmetrics import SumMetric
+from lwcallbacks.testing import metric_machine, simulated_device, value_batches
+simulated_device()
+
+class Weighted(SumMetric):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.tensor([2.0])
+    def update(self, value):
+        super().update(value * self.weight)
+
+batches = value_batches(step=0.5, max_size=2)
+OTHERS = ["forward", "compute", "reset", "merge", "save", "load", "pickled", "sync"]  # all but update and move
+run_state_machine_as_test(metric_machine(SumMetric, batches, without=["merge"], examples=15))
+try:
+    run_state_machine_as_test(metric_machine(Weighted, batches, without=OTHERS))
+except RuntimeError as error:
+    print(error, *error.__notes__, sep="\\n")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=240)
+    assert "on the same device" in done.stdout, done.stderr
+    assert "state.move(to='second device')" in done.stdout
