@@ -62,6 +62,8 @@ def confirmed(finding: Finding) -> Finding:
     """The finding with what real processes did; one that is not about processes is as it was."""
     if "torch.distributed" not in finding.source:
         return finding
+    if not hasattr(os, "fork"):
+        return _with(finding, "not tried, since this system cannot fork")
     if FILL_IN in finding.source:
         return _with(finding, "not tried, since the program has a line to be filled in")
     ran = run_program(finding.source)

@@ -126,6 +126,10 @@ def copied_batches(batches: Any) -> Any:
 class Subject:
     """What is under examination. `str()` of it is its name."""
 
+    def refused(self, case: Case) -> Exception | None:
+        """What says that the subject does not take this example at all, so that it says nothing about a law."""
+        return None
+
     def rounds(self, law: Law[Any], case: Case) -> bool:
         """Whether what was found is rounding, and no fault, though it is more than was allowed."""
         return False

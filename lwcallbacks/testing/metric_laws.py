@@ -24,14 +24,14 @@ from torch import Tensor
 from lwcallbacks.reductions.choice import Chosen
 from lwcallbacks.testing.declared import declared
 from lwcallbacks.testing.errors import NotExaminable
-from lwcallbacks.testing.examining import Blob, examine_all
+from lwcallbacks.testing.examining import Blob, examine_all, failure
 from lwcallbacks.testing.host_sync import forbid_host_sync
 from lwcallbacks.testing.law import Broken, Case, Finding, Law, Laws, NotApplicable, Subject
 from lwcallbacks.testing.program import written
 from lwcallbacks.testing.same import Closeness, differing, in_one_order
 from lwcallbacks.testing.samples import Args, Indivisible, copied, count, in_float64, join, on_device, pieces, take
 from lwcallbacks.testing.sim_device import second_device
-from lwcallbacks.testing.tried import first_try
+from lwcallbacks.testing.tried import first_try, refused
 from lwcallbacks.testing.world import World, contained_metrics
 
 
@@ -119,6 +119,10 @@ class MetricSubject(Subject):
     def script(self, case: Case) -> str:
         """The program of the law, with the factory and the data of this example."""
         return written(self.factory, *case.script, precise=case.precise) if case.script else ""
+
+    def refused(self, case: Case) -> Exception | None:
+        """What plain update and compute say of this example, where they raise."""
+        return refused(self, case)
 
     def rounds(self, law: Law[Any], case: Case) -> bool:
         """Whether the same example keeps the law in float64, where floats may be close at all."""
@@ -265,9 +269,7 @@ def violations_of_metric(factory: Callable[[], Any], batches: SearchStrategy[Any
     findings = examine_metric(factory, batches, **options)
     for finding in findings.values():
         if finding.outcome == "not examined":
-            problem = NotExaminable(f"{MetricSubject(factory)} {finding.message}")
-            problem.finding = finding
-            raise problem
+            raise failure(MetricSubject(factory), finding)
     return {name: finding.message for name, finding in findings.items() if finding.outcome == "broken"}
 
 

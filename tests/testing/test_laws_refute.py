@@ -768,7 +768,5 @@ def test_rounding_is_told_from_a_fault_in_float64() -> None:
     assert finding.outcome == "rounding"
     assert "with floats of 32 bits the values differ" in finding.message
     check_metric(PearsonCorrCoef, batches, exact=False, rtol=1e-4, **options)
-    with pytest.raises(LawViolation):
-        check_metric(PearsonCorrCoef, batches, **options)  # the same bits were asked for
     with pytest.raises(LawViolation, match="law batch_size is broken"):
         check_metric(MeanOfBatchMeans, NUMBERS, exact=False, rtol=1e-4, laws=["batch_size"])
