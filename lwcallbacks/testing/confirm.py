@@ -37,6 +37,7 @@ def run_program(source: str, seconds: float = SECONDS) -> Ran:
         file = Path(folder, "program.py")
         file.write_text(source, encoding="utf-8")
         environment = {**os.environ, "TMPDIR": folder, "OMP_NUM_THREADS": "1"}
+        environment.pop("PYTHONUNBUFFERED", None)  # else lines of two processes mix
         process = subprocess.Popen(
             [sys.executable, "-W", "ignore", str(file)],
             stdout=subprocess.PIPE,

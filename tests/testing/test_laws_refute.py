@@ -663,7 +663,7 @@ def test_each_law_of_reductions_refutes_something() -> None:
 def test_a_broken_reduction_is_told_like_a_broken_metric() -> None:
     """Its name, the law, what it means, and the smallest example."""
     with pytest.raises(LawViolation) as failure:
-        check_reduction(FloatSum(), st.tuples(floats32(3, nan=False)), laws=["associativity"], examples=2000)
+        check_reduction(FloatSum(), st.tuples(floats32(3, nan=False)), laws=["associativity"], examples=200, seed=8)
     first, law, found, *_, fields, parts = str(failure.value).splitlines()
     assert first.startswith("FloatSum(): the result depends on how merges are grouped")
     assert law == "  law associativity is broken"
