@@ -114,7 +114,9 @@ class MetricSubject(Subject):
             words = f"{here} you report {{found}}, {there} {{expected}}"
         place = f" (in {where.place})" if where.place else ""
         words = words.replace("{found}", first).replace("{expected}", second) + place
-        raise Broken(f"{told}: {where}", words=words, values=(found, expected))
+        rounding = self.close is None and differing(found, expected, _ROUNDING) is None
+        hint = "; exact=False, rtol=1e-5 takes this for rounding" if rounding else ""
+        raise Broken(f"{told}: {where}{hint}", words=words, values=(found, expected))
 
     def script(self, case: Case) -> str:
         """The program of the law, with the factory and the data of this example."""
@@ -142,6 +144,9 @@ class MetricSubject(Subject):
         except Exception:
             return False
         return True
+
+
+_ROUNDING = Closeness(rtol=1e-5)
 
 
 class _Further(Exception):
@@ -301,7 +306,7 @@ def _examine(
     __tracebackhide__ = True
     subject = MetricSubject(factory, options.closeness())
     selected = METRIC_LAWS.selected(options.laws)
-    METRIC_LAWS.selected(options.known)  # an unknown name is an error
+    METRIC_LAWS.selected(options.known, "known")  # an unknown name is an error
     before = torch.default_generator.get_state()
     try:
         subject = first_try(subject, batches, examples=options.examples, seed=options.seed)
