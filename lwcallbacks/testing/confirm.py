@@ -37,6 +37,7 @@ def run_program(source: str, seconds: float = SECONDS) -> Ran:
         file = Path(folder, "program.py")
         file.write_text(source, encoding="utf-8")
         environment = {**os.environ, "TMPDIR": folder, "OMP_NUM_THREADS": "1"}
+        environment.pop("PYTHONUNBUFFERED", None)  # else lines of two processes mix
         process = subprocess.Popen(
             [sys.executable, "-W", "ignore", str(file)],
             stdout=subprocess.PIPE,
@@ -62,6 +63,8 @@ def confirmed(finding: Finding) -> Finding:
     """The finding with what real processes did; one that is not about processes is as it was."""
     if "torch.distributed" not in finding.source:
         return finding
+    if not hasattr(os, "fork"):
+        return _with(finding, "not tried, since this system cannot fork")
     if FILL_IN in finding.source:
         return _with(finding, "not tried, since the program has a line to be filled in")
     ran = run_program(finding.source)

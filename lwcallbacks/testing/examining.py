@@ -23,8 +23,8 @@ from hypothesis.errors import Flaky, HypothesisException, Unsatisfiable
 from hypothesis.strategies import SearchStrategy
 
 from lwcallbacks.testing.confirm import confirmed
-from lwcallbacks.testing.errors import LawViolation, WouldAbort, WouldHang
-from lwcallbacks.testing.law import Broken, Case, Finding, Law, NotApplicable, S, default_examples
+from lwcallbacks.testing.errors import LawViolation, NotExaminable, WouldAbort, WouldHang
+from lwcallbacks.testing.law import Broken, Case, Finding, Law, NotApplicable, S, Subject, default_examples
 from lwcallbacks.testing.program import PRINTED
 
 Blob: TypeAlias = tuple[str, bytes]
@@ -74,6 +74,12 @@ def search(
             if not (law.rounding and subject.rounds(law, case)):
                 raise
             rounding.append(str(broken))
+        except HypothesisException:
+            raise
+        except Exception:
+            if (refusal := subject.refused(case)) is not None:
+                raise refusal from None
+            raise
 
     # What was found of one metric is in the database under its name, and not under that of this function.
     attempt._hypothesis_internal_add_digest = f"{subject}/{law.name}".encode()  # type: ignore[attr-defined]
@@ -161,6 +167,8 @@ def examine(
         design: why it is expected to give another value, if it is; that explains no exception, hang or abort.
     """
     found = search(law, subject, strategy, name=name, examples=examples, seed=seed, reproduce=reproduce)
+    if isinstance(found.error, NotExaminable) and found.error.finding is not None:
+        return found.error.finding
     if found.case is not None and found.error is not None:
         finding = _broken(law, subject, found.case, found.error, found.again)
         finding = confirmed(finding) if confirm else finding
@@ -217,6 +225,17 @@ def printed(value: Any, precise: bool) -> str:
         torch.set_printoptions(precision=before[0], threshold=before[1])  # type: ignore[no-untyped-call]
 
 
+def failure(subject: Subject, finding: Finding) -> LawViolation | NotExaminable:
+    """What to raise of a finding."""
+    if finding.outcome == "not examined":
+        problem = NotExaminable(f"{subject} {finding.message}")
+        problem.finding = finding
+        return problem
+    violation = LawViolation(f"{subject}: {finding.message}")
+    violation.finding = finding
+    return violation
+
+
 def examine_all(
     laws: Iterable[Law[S]],
     subject: S,
@@ -235,6 +254,7 @@ def examine_all(
 
     Raises:
         LawViolation: at the first broken law.
+        NotExaminable: at the first example that the subject does not take.
     """
     __tracebackhide__ = True
     findings = {}
@@ -251,8 +271,6 @@ def examine_all(
             confirm=confirm,
             reproduce=reproduce,
         )
-        if stop and finding.outcome == "broken":
-            violation = LawViolation(f"{subject}: {finding.message}")
-            violation.finding = finding
-            raise violation from None
+        if stop and finding.outcome in ("broken", "not examined"):
+            raise failure(subject, finding) from None
     return findings

@@ -126,6 +126,10 @@ def copied_batches(batches: Any) -> Any:
 class Subject:
     """What is under examination. `str()` of it is its name."""
 
+    def refused(self, case: Case) -> Exception | None:
+        """What says that the subject does not take this example at all, so that it says nothing about a law."""
+        return None
+
     def rounds(self, law: Law[Any], case: Case) -> bool:
         """Whether what was found is rounding, and no fault, though it is more than was allowed."""
         return False
@@ -168,8 +172,12 @@ class Laws(dict[str, Law[S]]):
 
         return add
 
-    def selected(self, names: Iterable[str] | None) -> list[Law[S]]:
+    def selected(self, names: Iterable[str] | None, argument: str = "laws") -> list[Law[S]]:
         """The laws of these names, without names all that are not about speed; in the order of their definition.
+
+        Args:
+            names: the names.
+            argument: by which they were given, for the message.
 
         Raises:
             ValueError: a name is of no law.
@@ -178,7 +186,7 @@ class Laws(dict[str, Law[S]]):
             return [law for law in self.values() if not law.speed]
         names = list(names)
         if unknown := [name for name in names if name not in self]:
-            raise ValueError(f"laws: {unknown} are unknown, expected some of {list(self)}")
+            raise ValueError(f"{argument}: {unknown} are unknown, expected some of {list(self)}")
         return [law for law in self.values() if law.name in names]
 
 

@@ -18,6 +18,7 @@ import __future__
 
 import ast
 import base64
+import dataclasses
 import functools
 import inspect
 import sys
@@ -172,6 +173,10 @@ class _Source:
             return f"partial({', '.join([self.expression(value.func), *arguments])})"
         if isinstance(value, type) or _is_function(value):
             return self._named(value)
+        if dataclasses.is_dataclass(value):
+            fields = [field.name for field in dataclasses.fields(value) if field.init]
+            told = ", ".join(f"{name}={self.expression(getattr(value, name))}" for name in fields)
+            return f"{self._named(type(value))}({told})"
         return self._unknown(value)
 
     def _named(self, value: Any) -> str:

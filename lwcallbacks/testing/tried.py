@@ -52,7 +52,6 @@ def first_try(
     smallest: list[int] = []
 
     def plain(subject: MetricSubject, case: Case) -> None:
-        case.program("print(updated(make(), batches).compute())", batches=case.original)
         _update_and_compute(subject, case.original)
         with suppress(Indivisible):
             smallest.append(min(count(args) for args in case.original))
@@ -63,10 +62,24 @@ def first_try(
     law: Law[Any] = Law("plain update and compute", "", plain)
     found = search(law, subject, strategy, name="batches", examples=examples, seed=seed)
     if found.case is not None and found.error is not None:
-        raise _problem(found.error, subject, found.case) from None
+        told = found.error if isinstance(found.error, NotExaminable) else _problem(found.error, subject, found.case)
+        raise told from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return replace(subject, least=_least(subject, seen, min(smallest, default=1)))
+
+
+def refused(subject: MetricSubject, case: Case) -> NotExaminable | None:
+    """What says that plain update and compute raise on this example; None where they do not."""
+    try:
+        _update_and_compute(subject, case.original)
+    except Exception as error:
+        case.program(_PLAIN, batches=case.original)
+        return _problem(error, subject, case)
+    return None
+
+
+_PLAIN = "print(updated(make(), batches).compute())"
 
 
 def _made(subject: MetricSubject) -> Any:
@@ -154,8 +167,9 @@ def _problem(error: Exception, subject: MetricSubject, case: Case | None, what: 
     if case is not None:
         lines.append(f"  with: batches = {drawn}")
     message = "\n".join(lines)
+    finding = Finding("not examined", message, source=subject.script(case) if case else "")
     problem = NotExaminable(f"{subject} {message}")
-    problem.finding = Finding("not examined", message, source=subject.script(case) if case else "")
+    problem.finding = finding
     return problem
 
 

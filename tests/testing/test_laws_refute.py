@@ -32,6 +32,8 @@ from lwcallbacks.testing import (
     tensors,
     violations_of_metric,
 )
+from lwcallbacks.testing.law import Case
+from lwcallbacks.testing.same import shown
 
 # `device` is in tests/testing/test_sim_device.py, `reference` in tests/testing/test_reference.py.
 HERE = [law for law in METRIC_LAWS if law not in ("device", "reference")]
@@ -348,7 +350,7 @@ def test_float_sums_are_close_but_not_equal() -> None:
     """Exactness tells them apart from integers; a tolerance accepts what rounding alone does."""
     errors = st.lists(st.tuples(*[tensors(3, nan=False, infinite=False, huge=False)] * 2), min_size=1, max_size=3)
     found = violations_of_metric(MeanSquaredError, errors, laws=["batch_size"], examples=100)
-    assert "batch_size" in found
+    assert "; exact=False, rtol=1e-5 takes this for rounding\n" in found["batch_size"]
     check_metric(MeanSquaredError, errors, exact=False, atol=1e-6, rtol=1e-5, laws=["batch_size", "shards"])
 
 
@@ -662,7 +664,7 @@ def test_each_law_of_reductions_refutes_something() -> None:
 def test_a_broken_reduction_is_told_like_a_broken_metric() -> None:
     """Its name, the law, what it means, and the smallest example."""
     with pytest.raises(LawViolation) as failure:
-        check_reduction(FloatSum(), st.tuples(floats32(3, nan=False)), laws=["associativity"], examples=2000)
+        check_reduction(FloatSum(), st.tuples(floats32(3, nan=False)), laws=["associativity"], examples=200, seed=8)
     first, law, found, *_, fields, parts = str(failure.value).splitlines()
     assert first.startswith("FloatSum(): the result depends on how merges are grouped")
     assert law == "  law associativity is broken"
@@ -692,7 +694,7 @@ def test_what_is_known_to_be_broken_is_told_and_not_raised() -> None:
     )
     with pytest.raises(LawViolation, match="law batch_size is broken"):
         check_metric(MeanOfBatchMeans, NUMBERS, known=known)
-    with pytest.raises(ValueError, match=r"laws: \['ordre'\] are unknown"):
+    with pytest.raises(ValueError, match=r"known: \['ordre'\] are unknown"):
         check_metric(Last, NUMBERS, known={"ordre": ""})
 
 
@@ -733,6 +735,28 @@ def test_a_metric_that_writes_into_its_batch_is_not_blamed_for_another_law() -> 
         check_metric(Clamped, NUMBERS)
     check_metric(Clamped, NUMBERS, laws=["batch_size", "order", "shards", "merge_state"])
 
+    class Both(MeanOfBatchMeans):
+        def update(self, x: Tensor) -> None:
+            super().update(x.clamp_(max=5))
+
+    with pytest.raises(LawViolation, match="law inputs_unchanged is broken"):
+        check_metric(Both, NUMBERS, laws=["batch_size", "inputs_unchanged"])
+
+
+def test_what_is_drawn_twice_under_one_name_is_shown_twice() -> None:
+    """No draw hides another."""
+    case = Case("batches", [(torch.ones(1),)], lambda strategy: 7)
+    assert [case.draw("cut", st.just(7)) for _ in range(3)] == [7, 7, 7]
+    assert case.drawn == {"batches": "[(float32 [1.0],)]", "cut": "7", "cut (2)": "7", "cut (3)": "7"}
+
+
+def test_numbers_are_not_cut_off_below_2000() -> None:
+    """Beyond, a tensor is shown by its shape; a text by its beginning and its length."""
+    assert shown(torch.arange(2000)).endswith(" 1998, 1999]")
+    assert shown([torch.zeros(2001), "a" * 2001]).startswith("[float32 tensor (2001,), 'aaa")
+    assert shown("a" * 1998) == repr("a" * 1998)
+    assert shown("a" * 3000).endswith("... (3002 characters)")
+
 
 def test_rounding_is_told_from_a_fault_in_float64() -> None:
     """A correlation far from zero loses its digits in float32: known by none of them being lost in float64."""
@@ -740,12 +764,10 @@ def test_rounding_is_told_from_a_fault_in_float64() -> None:
     numbers = drawn.map(lambda x: 10_000 + torch.tensor(x) / 256)
     pairs = numbers.flatmap(lambda x: st.permutations(range(len(x))).map(lambda p: (x, x[torch.tensor(p)])))
     batches = st.lists(pairs, min_size=1, max_size=3)
-    options: Any = {"laws": ["batch_size"], "examples": 60}
+    options: Any = {"laws": ["batch_size"], "examples": 25}
     finding = examine_metric(PearsonCorrCoef, batches, exact=False, rtol=1e-4, **options)["batch_size"]
     assert finding.outcome == "rounding"
     assert "with floats of 32 bits the values differ" in finding.message
     check_metric(PearsonCorrCoef, batches, exact=False, rtol=1e-4, **options)
-    with pytest.raises(LawViolation):
-        check_metric(PearsonCorrCoef, batches, **options)  # the same bits were asked for
     with pytest.raises(LawViolation, match="law batch_size is broken"):
         check_metric(MeanOfBatchMeans, NUMBERS, exact=False, rtol=1e-4, laws=["batch_size"])

@@ -23,6 +23,8 @@ from lwcallbacks.testing import (
     labelled_batches,
     violations_of_metric,
 )
+from lwcallbacks.testing.examining import examine
+from lwcallbacks.testing.metric_laws import MetricSubject
 
 BATCHES = labelled_batches(num_classes=3)
 NANS = st.lists(st.tuples(floats32(3)), min_size=1, max_size=3)
@@ -165,6 +167,21 @@ def test_a_metric_that_takes_less_than_was_drawn_is_cut_smaller() -> None:
     with pytest.raises(LawViolation) as failure:
         check_metric(Batches, pairs(4, most=4).map(lambda batches: batches[:1]), examples=30)
     assert "in batches of 1, 3 you report 2 where one batch of all samples reports 1" in str(failure.value)
+
+
+def test_an_example_that_is_not_taken_breaks_no_law_later_on() -> None:
+    """Rare ones may turn up when a law is tried, and were not drawn before."""
+    finding = examine(
+        METRIC_LAWS["order"],
+        MetricSubject(R2Score),
+        st.just([(torch.ones(1), torch.ones(1))]),
+        name="batches",
+        examples=5,
+        seed=None,
+    )
+    assert finding.outcome == "not examined"
+    assert "Needs at least two samples" in finding.message
+    assert "R2Score as make" in finding.program()
 
 
 def test_an_epoch_without_batches_says_nothing() -> None:

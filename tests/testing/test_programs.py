@@ -9,6 +9,7 @@ import re
 import sys
 import types
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ from lwcallbacks.testing import (
     labelled_batches,
     tensors,
 )
-from lwcallbacks.testing.confirm import run_program
+from lwcallbacks.testing.confirm import confirmed, run_program
 
 INTEGERS = st.lists(st.tuples(tensors(2, torch.int64, max_value=3)), min_size=2, max_size=3)
 SCORED = labelled_batches(2).map(lambda batches: [(preds[:, 1], targets) for preds, targets in batches])
@@ -157,9 +158,14 @@ def test_numbers_are_written_out_or_packed() -> None:
             assert again == original
 
 
+@dataclass(frozen=True)
+class Config:
+    scale: float
+
+
 def test_a_lambda_and_what_it_uses_are_written_out() -> None:
     """Names of its file, of the function around it, several on one line."""
-    window, wrapped = 2, MeanOfBatchMeans
+    window, wrapped, config = 2, MeanOfBatchMeans, Config(1.5)
 
     class Local(Total):
         scale = 2.0
@@ -168,7 +174,7 @@ def test_a_lambda_and_what_it_uses_are_written_out() -> None:
             self.total += helper(x) * self.scale
 
     def helper(x: Tensor) -> Tensor:
-        return x.mean() * window
+        return x.mean() * window * config.scale
 
     factories = [lambda: wrapped(), lambda: Local()]
     for factory in factories:
@@ -177,6 +183,7 @@ def test_a_lambda_and_what_it_uses_are_written_out() -> None:
         assert printed(finding.program()).endswith("\n".join([*finding.values, ""]))
     assert "make = lambda: Local()" in finding.program()
     assert "window = 2" in finding.program()
+    assert "config = Config(scale=1.5)" in finding.program()
 
 
 def test_what_cannot_be_written_down_is_a_line_to_fill_in() -> None:
@@ -189,8 +196,8 @@ def test_what_cannot_be_written_down_is_a_line_to_fill_in() -> None:
 
     finding = found(lambda: Weighted(weights), NUMBERS, "batch_size")
     assert "weights = ...  # fill in: builtins.object, <object object at" in finding.program()
-    finding = found(lambda: WRONG["a list of integers"][0](), *WRONG["a list of integers"][1:3], confirm=True)
-    assert finding.confirmed == "" or "filled in" in finding.confirmed
+    incomplete = Finding("broken", "it hangs", "hang", source="# torch.distributed\nx = ...  # fill in: a number")
+    assert confirmed(incomplete).confirmed == "not tried, since the program has a line to be filled in"
 
 
 def test_what_could_not_be_examined_has_a_program_too() -> None:
@@ -206,6 +213,40 @@ def test_what_gloo_gets_right_is_no_violation() -> None:
     """Floats without dimensions beside none: simulated and real processes agree."""
     numbers = st.lists(st.tuples(floats32(2, nan=False)), min_size=1, max_size=2)
     assert found(CatMetric, numbers, "empty_process").outcome == "kept"
+
+
+def test_where_real_processes_agree_with_one_the_law_is_kept() -> None:
+    """And not where they differ, or where only one answered."""
+
+    def after(*lines: str) -> Finding:
+        source = "# torch.distributed" + "".join(f"\nprint({line!r})" for line in lines)
+        return confirmed(Finding("broken", "it hangs", "hang", source=source))
+
+    agreed = after("one process: 0.5", "process 1: 0.5", "process 0: 0.5")
+    assert (agreed.outcome, agreed.how) == ("kept", "")
+    assert agreed.message.startswith(
+        "simulated processes differ, but real ones on gloo all report what one process does"
+    )
+    assert after("one process: 0.5", "process 0: 0.5", "process 1: 0.25").outcome == "broken"
+    assert after("one process: 0.5").outcome == "broken"
+    alone = Finding("broken", "another order", "value", source="print(1)")
+    assert confirmed(alone) is alone
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        ("RuntimeError('Timed out waiting 20000ms')", "a process waited for the others until its time was over"),
+        ("RuntimeError('Connection closed by peer')", "a process waited for another one that was gone"),
+        ("ValueError('No samples')", "ValueError: No samples"),
+        ("SystemExit(3)", "the program ended with status 3"),
+    ],
+)
+def test_how_real_processes_end_is_told(raised: str, told: str) -> None:
+    """In words."""
+    finding = confirmed(Finding("broken", "it hangs", "hang", source=f"# torch.distributed\nraise {raised}"))
+    assert finding.confirmed.startswith(told)
+    assert finding.message == f"it hangs\n  on real processes (gloo): {finding.confirmed}"
 
 
 @pytest.mark.long

@@ -14,7 +14,7 @@ from torchmetrics.classification import BinaryAccuracy, MulticlassConfusionMatri
 from lwcallbacks import ReductionMetric, StateCore
 from lwcallbacks.reductions import ConfusionCounts, ExactMean, TopK
 from lwcallbacks.state.link import AllGather, AllReduce, ToRoot
-from lwcallbacks.testing import LawViolation, World, WouldHang
+from lwcallbacks.testing import LawViolation, World, WouldAbort, WouldHang
 
 
 def t(*values: float) -> Tensor:
@@ -257,3 +257,51 @@ def test_a_payload_has_up_to_eight_tensors_of_six_dimensions(payload: list[int],
     else:
         with pytest.raises(ValueError, match=r"TopK: a sample has .* at most 8 tensors of 6 dimensions"):
             World(1).collect([core])
+
+
+# What gloo does where processes do not gather the same: tried with real ones in test_programs.py
+
+
+def test_tensors_of_unlike_sizes_in_bytes_abort() -> None:
+    """A process without data sends an empty tensor of floats, and the others labels, or of more dimensions."""
+    for other in (torch.tensor([1, 2]), torch.ones(2, 3), torch.ones(2).half(), torch.tensor(1.0)):
+        with pytest.raises(WouldAbort) as failure:
+            World(2).compute(Gathered, [[(torch.zeros(0),)], [(other,)]])
+        assert isinstance(failure.value, LawViolation)
+        for text in ("process 0: gather_all_tensors of torch.float32 with 1 dimensions", "process 1: gather"):
+            assert text in str(failure.value)
+    assert "process 0 gathers float32 with 1 dimensions, and process 1 gathers float32 with 0" in failure.value.words
+
+
+def test_tensors_of_unlike_dtypes_and_equal_sizes_are_read_as_ones_own() -> None:
+    """In silence: a process reads the other's bits as numbers of its dtype."""
+    first, second = World(2).compute(Gathered, [[(t(1.0),)], [(torch.tensor([7, 8], dtype=torch.int32),)]])
+    assert [value.dtype for value in first] == [torch.float32] * 2
+    assert first[1].view(torch.int32).tolist() == [7, 8]
+    assert int(second[0]) == 0x3F800000
+    assert second[1].tolist() == [7, 8]
+
+
+def test_nothing_is_gathered_of_any_dtype() -> None:
+    """Where no process has a number, no size can be unlike."""
+    first, second = World(2).compute(Gathered, [[(torch.zeros(0),)], [(torch.zeros(0, dtype=torch.int64),)]])
+    assert [value.dtype for value in (*first, *second)] == [torch.float32] * 2 + [torch.int64] * 2
+
+
+def test_a_hang_says_who_waits_for_whom() -> None:
+    """One that is done, one that raises, or all in different collectives."""
+    with pytest.raises(WouldHang) as failure:
+        World(3).compute(Gathered, [[(t(1.0),), (t(2.0),)], [(t(3.0),)], [(t(4.0),), (t(5.0),)]])
+    assert failure.value.words == "processes 0, 2 wait for process 1, which is done"
+
+    def steps(rank: int) -> Generator[Any, Any, None]:
+        if rank:
+            raise KeyError("rank 1")
+        yield AllReduce(t(1.0), "sum")
+
+    with pytest.raises(WouldHang) as failure:
+        World(2).run(steps)
+    assert failure.value.words == "process 0 waits for process 1, which raises KeyError: 'rank 1'"
+    with pytest.raises(WouldHang) as failure:
+        World(2).run(lambda rank: asks([AllReduce(t(1.0), "sum"), AllGather(t(1.0))][rank]))
+    assert failure.value.words == "processes wait in different collectives"
