@@ -46,10 +46,12 @@ class Case:
 
     Attributes:
         sample: what the user's strategy gave.
+        fact: what a law that holds has to say all the same; that of the last example is the message of the finding.
     """
 
     def __init__(self, name: str, sample: Any, draw: Callable[[SearchStrategy[Any]], Any]) -> None:
         self.sample = sample
+        self.fact = ""
         self.drawn = {name: shown(sample)}
         self._draw = draw
 
@@ -80,36 +82,39 @@ class Law(Generic[S]):
         means: what it does to a training where it is broken, in words.
         holds: returns where the law holds; raises `Broken`, or anything else, where it does not.
         speed: whether breaking it costs time only. Such a law is left out unless it is asked for.
+        strict: whether a metric may break it by no fault of its author's: torchmetrics' own base class does, or the
+            law goes beyond the data that the strategy gives. Such a law is left out unless it is asked for.
     """
 
     name: str
     means: str
     holds: Holds[S]
     speed: bool = False
+    strict: bool = False
 
 
 class Laws(dict[str, Law[S]]):
     """Laws by name."""
 
     def law(
-        self, means: str, *, speed: bool = False
+        self, means: str, *, speed: bool = False, strict: bool = False
     ) -> Callable[[Callable[[S, Case], None]], Callable[[S, Case], None]]:
         """Add the decorated function under its name."""
 
         def add(holds: Callable[[S, Case], None]) -> Callable[[S, Case], None]:
-            self[holds.__name__] = Law(holds.__name__, means, holds, speed)
+            self[holds.__name__] = Law(holds.__name__, means, holds, speed, strict)
             return holds
 
         return add
 
     def selected(self, names: Iterable[str] | None) -> list[Law[S]]:
-        """The laws of these names, without names all that are not about speed.
+        """The laws of these names, without names all that are neither about speed nor strict.
 
         Raises:
             ValueError: a name is of no law.
         """
         if names is None:
-            return [law for law in self.values() if not law.speed]
+            return [law for law in self.values() if not (law.speed or law.strict)]
         names = list(names)
         if unknown := [name for name in names if name not in self]:
             raise ValueError(f"laws: {unknown} are unknown, expected some of {list(self)}")
@@ -178,7 +183,7 @@ def examine(
         example = "".join(f"\n    {label} = {text}" for label, text in cases[0].drawn.items())
         message = f"law {law.name} is broken: {law.means}\n  found: {found}\n  smallest example found:{example}"
         return Finding("broken", message)
-    return Finding("not applicable", excuse[0]) if excuse else Finding("kept")
+    return Finding("not applicable", excuse[0]) if excuse else Finding("kept", cases[0].fact if cases else "")
 
 
 def examine_all(

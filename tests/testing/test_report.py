@@ -9,8 +9,10 @@ from pathlib import Path
 
 from support.versions import needs_merge_state, needs_simulated_device
 
+from lwcallbacks.testing import METRIC_LAWS
+
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "torchmetrics_report.py"
-LAWS = 15
+LAWS = len(METRIC_LAWS)
 
 
 def _report(folder: Path, *names: str) -> str:
@@ -37,7 +39,7 @@ def test_the_report_tells_what_is_known_of_torchmetrics(tmp_path: Path) -> None:
     """A float mean rounds, an accuracy is exact, both wait for the device; CatMetric merges in the wrong order."""
     page = _report(tmp_path, "BinaryAccuracy", "CatMetric", "MeanMetric")
     accuracy, mean, cat = (_symbols(page, name) for name in ("BinaryAccuracy", "MeanMetric", "CatMetric"))
-    assert {column for column, symbol in accuracy.items() if symbol != "="} == {"wait"}
+    assert {column for column, symbol in accuracy.items() if symbol != "="} == {"wait", "stale", "count"}
     assert mean["batch"] == "≈"
     assert mean["merge"] == "="
     assert mean["wait"] == "✗"
