@@ -675,6 +675,30 @@ class Complete(OutOfPlace):
         self._computed = None
 
 
+class DrainedByPickling(OutOfPlace):
+    """What is sent away is gone."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        sent = super().__getstate__()
+        if self._forward_cache is not None:
+            self.total, self.number = torch.tensor(0.0), torch.tensor(0)
+        return sent
+
+
+class StepsDiffer(OutOfPlace):
+    """A step counts twice from then on, in what it returns."""
+
+    moved = False
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.moved = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        step: Tensor = super().forward(x)
+        return 2 * step if self.moved else step
+
+
 # Much data, and labels that are none.
 
 
