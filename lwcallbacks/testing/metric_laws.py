@@ -85,7 +85,8 @@ def check_metric(
             `exact=False` and `atol`, `rtol` or both: |a - b| <= atol + rtol |b|.
         examples: how many examples a law, by default the environment's LWCALLBACKS_EXAMPLES, else 50.
         seed: of another draw of examples than the usual one.
-        laws: names of `METRIC_LAWS`; by default all but those about speed ("no_host_wait").
+        laws: names of `METRIC_LAWS`; by default all but those about speed ("no_host_wait") and the strict ones
+            ("stale_value", "checkpoint_unchanged", "update_count", "labels_in_range").
 
     Raises:
         LawViolation: the metric breaks a law.
