@@ -49,12 +49,6 @@ def _saved(metric: Any) -> dict[str, Any]:
     return copy.deepcopy(metric.state_dict())
 
 
-def _load(metric: Any, saved: dict[str, Any]) -> None:
-    for part in contained_metrics(metric):
-        part.persistent(True)
-    metric.load_state_dict(saved)
-
-
 def _outcome(metric: Any) -> tuple[str, Any]:
     """The value, or the kind of error that there is instead."""
     try:
@@ -119,7 +113,7 @@ def load_replaces(subject: MetricSubject, case: Case) -> None:
     cut = case.draw("batches before the checkpoint", st.integers(1, len(case.sample)))
     used = subject.updated([*case.sample[::-1], case.sample[0]])
     used.compute()
-    _load(used, _saved(subject.updated(case.sample[:cut])))
+    used.load_state_dict(_saved(subject.updated(case.sample[:cut])))
     told = "after loading a checkpoint into a metric in use you report {} where the run that saved it reported {}"
     expect(subject, used.compute(), subject.value(case.sample[:cut]), told)
     for args in case.sample[cut:]:
@@ -137,7 +131,7 @@ def resume_with_forward(subject: MetricSubject, case: Case) -> None:
         whole(*args)
         if i < cut:
             saved(*args)
-    _load(resumed, _saved(saved))
+    resumed.load_state_dict(_saved(saved))
     for args in case.sample[cut:]:
         resumed(*args)
     told = "after a restart, with step values logged, you report {} where an uninterrupted run reports {}"
@@ -152,7 +146,7 @@ def checkpoint_unchanged(subject: MetricSubject, case: Case) -> None:
     """What is loaded stays as it is, whatever the metric sees afterwards; two metrics can be loaded from one state."""
     saved = _saved(subject.updated(case.sample))
     before = copy.deepcopy(saved)
-    _load(first := subject.new(), saved)
+    (first := subject.new()).load_state_dict(saved)
     for args in case.sample:
         first.update(*args)
         first(*args)
@@ -160,7 +154,7 @@ def checkpoint_unchanged(subject: MetricSubject, case: Case) -> None:
         raise Broken(
             f"updating a metric changed the checkpoint that it was loaded from, at {where} (after, and before)"
         )
-    _load(second := subject.new(), saved)
+    (second := subject.new()).load_state_dict(saved)
     told = "loaded a second time from one checkpoint you report {} where the saved run reported {}"
     expect(subject, second.compute(), subject.value(case.sample), told)
 
@@ -177,7 +171,7 @@ def stale_value(subject: MetricSubject, case: Case) -> None:
     used, other = subject.factory(), subject.updated(case.sample[::-1])
     used.update(*case.sample[-1])
     used.compute()
-    _load(used, _saved(other))
+    used.load_state_dict(_saved(other))
     told = "after load_state_dict you still report {}, the value from before, where the loaded state is worth {}"
     expect(subject, used.compute(), subject.value(case.sample[::-1]), told)
     merged, silent = subject.factory(), subject.updated(case.sample[-1:])
@@ -204,7 +198,7 @@ def update_count(subject: MetricSubject, case: Case) -> None:
 
     metric, loaded = subject.updated(case.sample), subject.new()
     expected = counts(metric)
-    _load(loaded, _saved(metric))
+    loaded.load_state_dict(_saved(metric))
     if counts(loaded) != expected:
         raise Broken(f"after a restart from a checkpoint update_count is {counts(loaded)} where it was {expected}")
     try:

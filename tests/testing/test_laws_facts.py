@@ -23,7 +23,8 @@ from support.wrong_metrics import (
     Kept,
     Mean,
     OutOfPlace,
-    PaddingIgnored,
+    OwnCache,
+    PaddingCounted,
     ReducedBy,
     StepsDiffer,
     Sums,
@@ -142,6 +143,36 @@ def test_two_new_metrics_merge_to_a_new_one() -> None:
         assert outcome == "broken"
         assert words in message
 
+    class Spoilt(OutOfPlace):
+        """A metric without data leaves a mark on what it is merged into."""
+
+        def merge_state(self, incoming_state: Any) -> None:
+            super().merge_state(incoming_state)
+            if incoming_state.number == 0 and self.number > 0:
+                self.total = self.total + 1
+
+    class Unready(OutOfPlace):
+        """Knows only after an update that there is something."""
+
+        ready = False
+
+        def update(self, x: Tensor) -> None:
+            self.ready = True
+            super().update(x)
+
+        def compute(self) -> Tensor:
+            if not self.ready:
+                raise ValueError("no data")
+            return super().compute()
+
+    for metric, words in (
+        (Spoilt, "after merging a metric that saw no data you report"),
+        (Unready, "merged into a new metric: compute raises ValueError where the data alone gives 0"),
+    ):
+        outcome, message = finding(metric, NUMBERS, "merge_with_fresh")
+        assert outcome == "broken"
+        assert words in message
+
     class Refuses(Kept):
         def compute(self) -> Tensor:
             if not len(self.seen):
@@ -149,6 +180,52 @@ def test_two_new_metrics_merge_to_a_new_one() -> None:
             return super().compute()
 
     assert finding(Refuses, NUMBERS, "merge_with_fresh") == ("kept", "")
+
+
+@needs_merge_state
+def test_merging_takes_what_is_there_and_not_what_was_reported() -> None:
+    """Of the one that is merged, and of the one that goes on."""
+
+    class TakesReported(OwnCache):
+        def merge_state(self, incoming_state: Any) -> None:
+            reported = incoming_state.remembered
+            super().merge_state(incoming_state)
+            if reported is not None:
+                self.total = self.total + reported
+            self.remembered = None
+
+    class Closed(OutOfPlace):
+        """Takes nothing more, once it was asked and merged."""
+
+        asked = closed = False
+
+        def compute(self) -> Tensor:
+            self.asked = True
+            return super().compute()
+
+        def merge_state(self, incoming_state: Any) -> None:
+            super().merge_state(incoming_state)
+            self.closed = self.asked
+
+        def update(self, x: Tensor) -> None:
+            if not self.closed:
+                super().update(x)
+
+    class Unmerged(OutOfPlace):
+        """As a metric of an older torchmetrics."""
+
+        @property
+        def merge_state(self) -> Any:
+            raise AttributeError
+
+    for metric, words in (
+        (TakesReported, "asked for a value before it is merged, a metric reports"),
+        (Closed, "asked before and after merging, then updated, a metric reports"),
+    ):
+        outcome, message = finding(metric, POSITIVE, "merge_after_compute", examples=50)
+        assert outcome == "broken"
+        assert words in message
+    assert finding(Unmerged, NUMBERS, "merge_with_fresh") == ("not applicable", "it has no merge_state")
 
 
 def test_a_restart_goes_on_where_the_run_was() -> None:
@@ -222,6 +299,25 @@ def test_a_metric_made_later_is_as_good_as_the_first() -> None:
     outcome, message = finding(Passes, NUMBERS, "instances_are_independent")
     assert outcome == "broken"
     assert "made after another metric of its class you report" in message
+
+
+def test_a_metric_made_earlier_does_not_hear_of_later_ones() -> None:
+    """State that one metric writes into others is found, though those that come later begin well."""
+    made: list[Any] = []
+
+    class Tells(OutOfPlace):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+        def update(self, x: Tensor) -> None:
+            super().update(x)
+            for other in made[:-1]:
+                other.total = other.total + 1
+
+    outcome, message = finding(Tells, NUMBERS, "instances_are_independent", examples=3)
+    assert outcome == "broken"
+    assert "beside another metric of its class you report" in message
 
 
 def test_reset_restores_what_is_no_state_too() -> None:
@@ -399,9 +495,9 @@ def test_labels_are_known_where_the_metric_says_how_many_there_are() -> None:
     one = LABELS.map(lambda batches: [(preds[:1], targets[:1]) for preds, targets in batches[:1]])
     assert finding(Cells, one, "labels_in_range") == ("kept", "")
     floats = LABELS.map(lambda batches: [(preds.float(), targets.float()) for preds, targets in batches])
-    assert finding(PaddingIgnored, floats, "labels_in_range") == ("kept", "")
+    assert finding(PaddingCounted, floats, "labels_in_range") == ("kept", "")
     other = LABELS.map(lambda batches: [(preds + 3, targets + 3) for preds, targets in batches])
-    assert finding(PaddingIgnored, other, "labels_in_range") == ("kept", "")
+    assert finding(PaddingCounted, other, "labels_in_range") == ("kept", "")
 
 
 def test_a_value_for_each_sample_has_no_place_for_a_sample_less() -> None:
