@@ -62,6 +62,19 @@ COLUMNS = {
     "reference": "ref",
     "device": "device",
     "no_host_wait": "wait",
+    "no_saturation": "narrow",
+    "labels_in_range": "labels",
+    "merge_after_compute": "asked",
+    "merge_with_fresh": "fresh",
+    "load_replaces": "load",
+    "resume_with_forward": "resume",
+    "checkpoint_unchanged": "alias",
+    "stale_value": "stale",
+    "update_count": "count",
+    "pickle_mid_epoch": "moved",
+    "instances_are_independent": "alone",
+    "reset_is_fresh": "after reset",
+    "sync_on_step": "synced",
 }
 
 

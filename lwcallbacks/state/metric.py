@@ -142,6 +142,13 @@ class ReductionMetric(Metric):
             state = {name: tensor.clone() for name, tensor in state.items()}
         return self.reduction.value(state)
 
+    def merge_state(self, incoming_state: Any) -> None:
+        """Merge another metric of this reduction, or its state; torchmetrics would keep the value from before."""
+        super().merge_state(incoming_state)
+        self._computed = None
+        if isinstance(incoming_state, Metric):
+            self._update_count += incoming_state.update_count
+
     def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
         # Called by `forward` and `merge_state` with the state that is to be merged into this one.
         self._set_state(self.reduction.merge(self._state(), _present(incoming_state)))

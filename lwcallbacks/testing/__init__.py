@@ -6,6 +6,8 @@ def test_accuracy_is_about_the_samples():
     check_metric(lambda: MulticlassAccuracy(num_classes=3), labelled_batches(num_classes=3))
 """
 
+from lwcallbacks.testing import laws_of_data as _laws_of_data  # noqa: F401, adds its laws to METRIC_LAWS
+from lwcallbacks.testing import laws_of_state as _laws_of_state  # noqa: F401, so does this
 from lwcallbacks.testing.errors import HostSync as HostSync
 from lwcallbacks.testing.errors import LawViolation as LawViolation
 from lwcallbacks.testing.errors import NotExaminable as NotExaminable

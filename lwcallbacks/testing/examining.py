@@ -38,6 +38,7 @@ class Search(NamedTuple):
     excuse: str = ""
     rounding: str = ""
     again: str = ""
+    fact: str = ""
 
 
 def search(
@@ -115,7 +116,12 @@ def search(
         if not cases or (isinstance(error, HypothesisException) and not isinstance(error, Flaky)):
             raise
         return Search(cases[0], error, again=_blob(error))
-    return Search(cases[0] if cases else None, None, *excuse[:1] or [""], *rounding[:1] or [""])
+    return Search(
+        case=cases[0] if cases else None,
+        excuse="".join(excuse[:1]),
+        rounding="".join(rounding[:1]),
+        fact=cases[0].fact if cases else "",
+    )
 
 
 def _outside_of_a_test(run: Callable[[], None]) -> None:
@@ -181,7 +187,7 @@ def examine(
     if found.rounding:
         told = "with floats of 32 bits the values differ by more than is allowed, with those of 64 bits they do not"
         return Finding("rounding", f"{told}\n  found: {found.rounding}")
-    return Finding("kept", f"said to be broken ({known}), but no example broke it" if known else "")
+    return Finding("kept", f"said to be broken ({known}), but no example broke it" if known else found.fact)
 
 
 def _broken(law: Law[S], subject: S, case: Case, error: Exception, again: str) -> Finding:

@@ -199,7 +199,8 @@ def check_metric(
         examples: how many examples a law, by default the environment's LWCALLBACKS_EXAMPLES, else `max_examples` of
             the profile of hypothesis that you loaded, else 50.
         seed: of another draw of examples than the usual one.
-        laws: names of `METRIC_LAWS`; by default all but those about speed ("no_host_wait").
+        laws: names of `METRIC_LAWS`; by default all but those about speed ("no_host_wait") and the strict ones
+            ("stale_value", "checkpoint_unchanged", "update_count", "labels_in_range").
         known: laws that are broken, and why that is all right: {"order": "ties, issue 2022"}. A metric says it of
             itself by an attribute `known_violations`; some of torchmetrics, as BootStrapper, are known.
         confirm: whether to run a counterexample about processes once on real ones, on gloo, and to say what happened.

@@ -127,6 +127,10 @@ class World:
 
     def compute_all(self, metrics: Sequence[Any]) -> list[Any]:
         """`compute()` of one metric on each process, as if they were the processes' shares of one metric."""
+        return self.each(metrics, lambda metric, rank: metric.compute())
+
+    def each(self, metrics: Sequence[Any], call: Callable[[Any, int], T]) -> list[T]:
+        """`call(metric, rank)` on each process, by rank; what they gather is from each other."""
 
         def process(rank: int) -> Generator[Any, Any, Any]:
             def body(ask: Callable[[Ask], Any]) -> Any:
@@ -134,7 +138,7 @@ class World:
                 for metric in contained_metrics(metrics[rank]):
                     metric.dist_sync_fn = link
                     metric.distributed_available_fn = _yes
-                return metrics[rank].compute()
+                return call(metrics[rank], rank)
 
             return _in_thread(body)
 

@@ -12,6 +12,7 @@ from support.versions import needs_merge_state, needs_simulated_device
 from lwcallbacks.testing import METRIC_LAWS
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "torchmetrics_report.py"
+LAWS = len(METRIC_LAWS)
 
 
 def _report(folder: Path, *names: str) -> str:
@@ -42,7 +43,7 @@ def test_the_report_tells_what_is_known_of_torchmetrics(tmp_path: Path) -> None:
     names = ("BinaryAccuracy", "CatMetric", "MeanMetric", "MetricTracker", "Running")
     page = _report(tmp_path, *names)
     accuracy, mean, cat = (_symbols(page, name) for name in ("BinaryAccuracy", "MeanMetric", "CatMetric"))
-    assert {column for column, symbol in accuracy.items() if symbol not in "=·"} == {"wait"}
+    assert {column for column, symbol in accuracy.items() if symbol not in "=·"} == {"wait", "stale", "count"}
     assert mean["batch"] == "≈"
     assert mean["merge"] in ("=", "≈")
     assert mean["wait"] == "✗"

@@ -207,4 +207,9 @@ class Constant(Metric):
         return self.total
 with pytest.raises(LawViolation, match="law device is broken(.|\\n)*Encountered different devices"):
     check_metric(Constant, st.lists(st.tuples(floats32(3)), min_size=1), laws=["device"])
+
+from support.wrong_metrics import Mean, NUMBERS, ResetByHand
+with pytest.raises(LawViolation, match="after reset ResetByHand.(number|total) is on cpu where it was on sim:1"):
+    check_metric(ResetByHand, st.just([(torch.ones(2),)]), laws=["reset_is_fresh"], examples=1)
+check_metric(Mean, NUMBERS, laws=["reset_is_fresh"], examples=5)
 """)

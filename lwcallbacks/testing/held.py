@@ -1,0 +1,49 @@
+"""What a metric's attributes hold: which of them are data, a copy of it, and how much it is.
+
+is_data([torch.ones(3), "a"])         # True; a function, a module or a generator is none
+data_bytes([torch.ones(3), "a"])      # 13
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_SINGLE = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, Tensor, np.ndarray)
+_MANY = (list, tuple, set, frozenset, deque)
+
+
+def is_data(value: Any) -> bool:
+    """Whether this is numbers, text, tensors or arrays, None, or containers of them."""
+    if isinstance(value, dict):
+        return all(map(is_data, value.values()))
+    return all(map(is_data, value)) if isinstance(value, _MANY) else value is None or isinstance(value, _SINGLE)
+
+
+def copied_data(value: Any) -> Any:
+    """A copy that no update can reach, with its tensors on the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, list | tuple | deque):
+        return [copied_data(part) for part in value]
+    if isinstance(value, dict):
+        return {name: copied_data(part) for name, part in value.items()}
+    return copy.deepcopy(value)
+
+
+def data_bytes(value: Any) -> int:
+    """What numbers, texts, tensors and arrays take; containers and what is no data take nothing."""
+    if isinstance(value, Tensor | np.ndarray):
+        return int(value.nbytes)
+    if isinstance(value, dict):
+        return sum(data_bytes(part) for pair in value.items() for part in pair)
+    if isinstance(value, _MANY):
+        return sum(map(data_bytes, value))
+    if isinstance(value, str | bytes):
+        return len(value)
+    return 8 if isinstance(value, int | float | complex) else 0

@@ -1,0 +1,263 @@
+"""Laws of data that a strategy does not draw: very much of it, and labels that are none.
+
+check_metric(MyMetric, batches, laws=["no_saturation", "memory"])
+check_metric(MyMetric, batches, laws=["labels_in_range"])        # strict, so only where it is asked for
+examine_metric(MyMetric, batches, laws=["memory"])["memory"].message      # "grows by 24 bytes a sample: ..."
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+from torchmetrics.utilities.data import dim_zero_cat, dim_zero_sum
+
+from lwcallbacks.testing.held import data_bytes
+from lwcallbacks.testing.law import Broken, Case, NotApplicable
+from lwcallbacks.testing.metric_laws import METRIC_LAWS, MetricSubject, _divisible
+from lwcallbacks.testing.same import Closeness, difference
+from lwcallbacks.testing.samples import Args, Indivisible, count, leaves, rebuilt, take
+from lwcallbacks.testing.wording import expect, plainly
+from lwcallbacks.testing.world import contained_metrics
+
+law = METRIC_LAWS.law
+
+MANY_BATCHES = 2**20
+"""So many batches an epoch has at most: a million."""
+
+
+# Much data.
+
+
+def _sums(metric: Any) -> dict[tuple[int, str], Tensor]:
+    """The states that add up, by the number of their metric and their name."""
+    return {
+        (i, name): getattr(part, name)
+        for i, part in enumerate(contained_metrics(metric))
+        for name, reduce in part._reductions.items()
+        if reduce is dim_zero_sum and isinstance(getattr(part, name), Tensor)
+    }
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """A copy that holds more."""
+    return tensor.detach().to(torch.float64 if tensor.is_floating_point() else torch.int64, copy=True)
+
+
+def _held(exact: Tensor, dtype: torch.dtype) -> Tensor:
+    """As much of it as the dtype holds."""
+    info = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
+    return exact.clamp(info.min, info.max).to(dtype)
+
+
+@law("a sum is kept in a type that is too narrow: after so many batches the value stands still, or turns round")
+def no_saturation(subject: MetricSubject, case: Case) -> None:
+    """Far into a long epoch, a batch still adds to each sum what it added at first.
+
+    Nobody waits for a million batches: the sums that grow by the same with each repetition of a batch are set to
+    where they would be, which is exact, and the batch is given once more.
+    """
+    args = case.sample[0]
+    metric = subject.new()
+    seen = [{key: _wide(state) for key, state in _sums(metric).items()}]
+    for _ in range(2):
+        metric.update(*args)
+        seen.append({key: _wide(state) for key, state in _sums(metric).items()})
+    if not seen[0]:
+        raise NotApplicable("it has no state that is merged as a sum")
+    start, once, twice = seen
+    growth = {
+        key: once[key] - start[key]
+        for key in start
+        if start[key].shape == once[key].shape == twice[key].shape
+        and not difference(once[key] - start[key], twice[key] - once[key])
+        and once[key].isfinite().all()
+    }
+    n = MANY_BATCHES
+    found = None
+    while n > 2 and (now := _lost_after(metric, args, start, growth, n)):
+        found, n = now, n // 2  # the fewest batches that show it, up to a factor of two
+    if found:
+        raise Broken(found)
+    if growth.keys() == {(i, name) for i, part in enumerate(contained_metrics(metric)) for name in part._defaults}:
+        _same_when_repeated(subject, args, start, growth)
+
+
+def _repeated(metric: Any, start: Any, growth: Any, n: int) -> None:
+    """Set its sums to where n repetitions of a batch would bring them."""
+    states = _sums(metric)
+    new_states: dict[int, Tensor] = {}  # metrics of a collection may share a state
+    for (i, name), grown in growth.items():
+        state = states[i, name]
+        new = new_states.setdefault(id(state), _held(start[i, name] + n * grown, state.dtype))
+        setattr(contained_metrics(metric)[i], name, new)
+
+
+def _lost_after(metric: Any, args: Args, start: Any, growth: Any, n: int) -> str | None:
+    """What a batch does not add any more after n of them, in words."""
+    _repeated(metric, start, growth, n)
+    before = {key: _wide(state) for key, state in _sums(metric).items()}
+    metric.update(*args)
+    for (i, name), grown in growth.items():
+        state = _sums(metric)[i, name]
+        added = _wide(state) - before[i, name]
+        # Rounding may take a part of a small number, and never half of it.
+        lost = ((added - grown).abs() * 2 > grown.abs()) | (
+            (_wide(state) - start[i, name] - (n + 1) * grown).abs() * 2 > (n * grown).abs()
+        )
+        lost &= grown != 0
+        if lost.any():
+            place = tuple(lost.nonzero()[0].tolist())
+            dtype = str(state.dtype).removeprefix("torch.")
+            of = f"{type(contained_metrics(metric)[i]).__name__}.{name}"
+            return (
+                f"after {n} batches a batch that adds {plainly(grown[place])} to {of} adds {plainly(added[place])}: "
+                f"{dtype} cannot hold {plainly(start[i, name][place] + (n + 1) * grown[place])}"
+            )
+    return None
+
+
+def _same_when_repeated(subject: MetricSubject, args: Args, start: Any, growth: Any) -> None:
+    """A value that is the same for a batch once and twice is so for a million times, but for rounding."""
+    once, twice = subject.value([args]), subject.value([args, args])
+    if difference(once, twice):
+        return  # a count or a sum, which grows
+    metric = subject.updated([args])
+    _repeated(metric, start, growth, MANY_BATCHES)
+    if difference(found := metric.compute(), once, Closeness(1e-2, 1e-2)):
+        told = f"after {MANY_BATCHES} times the same batch you report {{}} where one of it is worth {{}}"
+        expect(subject, found, once, told)
+
+
+def _held_bytes(metric: Any) -> dict[tuple[int, str], int]:
+    return {
+        (i, name): data_bytes(value)
+        for i, part in enumerate(contained_metrics(metric))
+        for name, value in vars(part).items()
+        if name not in ("_modules", "_computed", "_forward_cache", "_cache")
+    }
+
+
+def _declared(part: Any, name: str) -> bool:
+    """Whether this is declared to grow: a list state, or one that is concatenated."""
+    return isinstance(part._defaults.get(name), list) or part._reductions.get(name) is dim_zero_cat
+
+
+@law("memory grows with the data, and nothing says so: a long epoch ends out of memory, and reset frees nothing")
+def memory(subject: MetricSubject, case: Case) -> None:
+    """What grows with the number of batches is a list state, or one with dist_reduce_fx="cat"; that is reported."""
+    metric, args = subject.new(), case.sample[0]
+    held = []
+    for number in (4, 4, 4):
+        for _ in range(number):
+            metric.update(*args)
+        held.append(_held_bytes(metric))
+    parts, samples = contained_metrics(metric), 1
+    with suppress(Indivisible):
+        samples = max(count(args), 1)
+    growing = {
+        key: (held[2][key] - held[1][key]) / 4 / samples
+        for key in held[2]
+        if held[2][key] - held[1].get(key, 0) == held[1].get(key, 0) - held[0].get(key, 0) > 0
+    }
+    told = {f"{type(parts[i]).__name__}.{name}": size for (i, name), size in growing.items()}
+    for (i, name), size in growing.items():
+        if not _declared(parts[i], name):
+            of = f"{type(parts[i]).__name__}.{name}"
+            raise Broken(f"each sample adds {size:g} bytes to {of}, which is neither a list state nor concatenated")
+    if told:
+        case.fact = f"grows by {sum(told.values()):g} bytes a sample: {', '.join(told)}, declared as growing"
+
+
+# Labels.
+
+
+def _classes(metric: Any) -> int | None:
+    """How many labels there are, where the metric says so."""
+    for part in contained_metrics(metric):
+        for name in ("num_classes", "n_classes"):
+            if isinstance(number := getattr(part, name, None), int) and number > 0:
+                return number
+        if isinstance(getattr(part, "num_labels", None), int) or hasattr(part, "threshold"):
+            return 2
+    return None
+
+
+def _labels(args: Args, classes: int) -> list[int]:
+    """Which arguments are labels: integers that all are in range."""
+
+    def is_labels(leaf: Any) -> bool:
+        if not isinstance(leaf, Tensor) or not leaf.ndim or leaf.is_floating_point() or leaf.dtype == torch.bool:
+            return False
+        return bool(leaf.numel()) and bool(((leaf >= 0) & (leaf < classes)).all())
+
+    return [i for i, leaf in enumerate(leaves(args)) if is_labels(leaf)]
+
+
+@law("a label that is no class counts as one: padding, or a label of another data set, changes the value", strict=True)
+def labels_in_range(subject: MetricSubject, case: Case) -> None:
+    """A sample whose label is none of the classes is refused, or it is as if it were not there."""
+    classes = _classes(subject.new())
+    if classes is None:
+        raise NotApplicable("it has no num_classes, num_labels or threshold, so which labels there are is unknown")
+    args = _divisible(case.sample)
+    n, columns = count(args), _labels(args, classes)
+    if n < 2 or not columns:
+        return
+    column = case.draw("argument", st.sampled_from(columns))
+    label = case.draw("label", st.sampled_from([classes, -1, classes + 2, 255, -100]))
+    sample = case.draw("sample", st.integers(0, n - 1))
+    without = subject.updated([take(args, [i for i in range(n) if i != sample])]).compute()
+
+    def value(planted: int) -> Any:
+        return subject.value([_planted(args, column, sample, planted)])
+
+    if _shapes(subject.value([args])) != _shapes(without):
+        raise NotApplicable("its value has a part for each sample")
+    try:
+        found = value(label)
+    except Exception:
+        return  # refused
+    if not difference(found, without, subject.close):
+        return
+    same = [k for k in range(classes) if not _differs(subject, found, lambda k=k: value(k))]
+    taken = f", as if it were {same[0]}" if len(same) == 1 else ""
+    raise Broken(
+        f"with a label {label} beside {classes} classes you report {plainly(found)} where the other samples give "
+        f"{plainly(without)}: it counts{taken}"
+    )
+
+
+def _differs(subject: MetricSubject, found: Any, other: Any) -> bool:
+    try:
+        return bool(difference(found, other(), subject.close))
+    except Exception:
+        return True
+
+
+def _planted(args: Args, column: int, sample: int, label: int) -> Args:
+    """The same batch with this label throughout one sample of one argument."""
+    numbers = iter(range(len(leaves(args))))
+
+    def plant(leaf: Any) -> Any:
+        if next(numbers) != column:
+            return leaf
+        planted = leaf.to(torch.int64) if leaf.element_size() < 8 else leaf.clone()
+        planted[sample] = label
+        return planted
+
+    return rebuilt(args, plant)
+
+
+def _shapes(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return tuple(value.shape)
+    if isinstance(value, dict):
+        return {name: _shapes(part) for name, part in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_shapes(part) for part in value]
+    return None

@@ -1,0 +1,333 @@
+"""Laws of what a metric keeps between two calls: merged, saved, loaded, pickled, reset and made a second time.
+
+    check_metric(MyMetric, batches)                                      # all of them but the strict ones
+    check_metric(MyMetric, batches, laws=["stale_value", "update_count"])    # torchmetrics' own Metric breaks these
+
+The laws of `metric_laws.py` compute without a cache, into a new metric, and at the end. Here a value was asked for
+before, the metric that loads has seen other data, and the one that merges has seen none.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import torch
+from hypothesis import assume
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lwcallbacks.testing.held import copied_data, data_bytes, is_data
+from lwcallbacks.testing.law import Broken, Case, NotApplicable
+from lwcallbacks.testing.metric_laws import METRIC_LAWS, MetricSubject, _for_two
+from lwcallbacks.testing.same import difference
+from lwcallbacks.testing.samples import on_device
+from lwcallbacks.testing.sim_device import second_device
+from lwcallbacks.testing.wording import expect, plainly
+from lwcallbacks.testing.world import World, contained_metrics
+
+law = METRIC_LAWS.law
+
+
+def _merge(metric: Any, other: Any) -> None:
+    """`metric.merge_state(other)`, where there is such a thing."""
+    if not hasattr(metric, "merge_state"):
+        raise NotApplicable("it has no merge_state")
+    try:
+        metric.merge_state(other)
+    except (RuntimeError, NotImplementedError) as refusal:
+        if "not supported" in str(refusal) or isinstance(refusal, NotImplementedError):
+            raise NotApplicable(str(refusal)) from None
+        raise
+
+
+def _saved(metric: Any) -> dict[str, Any]:
+    """What a checkpoint holds of a metric whose state is persistent."""
+    for part in contained_metrics(metric):
+        part.persistent(True)
+    return copy.deepcopy(metric.state_dict())
+
+
+def _outcome(metric: Any) -> tuple[str, Any]:
+    """The value, or the kind of error that there is instead."""
+    try:
+        return "reports", metric.compute()
+    except Exception as error:
+        return f"raises {type(error).__name__}", None
+
+
+# Merging.
+
+
+@law("a value that was asked for before two metrics are merged comes back after it: logs of a merged run are stale")
+def merge_after_compute(subject: MetricSubject, case: Case) -> None:
+    """Two metrics that were asked for their values before merge as two that were not, and go on likewise."""
+    batches = _for_two(subject, case.sample)
+    cut = case.draw("first", st.integers(1, len(batches) - 1))
+    asked, other, silent = (subject.updated(part) for part in (batches[:cut], batches[cut:], batches[:cut]))
+    _merge(silent, other)
+    asked.compute()
+    other.compute()
+    _merge(asked, other)
+    told = "asked for a value before it is merged, a metric reports {} after it where one that was not asked has {}"
+    expect(subject, asked.compute(), silent.compute(), told)
+    asked.update(*batches[0])
+    silent.update(*batches[0])
+    told = "asked before and after merging, then updated, a metric reports {} where one that was not asked has {}"
+    expect(subject, asked.compute(), silent.compute(), told)
+
+
+@law("a worker that saw no data spoils the merged value: merging into, or from, a metric that was just made")
+def merge_with_fresh(subject: MetricSubject, case: Case) -> None:
+    """Merged into a new one, or with a new one, a metric keeps its value; and two new ones are a new one."""
+    expected = subject.value(case.sample)
+    into = subject.new()
+    _merge(into, subject.updated(case.sample))
+    did, found = _outcome(into)
+    if did != "reports":
+        raise Broken(f"merged into a new metric: compute {did} where the data alone gives {plainly(expected)}")
+    expect(subject, found, expected, "merged into a new metric you report {} where the data alone gives {}")
+    of = subject.updated(case.sample)
+    _merge(of, subject.new())
+    told = "after merging a metric that saw no data you report {} where the data alone gives {}"
+    expect(subject, of.compute(), expected, told)
+    empty = subject.new()
+    _merge(empty, subject.new())
+    (did, found), (does, alone) = _outcome(empty), _outcome(subject.new())
+    if did != does:
+        raise Broken(f"two new metrics, merged: compute {did} where that of one new metric {does}")
+    expect(subject, found, alone, "merged from two that saw nothing you report {} where one new metric reports {}")
+    for args in case.sample:
+        empty.update(*args)
+    told = "merged from two that saw nothing, then updated, you report {} where a new metric reports {}"
+    expect(subject, empty.compute(), expected, told)
+
+
+# Checkpoints.
+
+
+@law("loading a checkpoint into a metric in use does not replace what it held: a restart in the same process is wrong")
+def load_replaces(subject: MetricSubject, case: Case) -> None:
+    """A metric that saw other data, and was asked for its value, is after loading what was saved."""
+    cut = case.draw("batches before the checkpoint", st.integers(1, len(case.sample)))
+    used = subject.updated([*case.sample[::-1], case.sample[0]])
+    used.compute()
+    used.load_state_dict(_saved(subject.updated(case.sample[:cut])))
+    told = "after loading a checkpoint into a metric in use you report {} where the run that saved it reported {}"
+    expect(subject, used.compute(), subject.value(case.sample[:cut]), told)
+    for args in case.sample[cut:]:
+        used.update(*args)
+    told = "after a restart from a checkpoint you report {} where an uninterrupted run reports {}"
+    expect(subject, used.compute(), subject.value(case.sample), told)
+
+
+@law("a resumed run that logs step values reports another value: what merges a step is not in the checkpoint")
+def resume_with_forward(subject: MetricSubject, case: Case) -> None:
+    """Loaded from a checkpoint, a metric goes on by `forward` as one that was never interrupted."""
+    cut = case.draw("batches before the checkpoint", st.integers(0, len(case.sample) - 1))
+    whole, saved, resumed = subject.new(), subject.new(), subject.new()
+    for i, args in enumerate(case.sample):
+        whole(*args)
+        if i < cut:
+            saved(*args)
+    resumed.load_state_dict(_saved(saved))
+    for args in case.sample[cut:]:
+        resumed(*args)
+    told = "after a restart, with step values logged, you report {} where an uninterrupted run reports {}"
+    expect(subject, resumed.compute(), whole.compute(), told)
+
+
+@law(
+    "a metric writes into the checkpoint that it was loaded from: loaded once more, the checkpoint is another",
+    strict=True,
+)
+def checkpoint_unchanged(subject: MetricSubject, case: Case) -> None:
+    """What is loaded stays as it is, whatever the metric sees afterwards; two metrics can be loaded from one state."""
+    saved = _saved(subject.updated(case.sample))
+    before = copy.deepcopy(saved)
+    (first := subject.new()).load_state_dict(saved)
+    for args in case.sample:
+        first.update(*args)
+        first(*args)
+    if where := difference(saved, before):
+        raise Broken(
+            f"updating a metric changed the checkpoint that it was loaded from, at {where} (after, and before)"
+        )
+    (second := subject.new()).load_state_dict(saved)
+    told = "loaded a second time from one checkpoint you report {} where the saved run reported {}"
+    expect(subject, second.compute(), subject.value(case.sample), told)
+
+
+# What torchmetrics keeps beside the state.
+
+
+@law("compute returns the value from before a checkpoint was loaded, or another metric was merged", strict=True)
+def stale_value(subject: MetricSubject, case: Case) -> None:
+    """A value that the metric remembers is forgotten where its state is replaced, by loading or by merging.
+
+    Like every metric of a user's, and unlike in the other laws, it remembers: torchmetrics' `compute_with_cache`.
+    """
+    used, other = subject.factory(), subject.updated(case.sample[::-1])
+    used.update(*case.sample[-1])
+    used.compute()
+    used.load_state_dict(_saved(other))
+    told = "after load_state_dict you still report {}, the value from before, where the loaded state is worth {}"
+    expect(subject, used.compute(), subject.value(case.sample[::-1]), told)
+    merged, silent = subject.factory(), subject.updated(case.sample[-1:])
+    merged.update(*case.sample[-1])
+    merged.compute()
+    try:
+        _merge(silent, other)
+    except NotApplicable:
+        return  # what is said of loading holds
+    _merge(merged, other)
+    told = "after merge_state you still report {}, the value from before, where the merged state is worth {}"
+    expect(subject, merged.compute(), silent.compute(), told)
+
+
+@law(
+    "the number of updates gets lost: torchmetrics warns of a metric without data, and means are weighted wrong",
+    strict=True,
+)
+def update_count(subject: MetricSubject, case: Case) -> None:
+    """`update_count` survives saving and loading, and that of two merged metrics is their sum."""
+
+    def counts(metric: Any) -> list[int]:
+        return [part.update_count for part in contained_metrics(metric)]
+
+    metric, loaded = subject.updated(case.sample), subject.new()
+    expected = counts(metric)
+    loaded.load_state_dict(_saved(metric))
+    if counts(loaded) != expected:
+        raise Broken(f"after a restart from a checkpoint update_count is {counts(loaded)} where it was {expected}")
+    try:
+        _merge(loaded, metric)
+    except NotApplicable:
+        return
+    if counts(loaded) != (both := [2 * number for number in expected]):
+        raise Broken(f"after merging update_count is {counts(loaded)} where the two had seen {both} together")
+
+
+# Copies, and a new start.
+
+
+@law("a metric that is pickled in mid-epoch goes on differently: moved to a spawned process, or saved as an object")
+def pickle_mid_epoch(subject: MetricSubject, case: Case) -> None:
+    """Pickled between two steps, a metric goes on by `forward`; the one that was pickled does not notice."""
+    cut = case.draw("batches before pickling", st.integers(1, len(case.sample)))
+    whole, metric = subject.new(), subject.new()
+    steps = [whole(*args) for args in case.sample]
+    for args in case.sample[:cut]:
+        metric(*args)
+    metric.compute()
+    moved = pickle.loads(pickle.dumps(metric))
+    for args, step in zip(case.sample[cut:], steps[cut:], strict=True):
+        expect(subject, moved(*args), step, "pickled in mid-epoch, a step reports {} where it would have reported {}")
+        metric(*args)
+    told = "pickled in mid-epoch you report {} where a metric that never was reports {}"
+    expect(subject, moved.compute(), whole.compute(), told)
+    told = "once a copy of it was pickled, the metric itself reports {} where one that never was reports {}"
+    expect(subject, metric.compute(), whole.compute(), told)
+
+
+@law("two metrics that were made alike share what they hold: the metrics of train and val count each other's data")
+def instances_are_independent(subject: MetricSubject, case: Case) -> None:
+    """What one metric sees is no business of another of the same class, made before it or after it."""
+    before = subject.updated(case.sample[:1])
+    expected = before.compute()
+    subject.updated(case.sample)
+    told = "beside another metric of its class you report {} where it reported {} until the other saw data"
+    expect(subject, before.compute(), expected, told)
+    told = "made after another metric of its class you report {} where one made before it reports {}"
+    expect(subject, subject.value(case.sample[:1]), expected, told)
+
+
+_BOOKS = {"update", "compute", "_update_signature", "_modules", "_defaults", "_persistent", "_reductions"}
+
+
+def _attributes(metric: Any) -> list[dict[str, Any]]:
+    """A copy of every attribute that is data, of the metric and of all that it contains."""
+    return [
+        {name: copied_data(value) for name, value in vars(part).items() if name not in _BOOKS and is_data(value)}
+        for part in contained_metrics(metric)
+    ]
+
+
+@law("reset does not give back the metric that was made: the next epoch starts from something of the last")
+def reset_is_fresh(subject: MetricSubject, case: Case) -> None:
+    """After `reset`, what `update`, `forward` and `compute` changed is as it was: values, lists, dtype, device."""
+    double = case.draw("in float64", st.booleans())
+    metric = subject.factory()
+    if double:
+        for part in contained_metrics(metric):
+            part.set_dtype(torch.float64)
+    if (second := second_device()) is not None:
+        metric = metric.to(second)
+    made = _attributes(metric)
+    places = [_devices(part) for part in contained_metrics(metric)]
+    try:
+        for args in case.sample if second is None else [on_device(args, second) for args in case.sample]:
+            metric.update(*args)
+            metric(*args)
+        metric.compute()
+    except Exception:
+        assume(not double and second is None)  # what does not work in float64, or on a device, is not about reset
+        raise
+    metric.reset()
+    for part, old, now, place in zip(contained_metrics(metric), made, _attributes(metric), places, strict=True):
+        for name in sorted(old.keys() | now.keys()):
+            was, found = old.get(name), now.get(name)
+            learned = was is None and not data_bytes(found)  # the name or the shape of a state, and no data
+            if not learned and (where := difference(found, was)):
+                of = f"{type(part).__name__}.{name}"
+                raise Broken(f"after reset {of} is not as in a metric that was just made: {where} (after, and before)")
+        for name, device in _devices(part).items():
+            if device != place.get(name, device):
+                raise Broken(f"after reset {type(part).__name__}.{name} is on {device} where it was on {place[name]}")
+
+
+def _devices(part: Any) -> dict[str, torch.device]:
+    return {name: getattr(part, name).device for name in part._defaults if isinstance(getattr(part, name), Tensor)}
+
+
+# Processes.
+
+
+@law("with dist_sync_on_step=True a step's value is not that of all processes, or logging it changes the epoch's value")
+def sync_on_step(subject: MetricSubject, case: Case) -> None:
+    """A synced step is worth what new metrics on all processes compute of it, and the epoch goes on untouched."""
+    batches = _for_two(subject, case.sample)
+    steps = list(zip(batches[::2], batches[1::2], strict=False))  # what each of the two processes gets
+
+    def alone(rank: int) -> torch.nn.ModuleList:
+        """A new metric for each step, and one for all of them."""
+        share = [step[rank] for step in steps]
+        return torch.nn.ModuleList([*(subject.updated([args]) for args in share), subject.updated(share)])
+
+    def computed(metrics: Any, rank: int) -> list[Any]:
+        return [metric.compute() for metric in metrics]
+
+    def logged(metrics: Any, rank: int) -> tuple[list[Any], list[Any]]:
+        metric, *others = metrics
+        return [*(metric(*step[rank]) for step in steps), metric.compute()], computed(others, rank)
+
+    def synced(rank: int) -> torch.nn.ModuleList:
+        metric = subject.new()
+        for part in contained_metrics(metric):
+            part.dist_sync_on_step = True
+        return torch.nn.ModuleList([metric, *alone(rank)])
+
+    try:
+        ended = World(2).each([synced(rank) for rank in range(2)], logged)
+    except Exception:
+        try:
+            World(2).each([alone(rank) for rank in range(2)], computed)
+        except Exception:
+            return  # what fails without synced steps is for the law `shards`
+        raise
+    names = [*(f"step {i}" for i in range(len(steps))), "the epoch"]
+    for found, expected in ended:
+        for name, one, other in zip(names, found, expected, strict=True):
+            told = f"with dist_sync_on_step=True on 2 processes, {name} reports {{}} where its data is worth {{}}"
+            expect(subject, one, other, told)
