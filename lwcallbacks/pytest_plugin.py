@@ -167,7 +167,7 @@ def _table(rows: list[dict[str, str]]) -> list[str]:
     of: dict[tuple[str, str], dict[str, list[str]]] = {}
     for row in rows:
         of.setdefault((row["test"], row["metric"]), {}).setdefault(row["outcome"], []).append(row["law"])
-    lines = [("test", "metric", *_OUTCOMES)]
+    lines: list[tuple[str, ...]] = [("test", "metric", *_OUTCOMES)]
     for (test, metric), laws in of.items():
         cells = [" ".join(laws.get(outcome, [])) or "-" for outcome in _OUTCOMES[1:]]
         lines.append((test, metric, str(len(laws.get("kept", []))), *cells))
