@@ -56,6 +56,7 @@ ROOMS: Mapping[str, set[str]] = {
     "presets": {"callbacks", "capture", "reductions"},
     "parallel": {"capture", "lightning", "state"},
     "testing": {"reductions", "state"},
+    "pytest_plugin": {"testing"},
 }  # fmt: skip
 # What callbacks share: a callback imports these of its own room, and no other callback.
 SHARED = {

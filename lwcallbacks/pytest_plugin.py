@@ -1,0 +1,175 @@
+"""The pytest plugin: one test for each law of a metric, known violations as expected failures, a table at the end.
+
+    @pytest.mark.metric_laws(known={"order": "ties, issue 2022"})
+    def test_auroc(metric_law):
+        metric_law(lambda: BinaryAUROC(), binary_batches())
+
+pytest loads it by itself where the package is installed. Until a test asks for `metric_law`, it imports nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from lwcallbacks.testing import Finding
+
+MARK = "metric_laws"
+_PROPERTY = "metric_law"
+_OUTCOMES = ("kept", "broken", "known", "not applicable", "not examined")
+
+
+class MetricLaw:
+    """What the fixture gives: one law, to be held against a metric by calling it.
+
+    Attributes:
+        name: of the law, as in `METRIC_LAWS`.
+        options: of the mark, and the defaults of the call's: `factory`, `batches`, those of `examine_metric`.
+        findings: of the calls so far.
+    """
+
+    def __init__(self, name: str, options: dict[str, Any], known: str | None) -> None:
+        self.name = name
+        self.options = options
+        self.findings: list[dict[str, str]] = []
+        self._known = known
+
+    def __call__(self, factory: Callable[[], Any] | None = None, batches: Any = None, **options: Any) -> None:
+        """Hold the law against a metric. The arguments are those of `check_metric`, by default those of the mark.
+
+        Raises:
+            LawViolation: the metric breaks the law.
+            ValueError: there is no factory or no batches, here and in the mark.
+        """
+        __tracebackhide__ = True
+        from lwcallbacks.testing import LawViolation, examine_metric
+
+        given = {"factory": factory, "batches": batches, **options}
+        merged = {**self.options, **{name: value for name, value in given.items() if value is not None}}
+        for name in ("factory", "batches"):
+            if name not in merged:
+                wanted = "metric_law(factory, batches), or @pytest.mark.metric_laws(factory, batches)"
+                raise ValueError(f"metric_law: found no {name}, expected {wanted}")
+        finding = examine_metric(laws=[self.name], **merged)[self.name]
+        self.findings.append(self._row(merged["factory"], finding))
+        if finding.outcome == "broken":
+            raise LawViolation(f"{self.findings[-1]['metric']}: {finding.message}")
+        if finding.outcome == "not applicable":
+            pytest.skip(f"law {self.name} says nothing about it: {finding.message}")
+
+    def _row(self, factory: Callable[[], Any], finding: Finding) -> dict[str, str]:
+        outcome = "known" if finding.outcome == "broken" and self._known is not None else finding.outcome
+        return {
+            "metric": type(factory()).__name__,
+            "law": self.name,
+            "outcome": outcome,
+            "known": self._known or "",
+            "message": finding.message,
+        }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("metric laws", "laws of metrics (lwcallbacks)")
+    group.addoption("--metric-laws-json", metavar="PATH", help="write what was found of each metric and law as JSON")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    words = (
+        "the options of the fixture metric_law, a test for each law: known={law: reason}, laws=, those of check_metric"
+    )
+    config.addinivalue_line("markers", f"{MARK}(factory, batches, **options): {words}")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "metric_law" not in metafunc.fixturenames:
+        return
+    from lwcallbacks.testing import METRIC_LAWS, LawViolation
+
+    options = _options(metafunc.definition)
+    known = options.get("known", {})
+    try:
+        names = [law.name for law in METRIC_LAWS.selected(options.get("laws"))]
+    except ValueError as error:
+        raise pytest.UsageError(f"{metafunc.definition.nodeid}: @pytest.mark.{MARK}: {error}") from None
+    if unknown := [name for name in known if name not in names]:
+        found = f"known has {unknown}, expected laws that are tried: {names}"
+        raise pytest.UsageError(f"{metafunc.definition.nodeid}: @pytest.mark.{MARK}: {found}")
+    params = []
+    for name in names:
+        expected = pytest.mark.xfail(reason=str(known.get(name)), raises=LawViolation, strict=True)
+        params.append(pytest.param(name, id=name, marks=[expected] if name in known else []))
+    metafunc.parametrize("metric_law", params, indirect=True)
+
+
+@pytest.fixture
+def metric_law(request: pytest.FixtureRequest) -> MetricLaw:
+    """One law to hold against a metric, each law in a test of its own: `metric_law(factory, batches)`."""
+    options = _options(request.node)
+    known = options.pop("known", {}).get(request.param)
+    options.pop("laws", None)
+    return MetricLaw(request.param, options, known)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    law = pyfuncitem.funcargs.get("metric_law")
+    try:
+        done = yield
+    finally:
+        if isinstance(law, MetricLaw):
+            pyfuncitem.user_properties += [
+                (_PROPERTY, {"test": _test_of(pyfuncitem, law), **row}) for row in law.findings
+            ]
+    if isinstance(law, MetricLaw) and not law.findings:
+        pytest.fail("the test has not called metric_law, so nothing was examined: write metric_law(factory, batches)")
+    return done
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    rows = _rows(report for report in reports if getattr(report, "when", None) == "call")
+    path = config.getoption("--metric-laws-json")
+    if path is not None:
+        Path(path).write_text(json.dumps({"laws": rows}, indent=1) + "\n", encoding="utf-8")
+    if rows:
+        terminalreporter.section("metric laws")
+        for line in _table(rows):
+            terminalreporter.write_line(line)
+
+
+def _options(node: Any) -> dict[str, Any]:
+    """Of the marks of a test, its class and its module; the closest counts."""
+    options: dict[str, Any] = {}
+    for mark in reversed(list(node.iter_markers(MARK))):
+        options |= dict(zip(("factory", "batches"), mark.args, strict=False)) | mark.kwargs
+    return options
+
+
+def _test_of(item: pytest.Function, law: MetricLaw) -> str:
+    """The test without the law: what all its laws have in common."""
+    name, bracket, ids = item.nodeid.partition("[")
+    others = [part for part in ids.removesuffix("]").split("-") if part != law.name]
+    return f"{name}[{'-'.join(others)}]" if bracket and others else name
+
+
+def _rows(reports: Iterable[Any]) -> list[dict[str, str]]:
+    rows = [value for report in reports for name, value in report.user_properties if name == _PROPERTY]
+    return sorted(rows, key=lambda row: (row["test"], row["metric"], row["law"]))
+
+
+def _table(rows: list[dict[str, str]]) -> list[str]:
+    """A line for each metric of each test: how many laws it keeps, the names of those that it does not."""
+    of: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for row in rows:
+        of.setdefault((row["test"], row["metric"]), {}).setdefault(row["outcome"], []).append(row["law"])
+    lines: list[tuple[str, ...]] = [("test", "metric", *_OUTCOMES)]
+    for (test, metric), laws in of.items():
+        cells = [" ".join(laws.get(outcome, [])) or "-" for outcome in _OUTCOMES[1:]]
+        lines.append((test, metric, str(len(laws.get("kept", []))), *cells))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
