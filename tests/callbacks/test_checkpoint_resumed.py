@@ -84,7 +84,7 @@ def test_what_a_checkpoint_says(tmp_path: Path) -> None:
 
 
 def test_the_state_of_a_run_that_is_over(tmp_path: Path) -> None:
-    """A checkpoint that is saved after `fit` tells of its versions, with all that has become of them."""
+    """A checkpoint that is saved after `fit` lists its versions, with all that has become of them."""
     shelf = Shelf()
     t = fitted(tmp_path, shelf, "one", 2)
     t.save_checkpoint(tmp_path / "end.ckpt")

@@ -100,7 +100,7 @@ class Saved:
     dropped_by: set[int] = field(default_factory=set)
     """The other folders in which a fit has gone on from it, removed it, and could not reach the store yet."""
     knows: frozenset[int] = frozenset()
-    """The serial numbers of the versions that the checkpoint tells of: itself, and those before it."""
+    """The serial numbers of the versions that the checkpoint lists: itself, and those before it."""
 
     @property
     def scope(self) -> str:
@@ -232,7 +232,7 @@ class Life:
         """The folders whose last fit could not deliver."""
         self.names: dict[tuple[int, str], str] = {}
         self.known: dict[int, set[int]] = {}
-        """By folder, the versions of other folders that its ledger has: a fit there went on from what tells of them."""
+        """By folder, the versions of other folders that its ledger has: a fit there went on from what lists them."""
         self.dropped_elsewhere: set[int] = set()
         self.gone: dict[int, set[int]] = {}
         """By folder, the versions that were removed there."""
