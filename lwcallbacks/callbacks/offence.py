@@ -115,7 +115,9 @@ class Stop:
                 path = told[0]["folder"]
         if world_size > 1:
             everyone_comes(f"{self._occasion}/saved", 60.0)  # the end of one process may be that of all
-        said = "; ".join([words(earliest(by_rank), world_size), *notes])
+        # Nobody answers in time, and this process has found nothing itself.
+        told_of = words(earliest(by_rank), world_size) if by_rank else "another process found what is not finite"
+        said = "; ".join([told_of, *notes])
         saved = "Nothing was saved"
         if path is not None:
             saved = f"The batch and the state {weights} the step are saved: lw.replay({path!r}, module) runs it again"
