@@ -81,10 +81,13 @@ def test_all_loggers_together_each_get_their_part(tmp_path: Path, mlflow_uri: st
         ("val/mosaic", 4),
         ("val/predictions", 4),
     }
-    gradients = {(f"gradients/net.1.{name}", step) for name in ("weight", "bias") for step in (1, 3)}
+    kinds = ("net.1.weight", "net.1.bias")
+    kinds += (*(f"{kind}/{layer}" for kind in ("weights", "updates") for layer in kinds), "activations/net.1")
+    gradients = {(f"gradients/{kind}", step) for kind in kinds for step in (1, 3)}
     tables = {(f"val/confusion_matrix_{name}", 4) for name in ("report", "pairs", "examples")}
     tables |= {("val/curves_report", 4), ("gradients/layers", 1), ("gradients/layers", 3)}
     tables |= {("val/labels_report", 4), ("val/predictions_table", 4)}
+    tables |= {("gradients/modules", 1), ("gradients/modules", 3)}
     norms = {("gradients/norm/total", 1), ("gradients/norm/total", 3)}
 
     client, run_id = mlflow_logger.experiment, str(mlflow_logger.run_id)
