@@ -129,66 +129,71 @@ class Diagnosis:
         """
         self._fed += 1
         group, rows = self._grouped(layers.names)
-        size, a = len(rows), self._arrays
-        own = _Signals(layers, group, size, self.in_float16)
-        log = np.log10(own.norm, where=own.alive, out=np.full(size, np.nan))
-        known = np.isfinite(a["log_norms"][rows]).sum(1)
-        median = np.full(size, np.nan)
-        aged = known >= KNOWN
-        median[aged] = np.nanmedian(a["log_norms"][rows[aged]], axis=1)
-        is_new = a["first"][rows] < 0
-        a["first"][rows[is_new]] = step
-        a["fed"][rows] = self._fed
-        a["last"][rows] = step
-
-        peer, peer_ratio = (_quantile(x, own.alive, 0.5) for x in (own.norm, own.ratio))
-        upper, upper_rms = (_quantile(x, own.alive, 0.75) for x in (own.norm, own.rms))
-        ratio = np.nan_to_num(own.ratio)  # 0 where it is not known
-        peak = a["peak"][rows] = np.fmax(a["peak"][rows], ratio)
-        growth = np.fmax(np.nan_to_num(10.0 ** (log - median)), np.nan_to_num(own.norm / peer))
-        is_fast = own.floored > TOO_FAST
-        explodes = own.alive & is_fast & ((growth > EXPLODED) | (own.floored > 1))
-        if not own.has_ratios:
-            explodes = own.alive & (np.nan_to_num(10.0 ** (log - median)) > EXPLODED)
-        behind = (ratio < BEHIND * peer_ratio) | (peak < TOO_SLOW)
-        dead = np.zeros(size)
-        for name, share in (dead_units or {}).items():
-            at = self._names.get(name, self._names.get(self._module(name), -1))
-            dead[rows == at] = share
-        shown = {
-            "explodes": (explodes, np.where(own.has_ratios, own.floored, growth)),
-            "zero": (own.alive.any() & (own.zero >= own.zero_from), own.zero),
-            "vanishes": (
-                own.alive & (own.norm < VANISHED * upper) & (own.rms < VANISHED * upper_rms),
-                own.norm / upper,
-            ),
-            "lost in float16": (own.lost >= LOST, own.lost),
-            "learns too fast": (own.alive & is_fast, own.floored),
-            "dead units": (dead >= DEAD, dead),
-            "hardly learns": (own.alive & (ratio > 0) & (ratio < TOO_SLOW) & behind, ratio),
-        }
+        own, a = _Signals(layers, group, len(rows), self.in_float16), self._arrays
+        a["first"][rows] = np.where(a["first"][rows] < 0, step, a["first"][rows])
+        a["last"][rows], a["fed"][rows] = step, self._fed
+        with np.errstate(over="ignore", invalid="ignore"):
+            shown = self._shown(own, rows, self._dead(rows, dead_units or {}))
         for rule, (is_shown, measure) in enumerate(shown[name] for name in _RULES):
-            before = a["votes"][rows, rule]
-            a["votes"][rows, rule] = (before << 1) | is_shown
-            begins = (before == 0) & is_shown
+            begins = (a["votes"][rows, rule] == 0) & is_shown
+            a["votes"][rows, rule] = (a["votes"][rows, rule] << 1) | is_shown
             a["since"][rows[begins], rule] = step
+            a["measure"][rows[is_shown], rule] = measure[is_shown]
             if _RULES[rule] == "explodes":
                 a["onset"][rows[begins]] = measure[begins]
-            a["measure"][rows[is_shown], rule] = measure[is_shown]
-        vanishes = shown["vanishes"][0]
-        a["beside"][rows[vanishes], 0], a["beside"][rows[vanishes], 1] = own.norm[vanishes], upper
-        a["growth"][rows[explodes]] = growth[explodes]
+        self._remember(step, own, rows)
 
+    def _dead(self, rows: np.ndarray, dead_units: Mapping[str, float]) -> np.ndarray:
+        """The share of each of the step's layers."""
+        dead = np.zeros(len(rows))
+        for name, share in dead_units.items():
+            dead[rows == self._names.get(name, self._names.get(self._module(name), -1))] = share
+        return dead
+
+    def _shown(self, own: _Signals, rows: np.ndarray, dead: np.ndarray) -> dict[Illness, tuple[np.ndarray, np.ndarray]]:
+        """By illness, which layers show it in this step, and how much."""
+        a = self._arrays
+        peer, peer_ratio = (_quantile(x, own.alive, 0.5) for x in (own.norm, own.ratio))
+        upper, upper_rms = (_quantile(x, own.alive, 0.75) for x in (own.norm, own.rms))
+        logs = a["log_norms"][rows]
+        aged = np.isfinite(logs).sum(1) >= KNOWN
+        median = np.full(len(rows), np.nan)
+        median[aged] = np.nanmedian(logs[aged], axis=1)
+        by_itself = np.nan_to_num(10.0 ** (own.log_norm - median))
+        growth = np.fmax(by_itself, np.nan_to_num(own.norm / peer))
+        is_fast = own.alive & (own.floored > TOO_FAST)
+        if own.has_ratios:
+            explodes = is_fast & ((growth > EXPLODED) | (own.floored > 1))
+        else:
+            explodes = own.alive & (by_itself > EXPLODED)
+        vanishes = own.alive & (own.norm < VANISHED * upper) & (own.rms < VANISHED * upper_rms)
+        ratio = np.nan_to_num(own.ratio)  # 0 where it is not known
+        a["peak"][rows] = np.fmax(a["peak"][rows], ratio)
+        is_behind = (ratio < BEHIND * peer_ratio) | (a["peak"][rows] < TOO_SLOW)
+        a["growth"][rows[explodes]] = growth[explodes]
+        a["beside"][rows[vanishes], 0], a["beside"][rows[vanishes], 1] = own.norm[vanishes], upper
+        return {
+            "explodes": (explodes, own.floored if own.has_ratios else growth),
+            "zero": (own.alive.any() & (own.zero >= own.zero_from), own.zero),
+            "vanishes": (vanishes, own.norm / upper),
+            "lost in float16": (own.lost >= LOST, own.lost),
+            "learns too fast": (is_fast, own.floored),
+            "dead units": (dead >= DEAD, dead),
+            "hardly learns": (own.alive & (ratio > 0) & (ratio < TOO_SLOW) & is_behind, ratio),
+        }
+
+    def _remember(self, step: int, own: _Signals, rows: np.ndarray) -> None:
+        """What is not finite, and the norms that later ones are compared with."""
+        a, rule = self._arrays, _RULES.index("explodes")
         odd = own.odd.sum(1) > 0
-        begins = odd & (a["odd_steps"][rows] == 0)
-        a["since_odd"][rows[begins]] = step
-        rule = _RULES.index("explodes")
-        a["exploded"][rows[begins]] = np.where(a["votes"][rows, rule] > 0, a["since"][rows, rule], -1)[begins]
+        begins = rows[odd & (a["odd_steps"][rows] == 0)]
+        a["since_odd"][begins] = step
+        a["exploded"][begins] = np.where(a["votes"][begins, rule] > 0, a["since"][begins, rule], -1)
         a["odd_steps"][rows] += odd
         a["odd"][rows] += own.odd
-        place = a["num_norms"][rows] % REMEMBERED
-        a["log_norms"][rows[own.alive], place[own.alive]] = log[own.alive]
-        a["num_norms"][rows] += own.alive
+        alive = rows[own.alive]
+        a["log_norms"][alive, a["num_norms"][alive] % REMEMBERED] = own.log_norm[own.alive]
+        a["num_norms"][alive] += 1
 
     def _module(self, name: str) -> str:
         return name.rpartition(".")[0] or name if self.by_module else name
@@ -298,6 +303,7 @@ class _Signals:
         self.odd = np.stack([total(beside[:, 0]), total(beside[:, 1:].sum(1))], 1).astype(np.int64)
         self.norm = _joined(layers.norms, group, size)
         self.alive = np.isfinite(self.norm) & (self.norm > 0)
+        self.log_norm = np.log10(self.norm, where=self.alive, out=np.full(size, np.nan))
         self.rms = self.norm / np.sqrt(np.maximum(elements - num_zero, 1))
         share = zeros / np.maximum(layers.elements, 1)
         self.zero = np.ones(size)
