@@ -65,8 +65,8 @@ def test_a_strict_law_is_tried_where_it_is_named() -> None:
     check_metric(Mean, NUMBERS, examples=3)
     for law in ("checkpoint_unchanged", "stale_value", "update_count"):
         with pytest.raises(LawViolation, match=law):
-            check_metric(Mean, POSITIVE, laws=[law])
-        check_metric(Complete, POSITIVE, laws=[law])
+            check_metric(Mean, POSITIVE, laws=[law], examples=30)
+        check_metric(Complete, POSITIVE, laws=[law], examples=30)
 
 
 @needs_merge_state
@@ -452,6 +452,24 @@ def test_a_long_epoch_is_left_to_what_adds_up() -> None:
     assert finding(Uneven, NUMBERS, "no_saturation") == ("kept", "")
     mixed = MetricCollection([MulticlassAccuracy(3), MulticlassConfusionMatrix(3)])
     assert finding(mixed.clone, SCORES, "no_saturation") == ("kept", "")
+
+
+def test_a_value_of_more_than_sums_is_not_made_up() -> None:
+    """Where a metric keeps something beside its sums, a million batches cannot be put in its place."""
+
+    class Beside(Sums):
+        def __init__(self) -> None:
+            super().__init__(number=torch.tensor(0))
+            self.beside = np.zeros(0)
+
+        def update(self, x: Tensor) -> None:
+            self.number += len(x)
+            self.beside = np.append(self.beside, x.numpy())
+
+        def compute(self) -> Tensor:
+            return torch.tensor(self.beside.sum()) / self.number
+
+    assert finding(Beside, POSITIVE, "no_saturation") == ("kept", "")
 
 
 def test_a_long_epoch_is_as_long_as_it_says() -> None:
