@@ -278,18 +278,18 @@ def test_nan_is_drawn_on_request(make: Callable[..., SearchStrategy[Any]]) -> No
 
 @pytest.mark.parametrize("make", [binary_batches, multiclass_batches, multilabel_batches, regression_batches])
 def test_degenerate_data_sets_can_be_switched_off(make: Callable[..., SearchStrategy[Any]]) -> None:
-    """Then hardly a large data set has a constant column, but for the zeros that hypothesis makes by itself."""
+    """Then hardly a large data set has the same preds throughout, but for the zeros that hypothesis makes by itself."""
     seen: Counter[bool] = Counter()
     for degenerate in (False, True):
 
         @thorough
         @given(make(degenerate=degenerate, min_batches=4, min_size=6))
         def look(batches: list[Args]) -> None:
-            seen[degenerate] += any(constant(x) and x.all() for x in join(batches))  # noqa: B023, it runs below
+            seen[degenerate] += any(constant(x) and bool((x != x.round()).any()) for x in join(batches)[:1])  # noqa: B023, it runs below
 
         look()
-    assert seen[False] <= 6
-    assert seen[True] > 10
+    assert seen[False] <= 3
+    assert seen[True] > 2 * seen[False] + 3
 
 
 @quick
