@@ -148,7 +148,7 @@ class NaNOfOne(NeedsTwo):
 @pytest.mark.parametrize("metric", [NeedsTwo, NaNOfOne])
 def test_a_batch_is_not_cut_below_what_the_metric_takes(metric: Callable[[], Metric]) -> None:
     """The least batch is found by trying, and is never more than what the strategy draws."""
-    check_metric(metric, pairs(2), examples=30)
+    check_metric(metric, pairs(2), examples=12)
     if metric is NeedsTwo:
         with pytest.raises(NotExaminable, match="at least two"):
             check_metric(metric, pairs(1), examples=30)
