@@ -516,9 +516,8 @@ class GradientHistogram(WatchingCallback):
         with Hub.of(trainer).attempt(self.describe("train"), "could not work out its diagnosis"):
             self.results.update(over.results())
         if self.max_overhead is None or not self.can_wait(trainer):
-            self.publish(
-                trainer, partial(over.entries, self.name), logging_step(trainer, train_epoch_end=train_epoch_end)
-            )
+            step = logging_step(trainer, train_epoch_end=train_epoch_end)
+            self.publish(trainer, partial(over.entries, self.name), step, holds=over)
 
     def _tell(self, message: str) -> None:
         """Once a run, in Lightning's own log: it is nothing to be mended."""

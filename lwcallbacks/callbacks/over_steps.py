@@ -52,6 +52,11 @@ class OverSteps:
         self.is_new = False
         """Whether a step was added since `entries` were asked for."""
 
+    @property
+    def nbytes(self) -> int:
+        """What is drawn, until it is."""
+        return self._norms.nbytes + self._ratios.nbytes
+
     # -- in a hook ---------------------------------------------------------------------------------------------------
 
     def hear(self, step: int, loss: Tensor) -> None:

@@ -50,6 +50,10 @@ class History:
         """A row for each of `names`, float64 [R, K]."""
         return self._cells[: len(self.names), : len(self.steps)].copy()
 
+    @property
+    def nbytes(self) -> int:
+        return self._cells.nbytes + self._steps.nbytes
+
     def add(self, step: int, names: Sequence[str], values: np.ndarray) -> None:
         """Take in a step, or another optimizer's part of the last one.
 

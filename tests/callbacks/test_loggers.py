@@ -70,6 +70,8 @@ def test_all_loggers_together_each_get_their_part(tmp_path: Path, mlflow_uri: st
     wandb.finish()
 
     pictures = {
+        ("gradients/norm_by_step", 4),
+        ("gradients/update_ratio_by_step", 4),
         ("val/boxes", 4),
         ("val/confusion_matrix", 4),
         ("val/confusion_matrix_chart", 4),
@@ -86,6 +88,7 @@ def test_all_loggers_together_each_get_their_part(tmp_path: Path, mlflow_uri: st
     gradients = {(f"gradients/{kind}", step) for kind in kinds for step in (1, 3)}
     tables = {(f"val/confusion_matrix_{name}", 4) for name in ("report", "pairs", "examples")}
     tables |= {("val/curves_report", 4), ("gradients/layers", 1), ("gradients/layers", 3)}
+    tables |= {("gradients/diagnosis", 4)}
     tables |= {("val/labels_report", 4), ("val/predictions_table", 4)}
     tables |= {("gradients/modules", 1), ("gradients/modules", 3)}
     norms = {("gradients/norm/total", 1), ("gradients/norm/total", 3)}

@@ -200,7 +200,8 @@ class TestTwoOfAClass:
         for key in ("train/confusion_matrix", "train/again", "val/mosaic", "val/small", "val/predictions", "val/few"):
             assert published(tmp_path, key), key
         rare = {key for key in on_page(tmp_path) if key.startswith("rare/")}
-        assert rare == {"rare/net.1.weight", "rare/net.1.bias", "rare/layers"}
+        over_steps = {"rare/diagnosis", "rare/norm_by_step", "rare/update_ratio_by_step"}
+        assert rare == {"rare/net.1.weight", "rare/net.1.bias", "rare/layers"} | over_steps
         t.save_checkpoint(tmp_path / "saved.ckpt")
         saved = torch.load(tmp_path / "saved.ckpt", weights_only=True)["callbacks"]
         steps = {key: state["steps"] for key, state in saved.items() if key.startswith("GradientHistogram")}

@@ -57,6 +57,8 @@ def test_optimizers_of_one_step_share_a_column() -> None:
     history = History()
     for step in range(3):
         history.add(step, ["generator"], np.array([1.0]))
+        state, history = history.state_dict(), History()
+        history.load_state_dict(state)  # a checkpoint between the two
         history.add(step, ["critic"], np.array([2.0]))
     assert history.names == ["generator", "critic"]
     assert history.table().tolist() == [[1, 1, 1], [2, 2, 2]]
