@@ -39,6 +39,10 @@ class Activation(NamedTuple):
         largest: the largest absolute value, NaN where there is one, 0.0 of nothing.
         num_dead: units of which no element was anything but zero, out of `num_units`.
         bins: all elements, by their leading bits.
+
+    >>> counts = ActivationCounts()
+    >>> counts.value(counts.lift(torch.tensor([0.0, -2.0])))[:2]
+    (-1.0, 2.0)
     """
 
     mean: float

@@ -29,6 +29,10 @@ METRICS = {
 }
 # For every argument of every callback a value that is not the default, as a YAML file gives it.
 GIVEN: dict[str, Any] = {
+    "activations": ["net.*"],
+    "moments": True,
+    "updates": True,
+    "weights": True,
     "aliases": ["nightly"],
     "alpha": 0.25,
     "background": 2,
