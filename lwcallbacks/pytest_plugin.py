@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,34 +21,37 @@ if TYPE_CHECKING:
     from lwcallbacks.testing import Finding
 
 MARK = "metric_laws"
+REAL = "real_processes"
 _PROPERTY = "metric_law"
-_OUTCOMES = ("kept", "broken", "known", "not applicable", "not examined")
+_OUTCOMES = ("kept", "rounding", "broken", "known", "not applicable", "not examined")
 
 
 class MetricLaw:
     """What the fixture gives: one law, to be held against a metric by calling it.
 
     Attributes:
-        name: of the law, as in `METRIC_LAWS`.
+        name: of the law, as in `METRIC_LAWS`; or "real_processes".
         options: of the mark, and the defaults of the call's: `factory`, `batches`, those of `examine_metric`.
         findings: of the calls so far.
+        processes: how many real ones there are.
     """
 
-    def __init__(self, name: str, options: dict[str, Any], known: str | None) -> None:
+    def __init__(self, name: str, options: dict[str, Any], processes: int) -> None:
         self.name = name
         self.options = options
         self.findings: list[dict[str, str]] = []
-        self._known = known
+        self.processes = processes
 
     def __call__(self, factory: Callable[[], Any] | None = None, batches: Any = None, **options: Any) -> None:
         """Hold the law against a metric. The arguments are those of `check_metric`, by default those of the mark.
 
         Raises:
             LawViolation: the metric breaks the law.
+            NotExaminable: plain update and compute raise on these batches.
             ValueError: there is no factory or no batches, here and in the mark.
         """
         __tracebackhide__ = True
-        from lwcallbacks.testing import LawViolation, examine_metric
+        from lwcallbacks.testing import LawViolation, NotExaminable
 
         given = {"factory": factory, "batches": batches, **options}
         merged = {**self.options, **{name: value for name, value in given.items() if value is not None}}
@@ -55,27 +59,54 @@ class MetricLaw:
             if name not in merged:
                 wanted = "metric_law(factory, batches), or @pytest.mark.metric_laws(factory, batches)"
                 raise ValueError(f"metric_law: found no {name}, expected {wanted}")
-        finding = examine_metric(laws=[self.name], **merged)[self.name]
-        self.findings.append(self._row(merged["factory"], finding))
+        finding = self._examined(**merged)
+        metric = _name(merged["factory"])
+        row = {"metric": metric, "law": self.name, "outcome": finding.outcome, "message": finding.message}
+        self.findings.append({**row, "program": finding.program()})
+        known = merged.get("known", {}).get(self.name)
         if finding.outcome == "broken":
-            raise LawViolation(f"{self.findings[-1]['metric']}: {finding.message}")
+            violation = LawViolation(f"{metric}: {finding.message}")
+            violation.finding = finding
+            raise violation
+        if finding.outcome == "not examined":
+            problem = NotExaminable(f"{metric} {finding.message}")
+            problem.finding = finding
+            raise problem
+        if finding.outcome == "known":
+            pytest.xfail(known or finding.message.partition("\n")[0].removeprefix("known: "))
         if finding.outcome == "not applicable":
             pytest.skip(f"law {self.name} says nothing about it: {finding.message}")
+        if known is not None:
+            pytest.fail(f"law {self.name} is known to be broken ({known}), but is kept: take it out of known=")
 
-    def _row(self, factory: Callable[[], Any], finding: Finding) -> dict[str, str]:
-        outcome = "known" if finding.outcome == "broken" and self._known is not None else finding.outcome
-        return {
-            "metric": type(factory()).__name__,
-            "law": self.name,
-            "outcome": outcome,
-            "known": self._known or "",
-            "message": finding.message,
-        }
+    def _examined(self, factory: Callable[[], Any], batches: Any, **options: Any) -> Finding:
+        from lwcallbacks.testing import examine_metric, real_processes
+
+        if self.name != REAL:
+            options["known"] = {law: why for law, why in options.get("known", {}).items() if law == self.name}
+            return examine_metric(factory, batches, laws=[self.name], **options)[self.name]
+        taken = {name: options[name] for name in ("exact", "atol", "rtol") if name in options}
+        finding = real_processes.examine_on_real_processes(factory, batches, processes=self.processes, **taken)
+        reason = options.get("known", {}).get(REAL)
+        return replace(finding, outcome="known") if reason and finding.outcome == "broken" else finding
+
+
+def _name(factory: Callable[[], Any]) -> str:
+    try:
+        return type(factory()).__name__
+    except Exception:
+        return getattr(factory, "__name__", "the metric")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("metric laws", "laws of metrics (lwcallbacks)")
     group.addoption("--metric-laws-json", metavar="PATH", help="write what was found of each metric and law as JSON")
+    group.addoption(
+        "--metric-laws-processes",
+        metavar="N",
+        type=int,
+        help="beside the laws, compare N real processes (gloo) with one; about a second for each metric",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -88,31 +119,28 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "metric_law" not in metafunc.fixturenames:
         return
-    from lwcallbacks.testing import METRIC_LAWS, LawViolation
+    from lwcallbacks.testing import METRIC_LAWS
 
     options = _options(metafunc.definition)
-    known = options.get("known", {})
+    told = f"{metafunc.definition.nodeid}: @pytest.mark.{MARK}"
+    processes = metafunc.config.getoption("--metric-laws-processes")
     try:
         names = [law.name for law in METRIC_LAWS.selected(options.get("laws"))]
     except ValueError as error:
-        raise pytest.UsageError(f"{metafunc.definition.nodeid}: @pytest.mark.{MARK}: {error}") from None
-    if unknown := [name for name in known if name not in names]:
-        found = f"known has {unknown}, expected laws that are tried: {names}"
-        raise pytest.UsageError(f"{metafunc.definition.nodeid}: @pytest.mark.{MARK}: {found}")
-    params = []
-    for name in names:
-        expected = pytest.mark.xfail(reason=str(known.get(name)), raises=LawViolation, strict=True)
-        params.append(pytest.param(name, id=name, marks=[expected] if name in known else []))
-    metafunc.parametrize("metric_law", params, indirect=True)
+        raise pytest.UsageError(f"{told}: {error}") from None
+    if unknown := [name for name in options.get("known", {}) if name not in (*names, REAL)]:
+        raise pytest.UsageError(f"{told}: known has {unknown}, expected laws that are tried: {names}")
+    if processes is not None and processes < 2:
+        raise pytest.UsageError(f"--metric-laws-processes={processes}, expected 2 or more")
+    metafunc.parametrize("metric_law", names + [REAL] * (processes is not None), indirect=True)
 
 
 @pytest.fixture
 def metric_law(request: pytest.FixtureRequest) -> MetricLaw:
     """One law to hold against a metric, each law in a test of its own: `metric_law(factory, batches)`."""
     options = _options(request.node)
-    known = options.pop("known", {}).get(request.param)
     options.pop("laws", None)
-    return MetricLaw(request.param, options, known)
+    return MetricLaw(request.param, options, request.config.getoption("--metric-laws-processes") or 0)
 
 
 @pytest.hookimpl(wrapper=True)

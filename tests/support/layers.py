@@ -94,7 +94,7 @@ HEAVY: Mapping[str, tuple[str, ...]] = {
         "presets.py",
         "testing/",
     ),
-    "torch.distributed": ("state/link.py",),
+    "torch.distributed": ("state/link.py", "testing/real_processes.py"),
 }
 
 

@@ -1,0 +1,70 @@
+"""A metric on forked processes: values, exceptions, one that waits, and nothing that stays."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torchmetrics import CatMetric, MeanMetric, SumMetric
+
+from lwcallbacks.testing import value_batches
+from lwcallbacks.testing.real_processes import Ended, examine_on_real_processes, on_real_processes
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+ONE, THREE = [(torch.tensor(1.0),)], [(torch.tensor(3.0),)]
+
+
+def test_each_process_has_the_value_of_all() -> None:
+    """A lambda will do; dicts are arguments by name; none of the processes is left."""
+    metric: Any = lambda: MeanMetric()  # noqa: E731
+    assert on_real_processes(metric, [ONE, THREE, [{"value": torch.tensor(5.0)}]]) == [torch.tensor(3.0)] * 3
+    assert multiprocessing.active_children() == []
+
+
+class Raises(SumMetric):
+    """On the second process."""
+
+    def compute(self) -> Tensor:
+        if float(self.sum_value) > 2:
+            raise ValueError("too much")
+        return super().compute()
+
+
+class Ends(SumMetric):
+    def update(self, value: Tensor) -> None:
+        if float(value) > 2:
+            os._exit(7)
+        super().update(value)
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        (lambda: Ends(), "process 1 ended with exit code 7"),
+        (lambda: Raises(sync_on_compute=False), "process 1 raised ValueError: too much"),
+    ],
+)
+def test_how_each_ended_is_told(factory: Any, words: str) -> None:
+    """One that raises, or is gone, keeps the others waiting; all of them end, and it is said how."""
+    with pytest.raises(Ended, match=words):
+        on_real_processes(factory, [ONE, THREE], seconds=5)
+    assert multiprocessing.active_children() == []
+
+
+def test_right_and_wrong_metrics() -> None:
+    """Integers add up; values in the order of ranks are what one process has; a mean that forgets weights is found."""
+    numbers = value_batches()
+    assert examine_on_real_processes(lambda: CatMetric(), numbers, processes=2).outcome == "kept"
+    finding = examine_on_real_processes(lambda: SumMetric(sync_on_compute=False), numbers, processes=2)
+    assert finding.outcome == "broken"
+    assert finding.message.startswith("on 2 real processes (gloo) you report ")
+    assert "shares of the processes = [[" in finding.message
+
+
+def test_floats_may_be_close() -> None:
+    """With a tolerance a sum in another order is the same."""
+    assert examine_on_real_processes(SumMetric, value_batches(), exact=False, rtol=1e-5).outcome == "kept"
