@@ -11,7 +11,7 @@ import torch
 from lwcallbacks.gradients import diagnosis as rules
 from lwcallbacks.gradients.diagnosis import Diagnosis
 from lwcallbacks.gradients.layers import Layers
-from lwcallbacks.gradients.read import Row, finished, kept, read
+from lwcallbacks.gradients.read import Row, finished, kept_each, read
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.testing.same import difference
 
@@ -25,7 +25,7 @@ def step_of(parameters: Mapping[str, Parameter]) -> Layers:
     for name, (gradient, change) in parameters.items():
         weights = torch.full(gradient.shape, gradient.numel() ** -0.5, dtype=gradient.dtype)
         parameter = torch.nn.Parameter(weights.clone())
-        before = kept(parameter)
+        before = kept_each([parameter])[0]
         parameter.data *= 1 + change
         parameter.grad = gradient
         rows.append(Row(name, parameter, before))
