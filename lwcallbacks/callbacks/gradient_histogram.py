@@ -66,7 +66,7 @@ class GradientHistogram(WatchingCallback):
     A unit is a channel, or a feature of a linear layer. It is dead if an activation such as `torch.nn.ReLU` gives
     zero for it in all these calls, for all samples and positions. Of a module that is called in several places a
     unit is dead if it is in each. Functions such as ``F.relu`` are no modules. With several processes a module may
-    have up to 16,384 units.
+    have up to 16,384 units. Where 40 % of a module's units are dead or more, the diagnosis says so.
 
     ``results["train"]`` holds a `LogBins` by layer, of the epoch's last logged step of each optimizer, and one by
     ``weights/{layer}`` and so on, of what else is counted. Bins are the same in every run: counts can be added.

@@ -18,13 +18,14 @@ MAX_STEPS = 24
 
 
 class Deep(Classifier):
-    """Some layers; the bias of one of them is so low that no unit, or not so many of 16, are ever above zero."""
+    """Some layers; the bias of one of them is so low that no unit, or not so many of 16, are ever above zero; others are."""
 
     def __init__(self, is_dead: bool = True, num_dead: int = 16) -> None:
         super().__init__()
         layers = [nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, CLASSES)]
         self.net = nn.Sequential(nn.Flatten(), *layers)
         if is_dead:
+            nn.init.constant_(self.net[3].bias, 1.0)
             nn.init.constant_(self.net[3].bias[:num_dead], -100.0)
 
 
