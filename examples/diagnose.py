@@ -94,7 +94,8 @@ def data() -> TensorDataset:
 def diagnose(network: Network, steps: int = 120, seed: int = 0, logger=False) -> list:
     """Train a network, and give what the callback found: the worst layer first, nothing of a healthy network."""
     loader = DataLoader(data(), 64, shuffle=True, generator=torch.Generator().manual_seed(seed))
-    gradients = lw.GradientHistogram(every_n_train_steps=1, histograms=False)
+    # What is not finite is in the diagnosis, too; elsewhere leave on_nonfinite at "warn".
+    gradients = lw.GradientHistogram(every_n_train_steps=1, histograms=False, on_nonfinite="ignore")
     trainer = pl.Trainer(
         accelerator="cpu", max_steps=steps, callbacks=[gradients], logger=logger, enable_checkpointing=False,
         precision="16-true" if network.loss_scale < 1 else "32-true", enable_progress_bar=False,

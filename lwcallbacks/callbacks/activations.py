@@ -56,6 +56,10 @@ class StepOutputs:
         """By module; waits for the device. Empty where there was no step."""
         return {} if self.is_skipped else self.reading.finish()
 
+    def dead_units(self) -> dict[str, tuple[float, float]]:
+        """As `Diagnosis.feed_units` takes them; waits for the device."""
+        return {name: of.dead for name, of in self.seen().items() if of.dead is not None}
+
     @property
     def is_skipped(self) -> bool:
         """Whether there was no gradient, or every optimizer has skipped the step on its device, which is waited for."""

@@ -94,9 +94,8 @@ def outputs(prefix: str, seen: Mapping[str, Seen], num_bins: int | None) -> dict
     for name, of in seen.items():
         a, bins = of.activation, of.activation.bins
         odd = (bins.num_nan, bins.num_posinf, bins.num_neginf)
-        elements = bins.num_finite + sum(odd)
-        units = a.num_units if of.has_units else None
-        dead = a.num_dead / units if units else None
+        elements = a.num_values
+        units, dead = (None, None) if of.dead is None else (a.num_units, of.dead[0])
         if elements:
             numbers = {"mean": a.mean, "max": a.largest, "zero": a.zero}
             entries |= {f"{prefix}/activation_{kind}/{name}": value for kind, value in numbers.items()}

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property, partial
-from math import inf
 from typing import Any, Literal
 
 from torch.optim import Optimizer
 
-from lwcallbacks.callbacks import drawn
-from lwcallbacks.callbacks.activations import Activations, StepOutputs, watch
-from lwcallbacks.callbacks.base import Entries, check_overhead, plain
+from lwcallbacks.callbacks.activations import Activations, watch
+from lwcallbacks.callbacks.base import check_overhead, plain
+from lwcallbacks.callbacks.gradient_arguments import check_arguments, check_parameters, several
 from lwcallbacks.callbacks.hub import Hub
+from lwcallbacks.callbacks.logged import Drawing, Logged
 from lwcallbacks.callbacks.over_steps import OverSteps
-from lwcallbacks.callbacks.reading import More, Reader, Step, parameters_of
+from lwcallbacks.callbacks.reading import More, Reader, parameters_of
 from lwcallbacks.callbacks.steps import Stepping, Steps
 from lwcallbacks.callbacks.trainer import (
     clips_gradients,
@@ -30,15 +30,11 @@ from lwcallbacks.capture.source import Extract
 from lwcallbacks.gradients.further import MOMENTS
 from lwcallbacks.gradients.names import Chosen, names_of
 from lwcallbacks.gradients.read import Column
-from lwcallbacks.gradients.shards import is_sum
 from lwcallbacks.lightning import LightningModule, Trainer, log_info
 from lwcallbacks.reductions import LogHistogram
 
 MANY = 1000
 """Parameters up to which histograms are drawn unless asked otherwise."""
-
-TABLE_EVERY = 10
-"""Logged steps from one table to the next: a table costs as much as many numbers, and W&B makes a version of each."""
 
 _FINE, _COARSE = LogHistogram(), LogHistogram(mantissa_bits=0)
 
@@ -70,7 +66,7 @@ class GradientHistogram(WatchingCallback):
     A unit is a channel, or a feature of a linear layer. It is dead if an activation such as `torch.nn.ReLU` gives
     zero for it in all these calls, for all samples and positions. Of a module that is called in several places a
     unit is dead if it is in each. Functions such as ``F.relu`` are no modules. With several processes a module may
-    have up to 16,384 units.
+    have up to 16,384 units. Where 40 % of a module's units are dead or more, the diagnosis says so.
 
     ``results["train"]`` holds a `LogBins` by layer, of the epoch's last logged step of each optimizer, and one by
     ``weights/{layer}`` and so on, of what else is counted. Bins are the same in every run: counts can be added.
@@ -201,19 +197,11 @@ class GradientHistogram(WatchingCallback):
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         super().__init__(name, on_nonfinite, ids, check_replicas, on_error)
-        _check("every_n_train_steps", every_n_train_steps, _is_int(every_n_train_steps, 1), "an int of at least 1")
-        _check("bins", bins, _is_int(bins, 1, 512), "an int of 1 to 512")
-        _check("histograms", histograms, histograms in (None, True, False), "True, False or None")
-        _check("update_ratio", update_ratio, update_ratio in (True, False), "True or False")
-        for argument, wanted in (("weights", weights), ("moments", moments), ("updates", updates)):
-            _check(argument, wanted, wanted in (True, False), "True or False")
-        patterns = () if isinstance(activations, bool) else _several(activations)
-        fits = isinstance(activations, bool) or (bool(patterns) and all(isinstance(p, str) and p for p in patterns))
-        _check("activations", activations, fits, 'True, False, a pattern such as "*.relu", or several of them')
-        _check("depth", depth, depth is None or _is_int(depth, 1), "an int of at least 1, or None")
-        for argument, given in (("include", include), ("exclude", exclude)):
-            fits = all(isinstance(pattern, str) and pattern for pattern in _several(given))
-            _check(argument, given, fits, 'a pattern such as "encoder.*", several of them, or None')
+        check_arguments(
+            every_n_train_steps=every_n_train_steps, bins=bins, histograms=histograms, update_ratio=update_ratio,
+            weights=weights, moments=moments, updates=updates, activations=activations, depth=depth, include=include,
+            exclude=exclude,
+        )  # fmt: skip
         self.every_n_train_steps = every_n_train_steps
         self.bins = bins
         self.histograms = histograms
@@ -230,34 +218,27 @@ class GradientHistogram(WatchingCallback):
         self._steps: Steps | None = None
         self._reader: Reader | None = None
         self._activations: Activations | None = None
-        self._outputs: StepOutputs | None = None
-        self._last: dict[int, Step] = {}
-        self._untabled: dict[int, tuple[Step, int]] = {}
-        self._over: OverSteps | None = None
+        self._logged: Logged | None = None
         self._resumed: dict[str, Any] | None = None
         self._draws = True
         self._said: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         # Neither hooks nor what waits for a device can be copied.
-        kept = dict(self.state_dict())
+        counts = self.state_dict()
+        kept = {"_resumed": counts.pop("over_steps", None), "_counts": counts}
         return {
             **super().__getstate__(),
             "_steps": None,
             "_reader": None,
             "_activations": None,
-            "_outputs": None,
-            "_over": None,
-            "_resumed": kept.pop("over_steps", None),
-            "_last": {},
-            "_untabled": {},
-            "_counts": kept,
+            "_logged": None,
+            **kept,
         }
 
     def begin(self) -> None:
         super().begin()
-        self._counts, self._last, self._untabled, self._outputs, self._said = {}, {}, {}, None, set()
-        self._over = self._resumed = None
+        self._counts, self._said, self._logged, self._resumed = {}, set(), None, None
 
     def describe(self, stage: str) -> str:
         return f"GradientHistogram('{self.name}')"
@@ -273,19 +254,19 @@ class GradientHistogram(WatchingCallback):
         names: list[str] = []
         with Hub.of(trainer).attempt(self.describe("train"), "could not read the gradients"):
             names = list(names_of(pl_module).values())
-        self._check_names(names)
-        if (partial_one := next((name for name, p in pl_module.named_parameters() if is_sum(p)), None)) is not None:
-            found = f"found the parameter {partial_one} with the placement Partial, of which no process has a value"
-            raise ValueError(f"{self.describe('train')}: {found}, expected Shard or Replicate")
+        check_parameters(self.describe("train"), pl_module, names, include=self.include, exclude=self.exclude)
+        self._draws = sum(map(self._chosen.has, names)) <= MANY if self.histograms is None else self.histograms
         before, behind = partial(self._on_before, trainer), partial(self._on_behind, trainer)
         self._steps = steps = Steps(self.every_n_train_steps, before, behind, partial(self.watch_step, trainer))
         Hub.of(trainer).at_stop(self._unhook)
         self.watch_fit(trainer, pl_module, self._chosen)
         self._watch(trainer)
         steps.go_on(self._counts)
-        self._over = OverSteps(by_module=self.depth is None, in_float16=in_float16(trainer, pl_module))
+        over = OverSteps(by_module=self.depth is None, in_float16=in_float16(trainer, pl_module))
         if self._resumed is not None:
-            self._over.load_state_dict(self._resumed)
+            over.load_state_dict(self._resumed)
+        num_bins = self.bins if self._draws else None
+        self._logged = Logged(self.name, self.every_n_train_steps, num_bins, over, self._tell)
         columns: list[Column] = ["norms"]
         columns += ["before"] * clips_gradients(trainer, pl_module)
         columns += ["changes", "weights"] * self.update_ratio
@@ -294,7 +275,7 @@ class GradientHistogram(WatchingCallback):
             pl_module, steps, self._chosen, self.depth, self._histogram, columns, [k for k in more if getattr(self, k)]
         )
         if self.activations:
-            patterns = () if self.activations is True else _several(self.activations)
+            patterns = () if self.activations is True else several(self.activations)
             how = (self._histogram, self.every_n_train_steps, self.describe("train"), self._tell)
             self._activations = watch(trainer, pl_module, self, patterns, *how)
         if not pl_module.automatic_optimization and trainer.is_global_zero:
@@ -311,27 +292,13 @@ class GradientHistogram(WatchingCallback):
             except TypeError as error:
                 raise TypeError(f"{self.describe('train')}: {error}") from None
 
-    def _check_names(self, names: Sequence[str]) -> None:
-        inside = next((name for name in names if "_fsdp_wrapped_module" in name), None)
-        if inside is not None:
-            found = f"found the parameter {inside} of a module that FSDP1 wraps"
-            raise ValueError(f"{self.describe('train')}: {found}, expected `fully_shard` (FSDP2) instead of it")
-        for argument in ("include", "exclude"):
-            for pattern in _several(getattr(self, argument)):
-                if names and not any(Chosen((pattern,)).has(name) for name in names):
-                    first = ", ".join(names[:3])
-                    found = f"{argument} has {pattern!r}, which no parameter fits"
-                    raise ValueError(f"{self.describe('train')}: {found}, expected a pattern for names as {first}")
-        number = sum(map(self._chosen.has, names))
-        self._draws = number <= MANY if self.histograms is None else self.histograms
-
     @property
     def _histogram(self) -> LogHistogram:
         return _FINE if self._draws else _COARSE
 
     @property
     def _chosen(self) -> Chosen:
-        return Chosen(_several(self.include), _several(self.exclude))
+        return Chosen(several(self.include), several(self.exclude))
 
     def _unhook(self) -> None:
         if self._steps is not None:
@@ -347,8 +314,8 @@ class GradientHistogram(WatchingCallback):
         self._unhook()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, Exception):  # on Ctrl-C nothing is waited for
-            self._publish_table(trainer)
+        if isinstance(exception, Exception) and self._logged is not None:  # on Ctrl-C nothing is waited for
+            self._draw(trainer, *self._logged.tables())
         self._unhook()
         super().on_exception(trainer, pl_module, exception)
 
@@ -405,22 +372,13 @@ class GradientHistogram(WatchingCallback):
             )
         if not step.readings:
             return self._tell("a step had no gradient, and nothing is logged of it")
-        self._last[stepping.index] = step
-        self._untabled[stepping.index] = step, logging_step(trainer)
-        if self._over is not None:
-            self._over.add(logging_step(trainer), step)
-        several = self._steps is not None and len(self._steps.of) > 1
-        shown = partial(self.watched, self._finite, trainer.world_size)
-        self.publish(trainer, partial(self._render, step, several, shown), logging_step(trainer), holds=step)
-        if (step.number // self.every_n_train_steps) % TABLE_EVERY == 1:
-            self._publish_table(trainer, stepping.index)
+        if self._logged is not None:
+            watched = partial(self.watched, self._finite, trainer.world_size)
+            self._draw(trainer, *self._logged.add(stepping.index, step, logging_step(trainer), watched))
 
-    def _publish_table(self, trainer: Trainer, *optimizers: int) -> None:
-        """Of the last logged step of these optimizers or of all, where it has none yet."""
-        several = self._steps is not None and len(self._steps.of) > 1
-        for index in optimizers or list(self._untabled):
-            step, at = self._untabled.pop(index)
-            self.publish(trainer, partial(self._table, step, several), at, holds=step)
+    def _draw(self, trainer: Trainer, *drawings: Drawing) -> None:
+        for render, at, holds in drawings:
+            self.publish(trainer, render, at, holds=holds)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
@@ -448,9 +406,9 @@ class GradientHistogram(WatchingCallback):
             self._end_of_outputs(trainer, self._activations)
         self.watch_batch_end(trainer)
         loss = loss_of(true_loss(trainer, outputs))
-        if self._over is not None and loss is not None:
+        if self._logged is not None and loss is not None:
             with Hub.of(trainer).attempt(self.describe("train"), "could not read the loss"):
-                self._over.hear(logging_step(trainer), loss)
+                self._logged.over.hear(logging_step(trainer), loss)
         Hub.of(trainer).deliver()  # norms that are worked out by now
 
     def _end_of_outputs(self, trainer: Trainer, activations: Activations) -> None:
@@ -460,64 +418,36 @@ class GradientHistogram(WatchingCallback):
             found = activations.end()
         if found is not None:
             self._book(trainer, found.reading.host_bytes, found.num_calls)
-        if found is not None and not found.waits:
-            self._outputs = found
-            self.publish(trainer, partial(self._render_outputs, found), found.number, holds=found)
+        if found is not None and not found.waits and self._logged is not None:
+            self._draw(trainer, self._logged.add_outputs(found))
 
     def _book(self, trainer: Trainer, host_bytes: int, num_calls: int) -> None:
         cost = Hub.of(trainer).meter.of(self).cost
         cost.host_bytes += host_bytes
         cost.collectives += num_calls
 
-    def _render_outputs(self, found: StepOutputs) -> Entries:
-        seen = found.seen()
-        if not seen and not found.is_skipped:
-            self._tell("in a logged step no call of a module was seen, and activations= draws nothing of it")
-        return drawn.outputs(self.name, seen, self.bins if self._draws else None)
-
-    def _render(self, step: Step, several: bool, watched: Callable[[], Entries]) -> Entries:
-        # Here, in the background, the device is waited for.
-        layers, counts, skipped = step.layers(), step.counts(), step.num_skipped()
-        behind = f"/{step.optimizer}" if several else ""
-        bins = self.bins if self._draws else None
-        entries = {} if layers is None else drawn.step(self.name, layers, counts, bins, behind)
-        if self._over is not None:
-            self._over.settle(step, layers)
-            scores = [spike.score for spike in self._over.new_spikes() if spike.score < inf]
-            entries |= {f"{self.name}/loss_spike": max(scores)} if scores else {}
-        entries |= {f"{self.name}/skipped_steps{behind}": float(skipped)} if skipped else {}
-        return {**entries, **watched()}
-
-    def _table(self, step: Step, several: bool) -> Entries:
-        layers = step.layers()
-        return {} if layers is None else drawn.table(self.name, layers, f"/{step.optimizer}" if several else "")
-
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._publish_table(trainer)
+        logged = self._logged
+        self._draw(trainer, *(() if logged is None else logged.tables()))
         self.watch_epoch_end(trainer)
         self._publish_over(trainer, train_epoch_end=True)
         results = self.results
         results.pop("train", None)
-        with Hub.of(trainer).attempt(self.describe("train"), "could not work out its results of train"):
-            found = [layers for step in self._last.values() if (layers := step.layers()) is not None]
-            results["train"] = {drawn.own(k): seen for of in found for k, seen in of.seen(self._histogram).items()}
-            more = [counts for step in self._last.values() if (counts := step.counts()) is not None]
-            if self._outputs is not None:
-                seen = self._outputs.seen()
-                results["train"] |= {f"activations/{name}": of.activation.bins for name, of in seen.items()}
-            results["train"] |= {drawn.of_kind(k): seen for of in more for k, seen in of.seen(self._histogram).items()}
+        if logged is not None:
+            with Hub.of(trainer).attempt(self.describe("train"), "could not work out its results of train"):
+                results["train"] = logged.results(self._histogram)
 
     def _publish_over(self, trainer: Trainer, *, train_epoch_end: bool = False) -> None:
         """What all logged steps say, if there are new ones."""
-        over = self._over
+        over = None if self._logged is None else self._logged.over
         if over is None or not over.is_new:
             return
         over.is_new = False
         with Hub.of(trainer).attempt(self.describe("train"), "could not work out its diagnosis"):
             self.results.update(over.results())
         if self.max_overhead is None or not self.can_wait(trainer):
-            step = logging_step(trainer, train_epoch_end=train_epoch_end)
-            self.publish(trainer, partial(over.entries, self.name), step, holds=over)
+            at = logging_step(trainer, train_epoch_end=train_epoch_end)
+            self.publish(trainer, partial(over.entries, self.name), at, holds=over)
 
     def _tell(self, message: str) -> None:
         """Once a run, in Lightning's own log: it is nothing to be mended."""
@@ -536,24 +466,9 @@ class GradientHistogram(WatchingCallback):
 
     def state_dict(self) -> dict[str, Any]:
         counts = self._counts if self._steps is None else self._steps.counts()
-        over = self._resumed if self._over is None else self._over.state_dict()
+        over = self._resumed if self._logged is None else self._logged.over.state_dict()
         return {**counts, **({} if over is None else {"over_steps": over})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._counts = dict(state_dict)
         self._resumed = self._counts.pop("over_steps", None)
-
-
-def _several(patterns: str | Sequence[str] | None) -> tuple[Any, ...]:
-    if patterns is None:
-        return ()
-    return (patterns,) if isinstance(patterns, str) or not isinstance(patterns, Sequence) else tuple(patterns)
-
-
-def _is_int(value: Any, low: int, high: float = float("inf")) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def _check(argument: str, found: Any, is_right: bool, expected: str) -> None:
-    if not is_right:
-        raise ValueError(f"GradientHistogram: {argument}={found!r}, expected {expected}")

@@ -2,7 +2,7 @@
 
 over = OverSteps(by_module=True, in_float16=False)
 over.hear(step, loss)                  # a hook: keeps the loss as it is on its device, and waits for nothing
-over.add(step, read)                   # a hook: the `Step` that was read behind a logged step
+over.add(step, read)                   # a hook: the `Step` that was read behind a logged step, or its `StepOutputs`
 over.settle(read, layers)              # in the background, once its layers are there
 over.entries("gradients")              # media of everything so far
 over.state_dict()                      # waits for the device
@@ -10,6 +10,7 @@ over.state_dict()                      # waits for the device
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lwcallbacks.callbacks.activations import StepOutputs
 from lwcallbacks.callbacks.reading import Step
 from lwcallbacks.gradients.diagnosis import Diagnosis
 from lwcallbacks.gradients.history import History
@@ -45,7 +47,7 @@ class OverSteps:
         self._diagnosis = Diagnosis(by_module=by_module, in_float16=in_float16)
         self._norms, self._ratios, self._spikes = History(), History(), Spikes()
         self._lock = threading.RLock()
-        self._pending: deque[tuple[int, Step, Mapping[str, float] | None]] = deque()
+        self._pending: deque[tuple[int, Step | StepOutputs]] = deque()
         self._losses: list[tuple[int, Tensor]] = []
         self._coming: deque[tuple[list[int], Callable[[], Tensor]]] = deque()
         self._new_spikes: list[Spike] = []
@@ -73,35 +75,34 @@ class OverSteps:
             self._coming.append((list(steps), soon_on_host(together)))
             self._losses = []
 
-    def add(self, step: int, read: Step, dead_units: Mapping[str, float] | None = None) -> None:
-        """A logged step, by the number it is to be named by.
-
-        Args:
-            dead_units: as `Diagnosis.feed` takes them.
-        """
+    def add(self, step: int, read: Step | StepOutputs) -> None:
+        """What was read of a logged step, by the number it is to be named by."""
         self.is_new = True
         self.send()
-        self._pending.append((step, read, dead_units))
+        self._pending.append((step, read))
         if len(self._pending) > MOST_PENDING:
             self.settle(self._pending[0][1])
 
     # -- where the device may be waited for --------------------------------------------------------------------------
 
-    def settle(self, until: Step | None = None, layers: Layers | None = None) -> None:
+    def settle(self, until: Step | StepOutputs | None = None, layers: Layers | None = None) -> None:
         """Take in what was added, in its order, up to a step, or all of it. `layers` are those of that step."""
         with self._lock:
             while self._coming:
                 steps, losses = self._coming.popleft()
                 found = [self._spikes.feed(*pair) for pair in zip(steps, losses().tolist(), strict=True)]
                 self._new_spikes += [spike for spike in found if spike is not None]
-            while self._pending and (until is None or any(read is until for _, read, _ in list(self._pending))):
-                step, read, dead_units = self._pending.popleft()
+            while self._pending and (until is None or any(read is until for _, read in list(self._pending))):
+                step, read = self._pending.popleft()
+                if isinstance(read, StepOutputs):
+                    self._diagnosis.feed_units(step, read.dead_units())
+                    continue
                 found_layers = layers if read is until and layers is not None else read.layers()
                 if found_layers is not None:
-                    self._take(step, found_layers, dead_units)
+                    self._take(step, found_layers)
 
-    def _take(self, step: int, layers: Layers, dead_units: Mapping[str, float] | None) -> None:
-        self._diagnosis.feed(step, layers, dead_units)
+    def _take(self, step: int, layers: Layers) -> None:
+        self._diagnosis.feed(step, layers)
         self._norms.add(step, layers.names, np.where(np.isfinite(layers.norms), layers.norms, np.inf))
         if layers.changes is not None and layers.weights is not None:
             ratios = np.divide(
@@ -110,11 +111,12 @@ class OverSteps:
             odd = ~np.isfinite(layers.changes) | ~np.isfinite(layers.weights)
             self._ratios.add(step, layers.names, np.where(odd, np.inf, ratios))
 
-    def new_spikes(self) -> list[Spike]:
-        """Those that came since this was asked the last time."""
+    def scores(self, name: str) -> dict[str, float]:
+        """The score of the worst loss that stands out since this was asked the last time."""
         with self._lock:
             new, self._new_spikes = self._new_spikes, []
-            return new
+        scores = [spike.score for spike in new if spike.score < math.inf]
+        return {f"{name}/loss_spike": max(scores)} if scores else {}
 
     def results(self) -> dict[str, Any]:
         """What was found up to now."""

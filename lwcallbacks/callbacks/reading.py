@@ -42,6 +42,7 @@ class Step:
         num_calls: calls in which processes met for it.
         countings: of what was to be counted further.
         lacks_moments: whether moments were to be counted, and the optimizer has none.
+        suffix: what keys of no layer's own end with: the optimizer's name, where there are several.
     """
 
     optimizer: str
@@ -53,6 +54,7 @@ class Step:
     _skipped_on_device: Callable[[], Tensor] | None
     countings: Sequence[further.Counting] = ()
     lacks_moments: bool = False
+    suffix: str = ""
 
     @property
     def host_bytes(self) -> int:
@@ -172,6 +174,7 @@ class Reader:
             None if skipped is None else soon_on_host(skipped),
             countings,
             "moments" in self._more and not any(item.name.startswith(further.MOMENTS) for item in items),
+            f"/{stepping.name}" if len(self._steps.of) > 1 else "",
         )
 
     def _items(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -37,6 +38,12 @@ class Seen(NamedTuple):
     calls: int
     has_units: bool
     activation: Activation
+
+    @property
+    def dead(self) -> tuple[float, float] | None:
+        """The share of its units that are dead, and how many values of each were seen; None where it has none."""
+        a = self.activation
+        return (a.num_dead / a.num_units, a.num_values / a.num_units) if self.has_units and a.num_units else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +178,7 @@ class Outputs:
             return found
 
         nbytes = summed.numel() * summed.element_size()
-        return OutputReading(finish, host_bytes=0 if device.type == "cpu" else nbytes, nbytes=nbytes)
+        return OutputReading(cache(finish), host_bytes=0 if device.type == "cpu" else nbytes, nbytes=nbytes)
 
     def _fill(self, record: _Record, name: str, tables: tuple[Tensor, ...], live: Tensor) -> None:
         for (of, _, num_units), state in record.states.items():

@@ -2,6 +2,7 @@
 
 diagnosis = Diagnosis()
 diagnosis.feed(step=50, layers=layers)          # a `Layers` of one step of an optimizer
+diagnosis.feed_units(50, {"net.1": (0.43, 512)})    # dead units of modules, and how many values of each were seen
 for finding in diagnosis.findings():            # ten at most, the worst first; none of a healthy network
     print(finding.layer, finding.illness, finding.since, finding.how_much)
 state = diagnosis.state_dict()                  # of a size that does not grow with steps
@@ -15,7 +16,7 @@ show.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -64,8 +65,12 @@ that are mostly zero, and of a batch of one sample most units of a ReLU may be o
 LOST = 0.1
 """Share of what is not zero that is as small as float16 can hold, within four times of the smallest, from which on what
 is smaller is lost to a degree that matters: zero in its place."""
-DEAD = 0.5
-"""Share of a layer's units that give nothing for any sample of a batch."""
+DEAD = 0.4
+"""Share of a module's units that give zero for all samples: as many as are dead behind a learning rate that is too high
+(A. Karpathy, CS231n, "Commonly used activation functions", https://cs231n.github.io/neural-networks-1/)."""
+FEWEST_VALUES = 32
+"""Values of each unit, by samples and positions, from which on it can be told: of one sample half of a ReLU's units are
+off in any network."""
 
 Illness = Literal[
     "not finite", "explodes", "zero", "vanishes", "lost in float16", "learns too fast", "dead units", "hardly learns"
@@ -119,13 +124,12 @@ class Diagnosis:
 
     # -- a step ----------------------------------------------------------------------------------------------------
 
-    def feed(self, step: int, layers: Layers, dead_units: Mapping[str, float] | None = None) -> None:
+    def feed(self, step: int, layers: Layers) -> None:
         """Take in a logged step.
 
         Args:
             step: its number, as it is to be named.
             layers: by parameter, or already put together.
-            dead_units: of any layers, or their parameters, the share of units that gave nothing for any sample.
         """
         self._fed += 1
         group, rows = self._grouped(layers.names)
@@ -133,24 +137,14 @@ class Diagnosis:
         a["first"][rows] = np.where(a["first"][rows] < 0, step, a["first"][rows])
         a["last"][rows], a["fed"][rows] = step, self._fed
         with np.errstate(over="ignore", invalid="ignore"):
-            shown = self._shown(own, rows, self._dead(rows, dead_units or {}))
-        for rule, (is_shown, measure) in enumerate(shown[name] for name in _RULES):
-            begins = (a["votes"][rows, rule] == 0) & is_shown
-            a["votes"][rows, rule] = (a["votes"][rows, rule] << 1) | is_shown
-            a["since"][rows[begins], rule] = step
-            a["measure"][rows[is_shown], rule] = measure[is_shown]
-            if _RULES[rule] == "explodes":
-                a["onset"][rows[begins]] = measure[begins]
+            shown = self._shown(own, rows)
+        for name, seen in shown.items():
+            begins = self._vote(rows, _RULES.index(name), step, *seen)
+            if name == "explodes":
+                a["onset"][rows[begins]] = seen[1][begins]
         self._remember(step, own, rows)
 
-    def _dead(self, rows: np.ndarray, dead_units: Mapping[str, float]) -> np.ndarray:
-        """The share of each of the step's layers."""
-        dead = np.zeros(len(rows))
-        for name, share in dead_units.items():
-            dead[rows == self._names.get(name, self._names.get(self._module(name), -1))] = share
-        return dead
-
-    def _shown(self, own: _Signals, rows: np.ndarray, dead: np.ndarray) -> dict[Illness, tuple[np.ndarray, np.ndarray]]:
+    def _shown(self, own: _Signals, rows: np.ndarray) -> dict[Illness, tuple[np.ndarray, np.ndarray]]:
         """By illness, which layers show it in this step, and how much."""
         a = self._arrays
         peer, peer_ratio = (_quantile(x, own.alive, 0.5) for x in (own.norm, own.ratio))
@@ -178,7 +172,6 @@ class Diagnosis:
             "vanishes": (vanishes, own.norm / upper),
             "lost in float16": (own.lost >= LOST, own.lost),
             "learns too fast": (is_fast, own.floored),
-            "dead units": (dead >= DEAD, dead),
             "hardly learns": (own.alive & (ratio > 0) & (ratio < TOO_SLOW) & is_behind, ratio),
         }
 
@@ -195,6 +188,29 @@ class Diagnosis:
         a["log_norms"][alive, a["num_norms"][alive] % REMEMBERED] = own.log_norm[own.alive]
         a["num_norms"][alive] += 1
 
+    def feed_units(self, step: int, dead: Mapping[str, tuple[float, float]]) -> None:
+        """Take in what modules gave in a logged step.
+
+        Args:
+            step: its number, as it is to be named.
+            dead: by module, the share of its units that gave zero for all samples, and how many values of each unit
+                were seen.
+        """
+        rows = self._rows(dead)
+        share, values = np.array(list(dead.values()), float).reshape(-1, 2).T
+        self._arrays["fed"][rows] = self._fed
+        self._vote(rows, _RULES.index("dead units"), step, (share >= DEAD) & (values >= FEWEST_VALUES), share)
+
+    def _vote(self, rows: np.ndarray, rule: int, step: int, is_shown: np.ndarray, measure: np.ndarray) -> np.ndarray:
+        """Which of these rows show an illness in this step, bool [M]; and of which it is the first time in a while."""
+        a = self._arrays
+        before = a["votes"][rows, rule]
+        a["votes"][rows, rule] = (before << 1) | is_shown
+        begins = np.asarray((before == 0) & is_shown)
+        a["since"][rows[begins], rule] = step
+        a["measure"][rows[is_shown], rule] = measure[is_shown]
+        return begins
+
     def _module(self, name: str) -> str:
         return name.rpartition(".")[0] or name if self.by_module else name
 
@@ -203,13 +219,17 @@ class Diagnosis:
         if self._grouping is None or self._grouping[0] != names:
             modules = [self._module(name) for name in names]
             of = {module: i for i, module in enumerate(dict.fromkeys(modules))}
-            new = [module for module in of if module not in self._names]
+            self._grouping = names, np.array([of[module] for module in modules], int), self._rows(of)
+        return self._grouping[1:]
+
+    def _rows(self, modules: Iterable[str]) -> np.ndarray:
+        """Where they are in the state, int [M]."""
+        new = [module for module in modules if module not in self._names]
+        if new:
             self._names |= {module: len(self._names) + i for i, module in enumerate(new)}
             added = _empty(len(new))
             self._arrays = {name: np.concatenate([a, added[name]]) for name, a in self._arrays.items()}
-            group, rows = np.array([of[module] for module in modules], int), np.array([self._names[m] for m in of], int)
-            self._grouping = names, group, rows
-        return self._grouping[1:]
+        return np.array([self._names[module] for module in modules], int)
 
     # -- what it says ----------------------------------------------------------------------------------------------
 

@@ -52,11 +52,14 @@ class Activation(NamedTuple):
     bins: LogBins
 
     @property
+    def num_values(self) -> int:
+        """The number of elements."""
+        return self.bins.num_finite + self.bins.num_nan + self.bins.num_posinf + self.bins.num_neginf
+
+    @property
     def zero(self) -> float:
         """The share of elements that are zero; NaN of nothing."""
-        bins = self.bins
-        total = bins.num_finite + bins.num_nan + bins.num_posinf + bins.num_neginf
-        return bins.num_zero / total if total else float("nan")
+        return self.bins.num_zero / self.num_values if self.num_values else float("nan")
 
 
 @dataclass(frozen=True)

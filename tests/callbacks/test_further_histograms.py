@@ -104,7 +104,8 @@ def test_grouped_layers_and_names_of_our_own(tmp_path: Path, depth: int | None, 
     assert {"weights", "weights/weights", "weights/total.parameter", "updates/total.parameter"} <= results.keys()
     if depth:
         assert difference(results["weights/net"], lifted(*module.net.parameters())) is None
-    assert set(drawn(tmp_path)) == {"gradients/layers", *(f"gradients/{key}" for key in results)}
+    others = {"layers", "diagnosis", "norm_by_step", "update_ratio_by_step"}
+    assert set(drawn(tmp_path)) == {f"gradients/{key}" for key in (*results, *others)}
 
 
 def test_nothing_to_remember_is_said_once(caplog: pytest.LogCaptureFixture) -> None:

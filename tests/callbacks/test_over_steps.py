@@ -40,6 +40,24 @@ def test_an_illness_is_published_in_words(tmp_path: Path) -> None:
     assert table["rows"][0] == ["net.3", "zero", 0, "gradient zero in 100 % of the elements"]
 
 
+UNITS = [("net.4", "dead units", 0)]
+
+
+def test_dead_units_are_published_by_their_module(tmp_path: Path) -> None:
+    """The ReLU, which has no parameter, is named: of all batches that were accumulated, 8 samples each."""
+    callback = lw.GradientHistogram(1, activations=True)
+    fitted(str(tmp_path), callback, num_dead=7, accumulate_grad_batches=5, max_epochs=12)
+    assert found(callback) == UNITS
+    table = data_on_page(tmp_path, "gradients/diagnosis")[23]
+    assert table["rows"] == [["net.4", "dead units", 0, "dead units: 44 % give nothing for any sample"]]
+
+
+def test_units_of_a_few_samples_are_not_called_dead(tmp_path: Path) -> None:
+    """Of 8 samples nobody can tell."""
+    callback, _ = fitted(str(tmp_path), lw.GradientHistogram(1, activations=True), num_dead=7)
+    assert found(callback) == []
+
+
 def test_a_healthy_network_says_so(tmp_path: Path) -> None:
     """In words as well, for an empty table says nothing."""
     callback = lw.GradientHistogram(1)
@@ -59,7 +77,7 @@ def test_nothing_new_is_not_published_again(tmp_path: Path) -> None:
 def test_each_process_finds_the_same(tmp_path: Path) -> None:
     """With DDP and without any talk between processes; as many as one process finds on the same gradients."""
     [(ours, state), (theirs, other)] = run_processes(2, diagnosed, str(tmp_path))
-    assert [(one.layer, one.illness, one.since) for one in ours] == DEAD
+    assert [(one.layer, one.illness, one.since) for one in ours] == [*DEAD, *UNITS]
     assert ours == theirs
     assert difference(state, other) is None
 
@@ -68,12 +86,17 @@ def test_each_process_finds_the_same(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:You.re resuming from a checkpoint that ended before the epoch")
 def test_it_goes_on_after_a_resume_with_the_same_bits(tmp_path: Path) -> None:
     """What is found and what is saved are those of a fit that was not stopped."""
-    whole, _ = fitted(str(tmp_path / "whole"))
+
+    def fit(name: str, **how: Any) -> Any:
+        callback = lw.GradientHistogram(1, activations=True)
+        return fitted(str(tmp_path / name), callback, accumulate_grad_batches=5, max_epochs=12, **how)[0]
+
+    whole = fit("whole")
     saves = ModelCheckpoint(tmp_path / "saved", save_last=True, every_n_train_steps=13)
-    fitted(str(tmp_path / "first"), max_steps=13, more=[saves], enable_checkpointing=True)
+    fit("first", max_steps=13, more=[saves], enable_checkpointing=True)
     [path] = (tmp_path / "saved").glob("last*.ckpt")
-    second, _ = fitted(str(tmp_path / "second"), ckpt_path=str(path))
-    assert found(second) == found(whole) == DEAD
+    second = fit("second", ckpt_path=str(path))
+    assert found(second) == found(whole) == [*DEAD, *UNITS]
     assert difference(second.state_dict(), whole.state_dict()) is None
 
 
@@ -132,6 +155,7 @@ def test_a_loss_that_stands_out_is_marked(tmp_path: Path, accumulate: int) -> No
     assert rows == [[spike.step, spike.loss, spike.usual, spike.score]]
 
 
+@pytest.mark.filterwarnings("ignore:GradientHistogram.*the loss is nan")
 def test_a_loss_that_is_not_finite_is_listed(tmp_path: Path) -> None:
     """Once; it has no score that could be logged."""
     module = Spiking()
@@ -212,10 +236,10 @@ def test_healthy_networks_are_called_healthy(tmp_path: Path, make: Any, seed: in
     """On targets that can be learnt from the inputs, whatever the architecture."""
     x, _ = images(160, seed=seed).tensors
     y = (x.flatten(1)[:, :5] + 0.1 * x.mean((1, 2, 3))[:, None]).argmax(1)
-    callback = lw.GradientHistogram(2, histograms=False)
+    callback = lw.GradientHistogram(2, histograms=False, activations=True)
     torch.manual_seed(seed)
     trainer(callbacks=[callback], max_steps=80, max_epochs=-1, default_root_dir=tmp_path).fit(
-        make(), DataLoader(TensorDataset(x, y), 16, shuffle=True)
+        make(), DataLoader(TensorDataset(x, y), 32, shuffle=True)
     )
     assert found(callback) == []
     assert callback.results["loss_spikes"] == []

@@ -11,7 +11,7 @@ import torch
 from lwcallbacks.gradients import diagnosis as rules
 from lwcallbacks.gradients.diagnosis import Diagnosis
 from lwcallbacks.gradients.layers import Layers
-from lwcallbacks.gradients.read import Row, finished, kept, read
+from lwcallbacks.gradients.read import Row, finished, kept_each, read
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.testing.same import difference
 
@@ -25,7 +25,7 @@ def step_of(parameters: Mapping[str, Parameter]) -> Layers:
     for name, (gradient, change) in parameters.items():
         weights = torch.full(gradient.shape, gradient.numel() ** -0.5, dtype=gradient.dtype)
         parameter = torch.nn.Parameter(weights.clone())
-        before = kept(parameter)
+        before = kept_each([parameter])[0]
         parameter.data *= 1 + change
         parameter.grad = gradient
         rows.append(Row(name, parameter, before))
@@ -191,13 +191,19 @@ def test_float16_that_loses_a_gradient() -> None:
     assert "lost in float16" not in {illness for _, illness, _ in found(fed(whole, 10))}
 
 
-def test_dead_units_come_from_elsewhere() -> None:
-    """A share by layer or by parameter, if somebody has it."""
-    diagnosis, layers = Diagnosis(), step_of(network())
+def test_dead_units_of_modules() -> None:
+    """By the module's own name, which need not have a parameter; beside what its parameters say."""
+    diagnosis, layers = Diagnosis(), step_of(network(net__4__weight=(torch.zeros(200), 1e-3)))
+    few = rules.FEWEST_VALUES - 1
+    dead = {"net.1": (0.62, 100.0), "act": (0.43, 32.0), "net.2": (0.39, 1e4), "new": (1.0, few), "net.4": (0.5, 64.0)}
     for step in range(10):
-        diagnosis.feed(step, layers, dead_units={"net.1": 0.62, "net.2.weight": 0.3, "unknown": 0.9})
-    assert found(diagnosis) == [("net.1", "dead units", 0)]
-    assert diagnosis.findings()[0].how_much == "dead units: 62 % give nothing for any sample"
+        diagnosis.feed(50 * step, layers)
+        diagnosis.feed_units(50 * step, dead if step > 2 else {})
+    assert found(diagnosis) == [("net.4", "zero", 0), ("net.1", "dead units", 150), ("act", "dead units", 150)]
+    assert str(diagnosis.findings()[2]) == "act: dead units: 43 % give nothing for any sample, since step 150"
+    for step in range(10, 13):
+        diagnosis.feed_units(50 * step, dict.fromkeys(dead, (0.0, 100.0)))
+    assert found(diagnosis) == [("net.4", "zero", 0)]
 
 
 def test_ten_at_most_the_worst_first() -> None:
@@ -247,15 +253,18 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bits() -> None:
         )
         for i in range(30)
     ]
+    dead = [{f"act{i // 10}": (0.1 * (i % 10), 50.0), "last": (0.6, 40.0)} for i in range(30)]
     whole = Diagnosis()
     for i, layers in enumerate(steps):
         whole.feed(i, layers)
+        whole.feed_units(i, dead[i])
     for cut in (0, 1, 13, 30):
         first, second = Diagnosis(), Diagnosis()
         for i, layers in enumerate(steps):
             if i == cut:
                 second.load_state_dict(first.state_dict())
             (first if i < cut else second).feed(i, layers)
+            (first if i < cut else second).feed_units(i, dead[i])
         last = second if cut < 30 else first
         assert difference(last.state_dict(), whole.state_dict()) is None
         assert last.findings() == whole.findings()

@@ -18,17 +18,20 @@ MAX_STEPS = 24
 
 
 class Deep(Classifier):
-    """Some layers; the bias of one of them is so low that no unit is ever above zero."""
+    """The bias of one layer is so low that no unit of it, or not so many of 16, is ever above zero."""
 
-    def __init__(self, is_dead: bool = True) -> None:
+    def __init__(self, is_dead: bool = True, num_dead: int = 16) -> None:
         super().__init__()
         layers = [nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, CLASSES)]
         self.net = nn.Sequential(nn.Flatten(), *layers)
         if is_dead:
-            nn.init.constant_(self.net[3].bias, -100.0)
+            nn.init.constant_(self.net[3].bias, 1.0)
+            nn.init.constant_(self.net[3].bias[:num_dead], -100.0)
 
 
-def fitted(root: str, callback: Any = None, ckpt_path: str | None = None, **how: Any) -> tuple[Any, Any]:
+def fitted(
+    root: str, callback: Any = None, ckpt_path: str | None = None, num_dead: int = 16, **how: Any
+) -> tuple[Any, Any]:
     """The callback and its Trainer behind a fit of `MAX_STEPS` steps; on as many processes as there are."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     callback = callback or lw.GradientHistogram(1)
@@ -38,12 +41,12 @@ def fitted(root: str, callback: Any = None, ckpt_path: str | None = None, **how:
                 devices=world_size, **own)  # fmt: skip
     # All batches are alike: a loader begins again after a resume.
     data = ConcatDataset([images(8 * world_size)] * 10)
-    t.fit(Deep(), DataLoader(data, 8), ckpt_path=ckpt_path)
+    t.fit(Deep(num_dead=num_dead), DataLoader(data, 8), ckpt_path=ckpt_path)
     return callback, t
 
 
 def diagnosed(root: str) -> tuple[list[Any], dict[str, Any]]:
     """What a process found, and what it saves of gradients."""
-    callback, _ = fitted(root)
+    callback, _ = fitted(root, lw.GradientHistogram(1, activations=True), accumulate_grad_batches=2)
     state = callback.state_dict()["over_steps"]
     return callback.results["diagnosis"], {name: state[name] for name in ("diagnosis", "norms", "ratios")}
