@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
+from unittest import SkipTest
 
 import hypothesis
 import torch
@@ -24,10 +25,14 @@ from hypothesis.strategies import SearchStrategy
 
 from lwcallbacks.testing.confirm import confirmed
 from lwcallbacks.testing.errors import LawViolation, NotExaminable, WouldAbort, WouldHang
-from lwcallbacks.testing.law import Broken, Case, Finding, Law, NotApplicable, S, Subject, default_examples
+from lwcallbacks.testing.law import Broken, Case, Finding, Law, NotApplicable, S, Subject
 from lwcallbacks.testing.program import PRINTED
 
 Blob: TypeAlias = tuple[str, bytes]
+
+
+class _Excused(SkipTest):
+    """The law says nothing about the subject, so that no other example is tried: hypothesis lets it pass at once."""
 
 
 class Search(NamedTuple):
@@ -57,27 +62,28 @@ def search(
         HypothesisException: the strategy itself failed.
     """
     cases: list[Case] = []
-    excuse: list[str] = []
     rounding: list[str] = []
+    failed: set[bool] = set()
 
     def attempt(sample: Any, data: st.DataObject) -> None:
         __tracebackhide__ = True
-        if excuse:
-            return
         assume(not isinstance(sample, list) or sample)  # an epoch of no batches says nothing
         case = Case(name, sample, data.draw)
         cases[:] = [case]
         try:
             law.holds(subject, case)
         except NotApplicable as reason:
-            excuse.append(str(reason))
+            assume(not failed)  # what was found is not made smaller than the law speaks of
+            raise _Excused(str(reason)) from None
         except Broken as broken:
             if not (law.rounding and subject.rounds(law, case)):
+                failed.add(True)
                 raise
             rounding.append(str(broken))
         except HypothesisException:
             raise
         except Exception:
+            failed.add(True)
             if (refusal := subject.refused(case)) is not None:
                 raise refusal from None
             raise
@@ -86,7 +92,7 @@ def search(
     attempt._hypothesis_internal_add_digest = f"{subject}/{law.name}".encode()  # type: ignore[attr-defined]
     usual: Any = settings.default
     chosen = settings(
-        max_examples=examples or default_examples(),
+        max_examples=law.examples(examples),
         derandomize=False,
         database=usual.database,
         deadline=None,
@@ -108,6 +114,8 @@ def search(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a metric may warn of no data, of one sample, ...
             _outside_of_a_test(run)
+    except _Excused as excuse:
+        return Search(excuse=str(excuse))
     except Unsatisfiable:
         if not cases:
             raise  # nothing of the subject: the strategy has no examples
@@ -118,7 +126,6 @@ def search(
         return Search(cases[0], error, again=_blob(error))
     return Search(
         case=cases[0] if cases else None,
-        excuse="".join(excuse[:1]),
         rounding="".join(rounding[:1]),
         fact=cases[0].fact if cases else "",
     )

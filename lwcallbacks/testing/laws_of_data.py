@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat, dim_zero_sum
 
+from lwcallbacks.testing.handling import divisible
 from lwcallbacks.testing.held import attributes, data_bytes
-from lwcallbacks.testing.law import Case, NotApplicable
-from lwcallbacks.testing.metric_laws import METRIC_LAWS, MetricSubject, _divisible
-from lwcallbacks.testing.same import Closeness, difference
+from lwcallbacks.testing.law import Broken, Case, NotApplicable
+from lwcallbacks.testing.metric_laws import METRIC_LAWS, MetricSubject
+from lwcallbacks.testing.same import Closeness, difference, plainly
 from lwcallbacks.testing.samples import Args, Indivisible, count, leaves, rebuilt, take
-from lwcallbacks.testing.wording import broken, expect, plainly
 from lwcallbacks.testing.world import contained_metrics
 
 law = METRIC_LAWS.law
@@ -83,7 +83,7 @@ def no_saturation(subject: MetricSubject, case: Case) -> None:
         case.program(_REPEATED, args=args, times=n)
         found, n = now, n // 2  # the fewest batches that show it, up to a factor of two
     if found:
-        raise broken(found)
+        raise Broken.in_words(found)
     if growth.keys() == {(i, name) for i, part in enumerate(contained_metrics(metric)) for name in part._defaults}:
         case.program(_REPEATED_VALUE, args=args, times=MANY_BATCHES)
         _same_when_repeated(subject, args, start, growth)
@@ -158,7 +158,7 @@ def _same_when_repeated(subject: MetricSubject, args: Args, start: Any, growth: 
     _repeated(metric, start, growth, MANY_BATCHES)
     if difference(found := metric.compute(), once, Closeness(1e-2, 1e-2)):
         told = f"after {MANY_BATCHES} times the same batch you report {{}} where one of it is worth {{}}"
-        expect(subject, found, once, told)
+        subject.expect_same(found, once, told)
 
 
 _GROWTH = """
@@ -184,7 +184,11 @@ def _declared(part: Any, name: str) -> bool:
     return isinstance(part._defaults.get(name), list) or part._reductions.get(name) is dim_zero_cat
 
 
-@law("memory grows with the data, and nothing says so: a long epoch ends out of memory, and reset frees nothing")
+@law(
+    "memory grows with the data, and nothing says so: a long epoch ends out of memory, and reset frees nothing",
+    rounding=False,
+    half=True,
+)
 def memory(subject: MetricSubject, case: Case) -> None:
     """What grows with the number of batches is a list state, or one with dist_reduce_fx="cat"; that is reported."""
     metric, args = subject.new(), case.sample[0]
@@ -206,7 +210,9 @@ def memory(subject: MetricSubject, case: Case) -> None:
     for (i, name), size in growing.items():
         if not _declared(parts[i], name):
             of = f"{type(parts[i]).__name__}.{name}"
-            raise broken(f"each sample adds {size:g} bytes to {of}, which is neither a list state nor concatenated")
+            raise Broken.in_words(
+                f"each sample adds {size:g} bytes to {of}, which is neither a list state nor concatenated"
+            )
     if told:
         case.fact = f"grows by {sum(told.values()):g} bytes a sample: {', '.join(told)}, declared as growing"
 
@@ -236,13 +242,17 @@ def _labels(args: Args, classes: int) -> list[int]:
     return [i for i, leaf in enumerate(leaves(args)) if is_labels(leaf)]
 
 
-@law("a label that is no class counts as one: padding, or a label of another data set, changes the value", strict=True)
+@law(
+    "a label that is no class counts as one: padding, or a label of another data set, changes the value",
+    strict=True,
+    rounding=False,
+)
 def labels_in_range(subject: MetricSubject, case: Case) -> None:
     """A sample whose label is none of the classes is refused, or it is as if it were not there."""
     classes = _classes(subject.new())
     if classes is None:
         raise NotApplicable("it has no num_classes, num_labels or threshold, so which labels there are is unknown")
-    args = _divisible(case.sample)
+    args = divisible(case.sample)
     n, columns = count(args), _labels(args, classes)
     if n < 2 or not columns:
         return
@@ -266,7 +276,7 @@ def labels_in_range(subject: MetricSubject, case: Case) -> None:
         return
     same = [k for k in range(classes) if not _differs(subject, found, lambda k=k: value(k))]
     taken = f", as if it were {same[0]}" if len(same) == 1 else ""
-    raise broken(
+    raise Broken.in_words(
         f"with a label {label} beside {classes} classes you report {plainly(found)} where the other samples give "
         f"{plainly(without)}: it counts{taken}"
     )

@@ -18,35 +18,16 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lwcallbacks.testing.handling import for_two, merge, pickled, saved
 from lwcallbacks.testing.held import attributes, data_bytes
-from lwcallbacks.testing.law import Case, NotApplicable
-from lwcallbacks.testing.metric_laws import METRIC_LAWS, MetricSubject, _for_two
-from lwcallbacks.testing.same import difference
+from lwcallbacks.testing.law import Broken, Case, NotApplicable
+from lwcallbacks.testing.metric_laws import METRIC_LAWS, MetricSubject
+from lwcallbacks.testing.same import difference, plainly
 from lwcallbacks.testing.samples import on_device
 from lwcallbacks.testing.sim_device import second_device
-from lwcallbacks.testing.wording import broken, expect, plainly
 from lwcallbacks.testing.world import World, contained_metrics
 
 law = METRIC_LAWS.law
-
-
-def _merge(metric: Any, other: Any) -> None:
-    """`metric.merge_state(other)`, where there is such a thing."""
-    if not hasattr(metric, "merge_state"):
-        raise NotApplicable("it has no merge_state")
-    try:
-        metric.merge_state(other)
-    except (RuntimeError, NotImplementedError) as refusal:
-        if "not supported" in str(refusal) or isinstance(refusal, NotImplementedError):
-            raise NotApplicable(str(refusal)) from None
-        raise
-
-
-def _saved(metric: Any) -> dict[str, Any]:
-    """What a checkpoint holds of a metric whose state is persistent."""
-    for part in contained_metrics(metric):
-        part.persistent(True)
-    return copy.deepcopy(metric.state_dict())
 
 
 def _outcome(metric: Any) -> tuple[str, Any]:
@@ -60,20 +41,23 @@ def _outcome(metric: Any) -> tuple[str, Any]:
 # Merging.
 
 
-@law("a value that was asked for before two metrics are merged comes back after it: logs of a merged run are stale")
+@law(
+    "a value that was asked for before two metrics are merged comes back after it: logs of a merged run are stale",
+    half=True,
+)
 def merge_after_compute(subject: MetricSubject, case: Case) -> None:
     """Two metrics that were asked for their values before merge as two that were not, and go on likewise."""
-    batches = _for_two(subject, case.sample)
+    batches = for_two(case.sample, subject.least)
     cut = case.draw("first", st.integers(1, len(batches) - 1))
     mine, others = list(batches[:cut]), list(batches[cut:])
     case.program(_MERGED_AFTER, mine=mine, others=others)
     asked, other, silent = (subject.updated(part) for part in (batches[:cut], batches[cut:], batches[:cut]))
-    _merge(silent, other)
+    merge(silent, other)
     asked.compute()
     other.compute()
-    _merge(asked, other)
+    merge(asked, other)
     told = "asked for a value before it is merged, a metric reports {} after it where one that was not asked has {}"
-    expect(subject, asked.compute(), silent.compute(), told)
+    subject.expect_same(asked.compute(), silent.compute(), told)
     case.program(
         _MERGED_AFTER.replace("print", "for metric in (asked, silent):\n    metric.update(*mine[0])\nprint", 1),
         mine=mine,
@@ -82,7 +66,7 @@ def merge_after_compute(subject: MetricSubject, case: Case) -> None:
     asked.update(*batches[0])
     silent.update(*batches[0])
     told = "asked before and after merging, then updated, a metric reports {} where one that was not asked has {}"
-    expect(subject, asked.compute(), silent.compute(), told)
+    subject.expect_same(asked.compute(), silent.compute(), told)
 
 
 _UNCACHED = """
@@ -103,29 +87,29 @@ print(silent.compute())
 """
 
 
-@law("a worker that saw no data spoils the merged value: merging into, or from, a metric that was just made")
+@law("a worker that saw no data spoils the merged value: merging into, or from, a metric that was just made", half=True)
 def merge_with_fresh(subject: MetricSubject, case: Case) -> None:
     """Merged into a new one, or with a new one, a metric keeps its value; and two new ones are a new one."""
     expected = subject.value(case.sample)
     case.program("metric = make()\n" + _MERGED_FRESH.format("updated(make(), batches)"), batches=case.sample)
     into = subject.new()
-    _merge(into, subject.updated(case.sample))
+    merge(into, subject.updated(case.sample))
     did, found = _outcome(into)
     if did != "reports":
-        raise broken(f"merged into a new metric: compute {did} where the data alone gives {plainly(expected)}")
-    expect(subject, found, expected, "merged into a new metric you report {} where the data alone gives {}")
+        raise Broken.in_words(f"merged into a new metric: compute {did} where the data alone gives {plainly(expected)}")
+    subject.expect_same(found, expected, "merged into a new metric you report {} where the data alone gives {}")
     case.program("metric = updated(make(), batches)\n" + _MERGED_FRESH.format("make()"), batches=case.sample)
     of = subject.updated(case.sample)
-    _merge(of, subject.new())
+    merge(of, subject.new())
     told = "after merging a metric that saw no data you report {} where the data alone gives {}"
-    expect(subject, of.compute(), expected, told)
+    subject.expect_same(of.compute(), expected, told)
     case.program(_MERGED_EMPTY, batches=case.sample)
     empty = subject.new()
-    _merge(empty, subject.new())
+    merge(empty, subject.new())
     (did, found), (does, alone) = _outcome(empty), _outcome(subject.new())
     if did != does:
-        raise broken(f"two new metrics, merged: compute {did} where that of one new metric {does}")
-    expect(subject, found, alone, "merged from two that saw nothing you report {} where one new metric reports {}")
+        raise Broken.in_words(f"two new metrics, merged: compute {did} where that of one new metric {does}")
+    subject.expect_same(found, alone, "merged from two that saw nothing you report {} where one new metric reports {}")
     case.program(
         _MERGED_EMPTY + "print(updated(metric, batches).compute())\nprint(updated(make(), batches).compute())",
         batches=case.sample,
@@ -133,7 +117,7 @@ def merge_with_fresh(subject: MetricSubject, case: Case) -> None:
     for args in case.sample:
         empty.update(*args)
     told = "merged from two that saw nothing, then updated, you report {} where a new metric reports {}"
-    expect(subject, empty.compute(), expected, told)
+    subject.expect_same(empty.compute(), expected, told)
 
 
 _MERGED_FRESH = """
@@ -152,7 +136,10 @@ print(make().compute())
 # Checkpoints.
 
 
-@law("loading a checkpoint into a metric in use does not replace what it held: a restart in the same process is wrong")
+@law(
+    "loading a checkpoint into a metric in use does not replace what it held: a restart in the same process is wrong",
+    half=True,
+)
 def load_replaces(subject: MetricSubject, case: Case) -> None:
     """A metric that saw other data, and was asked for its value, is after loading what was saved."""
     cut = case.draw("batches before the checkpoint", st.integers(1, len(case.sample)))
@@ -160,14 +147,14 @@ def load_replaces(subject: MetricSubject, case: Case) -> None:
     case.program(_LOADED_IN_USE, before=before, others=others)
     used = subject.updated(others)
     used.compute()
-    used.load_state_dict(_saved(subject.updated(case.sample[:cut])))
+    used.load_state_dict(saved(subject.updated(case.sample[:cut])))
     told = "after loading a checkpoint into a metric in use you report {} where the run that saved it reported {}"
-    expect(subject, used.compute(), subject.value(case.sample[:cut]), told)
+    subject.expect_same(used.compute(), subject.value(case.sample[:cut]), told)
     case.program(_LOADED_GOES_ON, before=before, after=after, others=others)
     for args in after:
         used.update(*args)
     told = "after a restart from a checkpoint you report {} where an uninterrupted run reports {}"
-    expect(subject, used.compute(), subject.value(case.sample), told)
+    subject.expect_same(used.compute(), subject.value(case.sample), told)
 
 
 _LASTING = """
@@ -192,21 +179,23 @@ print(updated(make(), before + after).compute())
 """
 
 
-@law("a resumed run that logs step values reports another value: what merges a step is not in the checkpoint")
+@law(
+    "a resumed run that logs step values reports another value: what merges a step is not in the checkpoint", half=True
+)
 def resume_with_forward(subject: MetricSubject, case: Case) -> None:
     """Loaded from a checkpoint, a metric goes on by `forward` as one that was never interrupted."""
     cut = case.draw("batches before the checkpoint", st.integers(0, len(case.sample) - 1))
     case.program(_RESUMED_BY_FORWARD, before=case.sample[:cut], after=case.sample[cut:])
-    whole, saved, resumed = subject.new(), subject.new(), subject.new()
+    whole, stopped, resumed = subject.new(), subject.new(), subject.new()
     for i, args in enumerate(case.sample):
         whole(*args)
         if i < cut:
-            saved(*args)
-    resumed.load_state_dict(_saved(saved))
+            stopped(*args)
+    resumed.load_state_dict(saved(stopped))
     for args in case.sample[cut:]:
         resumed(*args)
     told = "after a restart, with step values logged, you report {} where an uninterrupted run reports {}"
-    expect(subject, resumed.compute(), whole.compute(), told)
+    subject.expect_same(resumed.compute(), whole.compute(), told)
 
 
 _RESUMED_BY_FORWARD = f"""{_LASTING}
@@ -224,24 +213,25 @@ print(whole.compute())
 @law(
     "a metric writes into the checkpoint that it was loaded from: loaded once more, the checkpoint is another",
     strict=True,
+    half=True,
 )
 def checkpoint_unchanged(subject: MetricSubject, case: Case) -> None:
     """What is loaded stays as it is, whatever the metric sees afterwards; two metrics can be loaded from one state."""
     case.program(_CHECKPOINT, batches=case.sample)
-    saved = _saved(subject.updated(case.sample))
-    before = copy.deepcopy(saved)
-    (first := subject.new()).load_state_dict(saved)
+    held = saved(subject.updated(case.sample))
+    before = copy.deepcopy(held)
+    (first := subject.new()).load_state_dict(held)
     for args in case.sample:
         first.update(*args)
         first(*args)
-    if where := difference(saved, before):
-        raise broken(
+    if where := difference(held, before):
+        raise Broken.in_words(
             f"updating a metric changed the checkpoint that it was loaded from, at {where} (after, and before)"
         )
     case.program(_CHECKPOINT_TWICE, batches=case.sample)
-    (second := subject.new()).load_state_dict(saved)
+    (second := subject.new()).load_state_dict(held)
     told = "loaded a second time from one checkpoint you report {} where the saved run reported {}"
-    expect(subject, second.compute(), subject.value(case.sample), told)
+    subject.expect_same(second.compute(), subject.value(case.sample), told)
 
 
 _CHECKPOINT = f"""{_LASTING}
@@ -268,7 +258,11 @@ print(updated(make(), batches).compute())
 # What torchmetrics keeps beside the state.
 
 
-@law("compute returns the value from before a checkpoint was loaded, or another metric was merged", strict=True)
+@law(
+    "compute returns the value from before a checkpoint was loaded, or another metric was merged",
+    strict=True,
+    half=True,
+)
 def stale_value(subject: MetricSubject, case: Case) -> None:
     """A value that the metric remembers is forgotten where its state is replaced, by loading or by merging.
 
@@ -279,20 +273,20 @@ def stale_value(subject: MetricSubject, case: Case) -> None:
     used, other = subject.factory(), subject.updated(others)
     used.update(*case.sample[-1])
     used.compute()
-    used.load_state_dict(_saved(other))
+    used.load_state_dict(saved(other))
     told = "after load_state_dict you still report {}, the value from before, where the loaded state is worth {}"
-    expect(subject, used.compute(), subject.value(case.sample[::-1]), told)
+    subject.expect_same(used.compute(), subject.value(case.sample[::-1]), told)
     case.program(_STALE_MERGED, mine=mine, others=others)
     merged, silent = subject.factory(), subject.updated(case.sample[-1:])
     merged.update(*case.sample[-1])
     merged.compute()
     try:
-        _merge(silent, other)
+        merge(silent, other)
     except NotApplicable:
         return  # what is said of loading holds
-    _merge(merged, other)
+    merge(merged, other)
     told = "after merge_state you still report {}, the value from before, where the merged state is worth {}"
-    expect(subject, merged.compute(), silent.compute(), told)
+    subject.expect_same(merged.compute(), silent.compute(), told)
 
 
 _STALE_LOADED = f"""{_LASTING}
@@ -315,6 +309,8 @@ print(silent.compute())
 @law(
     "the number of updates gets lost: torchmetrics warns of a metric without data, and means are weighted wrong",
     strict=True,
+    rounding=False,
+    half=True,
 )
 def update_count(subject: MetricSubject, case: Case) -> None:
     """`update_count` survives saving and loading, and that of two merged metrics is their sum."""
@@ -325,16 +321,18 @@ def update_count(subject: MetricSubject, case: Case) -> None:
     case.program(_COUNTS, batches=case.sample)
     metric, loaded = subject.updated(case.sample), subject.new()
     expected = counts(metric)
-    loaded.load_state_dict(_saved(metric))
+    loaded.load_state_dict(saved(metric))
     if counts(loaded) != expected:
-        raise broken(f"after a restart from a checkpoint update_count is {counts(loaded)} where it was {expected}")
+        raise Broken.in_words(
+            f"after a restart from a checkpoint update_count is {counts(loaded)} where it was {expected}"
+        )
     case.program(_COUNTS_MERGED, batches=case.sample)
     try:
-        _merge(loaded, metric)
+        merge(loaded, metric)
     except NotApplicable:
         return
     if counts(loaded) != (both := [2 * number for number in expected]):
-        raise broken(f"after merging update_count is {counts(loaded)} where the two had seen {both} together")
+        raise Broken.in_words(f"after merging update_count is {counts(loaded)} where the two had seen {both} together")
 
 
 _COUNTS = f"""{_LASTING}
@@ -353,7 +351,10 @@ print(metric.update_count, "after merging", other.update_count, "and as many")
 # Copies, and a new start.
 
 
-@law("a metric that is pickled in mid-epoch goes on differently: moved to a spawned process, or saved as an object")
+@law(
+    "a metric that is pickled in mid-epoch goes on differently: moved to a spawned process, or saved as an object",
+    half=True,
+)
 def pickle_mid_epoch(subject: MetricSubject, case: Case) -> None:
     """Pickled between two steps, a metric goes on by `forward`; the one that was pickled does not notice."""
     cut = case.draw("batches before pickling", st.integers(1, len(case.sample)))
@@ -364,15 +365,17 @@ def pickle_mid_epoch(subject: MetricSubject, case: Case) -> None:
         metric(*args)
     metric.compute()
     case.program(_PICKLED.format("pickle.loads(pickle.dumps(metric))"), before=before, after=after)
-    moved = pickle.loads(pickle.dumps(metric))
+    moved = pickle.loads(pickled(metric))
     for args, step in zip(case.sample[cut:], steps[cut:], strict=True):
-        expect(subject, moved(*args), step, "pickled in mid-epoch, a step reports {} where it would have reported {}")
+        subject.expect_same(
+            moved(*args), step, "pickled in mid-epoch, a step reports {} where it would have reported {}"
+        )
         metric(*args)
     told = "pickled in mid-epoch you report {} where a metric that never was reports {}"
-    expect(subject, moved.compute(), whole.compute(), told)
+    subject.expect_same(moved.compute(), whole.compute(), told)
     case.program(_PICKLED.format("(pickle.dumps(metric), metric)[1]"), before=before, after=after)
     told = "once a copy of it was pickled, the metric itself reports {} where one that never was reports {}"
-    expect(subject, metric.compute(), whole.compute(), told)
+    subject.expect_same(metric.compute(), whole.compute(), told)
 
 
 _PICKLED = """
@@ -395,7 +398,10 @@ print(whole.compute())
 """
 
 
-@law("two metrics that were made alike share what they hold: the metrics of train and val count each other's data")
+@law(
+    "two metrics that were made alike share what they hold: the metrics of train and val count each other's data",
+    half=True,
+)
 def instances_are_independent(subject: MetricSubject, case: Case) -> None:
     """What one metric sees is no business of another of the same class, made before it or after it."""
     case.program(_TWO_MADE.format("metric"), first=case.sample[:1], batches=case.sample)
@@ -403,10 +409,10 @@ def instances_are_independent(subject: MetricSubject, case: Case) -> None:
     expected = before.compute()
     subject.updated(case.sample)
     told = "beside another metric of its class you report {} where it reported {} until the other saw data"
-    expect(subject, before.compute(), expected, told)
+    subject.expect_same(before.compute(), expected, told)
     case.program(_TWO_MADE.format("updated(fresh(), first)"), first=case.sample[:1], batches=case.sample)
     told = "made after another metric of its class you report {} where one made before it reports {}"
-    expect(subject, subject.value(case.sample[:1]), expected, told)
+    subject.expect_same(subject.value(case.sample[:1]), expected, told)
 
 
 _TWO_MADE = f"""{_UNCACHED}
@@ -418,7 +424,11 @@ print(expected)
 """
 
 
-@law("reset does not give back the metric that was made: the next epoch starts from something of the last")
+@law(
+    "reset does not give back the metric that was made: the next epoch starts from something of the last",
+    rounding=False,
+    half=True,
+)
 def reset_is_fresh(subject: MetricSubject, case: Case) -> None:
     """After `reset`, what `update`, `forward` and `compute` changed is as it was: values, lists, dtype, device."""
     double = case.draw("in float64", st.booleans())
@@ -446,10 +456,14 @@ def reset_is_fresh(subject: MetricSubject, case: Case) -> None:
             learned = was is None and not data_bytes(found)  # the name or the shape of a state, and no data
             if not learned and (where := difference(found, was)):
                 of = f"{type(part).__name__}.{name}"
-                raise broken(f"after reset {of} is not as in a metric that was just made: {where} (after, and before)")
+                raise Broken.in_words(
+                    f"after reset {of} is not as in a metric that was just made: {where} (after, and before)"
+                )
         for name, device in _devices(part).items():
             if device != place.get(name, device):
-                raise broken(f"after reset {type(part).__name__}.{name} is on {device} where it was on {place[name]}")
+                raise Broken.in_words(
+                    f"after reset {type(part).__name__}.{name} is on {device} where it was on {place[name]}"
+                )
 
 
 _RESET_FRESH = """
@@ -474,10 +488,13 @@ def _devices(part: Any) -> dict[str, torch.device]:
 # Processes.
 
 
-@law("with dist_sync_on_step=True a step's value is not that of all processes, or logging it changes the epoch's value")
+@law(
+    "with dist_sync_on_step=True a step's value is not that of all processes, or logging it changes the epoch's value",
+    half=True,
+)
 def sync_on_step(subject: MetricSubject, case: Case) -> None:
     """A synced step is worth what new metrics on all processes compute of it, and the epoch goes on untouched."""
-    batches = _for_two(subject, case.sample)
+    batches = for_two(case.sample, subject.least)
     steps = list(zip(batches[::2], batches[1::2], strict=False))  # what each of the two processes gets
 
     case.program(_SYNCED_STEPS, steps=steps)
@@ -512,7 +529,7 @@ def sync_on_step(subject: MetricSubject, case: Case) -> None:
     for found, expected in ended:
         for name, one, other in zip(names, found, expected, strict=True):
             told = f"with dist_sync_on_step=True on 2 processes, {name} reports {{}} where its data is worth {{}}"
-            expect(subject, one, other, told)
+            subject.expect_same(one, other, told)
 
 
 _SYNCED_STEPS = """

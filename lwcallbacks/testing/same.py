@@ -172,3 +172,10 @@ def shown(value: Any) -> str:
         return "[" + ", ".join(map(shown, value)) + "]"
     text = repr(value)
     return text if len(text) <= _MOST else f"{text[:_MOST]} ... ({len(text)} characters)"
+
+
+def plainly(value: Any) -> str:
+    """A number with the digits that a person reads; anything else as `shown` shows it."""
+    if isinstance(value, Tensor) and value.ndim == 0:
+        value = value.item()
+    return f"{value:.6g}" if isinstance(value, float) else shown(value)
