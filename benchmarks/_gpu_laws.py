@@ -17,6 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from lwcallbacks.reductions import (
+    ActivationCounts,
     ConfusionCounts,
     ExactMean,
     ExactSum,
@@ -89,6 +90,7 @@ LAWFUL: dict[str, tuple[Reduction, Make]] = {
     "sum of maps": (ExactSum(), lambda d: (d.floats(2, 3),)),
     "mean": (ExactMean(), lambda d: (d.floats(),)),
     "weighted mean": (ExactMean(), lambda d: (d.floats(), d.floats())),
+    "activations": (ActivationCounts(3), lambda d: (d.floats(3, 2),)),
     "extrema": (Extrema(), lambda d: (d.floats(4),)),
     "histogram": (LogHistogram(), lambda d: (d.floats(5),)),
     "coarse histogram": (LogHistogram(mantissa_bits=0), lambda d: (d.floats(),)),

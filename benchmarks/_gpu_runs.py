@@ -60,7 +60,7 @@ EVERYONE: dict[str, Callable[[], Any]] = {
     "Curves": lambda: lw.Curves(CLASSES, logits=True, mantissa_bits=4, stages=STAGES),
     "MaskGrid": lambda: lw.MaskGrid(4, preds=masks, targets=masks, stages=STAGES),
     "BoxGrid": lambda: lw.BoxGrid(4, preds=boxes, targets=boxes, stages=STAGES),
-    "GradientHistogram": lambda: lw.GradientHistogram(2),
+    "GradientHistogram": lambda: lw.GradientHistogram(2, weights=True, moments=True, updates=True, activations=True),
     "CheckpointArtifact": lambda: lw.CheckpointArtifact(missing_ok=True),
 }
 
@@ -71,9 +71,10 @@ class Exact(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.linspace(-1, 1, CLASSES))
+        self.pixels = nn.ReLU()  # they are not negative; a module whose outputs can be watched
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1)[:, :CLASSES] * self.weight
+        return self.pixels(x).flatten(1)[:, :CLASSES] * self.weight
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         return self(batch[0]).sum(1).mean()
@@ -85,7 +86,7 @@ class Exact(pl.LightningModule):
         self(batch[0])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.0)
+        return torch.optim.SGD(self.parameters(), lr=0.0, momentum=0.5)
 
 
 def loader(shuffle: bool = False) -> DataLoader:

@@ -140,7 +140,7 @@ def test_a_wait_in_a_batch_hook_is_counted(gpu: ModuleType) -> None:
     """At the first call and later ones: 6 batches in each of two epochs."""
     found = gpu.waits([Waits()], False, accelerator="cpu", devices=1)
     assert (sum(found.at_first.values()), sum(found.later.values())) == (1, 11)
-    assert found.num_hooks == 2 * (6 * 3 + 6 * 2) + 6 * 2
+    assert found.num_hooks == 2 * (6 * 5 + 6 * 2) + 6 * 2
 
 
 def test_while_waits_are_errors_the_background_rests(gpu: ModuleType) -> None:
@@ -157,7 +157,7 @@ def test_while_waits_are_errors_the_background_rests(gpu: ModuleType) -> None:
     watch = _gpu_runs.NoWaits(said.append)
     _gpu_runs.watched(watch, [Draws()], False, accelerator="cpu", devices=1)
     assert said.count("drawn") == 12
-    assert said.count("error") == said.count("default") == 2 * (6 * 3 + 6 * 2) + 6 * 2
+    assert said.count("error") == said.count("default") == 2 * (6 * 5 + 6 * 2) + 6 * 2
     assert ("error", "drawn") not in itertools.pairwise(said)
 
 
