@@ -93,7 +93,7 @@ test-matrix: $(STAMPS)/wheel
 # The quick ones first; `make bench BENCHMARKS="gradients files"` runs these two.
 BENCHMARKS ?= imports measuring exact_mean confusion_update confusion_chart curves naming choosing hardest pictures files \
   background page \
-  many_parameters world_scaling payload sync_metrics gradients nonfinite checkpoints demo_overhead long_epochs
+  many_parameters world_scaling payload sync_metrics gradients gradient_intervals checkpoints demo_overhead long_epochs
 
 bench: $(STAMPS)/demo $(STAMPS)/dev $(STAMPS)/package  # dev: world_scaling imports lwcallbacks.testing
 	@set -e; for name in $(BENCHMARKS); do OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py $(BENCH_ARGS); done

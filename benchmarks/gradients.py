@@ -34,84 +34,10 @@ import warnings
 from collections import defaultdict
 
 from _common import cpu_seconds, finish, interleaved, measure, median_ratio, options
+from _networks import one_pass, replayed, resnet50_layout
 
 VARIANTS = ("none", "ours", "cheap", "unlogged", "peer")
-STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))
 WARM_UP = 2
-
-
-def resnet50_layout():
-    """The layers of ResNet-50: 53 convolutions, as many batch norms, one linear layer."""
-    import torch
-    from torch import nn
-
-    class Bottleneck(nn.Module):
-        def __init__(self, inside, width, stride):
-            super().__init__()
-            out = 4 * width
-            self.conv1, self.bn1 = nn.Conv2d(inside, width, 1, bias=False), nn.BatchNorm2d(width)
-            self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
-            self.bn2 = nn.BatchNorm2d(width)
-            self.conv3, self.bn3 = nn.Conv2d(width, out, 1, bias=False), nn.BatchNorm2d(out)
-            self.downsample = None
-            if stride != 1 or inside != out:
-                self.downsample = nn.Sequential(nn.Conv2d(inside, out, 1, stride, bias=False), nn.BatchNorm2d(out))
-
-        def forward(self, x):
-            y = torch.relu(self.bn1(self.conv1(x)))
-            y = torch.relu(self.bn2(self.conv2(y)))
-            return torch.relu(self.bn3(self.conv3(y)) + (x if self.downsample is None else self.downsample(x)))
-
-    layers = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
-    inside = 64
-    for number, width in STAGES:
-        for block in range(number):
-            layers.append(Bottleneck(inside, width, 2 if block == 0 and width > 64 else 1))
-            inside = 4 * width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inside, 1000))
-
-
-def one_pass(network) -> float:
-    """Processor seconds of a forward and a backward pass; gradients are left in `.grad`."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(8, 3, 96, 96, generator=generator)
-    targets = torch.randint(1000, (8,), generator=generator)
-    network.zero_grad()
-    start = time.process_time()
-    torch.nn.functional.cross_entropy(network(images), targets).backward()
-    return time.process_time() - start
-
-
-def replayed(network):
-    """A LightningModule whose backward pass gives the network's present gradients and costs nothing."""
-    import pytorch_lightning as pl
-    import torch
-
-    gradients = [p.grad for p in network.parameters()]
-
-    class Replay(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, *parameters):
-            return torch.zeros(())
-
-        @staticmethod
-        def backward(ctx, _):
-            return tuple(gradients)
-
-    class Replayed(pl.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.network = network
-
-        def training_step(self, batch, batch_idx):
-            return Replay.apply(*self.network.parameters())
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=1e-4)
-
-    return Replayed()
 
 
 def timed_callback(cadence: int, seconds: dict[str, float], calls: dict[str, int], **options):

@@ -97,7 +97,7 @@ class GradientHistogram(WatchingCallback):
             are by powers of two.
         update_ratio: whether to work it out, for which a copy of the parameters, or of the elements that stand for
             them, is kept during a logged step.
-        weights: whether to draw histograms of the parameters, frozen ones too, as they are behind the step.
+        weights: whether to draw histograms of the optimizer's parameters, frozen ones too, as they are behind the step.
         moments: whether to draw histograms of what the optimizer remembers behind the step: of Adam and its kin exp_avg
             and exp_avg_sq, of SGD and RMSprop momentum_buffer, of RMSprop square_avg.
         updates: whether to draw histograms of what the step changed. Where the update ratio is estimated they are of

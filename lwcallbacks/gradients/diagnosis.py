@@ -194,12 +194,12 @@ class Diagnosis:
         Args:
             step: its number, as it is to be named.
             dead: by module, the share of its units that gave zero for all samples, and how many values of each unit
-                were seen.
+                were seen: too few tell nothing, and the module is left as it was.
         """
-        rows = self._rows(dead)
-        share, values = np.array(list(dead.values()), float).reshape(-1, 2).T
+        told = {name: share for name, (share, values) in dead.items() if values >= FEWEST_VALUES}
+        rows, share = self._rows(told), np.array(list(told.values()), float)
         self._arrays["fed"][rows] = self._fed
-        self._vote(rows, _RULES.index("dead units"), step, (share >= DEAD) & (values >= FEWEST_VALUES), share)
+        self._vote(rows, _RULES.index("dead units"), step, share >= DEAD, share)
 
     def _vote(self, rows: np.ndarray, rule: int, step: int, is_shown: np.ndarray, measure: np.ndarray) -> np.ndarray:
         """Which of these rows show an illness in this step, bool [M]; and of which it is the first time in a while."""

@@ -201,6 +201,9 @@ def test_dead_units_of_modules() -> None:
         diagnosis.feed_units(50 * step, dead if step > 2 else {})
     assert found(diagnosis) == [("net.4", "zero", 0), ("net.1", "dead units", 150), ("act", "dead units", 150)]
     assert str(diagnosis.findings()[2]) == "act: dead units: 43 % give nothing for any sample, since step 150"
+    for step in range(10, 16):
+        diagnosis.feed_units(50 * step, dict.fromkeys(dead, (0.0, float(few))))  # which tells nothing
+    assert len(found(diagnosis)) == 3
     for step in range(10, 13):
         diagnosis.feed_units(50 * step, dict.fromkeys(dead, (0.0, 100.0)))
     assert found(diagnosis) == [("net.4", "zero", 0)]

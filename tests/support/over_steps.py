@@ -18,7 +18,7 @@ MAX_STEPS = 24
 
 
 class Deep(Classifier):
-    """The bias of one layer is so low that no unit of it, or not so many of 16, is ever above zero."""
+    """Some layers; the bias of one of them is so low that none of its 16 units, or not so many, are ever above zero."""
 
     def __init__(self, is_dead: bool = True, num_dead: int = 16) -> None:
         super().__init__()
