@@ -10,10 +10,12 @@ tensor, made smaller or larger by a power of two, which costs no bit; the first 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._utils import _flatten_dense_tensors
 
 from lwcallbacks.reductions.bits import parts
 from lwcallbacks.reductions.looking import may_look
@@ -77,12 +79,12 @@ def _of_one_dtype(tensors: list[Tensor]) -> Tensor:
         return _chosen(wide, wide * _SMALLER, wide * _LARGER)
     norms = torch.stack(torch._foreach_norm(tensors, 2, torch.float32))
     if not may_look(norms):
-        return _chosen(norms, _scaled(tensors, _SMALLER), _scaled(tensors, _LARGER))
+        return _chosen(norms, *_scaled(tensors, _SMALLER, _LARGER))
     pairs = torch.stack([norms, torch.ones_like(norms)], 1)
     for scale, is_odd in ((_SMALLER, norms > _HIGH), (_LARGER, norms < _LOW)):  # the other one would be slow: subnormal
         odd = torch.nonzero(is_odd)[:, 0]
         if len(odd):
-            again = _scaled([tensors[i] for i in odd.tolist()], scale)
+            [again] = _scaled([tensors[i] for i in odd.tolist()], scale)
             pairs[odd] = torch.stack([again, torch.full_like(again, scale)], 1)
     return pairs
 
@@ -96,12 +98,20 @@ def _chosen(norms: Tensor, smaller: Tensor, larger: Tensor) -> Tensor:
     return torch.stack([right, scales], 1).to(torch.float32)
 
 
-def _scaled(tensors: list[Tensor], scale: float) -> Tensor:
-    """Norms [P] of `scale` times the tensors, of which no more than a few are copied at once."""
-    by_row: dict[int, list[Tensor]] = {}
+def _scaled(tensors: list[Tensor], *scales: float) -> list[Tensor]:
+    """For each scale the norms [P] of tensors of one dtype times the scale; no more than a few are copied at once."""
+    rows: list[int] = []
+    found: list[Tensor] = []
     for part in parts(tensors):
-        pieces = torch._foreach_mul([piece.to(torch.float32) for _, piece in part], scale)
-        for (row, _), norm in zip(part, torch._foreach_norm(pieces), strict=True):
-            by_row.setdefault(row, []).append(norm)
-    whole = (by_row[row] for row in range(len(tensors)))
-    return torch.stack([of[0] if len(of) == 1 else torch.linalg.vector_norm(torch.stack(of)) for of in whole])
+        flat = _flatten_dense_tensors([piece for _, piece in part]).to(torch.float32)  # type: ignore[no-untyped-call]
+        sizes = [piece.numel() for _, piece in part]
+        pieces = [piece for scale in scales for piece in torch.split(flat * scale, sizes)]
+        found.append(torch.stack(torch._foreach_norm(pieces)).view(len(scales), -1))
+        rows += [row for row, _ in part]
+    norms = list(torch.cat(found, 1).unbind())
+    if len(rows) == len(tensors):
+        return norms
+    ends = np.searchsorted(rows, np.arange(1, len(tensors) + 1)).tolist()
+    return [
+        torch.stack([torch.linalg.vector_norm(of[start:end]) for start, end in pairwise([0, *ends])]) for of in norms
+    ]

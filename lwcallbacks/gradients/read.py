@@ -173,11 +173,8 @@ def wide(x: Tensor) -> Tensor:
 
 
 def _times(pairs: Tensor, factors: Sequence[float]) -> Tensor:
-    """Norms of samples made those of the whole. Numbers of Python reach a device as arguments, without a wait."""
-    if may_look(pairs):
-        pairs[:, 0] *= torch.tensor(factors)
-    else:
-        torch._foreach_mul_(list(pairs[:, 0].unbind()), list(factors))
+    """Norms of samples made those of the whole."""
+    pairs[:, 0] *= torch.tensor(factors).to(pairs.device, non_blocking=True)
     return pairs
 
 
