@@ -53,7 +53,9 @@ class ReductionMetric(Metric):
         super().__init__(**kwargs)
         self.reduction = reduction
         self._tables = tuple(reduction.slots) if isinstance(reduction, Scattered) else ()
-        for name, tensor in reduction.empty().items():
+        empty = reduction.empty()
+        self._own = frozenset(empty)
+        for name, tensor in empty.items():
             self.add_state(name, tensor, dist_reduce_fx=None, persistent=True)
         # MetricCollection lets metrics share one state if their states have equal names and, once, equal values. So
         # the reduction is part of the names; and a checkpoint is not loaded into a metric of another reduction.
@@ -61,7 +63,11 @@ class ReductionMetric(Metric):
         self.add_state(f"of_{fingerprint:08x}", torch.zeros(0), dist_reduce_fx=None, persistent=True)
 
     def _state(self) -> State:
-        return _present({name: getattr(self, name) for name in self._defaults})
+        return self._present({name: getattr(self, name) for name in self._defaults})
+
+    def _present(self, state: State) -> State:
+        """Without a payload that has no rows, and without the name of the reduction."""
+        return {name: tensor for name, tensor in state.items() if name in self._own or len(tensor)}
 
     def _set_state(self, state: State) -> None:
         for name, tensor in state.items():
@@ -151,7 +157,7 @@ class ReductionMetric(Metric):
 
     def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
         # Called by `forward` and `merge_state` with the state that is to be merged into this one.
-        self._set_state(self.reduction.merge(self._state(), _present(incoming_state)))
+        self._set_state(self.reduction.merge(self._state(), self._present(incoming_state)))
 
     def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
         # A `dist_sync_fn` that is a link can do more than gather; torchmetrics' own stands for the process group.
@@ -168,11 +174,6 @@ class ReductionMetric(Metric):
         for state in states[1:]:
             merged = self.reduction.merge(merged, state)
         self._set_state(merged)
-
-
-def _present(state: State) -> State:
-    """Without the tensors that have no rows."""
-    return {name: tensor for name, tensor in state.items() if len(tensor)}
 
 
 def _may_overwrite(tables: State, fields: tuple[Any, ...]) -> bool:

@@ -83,6 +83,7 @@ def search(
         except HypothesisException:
             raise
         except Exception:
+            assume(not law.parts or subject.defined_in_parts(case))
             failed.add(True)
             if (refusal := subject.refused(case)) is not None:
                 raise refusal from None

@@ -137,6 +137,10 @@ class Subject:
         """What says that the subject does not take this example at all, so that it says nothing about a law."""
         return None
 
+    def defined_in_parts(self, case: Case) -> bool:
+        """Whether parts of this example can be asked for a value."""
+        return True
+
     def rounds(self, law: Law[Any], case: Case) -> bool:
         """Whether what was found is rounding, and no fault, though it is more than was allowed."""
         return False
@@ -159,6 +163,8 @@ class Law(Generic[S]):
         strict: whether a metric may break it by no fault of its author's: torchmetrics' own base class does, or the
             law goes beyond the data that the strategy gives. Such a law is left out unless it is asked for.
         half: whether half as many examples do, but for the first 20: what breaks it hardly depends on the data.
+        parts: whether it asks for values of parts of the data. Where it raises, and plain update and compute of a
+            part do, too, the example says nothing.
     """
 
     name: str
@@ -168,6 +174,7 @@ class Law(Generic[S]):
     rounding: bool = True
     strict: bool = False
     half: bool = False
+    parts: bool = False
 
     def examples(self, told: int | None) -> int:
         """How many to try, where so many are asked for; without a number, `default_examples()`."""
@@ -186,11 +193,12 @@ class Laws(dict[str, Law[S]]):
         rounding: bool = True,
         strict: bool = False,
         half: bool = False,
+        parts: bool = False,
     ) -> Callable[[Callable[[S, Case], None]], Callable[[S, Case], None]]:
         """Add the decorated function under its name."""
 
         def add(holds: Callable[[S, Case], None]) -> Callable[[S, Case], None]:
-            self[holds.__name__] = Law(holds.__name__, means, holds, speed, rounding, strict, half)
+            self[holds.__name__] = Law(holds.__name__, means, holds, speed, rounding, strict, half, parts)
             return holds
 
         return add

@@ -54,7 +54,10 @@ def _held(exact: Tensor, dtype: torch.dtype) -> Tensor:
     return exact.clamp(info.min, info.max).to(dtype)
 
 
-@law("a sum is kept in a type that is too narrow: after so many batches the value stands still, or turns round")
+@law(
+    "a sum is kept in a type that is too narrow: after so many batches the value stands still, or turns round",
+    parts=True,
+)
 def no_saturation(subject: MetricSubject, case: Case) -> None:
     """Far into a long epoch, a batch still adds to each sum what it added at first.
 

@@ -44,6 +44,7 @@ def _outcome(metric: Any) -> tuple[str, Any]:
 @law(
     "a value that was asked for before two metrics are merged comes back after it: logs of a merged run are stale",
     half=True,
+    parts=True,
 )
 def merge_after_compute(subject: MetricSubject, case: Case) -> None:
     """Two metrics that were asked for their values before merge as two that were not, and go on likewise."""
@@ -139,6 +140,7 @@ print(make().compute())
 @law(
     "loading a checkpoint into a metric in use does not replace what it held: a restart in the same process is wrong",
     half=True,
+    parts=True,
 )
 def load_replaces(subject: MetricSubject, case: Case) -> None:
     """A metric that saw other data, and was asked for its value, is after loading what was saved."""
@@ -180,7 +182,9 @@ print(updated(make(), before + after).compute())
 
 
 @law(
-    "a resumed run that logs step values reports another value: what merges a step is not in the checkpoint", half=True
+    "a resumed run that logs step values reports another value: what merges a step is not in the checkpoint",
+    half=True,
+    parts=True,
 )
 def resume_with_forward(subject: MetricSubject, case: Case) -> None:
     """Loaded from a checkpoint, a metric goes on by `forward` as one that was never interrupted."""
@@ -214,6 +218,7 @@ print(whole.compute())
     "a metric writes into the checkpoint that it was loaded from: loaded once more, the checkpoint is another",
     strict=True,
     half=True,
+    parts=True,
 )
 def checkpoint_unchanged(subject: MetricSubject, case: Case) -> None:
     """What is loaded stays as it is, whatever the metric sees afterwards; two metrics can be loaded from one state."""
@@ -262,6 +267,7 @@ print(updated(make(), batches).compute())
     "compute returns the value from before a checkpoint was loaded, or another metric was merged",
     strict=True,
     half=True,
+    parts=True,
 )
 def stale_value(subject: MetricSubject, case: Case) -> None:
     """A value that the metric remembers is forgotten where its state is replaced, by loading or by merging.
@@ -354,6 +360,7 @@ print(metric.update_count, "after merging", other.update_count, "and as many")
 @law(
     "a metric that is pickled in mid-epoch goes on differently: moved to a spawned process, or saved as an object",
     half=True,
+    parts=True,
 )
 def pickle_mid_epoch(subject: MetricSubject, case: Case) -> None:
     """Pickled between two steps, a metric goes on by `forward`; the one that was pickled does not notice."""
@@ -401,6 +408,7 @@ print(whole.compute())
 @law(
     "two metrics that were made alike share what they hold: the metrics of train and val count each other's data",
     half=True,
+    parts=True,
 )
 def instances_are_independent(subject: MetricSubject, case: Case) -> None:
     """What one metric sees is no business of another of the same class, made before it or after it."""
@@ -428,6 +436,7 @@ print(expected)
     "reset does not give back the metric that was made: the next epoch starts from something of the last",
     rounding=False,
     half=True,
+    parts=True,
 )
 def reset_is_fresh(subject: MetricSubject, case: Case) -> None:
     """After `reset`, what `update`, `forward` and `compute` changed is as it was: values, lists, dtype, device."""
@@ -491,6 +500,7 @@ def _devices(part: Any) -> dict[str, torch.device]:
 @law(
     "with dist_sync_on_step=True a step's value is not that of all processes, or logging it changes the epoch's value",
     half=True,
+    parts=True,
 )
 def sync_on_step(subject: MetricSubject, case: Case) -> None:
     """A synced step is worth what new metrics on all processes compute of it, and the epoch goes on untouched."""

@@ -128,6 +128,12 @@ class MetricSubject(Subject):
         """What plain update and compute say of this example, where they raise."""
         return refused(self, case)
 
+    def defined_in_parts(self, case: Case) -> bool:
+        """Whether each batch alone, what came up to it, and what came from it on, has a value."""
+        batches = case.sample
+        parts = [part for i in range(len(batches)) for part in (batches[i : i + 1], batches[: i + 1], batches[i:])]
+        return all(map(self.has_value, parts))
+
     def rounds(self, law: Law[Any], case: Case) -> bool:
         """Whether the same example keeps the law in float64, where floats may be close at all."""
         if self.close is None:

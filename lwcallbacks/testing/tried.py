@@ -54,7 +54,7 @@ def first_try(
     def plain(subject: MetricSubject, case: Case) -> None:
         _update_and_compute(subject, case.original)
         with suppress(Indivisible):
-            smallest.append(min(count(args) for args in case.original))
+            smallest.extend(n for n in map(count, case.original) if n)
             seen[_KEPT:] = []
             seen.append(case.sample)
 

@@ -13,14 +13,19 @@ from lwcallbacks.reductions import ConfusionCounts, ExactMean, TopK
 from lwcallbacks.testing import METRIC_LAWS, check_metric, labelled_batches
 
 TUPLES = [name for name in LAWFUL if name != "product"]  # a product's fields have names, and a metric's here do not
+FIRST = {type(LAWFUL[name][0]): name for name in reversed(TUPLES)}.values()  # one of each class
 
 
 @pytest.mark.parametrize("name", TUPLES)
 def test_a_reduction_metric_keeps_every_law(name: str) -> None:
-    """Steps, epochs, processes, merging, checkpoints, pickling, and no host wait."""
+    """Steps, epochs, processes, merging, checkpoints, pickling, and no host wait.
+
+    Laws whose verdict hardly depends on the data are held by one reduction of each class, in a long run by all.
+    """
     reduction, fields = LAWFUL[name]
     batches = st.lists(fields, min_size=1, max_size=3)
-    check_metric(lambda: ReductionMetric(reduction), batches, laws=METRIC_LAWS, examples=max(EXAMPLES // 3, 5))
+    laws = [law.name for law in METRIC_LAWS.values() if not law.half or name in FIRST or EXAMPLES > 12]
+    check_metric(lambda: ReductionMetric(reduction), batches, laws=laws, examples=max(EXAMPLES // 3, 4))
 
 
 def test_metrics_of_unlike_reductions_never_share_a_state() -> None:

@@ -9,6 +9,7 @@ updates after a restart), ganslate #74, poutyne #72 (no reset) and others of the
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
-from lwcallbacks.testing import labelled_batches, tensors
+from lwcallbacks.testing import Finding, examine_metric, labelled_batches, tensors
 
 
 def numbers(low: int = 0, high: int = 7, most: int = 4) -> st.SearchStrategy[list[tuple[Tensor]]]:
@@ -917,3 +918,24 @@ PAIRS: dict[str, Pair] = {
     "padding as class 0": Pair(IgnoredAsZero, CellsRefused, LABELS, "labels_in_range", "as if it were"),
     "a value read in every update": Pair(Reads, Mean, NUMBERS, "no_host_wait"),
 }
+
+
+def forget() -> None:
+    """What two of the wrong metrics share is as it was."""
+    SHARED_ZERO.zero_()
+    SharesItsList.everything.clear()
+
+
+def examined(name: str, examples: int) -> Finding:
+    """What examining a wrong one under the law that is about its mistake gives."""
+    pair = PAIRS[name]
+    try:
+        return examine_metric(pair.wrong, pair.batches, laws=[pair.law], examples=examples)[pair.law]
+    finally:
+        forget()
+
+
+@functools.cache
+def found(name: str) -> Finding:
+    """With 50 examples, once for all tests."""
+    return examined(name, 50)

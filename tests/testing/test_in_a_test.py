@@ -43,7 +43,7 @@ def drawn(**options: Any) -> int:
     """How many examples are drawn for one law, those of plain update and compute beside."""
     counted: list[Any] = []
     batches = st.integers(0, 10**6).map(lambda x: [(torch.tensor([float(x)]),)] * 2)
-    check_metric(Total, batches.map(lambda x: counted.append(x) or x), laws=["reset"], **options)
+    check_metric(Total, batches.map(lambda x: counted.append(x) or x), laws=["order"], **options)
     return len(counted)
 
 
