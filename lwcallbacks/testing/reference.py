@@ -61,7 +61,7 @@ class Reference:
 
 
 def contradiction(found: Any, expected: Any, close: Closeness, told: str = "the reference says") -> str | None:
-    """Where a value is not what is told, in words; None where it is."""
+    """Where a value is not the expected one, in words; None where it is."""
     where = _unlike(found, expected, close)
     if where is None:
         return None
