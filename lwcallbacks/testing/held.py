@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lwcallbacks.testing.world import contained_metrics
+
 _SINGLE = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, Tensor, np.ndarray)
 _MANY = (list, tuple, set, frozenset, deque)
 
@@ -47,3 +49,14 @@ def data_bytes(value: Any) -> int:
     if isinstance(value, str | bytes):
         return len(value)
     return 8 if isinstance(value, int | float | complex) else 0
+
+
+_BOOKS = {"update", "compute", "_update_signature", "_modules", "_defaults", "_persistent", "_reductions"}
+
+
+def attributes(metric: Any) -> list[dict[str, Any]]:
+    """A copy of every attribute that is data, of the metric and of all that it contains."""
+    return [
+        {name: copied_data(value) for name, value in vars(part).items() if name not in _BOOKS and is_data(value)}
+        for part in contained_metrics(metric)
+    ]

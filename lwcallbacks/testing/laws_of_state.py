@@ -18,7 +18,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lwcallbacks.testing.held import copied_data, data_bytes, is_data
+from lwcallbacks.testing.held import attributes, data_bytes
 from lwcallbacks.testing.law import Broken, Case, NotApplicable
 from lwcallbacks.testing.metric_laws import METRIC_LAWS, MetricSubject, _for_two
 from lwcallbacks.testing.same import difference
@@ -243,17 +243,6 @@ def instances_are_independent(subject: MetricSubject, case: Case) -> None:
     expect(subject, subject.value(case.sample[:1]), expected, told)
 
 
-_BOOKS = {"update", "compute", "_update_signature", "_modules", "_defaults", "_persistent", "_reductions"}
-
-
-def _attributes(metric: Any) -> list[dict[str, Any]]:
-    """A copy of every attribute that is data, of the metric and of all that it contains."""
-    return [
-        {name: copied_data(value) for name, value in vars(part).items() if name not in _BOOKS and is_data(value)}
-        for part in contained_metrics(metric)
-    ]
-
-
 @law("reset does not give back the metric that was made: the next epoch starts from something of the last")
 def reset_is_fresh(subject: MetricSubject, case: Case) -> None:
     """After `reset`, what `update`, `forward` and `compute` changed is as it was: values, lists, dtype, device."""
@@ -264,7 +253,7 @@ def reset_is_fresh(subject: MetricSubject, case: Case) -> None:
             part.set_dtype(torch.float64)
     if (second := second_device()) is not None:
         metric = metric.to(second)
-    made = _attributes(metric)
+    made = attributes(metric)
     places = [_devices(part) for part in contained_metrics(metric)]
     try:
         for args in case.sample if second is None else [on_device(args, second) for args in case.sample]:
@@ -275,7 +264,7 @@ def reset_is_fresh(subject: MetricSubject, case: Case) -> None:
         assume(not double and second is None)  # what does not work in float64, or on a device, is not about reset
         raise
     metric.reset()
-    for part, old, now, place in zip(contained_metrics(metric), made, _attributes(metric), places, strict=True):
+    for part, old, now, place in zip(contained_metrics(metric), made, attributes(metric), places, strict=True):
         for name in sorted(old.keys() | now.keys()):
             was, found = old.get(name), now.get(name)
             learned = was is None and not data_bytes(found)  # the name or the shape of a state, and no data

@@ -454,6 +454,24 @@ def test_a_long_epoch_is_left_to_what_adds_up() -> None:
     assert finding(mixed.clone, SCORES, "no_saturation") == ("kept", "")
 
 
+def test_a_value_of_more_than_sums_is_not_made_up() -> None:
+    """Where a metric keeps something beside its sums, a million batches cannot be put in its place."""
+
+    class Beside(Sums):
+        def __init__(self) -> None:
+            super().__init__(number=torch.tensor(0))
+            self.beside = np.zeros(0)
+
+        def update(self, x: Tensor) -> None:
+            self.number += len(x)
+            self.beside = np.append(self.beside, x.numpy())
+
+        def compute(self) -> Tensor:
+            return torch.tensor(self.beside.sum()) / self.number
+
+    assert finding(Beside, POSITIVE, "no_saturation") == ("kept", "")
+
+
 def test_a_long_epoch_is_as_long_as_it_says() -> None:
     """The number of batches that is reported is where the type ends, up to a factor of two."""
     ones = st.just([(torch.ones(1),)])
