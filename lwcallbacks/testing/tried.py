@@ -24,7 +24,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from lwcallbacks.testing.errors import NotExaminable
-from lwcallbacks.testing.examining import search
+from lwcallbacks.testing.examining import failure, search
 from lwcallbacks.testing.law import Case, Finding, Law
 from lwcallbacks.testing.same import shown
 from lwcallbacks.testing.samples import Args, Indivisible, count, join, leaves, pieces
@@ -63,7 +63,8 @@ def first_try(
     found = search(law, subject, strategy, name="batches", examples=examples, seed=seed)
     if found.case is not None and found.error is not None:
         told = found.error if isinstance(found.error, NotExaminable) else _problem(found.error, subject, found.case)
-        raise told from None
+        # A new one, without the engine's lines in its traceback.
+        raise failure(subject, told.finding or Finding("not examined", str(told))) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return replace(subject, least=_least(subject, seen, min(smallest, default=1)))
