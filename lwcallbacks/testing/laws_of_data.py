@@ -17,11 +17,11 @@ from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat, dim_zero_sum
 
 from lwcallbacks.testing.held import attributes, data_bytes
-from lwcallbacks.testing.law import Broken, Case, NotApplicable
+from lwcallbacks.testing.law import Case, NotApplicable
 from lwcallbacks.testing.metric_laws import METRIC_LAWS, MetricSubject, _divisible
 from lwcallbacks.testing.same import Closeness, difference
 from lwcallbacks.testing.samples import Args, Indivisible, count, leaves, rebuilt, take
-from lwcallbacks.testing.wording import expect, plainly
+from lwcallbacks.testing.wording import broken, expect, plainly
 from lwcallbacks.testing.world import contained_metrics
 
 law = METRIC_LAWS.law
@@ -80,11 +80,30 @@ def no_saturation(subject: MetricSubject, case: Case) -> None:
     n = MANY_BATCHES
     found = None
     while n > 2 and (now := _lost_after(metric, args, start, growth, n)):
+        case.program(_REPEATED, args=args, times=n)
         found, n = now, n // 2  # the fewest batches that show it, up to a factor of two
     if found:
-        raise Broken(found)
+        raise broken(found)
     if growth.keys() == {(i, name) for i, part in enumerate(contained_metrics(metric)) for name in part._defaults}:
+        case.program(_REPEATED_VALUE, args=args, times=MANY_BATCHES)
         _same_when_repeated(subject, args, start, growth)
+
+
+_REPEATED = """
+metric = make()
+for _ in range(times):
+    metric.update(*args)
+print(metric.state_dict() or metric.metric_state)
+metric.update(*args)
+print(metric.state_dict() or metric.metric_state)
+"""
+_REPEATED_VALUE = """
+metric = make()
+for _ in range(times):
+    metric.update(*args)
+print(metric.compute())
+print(updated(make(), [args]).compute())
+"""
 
 
 def _repeated(metric: Any, start: Any, growth: Any, n: int) -> None:
@@ -142,6 +161,15 @@ def _same_when_repeated(subject: MetricSubject, args: Args, start: Any, growth: 
         expect(subject, found, once, told)
 
 
+_GROWTH = """
+metric = make()
+for _ in range(3):
+    for _ in range(4):
+        metric.update(*args)
+    print({name: value for name, value in vars(metric).items() if name[0] != "_" and not callable(value)})
+"""
+
+
 def _held_bytes(metric: Any) -> dict[tuple[int, str], int]:
     return {
         (i, name): data_bytes(value)
@@ -160,6 +188,7 @@ def _declared(part: Any, name: str) -> bool:
 def memory(subject: MetricSubject, case: Case) -> None:
     """What grows with the number of batches is a list state, or one with dist_reduce_fx="cat"; that is reported."""
     metric, args = subject.new(), case.sample[0]
+    case.program(_GROWTH, args=args)
     held = []
     for number in (4, 4, 4):
         for _ in range(number):
@@ -177,7 +206,7 @@ def memory(subject: MetricSubject, case: Case) -> None:
     for (i, name), size in growing.items():
         if not _declared(parts[i], name):
             of = f"{type(parts[i]).__name__}.{name}"
-            raise Broken(f"each sample adds {size:g} bytes to {of}, which is neither a list state nor concatenated")
+            raise broken(f"each sample adds {size:g} bytes to {of}, which is neither a list state nor concatenated")
     if told:
         case.fact = f"grows by {sum(told.values()):g} bytes a sample: {', '.join(told)}, declared as growing"
 
@@ -227,6 +256,8 @@ def labels_in_range(subject: MetricSubject, case: Case) -> None:
 
     if _shapes(subject.value([args])) != _shapes(without):
         raise NotApplicable("its value has a part for each sample")
+    others = take(args, [i for i in range(n) if i != sample])
+    case.program(_PLANTED, batch=_planted(args, column, sample, label), others=others)
     try:
         found = value(label)
     except Exception:
@@ -235,10 +266,16 @@ def labels_in_range(subject: MetricSubject, case: Case) -> None:
         return
     same = [k for k in range(classes) if not _differs(subject, found, lambda k=k: value(k))]
     taken = f", as if it were {same[0]}" if len(same) == 1 else ""
-    raise Broken(
+    raise broken(
         f"with a label {label} beside {classes} classes you report {plainly(found)} where the other samples give "
         f"{plainly(without)}: it counts{taken}"
     )
+
+
+_PLANTED = """
+print(updated(make(), [batch]).compute())
+print(updated(make(), [others]).compute())
+"""
 
 
 def _differs(subject: MetricSubject, found: Any, other: Any) -> bool:

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lwcallbacks.testing.held import attributes, data_bytes
-from lwcallbacks.testing.law import Broken, Case, NotApplicable
+from lwcallbacks.testing.law import Case, NotApplicable
 from lwcallbacks.testing.metric_laws import METRIC_LAWS, MetricSubject, _for_two
 from lwcallbacks.testing.same import difference
 from lwcallbacks.testing.samples import on_device
 from lwcallbacks.testing.sim_device import second_device
-from lwcallbacks.testing.wording import expect, plainly
+from lwcallbacks.testing.wording import broken, expect, plainly
 from lwcallbacks.testing.world import World, contained_metrics
 
 law = METRIC_LAWS.law
@@ -65,6 +65,8 @@ def merge_after_compute(subject: MetricSubject, case: Case) -> None:
     """Two metrics that were asked for their values before merge as two that were not, and go on likewise."""
     batches = _for_two(subject, case.sample)
     cut = case.draw("first", st.integers(1, len(batches) - 1))
+    mine, others = list(batches[:cut]), list(batches[cut:])
+    case.program(_MERGED_AFTER, mine=mine, others=others)
     asked, other, silent = (subject.updated(part) for part in (batches[:cut], batches[cut:], batches[:cut]))
     _merge(silent, other)
     asked.compute()
@@ -72,36 +74,79 @@ def merge_after_compute(subject: MetricSubject, case: Case) -> None:
     _merge(asked, other)
     told = "asked for a value before it is merged, a metric reports {} after it where one that was not asked has {}"
     expect(subject, asked.compute(), silent.compute(), told)
+    case.program(
+        _MERGED_AFTER.replace("print", "for metric in (asked, silent):\n    metric.update(*mine[0])\nprint", 1),
+        mine=mine,
+        others=others,
+    )
     asked.update(*batches[0])
     silent.update(*batches[0])
     told = "asked before and after merging, then updated, a metric reports {} where one that was not asked has {}"
     expect(subject, asked.compute(), silent.compute(), told)
 
 
+_UNCACHED = """
+def fresh():
+    metric = make()
+    for part in metric.modules():
+        part.compute_with_cache = False  # what torchmetrics remembers is for the law stale_value
+    return metric
+"""
+_MERGED_AFTER = f"""{_UNCACHED}
+asked, silent, other = updated(fresh(), mine), updated(fresh(), mine), updated(fresh(), others)
+silent.merge_state(other)
+asked.compute()
+other.compute()
+asked.merge_state(other)
+print(asked.compute())
+print(silent.compute())
+"""
+
+
 @law("a worker that saw no data spoils the merged value: merging into, or from, a metric that was just made")
 def merge_with_fresh(subject: MetricSubject, case: Case) -> None:
     """Merged into a new one, or with a new one, a metric keeps its value; and two new ones are a new one."""
     expected = subject.value(case.sample)
+    case.program("metric = make()\n" + _MERGED_FRESH.format("updated(make(), batches)"), batches=case.sample)
     into = subject.new()
     _merge(into, subject.updated(case.sample))
     did, found = _outcome(into)
     if did != "reports":
-        raise Broken(f"merged into a new metric: compute {did} where the data alone gives {plainly(expected)}")
+        raise broken(f"merged into a new metric: compute {did} where the data alone gives {plainly(expected)}")
     expect(subject, found, expected, "merged into a new metric you report {} where the data alone gives {}")
+    case.program("metric = updated(make(), batches)\n" + _MERGED_FRESH.format("make()"), batches=case.sample)
     of = subject.updated(case.sample)
     _merge(of, subject.new())
     told = "after merging a metric that saw no data you report {} where the data alone gives {}"
     expect(subject, of.compute(), expected, told)
+    case.program(_MERGED_EMPTY, batches=case.sample)
     empty = subject.new()
     _merge(empty, subject.new())
     (did, found), (does, alone) = _outcome(empty), _outcome(subject.new())
     if did != does:
-        raise Broken(f"two new metrics, merged: compute {did} where that of one new metric {does}")
+        raise broken(f"two new metrics, merged: compute {did} where that of one new metric {does}")
     expect(subject, found, alone, "merged from two that saw nothing you report {} where one new metric reports {}")
+    case.program(
+        _MERGED_EMPTY + "print(updated(metric, batches).compute())\nprint(updated(make(), batches).compute())",
+        batches=case.sample,
+    )
     for args in case.sample:
         empty.update(*args)
     told = "merged from two that saw nothing, then updated, you report {} where a new metric reports {}"
     expect(subject, empty.compute(), expected, told)
+
+
+_MERGED_FRESH = """
+metric.merge_state({})
+print(metric.compute())
+print(updated(make(), batches).compute())
+"""
+_MERGED_EMPTY = """
+metric = make()
+metric.merge_state(make())
+print(metric.compute())
+print(make().compute())
+"""
 
 
 # Checkpoints.
@@ -111,21 +156,47 @@ def merge_with_fresh(subject: MetricSubject, case: Case) -> None:
 def load_replaces(subject: MetricSubject, case: Case) -> None:
     """A metric that saw other data, and was asked for its value, is after loading what was saved."""
     cut = case.draw("batches before the checkpoint", st.integers(1, len(case.sample)))
-    used = subject.updated([*case.sample[::-1], case.sample[0]])
+    before, after, others = case.sample[:cut], case.sample[cut:], [*case.sample[::-1], case.sample[0]]
+    case.program(_LOADED_IN_USE, before=before, others=others)
+    used = subject.updated(others)
     used.compute()
     used.load_state_dict(_saved(subject.updated(case.sample[:cut])))
     told = "after loading a checkpoint into a metric in use you report {} where the run that saved it reported {}"
     expect(subject, used.compute(), subject.value(case.sample[:cut]), told)
-    for args in case.sample[cut:]:
+    case.program(_LOADED_GOES_ON, before=before, after=after, others=others)
+    for args in after:
         used.update(*args)
     told = "after a restart from a checkpoint you report {} where an uninterrupted run reports {}"
     expect(subject, used.compute(), subject.value(case.sample), told)
+
+
+_LASTING = """
+def lasting(metric):
+    for part in metric.modules():
+        if hasattr(part, "persistent"):
+            part.persistent(True)
+    return metric
+"""
+_IN_USE = f"""{_UNCACHED}{_LASTING}
+metric = updated(lasting(fresh()), others)
+metric.compute()
+metric.load_state_dict(updated(lasting(fresh()), before).state_dict())
+"""
+_LOADED_IN_USE = f"""{_IN_USE}
+print(metric.compute())
+print(updated(make(), before).compute())
+"""
+_LOADED_GOES_ON = f"""{_IN_USE}
+print(updated(metric, after).compute())
+print(updated(make(), before + after).compute())
+"""
 
 
 @law("a resumed run that logs step values reports another value: what merges a step is not in the checkpoint")
 def resume_with_forward(subject: MetricSubject, case: Case) -> None:
     """Loaded from a checkpoint, a metric goes on by `forward` as one that was never interrupted."""
     cut = case.draw("batches before the checkpoint", st.integers(0, len(case.sample) - 1))
+    case.program(_RESUMED_BY_FORWARD, before=case.sample[:cut], after=case.sample[cut:])
     whole, saved, resumed = subject.new(), subject.new(), subject.new()
     for i, args in enumerate(case.sample):
         whole(*args)
@@ -138,12 +209,25 @@ def resume_with_forward(subject: MetricSubject, case: Case) -> None:
     expect(subject, resumed.compute(), whole.compute(), told)
 
 
+_RESUMED_BY_FORWARD = f"""{_LASTING}
+whole, saved, resumed = make(), lasting(make()), lasting(make())
+for args in before:
+    whole(*args), saved(*args)
+resumed.load_state_dict(saved.state_dict())
+for args in after:
+    whole(*args), resumed(*args)
+print(resumed.compute())
+print(whole.compute())
+"""
+
+
 @law(
     "a metric writes into the checkpoint that it was loaded from: loaded once more, the checkpoint is another",
     strict=True,
 )
 def checkpoint_unchanged(subject: MetricSubject, case: Case) -> None:
     """What is loaded stays as it is, whatever the metric sees afterwards; two metrics can be loaded from one state."""
+    case.program(_CHECKPOINT, batches=case.sample)
     saved = _saved(subject.updated(case.sample))
     before = copy.deepcopy(saved)
     (first := subject.new()).load_state_dict(saved)
@@ -151,12 +235,34 @@ def checkpoint_unchanged(subject: MetricSubject, case: Case) -> None:
         first.update(*args)
         first(*args)
     if where := difference(saved, before):
-        raise Broken(
+        raise broken(
             f"updating a metric changed the checkpoint that it was loaded from, at {where} (after, and before)"
         )
+    case.program(_CHECKPOINT_TWICE, batches=case.sample)
     (second := subject.new()).load_state_dict(saved)
     told = "loaded a second time from one checkpoint you report {} where the saved run reported {}"
     expect(subject, second.compute(), subject.value(case.sample), told)
+
+
+_CHECKPOINT = f"""{_LASTING}
+checkpoint = updated(lasting(make()), batches).state_dict()
+before = str(checkpoint)
+metric = lasting(make())
+metric.load_state_dict(checkpoint)
+for args in batches:
+    metric.update(*args)
+    metric(*args)
+print(checkpoint)
+print(before)
+"""
+_CHECKPOINT_TWICE = f"""{_LASTING}
+checkpoint = updated(lasting(make()), batches).state_dict()
+metric, second = lasting(make()), lasting(make())
+metric.load_state_dict(checkpoint)
+second.load_state_dict(checkpoint)
+print(second.compute())
+print(updated(make(), batches).compute())
+"""
 
 
 # What torchmetrics keeps beside the state.
@@ -168,12 +274,15 @@ def stale_value(subject: MetricSubject, case: Case) -> None:
 
     Like every metric of a user's, and unlike in the other laws, it remembers: torchmetrics' `compute_with_cache`.
     """
-    used, other = subject.factory(), subject.updated(case.sample[::-1])
+    mine, others = case.sample[-1:], case.sample[::-1]
+    case.program(_STALE_LOADED, mine=mine, others=others)
+    used, other = subject.factory(), subject.updated(others)
     used.update(*case.sample[-1])
     used.compute()
     used.load_state_dict(_saved(other))
     told = "after load_state_dict you still report {}, the value from before, where the loaded state is worth {}"
     expect(subject, used.compute(), subject.value(case.sample[::-1]), told)
+    case.program(_STALE_MERGED, mine=mine, others=others)
     merged, silent = subject.factory(), subject.updated(case.sample[-1:])
     merged.update(*case.sample[-1])
     merged.compute()
@@ -186,6 +295,23 @@ def stale_value(subject: MetricSubject, case: Case) -> None:
     expect(subject, merged.compute(), silent.compute(), told)
 
 
+_STALE_LOADED = f"""{_LASTING}
+metric = updated(lasting(make()), mine)
+metric.compute()
+metric.load_state_dict(updated(lasting(make()), others).state_dict())
+print(metric.compute())
+print(updated(make(), others).compute())
+"""
+_STALE_MERGED = """
+metric, silent = updated(make(), mine), updated(make(), mine)
+metric.compute()
+metric.merge_state(updated(make(), others))
+silent.merge_state(updated(make(), others))
+print(metric.compute())
+print(silent.compute())
+"""
+
+
 @law(
     "the number of updates gets lost: torchmetrics warns of a metric without data, and means are weighted wrong",
     strict=True,
@@ -196,17 +322,32 @@ def update_count(subject: MetricSubject, case: Case) -> None:
     def counts(metric: Any) -> list[int]:
         return [part.update_count for part in contained_metrics(metric)]
 
+    case.program(_COUNTS, batches=case.sample)
     metric, loaded = subject.updated(case.sample), subject.new()
     expected = counts(metric)
     loaded.load_state_dict(_saved(metric))
     if counts(loaded) != expected:
-        raise Broken(f"after a restart from a checkpoint update_count is {counts(loaded)} where it was {expected}")
+        raise broken(f"after a restart from a checkpoint update_count is {counts(loaded)} where it was {expected}")
+    case.program(_COUNTS_MERGED, batches=case.sample)
     try:
         _merge(loaded, metric)
     except NotApplicable:
         return
     if counts(loaded) != (both := [2 * number for number in expected]):
-        raise Broken(f"after merging update_count is {counts(loaded)} where the two had seen {both} together")
+        raise broken(f"after merging update_count is {counts(loaded)} where the two had seen {both} together")
+
+
+_COUNTS = f"""{_LASTING}
+saved, loaded = updated(lasting(make()), batches), lasting(make())
+loaded.load_state_dict(saved.state_dict())
+print([getattr(part, "update_count", None) for part in loaded.modules()])
+print([getattr(part, "update_count", None) for part in saved.modules()])
+"""
+_COUNTS_MERGED = """
+metric, other = updated(make(), batches), updated(make(), batches)
+metric.merge_state(other)
+print(metric.update_count, "after merging", other.update_count, "and as many")
+"""
 
 
 # Copies, and a new start.
@@ -216,37 +357,72 @@ def update_count(subject: MetricSubject, case: Case) -> None:
 def pickle_mid_epoch(subject: MetricSubject, case: Case) -> None:
     """Pickled between two steps, a metric goes on by `forward`; the one that was pickled does not notice."""
     cut = case.draw("batches before pickling", st.integers(1, len(case.sample)))
+    before, after = case.sample[:cut], case.sample[cut:]
     whole, metric = subject.new(), subject.new()
     steps = [whole(*args) for args in case.sample]
     for args in case.sample[:cut]:
         metric(*args)
     metric.compute()
+    case.program(_PICKLED.format("pickle.loads(pickle.dumps(metric))"), before=before, after=after)
     moved = pickle.loads(pickle.dumps(metric))
     for args, step in zip(case.sample[cut:], steps[cut:], strict=True):
         expect(subject, moved(*args), step, "pickled in mid-epoch, a step reports {} where it would have reported {}")
         metric(*args)
     told = "pickled in mid-epoch you report {} where a metric that never was reports {}"
     expect(subject, moved.compute(), whole.compute(), told)
+    case.program(_PICKLED.format("(pickle.dumps(metric), metric)[1]"), before=before, after=after)
     told = "once a copy of it was pickled, the metric itself reports {} where one that never was reports {}"
     expect(subject, metric.compute(), whole.compute(), told)
+
+
+_PICKLED = """
+def fresh():
+    metric = make()
+    for part in metric.modules():
+        part.compute_with_cache = False
+    return metric
+
+whole, metric = fresh(), fresh()
+for args in before:
+    whole(*args), metric(*args)
+metric.compute()
+metric = {}
+for args in after:
+    print(metric(*args))
+    print(whole(*args))
+print(metric.compute())
+print(whole.compute())
+"""
 
 
 @law("two metrics that were made alike share what they hold: the metrics of train and val count each other's data")
 def instances_are_independent(subject: MetricSubject, case: Case) -> None:
     """What one metric sees is no business of another of the same class, made before it or after it."""
+    case.program(_TWO_MADE.format("metric"), first=case.sample[:1], batches=case.sample)
     before = subject.updated(case.sample[:1])
     expected = before.compute()
     subject.updated(case.sample)
     told = "beside another metric of its class you report {} where it reported {} until the other saw data"
     expect(subject, before.compute(), expected, told)
+    case.program(_TWO_MADE.format("updated(fresh(), first)"), first=case.sample[:1], batches=case.sample)
     told = "made after another metric of its class you report {} where one made before it reports {}"
     expect(subject, subject.value(case.sample[:1]), expected, told)
+
+
+_TWO_MADE = f"""{_UNCACHED}
+metric = updated(fresh(), first)
+expected = metric.compute()
+other = updated(fresh(), batches)
+print({{}}.compute())
+print(expected)
+"""
 
 
 @law("reset does not give back the metric that was made: the next epoch starts from something of the last")
 def reset_is_fresh(subject: MetricSubject, case: Case) -> None:
     """After `reset`, what `update`, `forward` and `compute` changed is as it was: values, lists, dtype, device."""
     double = case.draw("in float64", st.booleans())
+    case.program(_RESET_FRESH, batches=case.sample, double=double)
     metric = subject.factory()
     if double:
         for part in contained_metrics(metric):
@@ -270,10 +446,25 @@ def reset_is_fresh(subject: MetricSubject, case: Case) -> None:
             learned = was is None and not data_bytes(found)  # the name or the shape of a state, and no data
             if not learned and (where := difference(found, was)):
                 of = f"{type(part).__name__}.{name}"
-                raise Broken(f"after reset {of} is not as in a metric that was just made: {where} (after, and before)")
+                raise broken(f"after reset {of} is not as in a metric that was just made: {where} (after, and before)")
         for name, device in _devices(part).items():
             if device != place.get(name, device):
-                raise Broken(f"after reset {type(part).__name__}.{name} is on {device} where it was on {place[name]}")
+                raise broken(f"after reset {type(part).__name__}.{name} is on {device} where it was on {place[name]}")
+
+
+_RESET_FRESH = """
+metric, new = make(), make()
+for part in [*metric.modules(), *new.modules()]:
+    if double and hasattr(part, "set_dtype"):
+        part.set_dtype(torch.float64)
+for args in batches:
+    metric.update(*args)
+    metric(*args)
+metric.compute()
+metric.reset()
+for part in (metric, new):
+    print({name: value for name, value in vars(part).items() if name[0] != "_" and not callable(value)})
+"""
 
 
 def _devices(part: Any) -> dict[str, torch.device]:
@@ -288,6 +479,8 @@ def sync_on_step(subject: MetricSubject, case: Case) -> None:
     """A synced step is worth what new metrics on all processes compute of it, and the epoch goes on untouched."""
     batches = _for_two(subject, case.sample)
     steps = list(zip(batches[::2], batches[1::2], strict=False))  # what each of the two processes gets
+
+    case.program(_SYNCED_STEPS, steps=steps)
 
     def alone(rank: int) -> torch.nn.ModuleList:
         """A new metric for each step, and one for all of them."""
@@ -320,3 +513,19 @@ def sync_on_step(subject: MetricSubject, case: Case) -> None:
         for name, one, other in zip(names, found, expected, strict=True):
             told = f"with dist_sync_on_step=True on 2 processes, {name} reports {{}} where its data is worth {{}}"
             expect(subject, one, other, told)
+
+
+_SYNCED_STEPS = """
+def process(rank):
+    torch.distributed.init_process_group("gloo", file, datetime.timedelta(seconds=20), 2, rank)
+    metric = make()
+    for part in metric.modules():
+        part.dist_sync_on_step = True
+    share = [step[rank] for step in steps]
+    for args in share:
+        print(f"process {rank}: step", metric(*args), "where its data is worth", updated(make(), [args]).compute())
+    print(f"process {rank}: epoch", metric.compute(), "where its data is worth", updated(make(), share).compute())
+
+file = f"file://{tempfile.mktemp()}"
+torch.multiprocessing.start_processes(process, nprocs=2, start_method="fork")
+"""

@@ -1,7 +1,7 @@
-"""Say that two values differ as whoever trains would see it.
+"""Say what a law found as whoever trains would see it.
 
 expect(subject, found, expected, "after a restart you report {} where an uninterrupted run reports {}")
-# Broken: after a restart you report 0.4 where an uninterrupted run reports 0.5
+# Broken, in words: after a restart you report 0.4 where an uninterrupted run reports 0.5
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from lwcallbacks.testing.law import Broken
-from lwcallbacks.testing.same import difference, shown
+from lwcallbacks.testing.same import shown
 
 if TYPE_CHECKING:
     from lwcallbacks.testing.metric_laws import MetricSubject
@@ -24,10 +24,12 @@ def plainly(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else shown(value)
 
 
-def expect(subject: MetricSubject, found: Any, expected: Any, told: str) -> None:
-    """Raise Broken where the values are not the same; `told` is a sentence with a place for each."""
-    if where := difference(found, expected, subject.close):
-        sentence = told.format(plainly(found), plainly(expected))
-        # Where six digits do not tell two numbers apart, or a value is more than a number, say where they differ.
-        plain = isinstance(found, Tensor) and found.ndim == 0 and plainly(found) != plainly(expected)
-        raise Broken(sentence if plain else f"{sentence} ({where})")
+def expect(subject: MetricSubject, found: Any, expected: Any, words: str) -> None:
+    """Raise Broken where the values are not the same; `words` is a sentence with a place for each."""
+    told = words.replace("{}", "this", 1).replace("{}", "that", 1)
+    subject.expect_same(found, expected, told, words.replace("{}", "{found}", 1).replace("{}", "{expected}", 1))
+
+
+def broken(words: str) -> Broken:
+    """What to raise where there are no two values to show."""
+    return Broken(words, words=words)
