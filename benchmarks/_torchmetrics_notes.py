@@ -141,8 +141,42 @@ _NOT_EXAMINED = {
 }
 
 
-def cause_of(law: str, metric: str, message: str) -> str:
+class Kind(NamedTuple):
+    """A kind of fault, repeated by hand: the first that fits names the cause of a violation.
+
+    Attributes:
+        sort: "value" (silently wrong) or "crash".
+        laws, metric, message: patterns: of the law, the row's name, the kit's message.
+        title: what a user sees, in one sentence.
+        words: why, and how it was checked.
+    """
+
+    sort: str
+    laws: str
+    metric: str
+    message: str
+    title: str
+    words: str
+
+    def fits(self, law: str, metric: str, message: str, how: str) -> bool:
+        """Whether a violation is one of this kind."""
+        crash = how in ("exception", "hang", "abort")
+        return (
+            crash is (self.sort == "crash")
+            and re.search(self.laws, law) is not None
+            and re.search(self.metric, metric) is not None
+            and re.search(self.message, message) is not None
+        )
+
+
+KINDS: list[Kind] = []
+
+
+def cause_of(law: str, metric: str, message: str, how: str) -> str:
     """Why a violation is one, in words; empty where nobody found out."""
+    for kind in KINDS:
+        if kind.fits(law, metric, message, how):
+            return kind.title
     for cause in _CAUSES:
         if re.search(cause.laws, law) and re.search(cause.metric, metric) and re.search(cause.message, message):
             return cause.words

@@ -11,78 +11,58 @@ too long. It takes about ten minutes on one core; progress goes to the standard 
 import argparse
 import ast
 import importlib
+import json
 import multiprocessing
 import pkgutil
 import re
 import sys
-import textwrap
+import tempfile
 import time
 import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from dataclasses import asdict, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from _torchmetrics_notes import LAW_NOTES, cause_of, no_violation, not_examined
-from _torchmetrics_recipes import recipe_for
+from _report_page import ATOL, BROKEN, KEPT, NOT_APPLICABLE, OUTCOMES, RTOL, SYMBOLS, Examined, Run, last_words, report
+from _report_programs import cannot_run, forked, unlike
+from _other_packages import classes_of, recipes_of
+from _torchmetrics_notes import no_violation, not_examined
+from _torchmetrics_recipes import Recipe, recipes_for
 
-from lwcallbacks.testing import Suited
+from lwcallbacks.testing import Finding
+from lwcallbacks.testing.confirm import Ran, confirmed
 
+OF_DATA = (
+    "inputs_unchanged",
+    "batch_size",
+    "order",
+    "shards",
+    "empty_process",
+    "step_value",
+    "forward_accumulates",
+    "merge_state",
+    "merge_with_fresh",
+    "reset",
+    "state_dict_round_trip",
+    "reference",
+)
+"""The laws for arguments that are not the usual ones; the others are about the class and not about its arguments."""
 REPORT = Path(__file__).resolve().parent.parent / "docs" / "torchmetrics-report.md"
-ATOL, RTOL = 1e-5, 1e-4
-KEPT, ROUNDED, BROKEN, BY_DESIGN = "kept", "kept but for rounding", "violated", "by design"
-NOT_APPLICABLE, UNFINISHED = "not applicable", "not finished"
-SYMBOLS = {KEPT: "=", ROUNDED: "≈", BROKEN: "✗", BY_DESIGN: "○", NOT_APPLICABLE: "·", UNFINISHED: "?"}
-OUTCOMES = {
-    "kept": KEPT,
-    "rounding": ROUNDED,
-    "broken": BROKEN,
-    "known": BY_DESIGN,
-    "not applicable": NOT_APPLICABLE,
-}
-COLUMNS = {
-    "inputs_unchanged": "inputs",
-    "batch_size": "batch",
-    "order": "order",
-    "shards": "shards",
-    "empty_process": "empty",
-    "compute_is_pure": "pure",
-    "step_value": "step",
-    "forward_accumulates": "forward",
-    "merge_state": "merge",
-    "reset": "reset",
-    "clone_is_independent": "clone",
-    "pickle_round_trip": "pickle",
-    "state_dict_round_trip": "ckpt",
-    "reference": "ref",
-    "device": "device",
-    "no_host_wait": "wait",
-    "no_saturation": "narrow",
-    "labels_in_range": "labels",
-    "merge_after_compute": "asked",
-    "merge_with_fresh": "fresh",
-    "load_replaces": "load",
-    "resume_with_forward": "resume",
-    "checkpoint_unchanged": "alias",
-    "stale_value": "stale",
-    "update_count": "count",
-    "pickle_mid_epoch": "moved",
-    "instances_are_independent": "alone",
-    "reset_is_fresh": "after reset",
-    "sync_on_step": "synced",
-}
 
 
 # What there is.
 
 
-def exported() -> dict[str, type]:
-    """Every metric class that torchmetrics and its subpackages export, by subpackage and name, each class once."""
+def exported(package: str) -> dict[str, type]:
+    """Every metric class that a package and its subpackages export, by subpackage and name, each class once."""
+    if package != "torchmetrics":
+        return classes_of(package)
     import torchmetrics
     from torchmetrics import Metric, MetricCollection
     from torchmetrics.wrappers import MetricTracker
@@ -102,8 +82,10 @@ def exported() -> dict[str, type]:
     return {name: cls for cls, name in sorted(found.items(), key=lambda item: item[1])}
 
 
-def unexported() -> dict[str, str]:
+def unexported(package: str) -> dict[str, str]:
     """Names that a subpackage exports only beside an optional package that is not installed, and which one that is."""
+    if package != "torchmetrics":
+        return {}
     import torchmetrics
 
     found = {}
@@ -129,31 +111,85 @@ def same_code(name: str, cls: type) -> str | None:
     return None
 
 
+def rows_of(package: str, name: str, cls: type, variants: bool) -> Iterator[Recipe]:
+    """The rows of a class: with its usual arguments, and with others."""
+    return (recipes_for if package == "torchmetrics" else recipes_of)(name, cls, variants)
+
+
 # Examining, in the worker process.
 
 
-def examine(name: str, recipe: Suited, examples: int, told: Connection) -> None:
-    """Send (law, outcome, message) for each law; "left out" where plain update and compute does not work."""
-    from lwcallbacks.testing import METRIC_LAWS, examine_metric
+def examine(recipe: Recipe, examples: int, plain: bool) -> Examined:
+    """What the laws say of one row; where plain update and compute does not work, it is left out."""
+    from lwcallbacks.testing import METRIC_LAWS
 
-    factory, batches = recipe.factory, recipe.batches
-    for law in METRIC_LAWS.values():
-        options: dict[str, Any] = {"examples": examples, "laws": [law.name]}
-        with at_most_shrinks(1):
-            finding = examine_metric(factory, batches, **options)[law.name]
-        if finding.outcome == "not examined":
-            told.send(("left out", name, finding.message))
-            return
+    factory, batches, reference = recipe.suited.factory, recipe.suited.batches, recipe.reference
+    row = Examined(recipe.name, data=recipe.suited.data, arguments=not plain)
+    laws = list(METRIC_LAWS) if plain else list(OF_DATA)
+    began = time.process_time()
+    with at_most_shrinks(1):
+        found = _findings(factory, batches, laws=laws, examples=examples, reference=reference)
+    row.seconds = time.process_time() - began
+    if problem := next((finding for finding in found.values() if finding.outcome == "not examined"), None):
+        row.left_out = problem.message
+        return row
+    again = [
+        name
+        for name, finding in found.items()
+        if finding.outcome in ("broken", "known") and not METRIC_LAWS[name].speed and (plain or finding.how == "value")
+    ]
+    if again:
+        close = {"exact": False, "atol": ATOL, "rtol": RTOL, "laws": again, "examples": examples}
+        with at_most_shrinks(60 if plain else 20):
+            closer = _findings(factory, batches, reference=reference, **close)
+        for name, finding in closer.items():
+            if finding.outcome == "kept":
+                found[name] = replace(found[name], outcome="rounding")
+            elif finding.outcome != "not examined":
+                found[name] = finding
+    for name, finding in found.items():
         outcome, message = OUTCOMES[finding.outcome], finding.message
-        if finding.outcome in ("broken", "known") and not law.speed:
-            with at_most_shrinks(100):
-                close = examine_metric(factory, batches, exact=False, atol=ATOL, rtol=RTOL, **options)[law.name]
-            outcome, message = (
-                (ROUNDED, message) if close.outcome == "kept" else (OUTCOMES[close.outcome], close.message)
-            )
-        if outcome == BROKEN and (reason := no_violation(law.name, name, message)):
+        if outcome == BROKEN and (reason := no_violation(name, recipe.name, message)):
             outcome, message = NOT_APPLICABLE, reason
-        told.send((law.name, outcome, message))
+        row.outcomes[name], row.messages[name] = outcome, message
+        if outcome == BROKEN and not METRIC_LAWS[name].speed:
+            _run_the_program(row, name, finding)
+    return row
+
+
+def _findings(factory: Any, batches: Any, *, reference: Any, **options: Any) -> dict[str, Finding]:
+    """As `examine_metric`, but a reference that says nothing about any example is no error."""
+    from lwcallbacks.testing import examine_metric
+
+    try:
+        return examine_metric(factory, batches, reference=reference, **options)
+    except ValueError as error:
+        if "returned None for each example" not in str(error):
+            raise
+        return examine_metric(factory, batches, **options)
+
+
+def _run_the_program(row: Examined, law: str, finding: Finding) -> None:
+    """Run what shows a violation. Where real processes agree with one, there is none."""
+    if reason := cannot_run(finding):
+        row.programs[law] = (finding.source, f"not run: {reason}", "")
+        return
+    ran: list[Ran] = []
+
+    def run(source: str) -> Ran:
+        ran.append(forked(source))
+        return ran[-1]
+
+    finding = confirmed(finding, run)
+    if finding.outcome == "kept":
+        row.outcomes[law], row.messages[law] = KEPT, finding.message
+        return
+    result = ran[0] if ran else run(finding.source)
+    row.messages[law] = finding.message
+    wrong = unlike(finding, result)
+    said = finding.confirmed or last_words(result.out, result.status, result.err)
+    row.programs[law] = (finding.source, f"the program does not show it: {wrong}" if wrong else "", said)
+    row.how[law] = finding.how
 
 
 @contextmanager
@@ -169,8 +205,8 @@ def at_most_shrinks(number: int) -> Iterator[None]:
         engine.MAX_SHRINKS = usual
 
 
-def work(names: list[str], examples: int, told: Connection) -> None:
-    """The worker: examine these metrics, one after the other."""
+def prepare() -> None:
+    """What a process needs that examines metrics."""
     import hypothesis
     import torch
 
@@ -181,54 +217,62 @@ def work(names: list[str], examples: int, told: Connection) -> None:
     hypothesis.settings.register_profile("report", database=None)
     hypothesis.settings.load_profile("report")
     warnings.simplefilter("ignore")
-    classes = exported()
+
+
+def work(package: str, names: list[str], examples: int, variants: bool, done: set[str], told: Connection) -> None:
+    """The worker: examine these classes, one after the other: with their usual arguments, or with all others."""
+    import torch
+
+    prepare()
+    classes = exported(package)
     for name in names:
-        told.send(("begins", name, ""))
+        told.send(("begins", name))
         if reason := not_examined(name):
-            told.send(("left out", name, reason))
+            if not variants:
+                told.send(("row", Examined(name, left_out=reason)))
             continue
         try:
             torch.manual_seed(0)
-            recipe = recipe_for(name, classes[name])
+            for number, recipe in enumerate(rows_of(package, name, classes[name], variants)):
+                if variants is (number > 0) and recipe.name not in done:
+                    told.send(("row", _examined(recipe, max(2, examples // 2) if variants else examples, not variants)))
         except Exception as error:
-            told.send(("left out", name, f"{type(error).__name__}: {error}"))
-            continue
-        told.send(("takes", name, recipe.data))
-        try:
-            examine(name, recipe, examples, told)
-        except Exception:
-            told.send(("left out", name, "the examination failed: " + traceback.format_exc(limit=-1)))
-    told.send(("ends", "", ""))
+            if not variants:
+                told.send(("row", Examined(name, left_out=f"{type(error).__name__}: {error}")))
+    told.send(("ends", ""))
 
 
-@dataclass
-class Examined:
-    """What was found of one metric: outcome and message by law; or why it was not examined."""
-
-    name: str
-    outcomes: dict[str, str] = field(default_factory=dict)
-    messages: dict[str, str] = field(default_factory=dict)
-    data: str = ""
-    left_out: str = ""
-
-    @property
-    def short(self) -> str:
-        return self.name.rpartition(".")[2]
+def _examined(recipe: Recipe, examples: int, plain: bool) -> Examined:
+    try:
+        return examine(recipe, examples, plain)
+    except Exception:
+        told = "the examination failed: " + traceback.format_exc(limit=-1)
+        return Examined(recipe.name, left_out=told, arguments=not plain)
 
 
-def examine_all(names: list[str], examples: int, seconds: float) -> list[Examined]:
-    """Examine these metrics in a worker; one that takes longer is left with what was found of it until then."""
-    from lwcallbacks.testing import METRIC_LAWS
+def examine_all(
+    package: str, names: list[str], examples: int, seconds: float, variants: bool, rows: Path
+) -> None:
+    """Examine these classes in a worker, which is replaced where one takes too long or ends it.
+
+    Each row is a line of the file `rows` as soon as there is one. What is there already is not examined again.
+    """
+
+    def keep(row: Examined) -> None:
+        with rows.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(row)) + "\n")
+        symbols = "".join(SYMBOLS[outcome] for outcome in row.outcomes.values())
+        print(f"{row.name}: {row.left_out[:80] or symbols} {row.seconds:.1f} s", file=sys.stderr, flush=True)
 
     context = multiprocessing.get_context("spawn")
-    found: list[Examined] = []
-    waiting = list(names)
+    done = {row.name for row in read_rows(rows, names)}
+    waiting = [name for name in names if variants or not any(row.partition("(")[0] == name for row in done)]
     while waiting:
         ours, theirs = context.Pipe(duplex=False)
-        worker = context.Process(target=work, args=(waiting, examples, theirs), daemon=True)
+        worker = context.Process(target=work, args=(package, waiting[:], examples, variants, done, theirs), daemon=True)
         worker.start()
         theirs.close()
-        deadline = time.monotonic() + 60 + seconds
+        deadline, current = time.monotonic() + 120 + seconds, ""
         while True:
             try:
                 told = ours.recv() if ours.poll(max(0.0, deadline - time.monotonic())) else None
@@ -236,324 +280,136 @@ def examine_all(names: list[str], examples: int, seconds: float) -> list[Examine
                 told = None
             if told is None or told[0] == "ends":
                 break
-            kind, what, message = told
-            if kind == "begins":
-                waiting.remove(what)
-                found.append(Examined(what))
-                started, deadline = time.monotonic(), time.monotonic() + seconds
-                print(f"{len(found)} of {len(names)}: {what}", end=" ", file=sys.stderr, flush=True)
-            elif kind == "takes":
-                found[-1].data = message
-            elif kind == "left out":
-                found[-1].left_out = message
-                print("left out", file=sys.stderr, flush=True)
+            deadline = time.monotonic() + seconds
+            if told[0] == "begins":
+                current = told[1]
+                waiting.remove(current)
             else:
-                found[-1].outcomes[kind], found[-1].messages[kind] = what, message
-                print(SYMBOLS[what], end="", file=sys.stderr, flush=True)
-                if len(found[-1].outcomes) == len(METRIC_LAWS):
-                    print(f" {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+                keep(told[1])
         worker.kill()
         worker.join()
-        ended_early = told is None
-        if ended_early and not found:
+        if told is None and not current:
             raise RuntimeError("the worker ended before its first metric")
-        if ended_early:
-            print("stopped", file=sys.stderr, flush=True)
-            for law in METRIC_LAWS:
-                found[-1].outcomes.setdefault(law, UNFINISHED)
-    return found
+        if told is None:
+            left = f"took more than {seconds:.0f} seconds, or ended the process"
+            keep(Examined(current, left_out=left, arguments=variants))
 
 
-# Writing it down.
+def examine_in_parallel(
+    package: str, names: list[str], examples: int, seconds: float, variants: bool, rows: Path, jobs: int
+) -> None:
+    """The same by several workers."""
+    with ThreadPoolExecutor(jobs) as pool:
+        parts = [names[i::jobs] for i in range(jobs)]
+        list(pool.map(lambda part: examine_all(package, part, examples, seconds, variants, rows), parts))
 
 
-def shortened(text: str, limit: int) -> str:
-    """On one line, without what would end a code span, and without the digits that float32 does not have."""
-    text = re.sub(r"\s+", " ", text).strip().replace("`", "'")
-    text = re.sub(r"-?\d+\.\d{6,}(e-?\d+)?", lambda number: f"{float(number[0]):.8g}", text)
-    return text if len(text) <= limit else f"{text[:limit].rstrip()} ..."
+def spread(names: list[str]) -> list[str]:
+    """Some classes of each subpackage first, so that a run that is ended early has seen a bit of everything."""
+    seen: Counter[str] = Counter()
+    place = {}
+    for name in names:
+        package = name.partition(".")[0]
+        place[name] = (seen[package] // 3, package)
+        seen[package] += 1
+    return sorted(names, key=place.__getitem__)
 
 
-def finding_and_example(message: str) -> tuple[str, str]:
-    """What the kit found, and its smallest example, out of a message of its."""
-    told, _, example = message.partition("\n  smallest example found:")
-    found = told.partition("\n  found: ")[2]
-    example = example.partition("\n  a program that shows it")[0]
-    return found, "; ".join(line.strip() for line in example.strip().splitlines())
+def read_rows(rows: Path, names: list[str]) -> list[Examined]:
+    """The rows of these classes out of a file, in the order of the names; of a row that is there twice the last."""
+    place = {name: i for i, name in enumerate(names)}
+    if not rows.exists():
+        return []
+    read = [Examined(**json.loads(line)) for line in rows.read_text(encoding="utf-8").splitlines()]
+    found = {row.name: row for row in read if row.cls in place}
+    return sorted(found.values(), key=lambda row: place[row.cls])
 
 
-def table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
-    yield "| " + " | ".join(head) + " |"
-    yield "| " + " | ".join("---" for _ in head) + " |"
-    for row in rows:
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
-    yield ""
+def sampled(package: str, names: list[str], told: Connection) -> None:
+    """Worker: for some classes the outcomes and the seconds of CPU at the kit's own settings, twice."""
+    from lwcallbacks.testing import examine_metric
 
-
-def wrapped(text: str) -> list[str]:
-    """A paragraph, or an item of a list."""
-    indent = "  " if text.startswith("- ") else ""
-    return textwrap.wrap(text, 118, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-
-
-def report(found: list[Examined], same: dict[str, str], missing: dict[str, str], examples: int, asked: str) -> str:
-    """The page."""
-    examined = [metric for metric in found if not metric.left_out]
-    left_out = [metric for metric in found if metric.left_out]
-    return "\n".join(
-        [
-            *_head(examined, left_out, same, examples, asked),
-            *_laws(),
-            *_summary(examined),
-            *_every_metric(examined),
-            *_violations(examined),
-            *_by_design(examined),
-            *_waits(examined),
-            *_not_applicable(examined),
-            *_left_out(left_out, same, missing),
-        ]
-    )
-
-
-def _head(
-    examined: list[Examined], left_out: list[Examined], same: dict[str, str], examples: int, asked: str
-) -> Iterator[str]:
-    versions = [("torchmetrics", "torchmetrics"), ("torch", "torch"), ("hypothesis", "hypothesis")]
-    told = ", ".join(f"{name} {version(package)}" for name, package in versions)
-    exported_count = len(examined) + len(left_out) + len(same)
-    yield "# What torchmetrics keeps of the laws"
-    yield ""
-    yield from wrapped(
-        "`benchmarks/torchmetrics_report.py` wrote this page (`make report`); do not edit it. It tells "
-        "what happened when the "
-        "property-testing kit, `lwcallbacks.testing`, was run over every metric class of an installed torchmetrics."
-    )
-    yield ""
-    yield from wrapped(
-        "A violation is a true statement about what the metric does with the data shown, found by a machine. It is not "
-        "always a bug: torchmetrics does not promise all of these laws, and some cannot hold for what a "
-        "metric is meant "
-        "to be. Where that is so, it is said."
-    )
-    yield ""
-    yield "## What was run"
-    yield ""
-    yield f"- {told}; on a CPU, one thread."
-    if asked:
-        yield f"- Only what was asked for: {asked}."
-    yield from wrapped(
-        f"- Classes exported: {exported_count}. Examined: {len(examined)}. Left out, and told at the "
-        f"end: {len(same)} that "
-        f"are another name for classes that are here, and {len(left_out)} for other reasons."
-    )
-    yield from wrapped(
-        f"- {examples} examples a law, the same ones each time, each of 1 to 3 batches of 1 to 5 samples "
-        "(metrics that are "
-        "defined for two samples and more get those), inside of what the metric documents, with default "
-        "arguments as far "
-        'as there are some. So few examples find what is easy to find: "kept" means that no counterexample turned up.'
-    )
-    yield from wrapped(
-        "- Processes are simulated: each asks for its collectives in lock step, and asking for "
-        "different ones is reported as "
-        '"hangs" or "aborts", as gloo does. The second device is simulated too.'
-    )
-    yield from wrapped(
-        f"- Equality is of bits first. Where it fails and |a - b| <= {ATOL:g} + {RTOL:g} |b| holds in "
-        "all examples, the law "
-        "counts as kept but for rounding: a float sum depends on its order, and that is no bug."
-    )
-    yield ""
-
-
-def _laws() -> Iterator[str]:
-    from lwcallbacks.testing import METRIC_LAWS
-
-    yield "## The laws"
-    yield ""
-    rows = []
-    for law in METRIC_LAWS.values():
-        statement = shortened(law.holds.__doc__ or "", 200)
-        rows.append([f"`{law.name}`", COLUMNS.get(law.name, law.name), statement, shortened(law.means, 200)])
-    yield from table(["Law", "Column", "What must be true", "Where it is not"], rows)
-
-
-def _summary(examined: list[Examined]) -> Iterator[str]:
-    from lwcallbacks.testing import METRIC_LAWS
-
-    yield "## Summary"
-    yield ""
-    yield "Numbers of metric classes."
-    yield ""
-    unfinished = any(UNFINISHED in metric.outcomes.values() for metric in examined)
-    outcomes = [outcome for outcome in SYMBOLS if outcome != UNFINISHED or unfinished]
-    rows = []
-    for law in METRIC_LAWS:
-        counts = Counter(metric.outcomes[law] for metric in examined)
-        rows.append([f"`{law}`", *(str(counts[outcome]) for outcome in outcomes)])
-    yield from table(["Law", *outcomes], rows)
-    clean = [m for m in examined if all(o != BROKEN for law, o in m.outcomes.items() if law != "no_host_wait")]
-    exact = [m for m in clean if all(o != ROUNDED for o in m.outcomes.values())]
-    yield from wrapped(
-        f"{len(clean)} of {len(examined)} classes broke no law about values (`no_host_wait` is about "
-        f"time), {len(exact)} of "
-        "them with the same bits throughout."
-    )
-    yield ""
-
-
-def _every_metric(examined: list[Examined]) -> Iterator[str]:
-    from lwcallbacks.testing import METRIC_LAWS
-
-    yield "## Every metric"
-    yield ""
-    yield "; ".join(f"{symbol} {outcome}" for outcome, symbol in SYMBOLS.items()) + "."
-    yield ""
-    for package in sorted({metric.name.partition(".")[0] for metric in examined}):
-        yield f"### {package}"
-        yield ""
-        rows, data = [], {}
-        for metric in examined:
-            if metric.name.startswith(f"{package}."):
-                rows.append([metric.short, *(SYMBOLS[metric.outcomes[law]] for law in METRIC_LAWS)])
-                data.setdefault(metric.data, []).append(metric.short)
-        yield from table(["", *(COLUMNS.get(law, law) for law in METRIC_LAWS)], rows)
-        yield "Data:"
-        yield ""
-        for text, names in data.items():
-            yield f"- {text}" if len(data) == 1 else f"- {_enumerated(names)}: {text}"
-        yield ""
-
-
-def _enumerated(names: list[str], limit: int = 6) -> str:
-    return ", ".join(names) if len(names) <= limit else f"{', '.join(names[:2])} and {len(names) - 2} more"
-
-
-def _violations(examined: list[Examined]) -> Iterator[str]:
-    from lwcallbacks.testing import METRIC_LAWS
-
-    yield "## Violations"
-    yield ""
-    yield "By law, and by cause where one was found by reading the code and repeating the example by hand. Floats are"
-    yield "shown with 8 digits, long examples are cut."
-    yield ""
-    for law in METRIC_LAWS.values():
-        broken = [metric for metric in examined if metric.outcomes[law.name] == BROKEN]
-        if not broken or law.name == "no_host_wait":
+    prepare()
+    classes = exported(package)
+    for name in names:
+        try:
+            suited = next(iter(rows_of(package, name, classes[name], False))).suited
+        except Exception:
             continue
-        yield f"### {law.name}: {len(broken)}"
-        yield ""
-        yield f"{law.means[0].upper()}{law.means[1:]}."
-        yield ""
-        if law.name in LAW_NOTES:
-            yield LAW_NOTES[law.name]
-            yield ""
-        groups: dict[str, list[Examined]] = {}
-        for metric in broken:
-            groups.setdefault(cause_of(law.name, metric.name, metric.messages[law.name]), []).append(metric)
-        for words, metrics in sorted(groups.items(), key=lambda item: -len(item[1])):
-            yield f"**{words or 'The cause was not looked into.'}**"
-            yield ""
-            alike: dict[tuple[str, str], list[str]] = {}
-            for metric in metrics:
-                said, example = finding_and_example(metric.messages[law.name])
-                alike.setdefault((shortened(said, 260), shortened(example, 260)), []).append(metric.name)
-            for (said, example), names in alike.items():
-                yield f"- {', '.join(names)}: `{said}`"
-                yield f"  with `{example}`"
-            yield ""
+        runs = []
+        for _ in range(2):
+            began = time.process_time()
+            found = examine_metric(suited.factory, suited.batches, exact=False, atol=ATOL, rtol=RTOL)
+            seconds = time.process_time() - began
+            runs.append(({law: (f.outcome, f.message) for law, f in found.items()}, seconds))
+        told.send((name, runs[0][0] == runs[1][0], runs[0][1]))
+    told.send(None)
 
 
-def _by_design(examined: list[Examined]) -> Iterator[str]:
-    """What a metric is meant to be; these are not counted as violations."""
-    groups: dict[str, dict[str, list[str]]] = {}
-    for metric in examined:
-        for law, outcome in metric.outcomes.items():
-            if outcome == BY_DESIGN:
-                why = metric.messages[law].partition("\n")[0].removeprefix("known: ")
-                groups.setdefault(why, {}).setdefault(metric.name, []).append(f"`{law}`")
-    if groups:
-        yield "## By design"
-        yield ""
-        for why, metrics in groups.items():
-            for name, laws in metrics.items():
-                yield from wrapped(f"- {name} ({', '.join(laws)}): {why}.")
-        yield ""
-
-
-def _waits(examined: list[Examined]) -> Iterator[str]:
-    """What waits for the device; no examples, since it does not depend on the data."""
-    groups: dict[str, list[str]] = {}
-    for metric in examined:
-        if metric.outcomes["no_host_wait"] == BROKEN:
-            said, _ = finding_and_example(metric.messages["no_host_wait"])
-            groups.setdefault(shortened(said.removeprefix("raised HostSync: "), 160), []).append(metric.name)
-    if groups:
-        yield f"### no_host_wait: {sum(map(len, groups.values()))}"
-        yield ""
-        yield LAW_NOTES["no_host_wait"]
-        yield ""
-        for said, names in sorted(groups.items(), key=lambda item: -len(item[1])):
-            yield f"- `{said}` ({len(names)}): {', '.join(names)}"
-        yield ""
-
-
-def _not_applicable(examined: list[Examined]) -> Iterator[str]:
-    groups: dict[tuple[str, str], list[str]] = {}
-    for metric in examined:
-        for law, outcome in metric.outcomes.items():
-            if outcome == NOT_APPLICABLE and law != "reference":  # which most classes have none of
-                groups.setdefault((law, shortened(metric.messages[law], 260)), []).append(metric.name)
-    if groups:
-        yield "## Not applicable"
-        yield ""
-        for (law, why), names in groups.items():
-            yield f"- `{law}`, `{why}`: {', '.join(names)}"
-        yield ""
-
-
-def _left_out(left_out: list[Examined], same: dict[str, str], missing: dict[str, str]) -> Iterator[str]:
-    yield "## What was left out"
-    yield ""
-    if left_out:
-        yield "Could not be examined, with what was raised or why:"
-        yield ""
-        for metric in left_out:
-            yield f"- {metric.name}: `{shortened(metric.left_out, 300)}`"
-        yield ""
-    groups: dict[str, list[str]] = {}
-    for name, why in same.items():
-        kind = why.partition(", of ")[0]
-        groups.setdefault(kind, []).append(name)
-    for kind, names in groups.items():
-        yield f"The same code under another name ({len(names)}), {kind}: {', '.join(names)}."
-        yield ""
-    if missing:
-        yield "Not exported by this installation, since an optional package is missing, and so not counted:"
-        yield ""
-        for name, package in missing.items():
-            yield f"- {name}" + (f" ({package})" if package else "")
-        yield ""
+def sample(package: str, names: list[str]) -> list[tuple[str, bool, float]]:
+    """Of each class: its name, whether two runs agreed, seconds of CPU of the first."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    worker = context.Process(target=sampled, args=(package, names, theirs), daemon=True)
+    worker.start()
+    theirs.close()
+    found = []
+    while ours.poll(300) and (told := ours.recv()) is not None:
+        found.append(told)
+        print(f"twice: {told}", file=sys.stderr, flush=True)
+    worker.kill()
+    worker.join()
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--package", default="torchmetrics", help="the library of metrics, torchmetrics by default")
     parser.add_argument("--only", default="", metavar="NAMES", help="class names, separated by commas")
-    parser.add_argument("--output", type=Path, default=REPORT, help=f"by default {REPORT}")
-    parser.add_argument("--examples", type=int, default=15, help="a law, 15 by default")
-    parser.add_argument("--seconds", type=float, default=180, help="the most for one metric, 180 by default")
+    parser.add_argument("--output", type=Path, help=f"by default {REPORT}, or of another package docs/PACKAGE-report.md")
+    parser.add_argument("--programs", type=Path, metavar="FOLDER", help="write the program of each violation there")
+    parser.add_argument("--rows", type=Path, metavar="FILE", help="keep rows there, a line each; those that are there already are not examined again")
+    parser.add_argument("--again", action="store_true", help="examine nothing, write the page of what is in --rows")
+    parser.add_argument("--examples", type=int, default=15, help="a law, 15 by default; half of it for other arguments")
+    parser.add_argument("--seconds", type=float, default=180, help="the most for one row, 180 by default")
+    parser.add_argument("--jobs", type=int, default=2, help="worker processes, 2 by default")
+    parser.add_argument("--plain", action="store_true", help="each class with its usual arguments only")
+    parser.add_argument("--twice", type=int, default=0, metavar="N", help="examine N classes twice at the usual settings")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     only = [name.strip() for name in args.only.split(",") if name.strip()]
-    classes = exported()
+    classes = exported(args.package)
     if unknown := set(only) - {name.rpartition(".")[2] for name in classes}:
-        parser.error(f"--only: torchmetrics exports no {', '.join(sorted(unknown))}")
+        parser.error(f"--only: {args.package} exports no {', '.join(sorted(unknown))}")
     same = {name: why for name, cls in classes.items() if (why := same_code(name, cls))}
     names = [name for name in classes if name not in same and (not only or name.rpartition(".")[2] in only)]
-    found = examine_all(names, args.examples, args.seconds)
-    text = report(found, {} if only else same, {} if only else unexported(), args.examples, ", ".join(only))
-    args.output.write_text(text.rstrip() + "\n", encoding="utf-8")
-    print(f"wrote {args.output}", file=sys.stderr)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = args.rows or Path(folder, "rows.jsonl")
+        for variants in (False, True)[: 0 if args.again else 1 if args.plain else 2]:
+            these = spread(names) if variants else names
+            examine_in_parallel(args.package, these, args.examples, args.seconds, variants, rows, args.jobs)
+        found = read_rows(rows, names)
+    twice = sample(args.package, names[:: max(1, len(names) // args.twice)][: args.twice]) if args.twice else []
+    run = Run(
+        package=args.package,
+        examples=args.examples,
+        asked=", ".join(only),
+        same={} if only else same,
+        missing={} if only else unexported(args.package),
+        minutes=(time.monotonic() - began) / 60,
+        jobs=args.jobs,
+        twice=twice,
+    )
+    usual = REPORT if args.package == "torchmetrics" else REPORT.with_name(f"{args.package.replace('_', '-')}-report.md")
+    output = args.output or usual
+    output.write_text(report(found, run).rstrip() + "\n", encoding="utf-8")
+    print(f"wrote {output}", file=sys.stderr)
+    if args.programs:
+        args.programs.mkdir(parents=True, exist_ok=True)
+        for row in found:
+            for law, (source, _, _) in row.programs.items():
+                (args.programs / f"{re.sub(r'[^A-Za-z0-9.=-]+', '_', row.name)}-{law}.py").write_text(source)
 
 
 if __name__ == "__main__":

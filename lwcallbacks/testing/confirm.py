@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -54,20 +55,26 @@ def run_program(source: str, seconds: float = SECONDS) -> Ran:
         finally:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)  # the ones that it forked, too
-            if process.poll() is None:
-                process.communicate()
+            process.wait()
+            for pipe in (process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
     return Ran(status, out, err)
 
 
-def confirmed(finding: Finding) -> Finding:
-    """The finding with what real processes did; one that is not about processes is as it was."""
+def confirmed(finding: Finding, run: Callable[[str], Ran] = run_program) -> Finding:
+    """The finding with what real processes did; one that is not about processes is as it was.
+
+    Args:
+        run: runs a program.
+    """
     if "torch.distributed" not in finding.source:
         return finding
     if not hasattr(os, "fork"):
         return _with(finding, "not tried, since this system cannot fork")
     if FILL_IN in finding.source:
         return _with(finding, "not tried, since the program has a line to be filled in")
-    ran = run_program(finding.source)
+    ran = run(finding.source)
     lines = ran.out.strip().splitlines()
     values = {line.partition(": ")[0]: line.partition(": ")[2] for line in lines}
     if ran.status == 0 and len(set(values.values())) == 1 and len(values) > 1:

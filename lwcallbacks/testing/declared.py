@@ -38,8 +38,16 @@ _DESIGNS = [
     _Design(
         ("BootStrapper",),
         _always,
-        ("batch_size", "order", "shards", "empty_process", "step_value", "reset", "state_dict_round_trip"),
+        ("batch_size", "order", "shards", "empty_process", "step_value", "reset", "state_dict_round_trip",
+         "no_saturation", "merge_after_compute", "load_replaces", "resume_with_forward", "checkpoint_unchanged",
+         "pickle_mid_epoch", "instances_are_independent", "sync_on_step", "stale_value"),
         "it draws samples at random in each update",
+    ),
+    _Design(
+        ("CatMetric",),
+        _always,
+        ("order",),
+        "its value is all values in the order in which they came",
     ),
     _Design(
         ("KernelInceptionDistance",),

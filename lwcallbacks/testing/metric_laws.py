@@ -776,7 +776,8 @@ def reference(subject: MetricSubject, case: Case) -> None:
     """The value is what the reference says of all samples at once."""
     if subject.reference is None:
         raise NotApplicable("there is no reference; reference= takes a function of all samples")
-    divisible(case.sample)
+    samples = divisible(case.sample)
+    case.program(_REFERENCE, batches=case.sample, samples=samples, reference=subject.reference.function)
     try:
         expected = subject.reference.of(case.sample)
     except AssertionError as problem:
@@ -785,6 +786,12 @@ def reference(subject: MetricSubject, case: Case) -> None:
         return
     if wrong := subject.reference.contradiction(subject.value(case.sample), expected):
         raise Broken(f"of these samples {wrong}", words=f"with these samples {wrong}")
+
+
+_REFERENCE = """
+print(updated(make(), batches).compute())
+print(reference(*samples))
+"""
 
 
 @law("the value depends on the device, or the metric does not work on one", half=True)

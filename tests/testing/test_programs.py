@@ -17,7 +17,7 @@ import torch
 from hypothesis import strategies as st
 from testing.test_laws_refute import NUMBERS, WRONG, MeanOfBatchMeans, Total
 from torch import Tensor
-from torchmetrics import CatMetric, Metric
+from torchmetrics import CatMetric, Metric, SumMetric
 from torchmetrics.aggregation import RunningMean, RunningSum
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
 from torchmetrics.image import VisualInformationFidelity
@@ -68,6 +68,17 @@ def test_the_program_of_a_wrong_metric_prints_both_values(name: str) -> None:
     assert finding.values is not None
     assert printed(finding.program()).endswith("\n".join([*finding.values, ""]))
     assert finding.values[0] != finding.values[1]
+
+
+def test_the_program_of_a_wrong_number_computes_the_reference() -> None:
+    """It has the reference in it, and all samples at once."""
+
+    def total(values: Tensor) -> int:
+        return 2 * int(values.sum())
+
+    batches = st.just([(torch.tensor([1, 2]),), (torch.tensor([3]),)])
+    finding = found(SumMetric, batches, "reference", reference=total)
+    assert printed(finding.program()).splitlines() == ["tensor(6.)", "12"]
 
 
 def test_the_program_of_a_wrong_value_on_processes_runs_them() -> None:

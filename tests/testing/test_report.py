@@ -7,20 +7,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from support.versions import needs_merge_state, needs_simulated_device
 
 from lwcallbacks.testing import METRIC_LAWS
+from lwcallbacks.testing.confirm import run_program
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "torchmetrics_report.py"
-LAWS = len(METRIC_LAWS)
+NAMES = ("BinaryAccuracy", "BootStrapper", "CatMetric", "MeanMetric", "MetricTracker", "Running")
 
 
-def _report(folder: Path, *names: str) -> str:
-    page = folder / "report.md"
-    options = ["--only", ",".join(names), "--output", str(page), "--examples", "6"]
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a few classes, and the programs."""
+    folder = tmp_path_factory.mktemp("report")
+    options = ["--only", ",".join(NAMES), "--output", str(folder / "page.md"), "--programs", str(folder)]
+    options += ["--examples", "6", "--jobs", "1"]
     done = subprocess.run([sys.executable, str(SCRIPT), *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return page.read_text(encoding="utf-8")
+    return folder
 
 
 def _symbols(page: str, metric: str) -> dict[str, str]:
@@ -35,24 +40,43 @@ def _symbols(page: str, metric: str) -> dict[str, str]:
 
 @needs_merge_state
 @needs_simulated_device
-def test_the_report_tells_what_is_known_of_torchmetrics(tmp_path: Path) -> None:
-    """A float mean rounds, an accuracy is exact, both wait for the device; CatMetric merges in the wrong order.
-
-    A window is about updates by design; that no checkpoint has its place is a violation.
-    """
-    names = ("BinaryAccuracy", "CatMetric", "MeanMetric", "MetricTracker", "Running")
-    page = _report(tmp_path, *names)
+def test_the_report_tells_what_is_known_of_torchmetrics(folder: Path) -> None:
+    """A float mean rounds, an accuracy is exact, both wait for the device; CatMetric merges in the wrong order."""
+    page = (folder / "page.md").read_text(encoding="utf-8")
     accuracy, mean, cat = (_symbols(page, name) for name in ("BinaryAccuracy", "MeanMetric", "CatMetric"))
     assert {column for column, symbol in accuracy.items() if symbol not in "=·"} == {"wait", "stale", "count"}
+    assert accuracy["ref"] == "="
     assert mean["batch"] == "≈"
     assert mean["merge"] in ("=", "≈")
     assert mean["wait"] == "✗"
     assert cat["order"] == "="  # all of the same values
-    assert re.search(r"### merge_state: 1\n(.|\n)*- aggregation.CatMetric: `merged from two, and of one", page)
-    window = _symbols(page, "Running")
+    assert re.search(r"### merge_state: \d\n(.|\n)*- aggregation.CatMetric: `merged from two you report", page)
+    assert "- wrappers.MetricTracker: `keeps a metric for each epoch" in page
+    assert "Classes exported: 6. Examined: 5, in " in page
+
+
+@needs_merge_state
+@needs_simulated_device
+def test_what_is_by_design_hides_no_fault(folder: Path) -> None:
+    """A window is about updates, and no checkpoint has its place; a bootstrap is random, and `forward` loses data."""
+    page = (folder / "page.md").read_text(encoding="utf-8")
+    window = _symbols(page, "Running(SumMetric)")
     assert (window["batch"], window["ckpt"]) == ("○", "✗")
     assert re.search(
-        r"## By design\n(.|\n)*- wrappers.Running \(`batch_size`.*\): Running: it is about the last updates", page
+        r"## By design\n(.|\n)*- wrappers.Running\(SumMetric\) \(`batch_size`.*\): Running: it is about the last", page
     )
-    assert "- wrappers.MetricTracker: `keeps a metric for each epoch" in page
-    assert "Classes exported: 5. Examined: 4." in page
+    bootstrap = _symbols(page, "BootStrapper(MeanSquaredError)")
+    assert (bootstrap["order"], bootstrap["forward"]) == ("○", "✗")
+    assert re.search(r"### forward_accumulates: 1\n(.|\n)*- wrappers.BootStrapper", page)
+
+
+@needs_merge_state
+@needs_simulated_device
+def test_other_arguments_have_rows_of_their_own(folder: Path) -> None:
+    """A number in place of NaN is written into the batch."""
+    page = (folder / "page.md").read_text(encoding="utf-8")
+    assert re.search(r"\| aggregation.MeanMetric \| `nan_strategy=0.0` \| .*`inputs_unchanged`", page)
+    ran = run_program((folder / "aggregation.MeanMetric_nan_strategy=0.0_-inputs_unchanged.py").read_text())
+    assert ran.status == 0
+    assert ran.out.splitlines() == ["[(tensor([0.]),)]", "[(tensor([nan]),)]"]
+    assert "MeanMetric" in page.partition("## Silently wrong values")[2].partition("## Violations")[0]

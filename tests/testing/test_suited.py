@@ -27,6 +27,7 @@ from torchmetrics.wrappers import BootStrapper, MinMaxMetric, MultioutputWrapper
 from lwcallbacks import ReductionMetric
 from lwcallbacks.reductions import ExactMean
 from lwcallbacks.testing import Suited, check_metric, strategy_for
+from lwcallbacks.testing.program import written
 from lwcallbacks.testing.samples import join
 
 few = settings(max_examples=5, deadline=None, derandomize=True, database=None)
@@ -259,3 +260,12 @@ def test_an_argument_that_nobody_knows_is_asked_for() -> None:
         strategy_for(WithSmoothing)
     with pytest.raises(ValueError, match=r"arguments \['beta'\] for a factory, expected a class"):
         strategy_for(lambda: BinaryAccuracy(), beta=1)
+
+
+def test_a_program_can_say_how_a_class_was_made() -> None:
+    """No line is left to be filled in; metrics among the arguments are new ones each time."""
+    factory = strategy_for(MulticlassAccuracy, average="micro").factory
+    source = written(factory, "print(make())", {})
+    assert "make = partial(MulticlassAccuracy, num_classes=3, average='micro')" in source
+    wrapped = strategy_for(MinMaxMetric, base_metric=BinaryAccuracy()).factory
+    assert wrapped()._base_metric is not wrapped()._base_metric

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -85,11 +86,7 @@ def strategy_for(metric: Callable[..., Any], **arguments: Any) -> Suited:
     factory = metric
     if isinstance(metric, type):
         arguments = _arguments(metric, arguments)
-
-        def factory() -> Any:
-            # A metric among the arguments is a new one for each.
-            return metric(**copy.deepcopy(arguments))
-
+        factory = _made_with(metric, arguments)
     elif arguments:
         raise ValueError(f"strategy_for: arguments {list(arguments)} for a factory, expected a class")
     elif not callable(metric) or callable(getattr(metric, "compute", None)):
@@ -109,6 +106,22 @@ _ADVICE = """write the strategy yourself, as in check_metric(factory, multiclass
   text_batches, audio_batches, retrieval_batches           texts, sounds, documents of queries
   batches_of(lambda draw, n: (draw(floats32(n)), ...))     anything else
 all from lwcallbacks.testing"""
+
+
+def _made_with(cls: type, arguments: dict[str, Any]) -> Callable[[], Any]:
+    """Makes instances. A program can say a `partial`; a metric among the arguments has to be a new one for each."""
+    if not any(isinstance(part, torch.nn.Module) for part in _inside(arguments)):
+        return functools.partial(cls, **arguments)
+    return lambda: cls(**copy.deepcopy(arguments))
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    """What is in dicts, lists and tuples."""
+    if isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _inside(part)
+    else:
+        yield value
 
 
 def _arguments(cls: type, given: dict[str, Any]) -> dict[str, Any]:
