@@ -65,9 +65,13 @@ def timed_callback(cadence: int, seconds: dict[str, float], calls: dict[str, int
                 writer.write_scalars = timed(part, writer.write_scalars)
 
         def on_train_start(self, *args):
-            for hook in ("on_before_optimizer_step", "_on_before", "_on_behind"):
-                setattr(self, hook, timed("hook" if cadence == 1 else "unlogged_hook", getattr(self, hook)))
+            part = "hook" if cadence == 1 else "unlogged_hook"
+            self.on_before_optimizer_step = timed(part, self.on_before_optimizer_step)
             super().on_train_start(*args)
+            steps = self._fit.steps
+            steps._calls = timed(part, steps._calls[0]), timed(part, steps._calls[1]), steps._calls[2]
+            steps.remove()  # the optimizers are watched again, with these calls
+            self._fit.watch()
 
         def publish(self, trainer, render, step, *args, **kwargs):
             super().publish(trainer, timed("render", render), step, *args, **kwargs)

@@ -215,6 +215,11 @@ class LoggingCallback(Callback):
         hub.say(f"{found}: pictures and histograms come less often from now on")
         return True
 
+    def is_over(self, trainer: Trainer) -> bool:
+        """What `can_wait` would say now, without saying it to anybody."""
+        share = self.max_overhead
+        return share is not None and self._has_drawn and Hub.of(trainer).meter.total().share > share
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         hub = Hub.of(trainer)
         if stage == "fit" or not hub.knows(self):

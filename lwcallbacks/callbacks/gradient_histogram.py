@@ -12,13 +12,13 @@ from lwcallbacks.callbacks.activations import Activations, watch
 from lwcallbacks.callbacks.base import check_overhead, plain
 from lwcallbacks.callbacks.gradient_arguments import check_arguments, check_parameters, several
 from lwcallbacks.callbacks.hub import Hub
-from lwcallbacks.callbacks.logged import Drawing, Logged
+from lwcallbacks.callbacks.logged import Logged, draw
+from lwcallbacks.callbacks.logged_fit import LoggedFit
 from lwcallbacks.callbacks.over_steps import OverSteps
-from lwcallbacks.callbacks.reading import More, Reader, parameters_of
-from lwcallbacks.callbacks.steps import Stepping, Steps
+from lwcallbacks.callbacks.reading import More, Reader
+from lwcallbacks.callbacks.steps import Steps
 from lwcallbacks.callbacks.trainer import (
     clips_gradients,
-    has,
     in_float16,
     logging_step,
     loss_of,
@@ -27,7 +27,6 @@ from lwcallbacks.callbacks.trainer import (
 )
 from lwcallbacks.callbacks.watching import WatchingCallback
 from lwcallbacks.capture.source import Extract
-from lwcallbacks.gradients.further import MOMENTS
 from lwcallbacks.gradients.names import Chosen, names_of
 from lwcallbacks.gradients.read import Column
 from lwcallbacks.lightning import LightningModule, Trainer, log_info
@@ -215,9 +214,7 @@ class GradientHistogram(WatchingCallback):
         self.depth = depth
         self.max_overhead = check_overhead("GradientHistogram", max_overhead)
         self._counts: dict[str, Any] = {}
-        self._steps: Steps | None = None
-        self._reader: Reader | None = None
-        self._activations: Activations | None = None
+        self._fit: LoggedFit | None = None
         self._logged: Logged | None = None
         self._resumed: dict[str, Any] | None = None
         self._draws = True
@@ -227,14 +224,7 @@ class GradientHistogram(WatchingCallback):
         # Neither hooks nor what waits for a device can be copied.
         counts = self.state_dict()
         kept = {"_resumed": counts.pop("over_steps", None), "_counts": counts}
-        return {
-            **super().__getstate__(),
-            "_steps": None,
-            "_reader": None,
-            "_activations": None,
-            "_logged": None,
-            **kept,
-        }
+        return {**super().__getstate__(), "_fit": None, "_logged": None, **kept}
 
     def begin(self) -> None:
         super().begin()
@@ -256,41 +246,38 @@ class GradientHistogram(WatchingCallback):
             names = list(names_of(pl_module).values())
         check_parameters(self.describe("train"), pl_module, names, include=self.include, exclude=self.exclude)
         self._draws = sum(map(self._chosen.has, names)) <= MANY if self.histograms is None else self.histograms
-        before, behind = partial(self._on_before, trainer), partial(self._on_behind, trainer)
-        self._steps = steps = Steps(self.every_n_train_steps, before, behind, partial(self.watch_step, trainer))
-        Hub.of(trainer).at_stop(self._unhook)
-        self.watch_fit(trainer, pl_module, self._chosen)
-        self._watch(trainer)
-        steps.go_on(self._counts)
         over = OverSteps(by_module=self.depth is None, in_float16=in_float16(trainer, pl_module))
         if self._resumed is not None:
             over.load_state_dict(self._resumed)
-        num_bins = self.bins if self._draws else None
-        self._logged = Logged(self.name, self.every_n_train_steps, num_bins, over, self._tell)
-        columns: list[Column] = ["norms"]
-        columns += ["before"] * clips_gradients(trainer, pl_module)
-        columns += ["changes", "weights"] * self.update_ratio
-        more: tuple[More, ...] = ("weights", "moments", "updates")
-        self._reader = Reader(
-            pl_module, steps, self._chosen, self.depth, self._histogram, columns, [k for k in more if getattr(self, k)]
-        )
-        if self.activations:
-            patterns = () if self.activations is True else several(self.activations)
-            how = (self._histogram, self.every_n_train_steps, self.describe("train"), self._tell)
-            self._activations = watch(trainer, pl_module, self, patterns, *how)
+        every, num_bins = self.every_n_train_steps, self.bins if self._draws else None
+        self._logged = Logged(self.name, every, num_bins, over, self._tell)
+        self._fit = LoggedFit(self, trainer, every, self._logged, self._tell)
+        Hub.of(trainer).at_stop(self._unhook)
+        self.watch_fit(trainer, pl_module, self._chosen)
+        self._fit.watch()
+        self._fit.steps.go_on(self._counts)
+        self._fit.read_with(self._reader(trainer, pl_module, self._fit.steps), self._outputs(trainer, pl_module))
         if not pl_module.automatic_optimization and trainer.is_global_zero:
             self._tell("in manual optimization the norm before clipping and the clip coefficient are not available")
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._watch(trainer)  # a callback may have made new optimizers
+    def _reader(self, trainer: Trainer, module: LightningModule, steps: Steps) -> Reader:
+        columns: list[Column] = ["norms"]
+        columns += ["before"] * clips_gradients(trainer, module)
+        columns += ["changes", "weights"] * self.update_ratio
+        kinds: tuple[More, ...] = ("weights", "moments", "updates")
+        more = [kind for kind in kinds if getattr(self, kind)]
+        return Reader(module, steps, self._chosen, self.depth, self._histogram, columns, more)
 
-    def _watch(self, trainer: Trainer) -> None:
-        if self._steps is not None:
-            try:
-                if self._steps.watch(trainer.optimizers):
-                    self.watch_optimizers(trainer, self._steps)
-            except TypeError as error:
-                raise TypeError(f"{self.describe('train')}: {error}") from None
+    def _outputs(self, trainer: Trainer, module: LightningModule) -> Activations | None:
+        if not self.activations:
+            return None
+        patterns = () if self.activations is True else several(self.activations)
+        how = (self._histogram, self.every_n_train_steps, self.describe("train"), self._tell)
+        return watch(trainer, module, self, patterns, *how)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._fit is not None:
+            self._fit.watch()  # a callback may have made new optimizers
 
     @property
     def _histogram(self) -> LogHistogram:
@@ -301,12 +288,9 @@ class GradientHistogram(WatchingCallback):
         return Chosen(several(self.include), several(self.exclude))
 
     def _unhook(self) -> None:
-        if self._steps is not None:
-            self._counts = self._steps.counts()
-            self._steps.remove()
-        if self._activations is not None:
-            self._activations.close()
-        self._steps = self._reader = self._activations = None
+        if self._fit is not None:
+            self._counts = self._fit.close()
+        self._fit = None
         self.watch_no_more()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -315,7 +299,7 @@ class GradientHistogram(WatchingCallback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, Exception) and self._logged is not None:  # on Ctrl-C nothing is waited for
-            self._draw(trainer, *self._logged.tables())
+            draw(self, trainer, self._logged.tables())
         self._unhook()
         super().on_exception(trainer, pl_module, exception)
 
@@ -325,85 +309,23 @@ class GradientHistogram(WatchingCallback):
 
     # -- a step ----------------------------------------------------------------------------------------------------
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        if self._fit is not None:
+            self._fit.begin()
+
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, optimizer_idx: int = 0
     ) -> None:
         # Lightning 1 gives the optimizer's index, too.
-        stepping = None if self._steps is None else self._steps.find(optimizer)
-        if stepping is None:
-            return
-        stepping.is_due = True
-        if self._activations is not None:
-            self._activations.evaluated()
-        self.watch_before_step(trainer)
-        if stepping.is_logged and self._reader is not None:
-            hub = Hub.of(trainer)
-            with hub.meter.of(self), hub.attempt(self.describe("train"), "could not read the norm before clipping"):
-                self._reader.keep_unclipped(stepping)
-
-    def _on_before(self, trainer: Trainer, stepping: Stepping) -> None:
-        """Before a logged step."""
-        hub = Hub.of(trainer)
-        if self._reader is not None and has(trainer, self):
-            with hub.meter.of(self), hub.attempt(self.describe("train"), "could not keep the parameters"):
-                self._reader.keep_parameters(stepping)
-
-    def _on_behind(self, trainer: Trainer, stepping: Stepping) -> None:
-        """Behind a logged step."""
-        reader, hub = self._reader, Hub.of(trainer)
-        if reader is None or not has(trainer, self):  # in between, one that looks for a learning rate
-            return
-        self.watch_replicas(trainer)
-        waits = self.max_overhead is not None and self.can_wait(trainer)
-        step = None
-        with hub.meter.of(self), hub.attempt(self.describe("train"), "could not read the gradients"):
-            if waits and not reader.is_shared:
-                reader.forget(stepping)
-            else:
-                step = reader.read(stepping)
-                self._book(trainer, step.host_bytes, step.num_calls)
-        if self._activations is not None:
-            self._activations.logged(logging_step(trainer), step, waits)
-        if step is None or waits:
-            return
-        if step.lacks_moments:
-            self._tell(
-                f"{step.optimizer} keeps no {', '.join(MOMENTS[:-1])} or {MOMENTS[-1]}, so moments=True draws nothing"
-            )
-        if not step.readings:
-            return self._tell("a step had no gradient, and nothing is logged of it")
-        if self._logged is not None:
-            watched = partial(self.watched, self._finite, trainer.world_size)
-            self._draw(trainer, *self._logged.add(stepping.index, step, logging_step(trainer), watched))
-
-    def _draw(self, trainer: Trainer, *drawings: Drawing) -> None:
-        for render, at, holds in drawings:
-            self.publish(trainer, render, at, holds=holds)
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
-        if self._activations is not None and self._steps is not None:
-            hub = Hub.of(trainer)
-            with hub.meter.of(self), hub.attempt(self.describe("train"), "could not watch the outputs of modules"):
-                # Of several processes one alone must not leave it out.
-                limited = self.max_overhead is not None and self._has_drawn and trainer.world_size == 1
-                waits = limited and hub.meter.total().share > (self.max_overhead or 0)
-                self._activations.start(self._steps.of, waits=waits)
+        if self._fit is not None:
+            self._fit.announced(optimizer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        for stepping in self._steps.of if self._steps is not None else ():
-            if stepping.is_due:  # it was announced, and a scaler has left it out
-                stepping.is_due = False
-                stepping.skipped += any(p.grad is not None for p in parameters_of(stepping.optimizer))
-                self.watch_skipped(trainer)
-                if self._reader is not None:
-                    self._reader.forget(stepping)
-                if self._activations is not None:
-                    self._activations.forget()
-        if self._activations is not None:
-            self._end_of_outputs(trainer, self._activations)
+        if self._fit is not None:
+            self._fit.end()
         self.watch_batch_end(trainer)
         loss = loss_of(true_loss(trainer, outputs))
         if self._logged is not None and loss is not None:
@@ -411,24 +333,11 @@ class GradientHistogram(WatchingCallback):
                 self._logged.over.hear(logging_step(trainer), loss)
         Hub.of(trainer).deliver()  # norms that are worked out by now
 
-    def _end_of_outputs(self, trainer: Trainer, activations: Activations) -> None:
-        hub = Hub.of(trainer)
-        found = None
-        with hub.meter.of(self), hub.attempt(self.describe("train"), "could not read the outputs of modules"):
-            found = activations.end()
-        if found is not None:
-            self._book(trainer, found.reading.host_bytes, found.num_calls)
-        if found is not None and not found.waits and self._logged is not None:
-            self._draw(trainer, self._logged.add_outputs(found))
-
-    def _book(self, trainer: Trainer, host_bytes: int, num_calls: int) -> None:
-        cost = Hub.of(trainer).meter.of(self).cost
-        cost.host_bytes += host_bytes
-        cost.collectives += num_calls
+    # -- an epoch --------------------------------------------------------------------------------------------------
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         logged = self._logged
-        self._draw(trainer, *(() if logged is None else logged.tables()))
+        draw(self, trainer, () if logged is None else logged.tables())
         self.watch_epoch_end(trainer)
         self._publish_over(trainer, train_epoch_end=True)
         results = self.results
@@ -465,7 +374,7 @@ class GradientHistogram(WatchingCallback):
         return {self.name} if stage == "train" else set()
 
     def state_dict(self) -> dict[str, Any]:
-        counts = self._counts if self._steps is None else self._steps.counts()
+        counts = self._counts if self._fit is None else self._fit.steps.counts()
         over = self._resumed if self._logged is None else self._logged.over.state_dict()
         return {**counts, **({} if over is None else {"over_steps": over})}
 

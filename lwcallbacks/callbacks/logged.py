@@ -9,15 +9,16 @@ logged.results(LogHistogram())           # waits for the device
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from lwcallbacks.callbacks import drawn
 from lwcallbacks.callbacks.activations import StepOutputs
-from lwcallbacks.callbacks.base import Entries
+from lwcallbacks.callbacks.base import Entries, LoggingCallback
 from lwcallbacks.callbacks.over_steps import OverSteps
 from lwcallbacks.callbacks.reading import Step
+from lwcallbacks.lightning import Trainer
 from lwcallbacks.reductions import LogHistogram
 
 TABLE_EVERY = 10
@@ -25,6 +26,12 @@ TABLE_EVERY = 10
 
 Drawing = tuple[Callable[[], Entries], int, Any]
 """What `publish` takes: a call that draws, the step to log it at, and what is held for it."""
+
+
+def draw(callback: LoggingCallback, trainer: Trainer, drawings: Iterable[Drawing]) -> None:
+    """Publish them."""
+    for render, at, holds in drawings:
+        callback.publish(trainer, render, at, holds=holds)
 
 
 class Logged:

@@ -115,6 +115,14 @@ class Steps:
         inside = getattr(optimizer, "optimizer", optimizer)
         return next((s for s in self.of if s.optimizer is optimizer or s.optimizer is inside), None)
 
+    def left_out(self) -> list[Stepping]:
+        """At the end of a batch, those whose step was announced and has not come: a scaler has left it out."""
+        due = [stepping for stepping in self.of if stepping.is_due]
+        for stepping in due:
+            stepping.is_due = False
+            stepping.skipped += any(p.grad is not None for g in stepping.optimizer.param_groups for p in g["params"])
+        return due
+
     def counts(self) -> dict[str, dict[int, int]]:
         """Steps so far and those that were skipped, by the optimizer's index. Waits for the device."""
         skipped = {s.index: s.skipped + on_host(s.skipped_on_device) for s in self.of}

@@ -170,6 +170,10 @@ class WatchingCallback(LoggingCallback):
         """The fit ends."""
         self._finite = self._stop = self._replicas = None
 
+    def watched_now(self, trainer: Trainer) -> Callable[[], Entries]:
+        """`watched`, of this fit."""
+        return partial(self.watched, self._finite, trainer.world_size)
+
     def watched(self, watch: FiniteWatch | None, world_size: int) -> Entries:
         """In the background of process 0: what is to be shown by now. What is found is said once."""
         if watch is None:

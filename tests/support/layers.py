@@ -62,7 +62,7 @@ ROOMS: Mapping[str, set[str]] = {
 SHARED = {
     "__init__", "activations", "apart", "asked", "base", "batch", "boxes", "cost", "counting", "decisions",
     "delivery_bar", "drawn", "epoch", "examples", "facts", "finite_watch", "given", "gradient_arguments",
-    "guard", "hearing", "history", "hub", "keys", "left", "life", "listening", "logged", "names", "need",
+    "guard", "hearing", "history", "hub", "keys", "left", "life", "listening", "logged", "logged_fit", "names", "need",
     "nonfinite", "numbers", "offence", "over_steps", "page", "reading", "receipt", "record", "refused",
     "replaced", "replicas", "report", "sample", "saves", "select", "shown", "size", "stateful", "steps",
     "trainer", "watching",

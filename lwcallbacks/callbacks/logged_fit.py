@@ -1,0 +1,158 @@
+"""The logged steps of a fit, as they come: what is read before, in and behind each, and when.
+
+    fit = LoggedFit(callback, trainer, 50, logged, say)      # a `Logged`, to which goes what was read
+    fit.read_with(reader, activations)
+    fit.watch()                            # at the start of training and of each epoch: there may be new optimizers
+    fit.begin(); fit.announced(optimizer); fit.end()         # a batch, as Lightning calls its hooks
+    fit.close()                            # how often each optimizer has stepped; nothing is left on them
+
+What fails costs itself, and what it takes is booked on the callback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from lwcallbacks.callbacks.activations import Activations
+from lwcallbacks.callbacks.hub import Hub
+from lwcallbacks.callbacks.logged import Logged, draw
+from lwcallbacks.callbacks.reading import Reader, Step
+from lwcallbacks.callbacks.steps import Stepping, Steps
+from lwcallbacks.callbacks.trainer import has, logging_step
+from lwcallbacks.callbacks.watching import WatchingCallback
+from lwcallbacks.gradients.further import MOMENTS
+from lwcallbacks.lightning import Trainer
+
+
+class LoggedFit:
+    """See the module's synopsis.
+
+    Args:
+        callback: which publishes, and watches every step.
+        every: steps of an optimizer from one logged step to the next.
+        logged: what becomes of what was read.
+        say: tells something once.
+    """
+
+    def __init__(
+        self, callback: WatchingCallback, trainer: Trainer, every: int, logged: Logged, say: Callable[[str], None]
+    ) -> None:
+        self.steps = Steps(every, self._before, self._behind, partial(callback.watch_step, trainer))
+        self._callback = callback
+        self._owner = callback.describe("train")
+        self._trainer = trainer
+        self._logged = logged
+        self._say = say
+        self._reader: Reader | None = None
+        self._activations: Activations | None = None
+
+    def read_with(self, reader: Reader, activations: Activations | None) -> None:
+        """From now on."""
+        self._reader, self._activations = reader, activations
+
+    def watch(self) -> None:
+        """Follow the optimizers that the Trainer has now.
+
+        Raises:
+            TypeError: one of them has no hooks.
+        """
+        try:
+            if self.steps.watch(self._trainer.optimizers):
+                self._callback.watch_optimizers(self._trainer, self.steps)
+        except TypeError as error:
+            raise TypeError(f"{self._owner}: {error}") from None
+
+    def close(self) -> dict[str, dict[int, int]]:
+        counts = self.steps.counts()
+        self.steps.remove()
+        if self._activations is not None:
+            self._activations.close()
+        self._reader = self._activations = None
+        return counts
+
+    # -- a batch -----------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        if self._activations is not None:
+            with self._attempt("watch the outputs of modules"):
+                # Of several processes one alone must not leave it out.
+                waits = self._trainer.world_size == 1 and self._callback.is_over(self._trainer)
+                self._activations.start(self.steps.of, waits=waits)
+
+    def announced(self, optimizer: Any) -> None:
+        """Lightning says that a step is to come."""
+        stepping = self.steps.find(optimizer)
+        if stepping is None:
+            return
+        stepping.is_due = True
+        if self._activations is not None:
+            self._activations.evaluated()
+        self._callback.watch_before_step(self._trainer)
+        if stepping.is_logged and self._reader is not None:
+            with self._attempt("read the norm before clipping"):
+                self._reader.keep_unclipped(stepping)
+
+    def end(self) -> None:
+        for stepping in self.steps.left_out():
+            self._callback.watch_skipped(self._trainer)
+            if self._reader is not None:
+                self._reader.forget(stepping)
+            if self._activations is not None:
+                self._activations.forget()
+        if self._activations is not None:
+            self._end_of_outputs(self._activations)
+
+    def _end_of_outputs(self, activations: Activations) -> None:
+        found = None
+        with self._attempt("read the outputs of modules"):
+            found = activations.end()
+        if found is not None:
+            self._book(found.reading.host_bytes, found.num_calls)
+            if not found.waits:
+                draw(self._callback, self._trainer, [self._logged.add_outputs(found)])
+
+    # -- in the optimizer's own hooks ----------------------------------------------------------------------------------
+
+    def _before(self, stepping: Stepping) -> None:
+        if self._reader is not None and has(self._trainer, self._callback):
+            with self._attempt("keep the parameters"):
+                self._reader.keep_parameters(stepping)
+
+    def _behind(self, stepping: Stepping) -> None:
+        reader, callback, trainer = self._reader, self._callback, self._trainer
+        if reader is None or not has(trainer, callback):  # in between, one that looks for a learning rate
+            return
+        callback.watch_replicas(trainer)
+        waits = callback.max_overhead is not None and callback.can_wait(trainer)
+        step: Step | None = None
+        with self._attempt("read the gradients"):
+            if waits and not reader.is_shared:
+                reader.forget(stepping)
+            else:
+                step = reader.read(stepping)
+                self._book(step.host_bytes, step.num_calls)
+        if self._activations is not None:
+            self._activations.logged(logging_step(trainer), step, waits)
+        if step is None or waits:
+            return
+        if step.lacks_moments:
+            names = f"{', '.join(MOMENTS[:-1])} or {MOMENTS[-1]}"
+            self._say(f"{step.optimizer} keeps no {names}, so moments=True draws nothing")
+        if not step.readings:
+            return self._say("a step had no gradient, and nothing is logged of it")
+        drawings = self._logged.add(stepping.index, step, logging_step(trainer), callback.watched_now(trainer))
+        draw(callback, trainer, drawings)
+
+    @contextmanager
+    def _attempt(self, what: str) -> Iterator[None]:
+        hub = Hub.of(self._trainer)
+        with hub.meter.of(self._callback), hub.attempt(self._owner, f"could not {what}"):
+            yield
+
+    def _book(self, host_bytes: int, num_calls: int) -> None:
+        cost = Hub.of(self._trainer).meter.of(self._callback).cost
+        cost.host_bytes += host_bytes
+        cost.collectives += num_calls
