@@ -227,10 +227,11 @@ class Delivery:
             raise Gone("a later checkpoint was saved to the same address: save each to one of its own")
 
     def _still_its(self, entry: Entry, name: str) -> tuple[str, ...]:
-        """Its aliases, without those that a store has, or gets, on a newer version: it may come out of turn."""
+        """Its aliases, without those that a store has on a newer version, or gets before this one, which comes late."""
         entries = self._ledger.entries
         newer = [e for e in entries[entries.index(entry) + 1 :] if e.version.name == entry.version.name]
-        there = [e for e in newer if e.version.id in self._ahead[name] or (name in e.fates and e.fates[name].address)]
+        ahead = () if entry.version.id in self._ahead[name] else self._ahead[name]  # what is ahead comes in its order
+        there = [e for e in newer if e.version.id in ahead or (name in e.fates and e.fates[name].address)]
         taken = {alias for e in there for alias in e.version.aliases}
         return tuple(alias for alias in entry.version.aliases if alias not in taken)
 
