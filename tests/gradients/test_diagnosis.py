@@ -196,15 +196,15 @@ def test_dead_units_of_modules() -> None:
     diagnosis, layers = Diagnosis(), step_of(network(net__4__weight=(torch.zeros(200), 1e-3)))
     few = rules.FEWEST_VALUES - 1
     dead = {"net.1": (0.62, 100.0), "act": (0.43, 32.0), "net.2": (0.39, 1e4), "new": (1.0, few), "net.4": (0.5, 64.0)}
-    for step in range(10):
+    for step in range(rules.GONE + 10):
         diagnosis.feed(50 * step, layers)
         diagnosis.feed_units(50 * step, dead if step > 2 else {})
     assert found(diagnosis) == [("net.4", "zero", 0), ("net.1", "dead units", 150), ("act", "dead units", 150)]
     assert str(diagnosis.findings()[2]) == "act: dead units: 43 % give nothing for any sample, since step 150"
-    for step in range(10, 16):
+    for step in range(100, 106):
         diagnosis.feed_units(50 * step, dict.fromkeys(dead, (0.0, float(few))))  # which tells nothing
     assert len(found(diagnosis)) == 3
-    for step in range(10, 13):
+    for step in range(106, 109):
         diagnosis.feed_units(50 * step, dict.fromkeys(dead, (0.0, 100.0)))
     assert found(diagnosis) == [("net.4", "zero", 0)]
 
