@@ -70,13 +70,15 @@ def check_parameters(
     Raises:
         ValueError: not so.
     """
+    if not names:  # it has none, or does not tell
+        return
     inside = next((name for name in names if "_fsdp_wrapped_module" in name), None)
     if inside is not None:
         found = f"found the parameter {inside} of a module that FSDP1 wraps"
         raise ValueError(f"{owner}: {found}, expected `fully_shard` (FSDP2) instead of it")
     for argument, patterns in (("include", include), ("exclude", exclude)):
         for pattern in several(patterns):
-            if names and not any(Chosen((pattern,)).has(name) for name in names):
+            if not any(Chosen((pattern,)).has(name) for name in names):
                 first = ", ".join(names[:3])
                 found = f"{argument} has {pattern!r}, which no parameter fits"
                 raise ValueError(f"{owner}: {found}, expected a pattern for names as {first}")
