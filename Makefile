@@ -50,8 +50,11 @@ demo: $(STAMPS)/demo $(STAMPS)/package
 # `pytest` and not `python -m pytest`: the latter would import lwcallbacks from the source tree.
 RUN_TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest
 
+# Tests of one file stay together. Two workers keep two cores busy; `make test WORKERS=0` runs all in one process.
+WORKERS ?= 2
+
 test: lint docs
-	$(RUN_TESTS) -m "not long" $(PYTEST_ARGS)
+	$(RUN_TESTS) -m "not long" -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 # Needs a Chromium of 123 or later by the name chromium, chromium-browser or google-chrome:
 #   Debian                  apt install chromium
