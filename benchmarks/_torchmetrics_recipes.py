@@ -129,7 +129,7 @@ VALUES: Mapping[str, tuple[Any, ...]] = {
     "variant": ("a", "c"),
     "weight_type": ("simple", "linear"),
     "weights": ("linear", "quadratic"),
-            "zero_mean": (True,),
+    "zero_mean": (True,),
 }
 # Combinations that had faults of their own in the field.
 TOGETHER: tuple[Mapping[str, Any], ...] = (
