@@ -232,7 +232,18 @@ print(other.compute())
         "MinMaxMetric",
         ".",
         "No checkpoint holds MinMaxMetric's extremes.",
-        "They are plain attributes and no states: after a resume the minimum and maximum begin anew.",
+        "They are plain attributes and no states: after a resume the minimum and maximum start again.",
+        """from torchmetrics import MeanMetric, MinMaxMetric
+
+saved, resumed = MinMaxMetric(MeanMetric()), MinMaxMetric(MeanMetric())
+for part in (saved, saved._base_metric):
+    part.persistent(True)
+saved.update(5.0), saved.compute()
+resumed.load_state_dict(saved.state_dict())
+for metric in (resumed, saved):
+    metric.update(1.0)
+    print(metric.compute()["max"])
+""",
     ),
     Kind(
         "value",
