@@ -287,8 +287,9 @@ def _summary(examined: list[Examined], kinds: list[tuple[Kind, list[tuple[Examin
     crashes = sum(kind.sort == "crash" for kind, _ in shown)
     if shown:
         yield from wrapped(
-            f"Below are {values} kinds of silently wrong values and {crashes} kinds of crash, each repeated by hand "
-            "and with a program that was run. The ones that matter most:"
+            f"Below are {values} kinds of silently wrong values and {crashes} kinds of crash"
+            f"{', each repeated by hand' if run.package == 'torchmetrics' else ' that torchmetrics has, too'}, and with "
+            "a program that was run. The ones that matter most:"
         )
         yield ""
         for kind, rows in shown[:12]:
