@@ -133,9 +133,7 @@ _ROWS: Mapping[str, tuple[tuple[Callable[[], SearchStrategy[Any]], str], list[di
 }
 
 _REFERENCES: Mapping[str, Callable[..., Any]] = {
-    "BrierScore": lambda probs, target: (
-        ((probs - torch.nn.functional.one_hot(target, 3)).double() ** 2).sum(1).mean()
-    ),
+    "BrierScore": lambda probs, target: ((probs - torch.nn.functional.one_hot(target, 3)).double() ** 2).sum(1).mean(),
     "CategoricalNLL": lambda probs, target: -probs.double()[range(len(target)), target].log().mean(),
     "MeanIntervalWidth": lambda lower, upper: (upper - lower).double().mean(),
     "IntervalCoverage": lambda lower, upper, target: ((lower <= target) & (target <= upper)).double().mean(),
@@ -152,7 +150,9 @@ def recipes_of(name: str, cls: type, variants: bool) -> Iterator[Recipe]:
         ValueError: nothing is known of it.
     """
     if cls.__name__ not in _ROWS:
-        raise ValueError("it takes distributions, features or a metric of its own kind, for which there is no data here")
+        raise ValueError(
+            "it takes distributions, features or a metric of its own kind, for which there is no data here"
+        )
     (batches, words), rows = _ROWS[cls.__name__]
     for number, arguments in enumerate(rows[: None if variants else 1]):
         told = ", ".join(f"{key}={value!r}" for key, value in arguments.items())

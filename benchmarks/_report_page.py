@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 
-from _report_programs import SECONDS, WAIT
-from _torchmetrics_notes import KINDS, LAW_NOTES, Kind, cause_of
+from _report_programs import SECONDS, WAIT, forked
+from _torchmetrics_kinds import KINDS, Kind
+from _torchmetrics_notes import LAW_NOTES, cause_of
 
 from lwcallbacks.testing import METRIC_LAWS
 
@@ -103,6 +104,7 @@ class Run:
     minutes: float
     jobs: int
     twice: list[tuple[str, bool, float]]
+    ended: bool = False
 
 
 def shortened(text: str, limit: int) -> str:
@@ -201,6 +203,11 @@ def _head(examined: list[Examined], left_out: list[Examined], run: Run) -> Itera
         'get those), inside of what the metric documents. So few examples find what is easy to find: "kept" means '
         "that no counterexample turned up."
     )
+    if run.ended:
+        yield from wrapped(
+            "- The run was ended before all other arguments were tried; those that were are listed under other "
+            "arguments. `make report` without a limit tries all."
+        )
     yield from wrapped(
         "- 1 to 4 processes. They are simulated: each asks for its collectives in lock step. The program of each "
         "violation about processes was run on real ones too, on gloo; where these agreed with one process, the "
@@ -219,7 +226,8 @@ def _head(examined: list[Examined], left_out: list[Examined], run: Run) -> Itera
     )
     if examined:
         usual = [row.seconds for row in examined if not row.arguments]
-        cost = f"- {run.minutes:.0f} minutes with {run.jobs} workers. All laws of a class with its usual arguments: "
+        took = "" if run.ended else f"{run.minutes:.0f} minutes with {run.jobs} workers. "
+        cost = f"- {took}All laws of a class with its usual arguments: "
         cost += f"{median(usual):.1f} s of CPU in the median" if usual else ""
         if run.twice:
             middle = median(seconds for _, _, seconds in run.twice)
@@ -242,32 +250,26 @@ def _version(package: str) -> str:
 
 def _kinds_found(examined: list[Examined]) -> list[tuple[Kind, list[tuple[Examined, str]]]]:
     """Of each kind of fault the rows and laws that have it, those with a program that shows it first."""
-    found: list[tuple[Kind, list[tuple[Examined, str]]]] = []
-    for kind in KINDS:
-        rows = [
-            (row, law)
-            for row in examined
-            for law in row.broken()
-            if kind.fits(law, row.name, row.messages[law], row.how.get(law, ""))
-        ]
+    rows: dict[Kind, list[tuple[Examined, str]]] = {kind: [] for kind in KINDS}
+    for row in examined:
+        for law in row.broken():
+            said, how = row.messages[law], row.how.get(law, "")
+            if kind := next((kind for kind in KINDS if kind.fits(law, row.name, said, how)), None):
+                rows[kind].append((row, law))
 
-        def rank(item: tuple[Examined, str]) -> tuple[bool, bool, int]:
-            source, wrong, _ = item[0].programs.get(item[1], ("", "none", ""))
-            return bool(wrong), item[0].arguments, len(source)
+    def rank(item: tuple[Examined, str]) -> tuple[bool, bool, int]:
+        source, wrong, _ = item[0].programs.get(item[1], ("", "none", ""))
+        return bool(wrong), item[0].arguments, len(source)
 
-        if rows:
-            found.append((kind, sorted(rows, key=rank)))
-    return found
+    return [(kind, sorted(found, key=rank)) for kind, found in rows.items() if found]
 
 
-def _shows(rows: list[tuple[Examined, str]]) -> bool:
+def _shows(kind: Kind, rows: list[tuple[Examined, str]]) -> bool:
     row, law = rows[0]
-    return not row.programs.get(law, ("", "none", ""))[1]
+    return bool(kind.program) or not row.programs.get(law, ("", "none", ""))[1]
 
 
-def _summary(
-    examined: list[Examined], kinds: list[tuple[Kind, list[tuple[Examined, str]]]], run: Run
-) -> Iterator[str]:
+def _summary(examined: list[Examined], kinds: list[tuple[Kind, list[tuple[Examined, str]]]], run: Run) -> Iterator[str]:
     yield "## Summary"
     yield ""
     usual = [row for row in examined if not row.arguments]
@@ -280,13 +282,14 @@ def _summary(
         "and `no_host_wait`, which is about time."
     )
     yield ""
-    shown = [(kind, rows) for kind, rows in kinds if _shows(rows)]
+    shown = [(kind, rows) for kind, rows in kinds if _shows(kind, rows)]
     values = sum(kind.sort == "value" for kind, _ in shown)
     crashes = sum(kind.sort == "crash" for kind, _ in shown)
     if shown:
         yield from wrapped(
-            f"Below are {values} kinds of silently wrong values and {crashes} kinds of crash, each repeated by hand "
-            "and with a program that was run. The ones that matter most:"
+            f"Below are {values} kinds of silently wrong values and {crashes} kinds of crash"
+            f"{', each repeated by hand' if run.package == 'torchmetrics' else ' torchmetrics has, too'}, and with "
+            "a program that was run. The ones that matter most:"
         )
         yield ""
         for kind, rows in shown[:12]:
@@ -359,8 +362,8 @@ def _other_arguments(examined: list[Examined]) -> Iterator[str]:
     yield "## Other arguments"
     yield ""
     yield from wrapped(
-        f"{len(others)} rows, under the laws that are about data. Those that break a law which the class keeps with its "
-        "usual arguments:"
+        f"{len(others)} rows of {len({row.cls for row in others})} classes, under the laws that are about data. Those "
+        "that break a law which the class keeps with its usual arguments:"
     )
     yield ""
     rows = []
@@ -385,7 +388,7 @@ def _enumerated(names: list[str], limit: int = 6) -> str:
 
 def _kinds(kinds: list[tuple[Kind, list[tuple[Examined, str]]]]) -> Iterator[str]:
     for sort, head in (("value", "Silently wrong values"), ("crash", "Crashes")):
-        chosen = [(kind, rows) for kind, rows in kinds if kind.sort == sort and _shows(rows)]
+        chosen = [(kind, rows) for kind, rows in kinds if kind.sort == sort and _shows(kind, rows)]
         if not chosen:
             continue
         yield f"## {head}"
@@ -397,6 +400,9 @@ def _kinds(kinds: list[tuple[Kind, list[tuple[Examined, str]]]]) -> Iterator[str
             yield ""
             row, law = rows[0]
             source, _, said = row.programs[law]
+            if kind.program:
+                source, ran = kind.program, forked(kind.program)
+                said = last_words(ran.out, ran.status, ran.err)
             first = shortened(row.messages[law].partition("\n")[0], 300)
             yield from wrapped(f"{row.name}, law `{law}`: `{first}`.")
             yield ""
@@ -409,7 +415,8 @@ def _kinds(kinds: list[tuple[Kind, list[tuple[Examined, str]]]]) -> Iterator[str
             laws: dict[str, list[str]] = {}
             for other, name in rows:
                 laws.setdefault(other.cls.rpartition(".")[2], []).append(name)
-            told = _enumerated([f"{cls} (`{'`, `'.join(dict.fromkeys(names))}`)" for cls, names in laws.items()], 40)
+            places = [f"{cls} ({', '.join(f'`{law}`' for law in dict.fromkeys(names))})" for cls, names in laws.items()]
+            told = _enumerated(places, 40)
             yield from wrapped(f"Found in {told}.")
             yield ""
 

@@ -33,6 +33,11 @@ def _complement(preds: Tensor) -> Tensor:
     return 1 - preds
 
 
+def _constant(batches: list[Any]) -> list[Any]:
+    """Samples of a batch that are all the same, so that chance has no part in what is drawn of them."""
+    return [tuple(x[:1].expand(len(x)).clone() for x in batch) for batch in batches]
+
+
 # What is made of other metrics, by name: the rows, each a label and how it is made.
 AROUND: Mapping[str, Mapping[str, Callable[[], Any]]] = {
     "collections.MetricCollection": {
@@ -50,7 +55,6 @@ AROUND: Mapping[str, Mapping[str, Callable[[], Any]]] = {
         "BinaryAccuracy": lambda: wrappers.BinaryTargetTransformer(BinaryAccuracy()),
     },
     "wrappers.BootStrapper": {
-        "MeanSquaredError": lambda: wrappers.BootStrapper(torchmetrics.MeanSquaredError(), num_bootstraps=3),
         "MeanSquaredError, multinomial": lambda: wrappers.BootStrapper(
             torchmetrics.MeanSquaredError(), num_bootstraps=3, sampling_strategy="multinomial"
         ),
@@ -129,7 +133,7 @@ VALUES: Mapping[str, tuple[Any, ...]] = {
     "variant": ("a", "c"),
     "weight_type": ("simple", "linear"),
     "weights": ("linear", "quadratic"),
-            "zero_mean": (True,),
+    "zero_mean": (True,),
 }
 # Combinations that had faults of their own in the field.
 TOGETHER: tuple[Mapping[str, Any], ...] = (
@@ -160,6 +164,10 @@ def recipes_for(name: str, cls: type, variants: bool = True) -> Iterator[Recipe]
     if name in AROUND:
         for label, factory in list(AROUND[name].items())[: None if variants else 1]:
             suited = strategy_for(factory)
+            if cls.__name__ == "BootStrapper":
+                suited = suited._replace(
+                    batches=suited.batches.map(_constant), data="preds and target, the same in a batch"
+                )
             yield Recipe(f"{name}({label})", suited, REFERENCES.get(f"{cls.__name__}({label})"))
         return
     plain = strategy_for(cls)

@@ -102,7 +102,6 @@ def characters_wrong(preds: list[str], target: list[str]) -> float:
     return sum(map(levenshtein, preds, target)) / sum(map(len, target))
 
 
-
 def of_float64(score: Callable[..., Any], preds: Tensor, target: Tensor) -> Any:
     """A score of targets and predictions in float64."""
     return score(target.double().numpy(), preds.double().numpy())

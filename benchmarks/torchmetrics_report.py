@@ -2,10 +2,15 @@
 
     python benchmarks/torchmetrics_report.py                                              # docs/torchmetrics-report.md
     python benchmarks/torchmetrics_report.py --only BinaryAccuracy,MeanMetric --output report.md
+    python benchmarks/torchmetrics_report.py --programs programs      # and the program of each violation, in a folder
+    python benchmarks/torchmetrics_report.py --package torch_uncertainty
 
+Each class is examined with its usual arguments, under all laws, and with others, under the laws that are about data.
 Each law is tried with exact equality first; where that fails, once more with a tolerance, which tells rounding from a
-wrong value. Examples are drawn the same way each time. A worker process does the work and is replaced if a metric takes
-too long. It takes about ten minutes on one core; progress goes to the standard error stream.
+wrong value. Examples are drawn the same way each time. The program of a violation is run. Worker processes do the work
+and are replaced if a row takes too long. It takes about twenty minutes of CPU; progress goes to the standard error
+stream. `--rows FILE` keeps what was found, so that a run that was ended goes on where it was; `--again` then writes
+the page alone.
 """
 
 import argparse
@@ -29,9 +34,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from _other_packages import classes_of, recipes_of
 from _report_page import ATOL, BROKEN, KEPT, NOT_APPLICABLE, OUTCOMES, RTOL, SYMBOLS, Examined, Run, last_words, report
 from _report_programs import cannot_run, forked, unlike
-from _other_packages import classes_of, recipes_of
 from _torchmetrics_notes import no_violation, not_examined
 from _torchmetrics_recipes import Recipe, recipes_for
 
@@ -250,9 +255,7 @@ def _examined(recipe: Recipe, examples: int, plain: bool) -> Examined:
         return Examined(recipe.name, left_out=told, arguments=not plain)
 
 
-def examine_all(
-    package: str, names: list[str], examples: int, seconds: float, variants: bool, rows: Path
-) -> None:
+def examine_all(package: str, names: list[str], examples: int, seconds: float, variants: bool, rows: Path) -> None:
     """Examine these classes in a worker, which is replaced where one takes too long or ends it.
 
     Each row is a line of the file `rows` as soon as there is one. What is there already is not examined again.
@@ -269,7 +272,7 @@ def examine_all(
     waiting = [name for name in names if variants or not any(row.partition("(")[0] == name for row in done)]
     while waiting:
         ours, theirs = context.Pipe(duplex=False)
-        worker = context.Process(target=work, args=(package, waiting[:], examples, variants, done, theirs), daemon=True)
+        worker = context.Process(target=work, args=(package, waiting[:], examples, variants, done, theirs))
         worker.start()
         theirs.close()
         deadline, current = time.monotonic() + 120 + seconds, ""
@@ -350,11 +353,11 @@ def sample(package: str, names: list[str]) -> list[tuple[str, bool, float]]:
     """Of each class: its name, whether two runs agreed, seconds of CPU of the first."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    worker = context.Process(target=sampled, args=(package, names, theirs), daemon=True)
+    worker = context.Process(target=sampled, args=(package, names, theirs))
     worker.start()
     theirs.close()
     found = []
-    while ours.poll(300) and (told := ours.recv()) is not None:
+    while ours.poll(600) and (told := ours.recv()) is not None:
         found.append(told)
         print(f"twice: {told}", file=sys.stderr, flush=True)
     worker.kill()
@@ -366,15 +369,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--package", default="torchmetrics", help="the library of metrics, torchmetrics by default")
     parser.add_argument("--only", default="", metavar="NAMES", help="class names, separated by commas")
-    parser.add_argument("--output", type=Path, help=f"by default {REPORT}, or of another package docs/PACKAGE-report.md")
+    parser.add_argument(
+        "--output", type=Path, help=f"by default {REPORT}, or of another package docs/PACKAGE-report.md"
+    )
     parser.add_argument("--programs", type=Path, metavar="FOLDER", help="write the program of each violation there")
-    parser.add_argument("--rows", type=Path, metavar="FILE", help="keep rows there, a line each; those that are there already are not examined again")
+    parser.add_argument(
+        "--rows",
+        type=Path,
+        metavar="FILE",
+        help="keep rows there, a line each; those that are there already are not examined again",
+    )
     parser.add_argument("--again", action="store_true", help="examine nothing, write the page of what is in --rows")
     parser.add_argument("--examples", type=int, default=15, help="a law, 15 by default; half of it for other arguments")
     parser.add_argument("--seconds", type=float, default=180, help="the most for one row, 180 by default")
     parser.add_argument("--jobs", type=int, default=2, help="worker processes, 2 by default")
     parser.add_argument("--plain", action="store_true", help="each class with its usual arguments only")
-    parser.add_argument("--twice", type=int, default=0, metavar="N", help="examine N classes twice at the usual settings")
+    parser.add_argument(
+        "--twice", type=int, default=0, metavar="N", help="examine N classes twice at the usual settings"
+    )
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     only = [name.strip() for name in args.only.split(",") if name.strip()]
@@ -390,7 +402,11 @@ def main() -> None:
             these = spread(names) if variants else names
             examine_in_parallel(args.package, these, args.examples, args.seconds, variants, rows, args.jobs)
         found = read_rows(rows, names)
-    twice = sample(args.package, names[:: max(1, len(names) // args.twice)][: args.twice]) if args.twice else []
+        kept = rows.with_suffix(".twice.json")
+        if args.twice:
+            some = names[:: max(1, len(names) // args.twice)][: args.twice]
+            kept.write_text(json.dumps(sample(args.package, some)), encoding="utf-8")
+        twice = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else []
     run = Run(
         package=args.package,
         examples=args.examples,
@@ -400,8 +416,11 @@ def main() -> None:
         minutes=(time.monotonic() - began) / 60,
         jobs=args.jobs,
         twice=twice,
+        ended=args.again,
     )
-    usual = REPORT if args.package == "torchmetrics" else REPORT.with_name(f"{args.package.replace('_', '-')}-report.md")
+    usual = (
+        REPORT if args.package == "torchmetrics" else REPORT.with_name(f"{args.package.replace('_', '-')}-report.md")
+    )
     output = args.output or usual
     output.write_text(report(found, run).rstrip() + "\n", encoding="utf-8")
     print(f"wrote {output}", file=sys.stderr)

@@ -44,6 +44,12 @@ _DESIGNS = [
         "it draws samples at random in each update",
     ),
     _Design(
+        ("BinaryTargetTransformer",),
+        _always,
+        ("labels_in_range",),
+        "each label above its threshold counts as 1, whatever it is",
+    ),
+    _Design(
         ("CatMetric",),
         _always,
         ("order",),

@@ -65,8 +65,8 @@ def test_what_is_by_design_hides_no_fault(folder: Path) -> None:
     assert re.search(
         r"## By design\n(.|\n)*- wrappers.Running\(SumMetric\) \(`batch_size`.*\): Running: it is about the last", page
     )
-    bootstrap = _symbols(page, "BootStrapper(MeanSquaredError)")
-    assert (bootstrap["order"], bootstrap["forward"]) == ("○", "✗")
+    bootstrap = _symbols(page, "BootStrapper(MeanSquaredError, multinomial)")
+    assert bootstrap["forward"] == "✗"
     assert re.search(r"### forward_accumulates: 1\n(.|\n)*- wrappers.BootStrapper", page)
 
 
