@@ -26,5 +26,6 @@ else:
         return sorted({*globals(), *_public()})
 
     def _public() -> dict[str, object]:
-        names = {k: v for k, v in vars(_import_module("lwcallbacks.public")).items() if not k.startswith("_")}
+        found = vars(_import_module("lwcallbacks.public")).items()  # pytest adds names such as "@py_builtins"
+        names = {k: v for k, v in found if k.isidentifier() and not k.startswith("_")}
         return {"__all__": sorted(names), **names}

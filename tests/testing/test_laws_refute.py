@@ -464,6 +464,9 @@ class First(ExactSum):
         return {"sums": torch.where(a["sums"] != 0, a["sums"], b["sums"])}
 
 
+TENTHS = tensors(3, torch.int64, max_value=100).map(lambda x: x / 10)  # of which many sums round
+
+
 class FloatSum(ExactSum):
     """What every framework does: float32 addition is commutative, and not associative."""
 
@@ -631,7 +634,7 @@ WRONG_REDUCTIONS: list[tuple[Reduction, st.SearchStrategy[Any], str, bool]] = [
     (Biased(), SOME, "identity", False),
     (First(), SOME, "commutativity", False),
     (Tied(2), FEW, "commutativity", False),
-    (FloatSum(), st.tuples(floats32(4, nan=False)), "associativity", False),
+    (FloatSum(), st.tuples(TENTHS), "associativity", False),
     (CountsBatches(), SOME, "cuts", False),
     (Positional(), SOME, "order", False),
     (NeverEmpty(), SOME, "empty_batch", False),
@@ -668,7 +671,7 @@ def test_each_law_of_reductions_refutes_something() -> None:
 def test_a_broken_reduction_is_told_like_a_broken_metric() -> None:
     """Its name, the law, what it means, and the smallest example."""
     with pytest.raises(LawViolation) as failure:
-        check_reduction(FloatSum(), st.tuples(floats32(3, nan=False)), laws=["associativity"], examples=200, seed=8)
+        check_reduction(FloatSum(), st.tuples(TENTHS), laws=["associativity"], examples=200, seed=8)
     first, law, found, *_, fields, parts = str(failure.value).splitlines()
     assert first.startswith("FloatSum(): the result depends on how merges are grouped")
     assert law == "  law associativity is broken"

@@ -23,9 +23,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     options = ["--only", ",".join(NAMES), "--output", str(folder / "page.md"), "--programs", str(folder)]
     options += ["--examples", "6", "--jobs", "1"]
-    done = subprocess.run([sys.executable, str(SCRIPT), *options], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    _run(*options, seconds=2000)
     return folder
+
+
+def _run(*options: str, seconds: float) -> None:
+    command = [sys.executable, str(SCRIPT), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
+    assert done.returncode == 0, done.stderr
 
 
 def _symbols(page: str, metric: str) -> dict[str, str]:
@@ -38,6 +43,18 @@ def _symbols(page: str, metric: str) -> dict[str, str]:
     return dict(zip(*cells, strict=True))
 
 
+@needs_merge_state
+@needs_simulated_device
+def test_the_report_of_one_class(tmp_path: Path) -> None:
+    """An accuracy is exact and agrees with its reference; it waits for the device."""
+    page = tmp_path / "page.md"
+    _run("--only", "BinaryAccuracy", "--plain", "--examples", "3", "--jobs", "1", "--output", str(page), seconds=250)
+    accuracy = _symbols(page.read_text(encoding="utf-8"), "BinaryAccuracy")
+    assert {column for column, symbol in accuracy.items() if symbol not in "=·"} == {"wait", "stale", "count"}
+    assert accuracy["ref"] == "="
+
+
+@pytest.mark.long
 @needs_merge_state
 @needs_simulated_device
 def test_the_report_tells_what_is_known_of_torchmetrics(folder: Path) -> None:
@@ -55,6 +72,7 @@ def test_the_report_tells_what_is_known_of_torchmetrics(folder: Path) -> None:
     assert "Classes exported: 6. Examined: 5, in " in page
 
 
+@pytest.mark.long
 @needs_merge_state
 @needs_simulated_device
 def test_what_is_by_design_hides_no_fault(folder: Path) -> None:
@@ -70,6 +88,7 @@ def test_what_is_by_design_hides_no_fault(folder: Path) -> None:
     assert re.search(r"### forward_accumulates: 1\n(.|\n)*- wrappers.BootStrapper", page)
 
 
+@pytest.mark.long
 @needs_merge_state
 @needs_simulated_device
 def test_other_arguments_have_rows_of_their_own(folder: Path) -> None:
