@@ -288,7 +288,7 @@ def _summary(examined: list[Examined], kinds: list[tuple[Kind, list[tuple[Examin
     if shown:
         yield from wrapped(
             f"Below are {values} kinds of silently wrong values and {crashes} kinds of crash"
-            f"{', each repeated by hand' if run.package == 'torchmetrics' else ' torchmetrics has, too'}, and with "
+            f"{', 14 of the values repeated in other programs by hand' if run.package == 'torchmetrics' else ' torchmetrics has, too'}, and with "
             "a program that was run. The ones that matter most:"
         )
         yield ""

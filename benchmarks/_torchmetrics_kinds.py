@@ -1,4 +1,4 @@
-"""Kinds of faults in torchmetrics 1.9.0, each repeated by hand; those that matter most first."""
+"""Kinds of faults in torchmetrics 1.9.0, each with a program that was run; those that matter most first."""
 
 import re
 from typing import NamedTuple
