@@ -285,10 +285,10 @@ def _summary(examined: list[Examined], kinds: list[tuple[Kind, list[tuple[Examin
     shown = [(kind, rows) for kind, rows in kinds if _shows(kind, rows)]
     values = sum(kind.sort == "value" for kind, _ in shown)
     crashes = sum(kind.sort == "crash" for kind, _ in shown)
+    by_hand = ", 14 of the values repeated in other programs by hand" if run.package == "torchmetrics" else ""
     if shown:
         yield from wrapped(
-            f"Below are {values} kinds of silently wrong values and {crashes} kinds of crash"
-            f"{', 14 of the values repeated in other programs by hand' if run.package == 'torchmetrics' else ' torchmetrics has, too'}, and with "
+            f"Below are {values} kinds of silently wrong values and {crashes} kinds of crash{by_hand}, and with "
             "a program that was run. The ones that matter most:"
         )
         yield ""
