@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -17,6 +18,16 @@ def _hears_ctrl_c() -> None:
     """A process that a shell has started in the background ignores Ctrl-C, and hands that on. So does one in which
     Lightning has seen a Ctrl-C and could not end the run, as where a callback raises in `on_exception`."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _hears_lightning() -> None:
+    """Lightning's log reaches `caplog`, whatever a program that ran here before has made of the loggers."""
+    logging.disable(logging.NOTSET)
+    for package in ("pytorch_lightning", "lightning.pytorch"):
+        log = logging.getLogger(package)
+        log.disabled, log.propagate = False, True
+        log.setLevel(logging.INFO)
 
 
 @pytest.fixture(autouse=True)
