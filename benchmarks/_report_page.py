@@ -108,8 +108,9 @@ class Run:
 
 
 def shortened(text: str, limit: int) -> str:
-    """On one line, without what would end a code span, and without the digits that float32 does not have."""
+    """On one line, without what would end a code span, digits that float32 does not have, and where packages lie."""
     text = re.sub(r"\s+", " ", text).strip().replace("`", "'")
+    text = re.sub(r"\S*/site-packages/", ".../", text)
     text = re.sub(r"-?\d+\.\d{6,}(e-?\d+)?", lambda number: f"{float(number[0]):.8g}", text)
     return text if len(text) <= limit else f"{text[:limit].rstrip()} ..."
 
