@@ -14,7 +14,7 @@ from lwcallbacks.callbacks.steps import Steps
 from lwcallbacks.gradients.names import Chosen
 from lwcallbacks.reductions import LogBins, LogHistogram
 
-from .spread import having, values
+from .spread import having, spreading, values
 
 MORE = ("weights", "moments", "updates")
 HISTOGRAM = LogHistogram()
@@ -45,28 +45,13 @@ def alone() -> dict[str, LogBins]:
 
 def together(mesh_shape: tuple[int, ...], placements: dict[str, list[str]]) -> Any:
     """The same on processes with meshes of this shape; on each the counts, and in how many calls they met."""
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.tensor import Replicate, Shard, distribute_tensor
-
-    dist.init_process_group("gloo", rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
-    try:
-        mesh = init_device_mesh("cpu", mesh_shape, mesh_dim_names=("a", "b")[: len(mesh_shape)])
-
-        def spread(name: str, x: torch.Tensor) -> Any:
-            if name not in placements:
-                return x
-            how = placements[name]
-            of = mesh if len(how) == len(mesh_shape) else mesh[mesh.mesh_dim_names[-1]]
-            return distribute_tensor(x, of, [Replicate() if p == "R" else Shard(int(p)) for p in how])
-
+    with spreading(mesh_shape, placements) as spread:
         whole = values()
         gradients = {name: spread(name, x) for name, x in whole.items() if name != "none"}
         step = observed(having({name: spread(name, torch.ones_like(x)) for name, x in whole.items()}), gradients)
         counts = step.counts()
         assert counts is not None
         return counts.seen(HISTOGRAM), step.num_calls
-    finally:
-        dist.destroy_process_group()
 
 
 def partial_gradient(world_size: int) -> Any:

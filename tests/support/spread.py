@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +77,9 @@ def alone(mantissa_bits: int = 3) -> Layers | None:
     return step.layers()
 
 
-def together(mesh_shape: tuple[int, ...], placements: dict[str, list[str]], mantissa_bits: int = 3) -> Any:
-    """The same on processes with meshes of this shape; on each the layers, and in how many calls they met.
-
-    Args:
-        placements: by name of the parameter "0", "1" or "R" for each dimension of the mesh; a parameter without is no
-            DTensor.
-    """
+@contextmanager
+def spreading(mesh_shape: tuple[int, ...], placements: dict[str, list[str]]) -> Iterator[Any]:
+    """With a mesh of this shape over all processes, what makes a DTensor of a tensor, by its name's placements."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
@@ -96,13 +94,24 @@ def together(mesh_shape: tuple[int, ...], placements: dict[str, list[str]], mant
             of = mesh if len(how) == len(mesh_shape) else mesh[mesh.mesh_dim_names[-1]]
             return distribute_tensor(x, of, [Replicate() if p == "R" else Shard(int(p)) for p in how])
 
+        yield spread
+    finally:
+        dist.destroy_process_group()
+
+
+def together(mesh_shape: tuple[int, ...], placements: dict[str, list[str]], mantissa_bits: int = 3) -> Any:
+    """The same on processes with meshes of this shape; on each the layers, and in how many calls they met.
+
+    Args:
+        placements: by name of the parameter "0", "1" or "R" for each dimension of the mesh; a parameter without is no
+            DTensor.
+    """
+    with spreading(mesh_shape, placements) as spread:
         whole = values()
         gradients = {name: spread(name, x) for name, x in whole.items()}
         module = having({name: spread(name, torch.ones_like(x)) for name, x in whole.items()})
         [step] = observed(module, gradients, mantissa_bits)
         return step.layers(), step.num_calls
-    finally:
-        dist.destroy_process_group()
 
 
 INPUTS = torch.tensor([0.0, 0.5, -1.0, 2.0**-20, 4.0])
