@@ -226,3 +226,10 @@ def test_the_design_names_every_room() -> None:
     assert named.keys() == ROOMS.keys()
     same = {room: imports for room, imports in ROOMS.items() if room not in ("__init__", "__main__", "public", "cli")}
     assert {room: named[room] for room in same} == same
+
+
+def test_no_page_says_where_packages_lie() -> None:
+    """What a script has written into a page says nothing of the machine that it ran on."""
+    pages = {path.name: path.read_text(encoding="utf-8") for path in DOCS.glob("*.md")}
+    assert "torchmetrics-report.md" in pages
+    assert [name for name, text in pages.items() if re.search(r"/\S+/site-packages/", text)] == []
