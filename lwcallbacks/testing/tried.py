@@ -86,7 +86,12 @@ _PLAIN = "print(updated(make(), batches).compute())"
 def _made(subject: MetricSubject) -> Any:
     __tracebackhide__ = True
     if isinstance(subject.factory, Metric | MetricCollection):
-        raise _problem(_Unusable("write a function that makes a new one: lambda: ..."), subject, None, "the factory is a metric itself")
+        raise _problem(
+            _Unusable("write a function that makes a new one: lambda: ..."),
+            subject,
+            None,
+            "the factory is a metric itself",
+        )
     try:
         metric = subject.factory()
     except Exception as error:
