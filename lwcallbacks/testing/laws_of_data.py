@@ -18,13 +18,14 @@ from torchmetrics.utilities.data import dim_zero_cat, dim_zero_sum
 
 from lwcallbacks.testing.handling import divisible
 from lwcallbacks.testing.held import attributes, data_bytes
-from lwcallbacks.testing.law import Broken, Case, NotApplicable
-from lwcallbacks.testing.metric_laws import METRIC_LAWS, MetricSubject
+from lwcallbacks.testing.law import Broken, Case, Laws, NotApplicable
+from lwcallbacks.testing.metric_subject import MetricSubject
 from lwcallbacks.testing.same import Closeness, difference, plainly
 from lwcallbacks.testing.samples import Args, Indivisible, count, leaves, rebuilt, take
 from lwcallbacks.testing.world import contained_metrics
 
-law = METRIC_LAWS.law
+LAWS: Laws[MetricSubject] = Laws()
+law = LAWS.law
 
 MANY_BATCHES = 2**20
 """So many batches an epoch has at most: a million."""

@@ -3,7 +3,7 @@
     check_metric(MyMetric, batches)                                      # all of them but the strict ones
     check_metric(MyMetric, batches, laws=["stale_value", "update_count"])    # torchmetrics' own Metric breaks these
 
-The laws of `metric_laws.py` compute without a cache, into a new metric, and at the end. Here a value was asked for
+The laws of `laws_of_epochs.py` compute without a cache, into a new metric, and at the end. Here a value was asked for
 before, the metric that loads has seen other data, and the one that merges has seen none.
 """
 
@@ -20,14 +20,15 @@ from torch import Tensor
 
 from lwcallbacks.testing.handling import for_two, merge, pickled, saved
 from lwcallbacks.testing.held import attributes, data_bytes
-from lwcallbacks.testing.law import Broken, Case, NotApplicable
-from lwcallbacks.testing.metric_laws import METRIC_LAWS, MetricSubject
+from lwcallbacks.testing.law import Broken, Case, Laws, NotApplicable
+from lwcallbacks.testing.metric_subject import MetricSubject
 from lwcallbacks.testing.same import difference, plainly
 from lwcallbacks.testing.samples import on_device
 from lwcallbacks.testing.sim_device import second_device
 from lwcallbacks.testing.world import World, contained_metrics
 
-law = METRIC_LAWS.law
+LAWS: Laws[MetricSubject] = Laws()
+law = LAWS.law
 
 
 def _outcome(metric: Any) -> tuple[str, Any]:

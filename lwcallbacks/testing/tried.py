@@ -30,7 +30,7 @@ from lwcallbacks.testing.same import shown
 from lwcallbacks.testing.samples import Args, Indivisible, count, join, leaves, pieces
 
 if TYPE_CHECKING:
-    from lwcallbacks.testing.metric_laws import MetricSubject
+    from lwcallbacks.testing.metric_subject import MetricSubject
 
 _KEPT = 8  # examples on which the least batch is tried
 

@@ -39,7 +39,7 @@ from lwcallbacks.testing.same import shown
 HERE = [
     law
     for law in METRIC_LAWS
-    if law not in ("device", "reference") and METRIC_LAWS[law].holds.__module__.endswith("metric_laws")
+    if law not in ("device", "reference") and METRIC_LAWS[law].holds.__module__.endswith("laws_of_epochs")
 ]
 BATCHES = labelled_batches(num_classes=3)
 

@@ -24,7 +24,7 @@ from lwcallbacks.testing import (
     violations_of_metric,
 )
 from lwcallbacks.testing.examining import examine
-from lwcallbacks.testing.metric_laws import MetricSubject
+from lwcallbacks.testing.metric_subject import MetricSubject
 
 BATCHES = labelled_batches(num_classes=3)
 NANS = st.lists(st.tuples(floats32(3)), min_size=1, max_size=3)

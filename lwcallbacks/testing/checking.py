@@ -1,0 +1,218 @@
+"""Holding a metric to the laws: `check_metric` raises, `examine_metric` tells of each law.
+
+check_metric(lambda: MulticlassAccuracy(num_classes=3), labelled_batches(num_classes=3))
+violations_of_metric(MeanOfBatchMeans, labelled_batches(num_classes=3))     # {"batch_size": "in batches of ..."}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from hypothesis.strategies import SearchStrategy
+
+from lwcallbacks.testing import laws_of_data, laws_of_epochs, laws_of_state
+from lwcallbacks.testing.declared import declared
+from lwcallbacks.testing.errors import NotExaminable
+from lwcallbacks.testing.examining import Blob, examine_all, failure
+from lwcallbacks.testing.law import Finding, Laws
+from lwcallbacks.testing.metric_subject import MetricSubject
+from lwcallbacks.testing.reference import USUAL, Reference
+from lwcallbacks.testing.same import Closeness
+from lwcallbacks.testing.tried import first_try
+from lwcallbacks.testing.world import contained_metrics
+
+METRIC_LAWS: Laws[MetricSubject] = Laws({**laws_of_epochs.LAWS, **laws_of_data.LAWS, **laws_of_state.LAWS})
+"""In the order in which they are tried: one that explains others comes before them."""
+
+
+def check_metric(
+    factory: Callable[[], Any],
+    batches: SearchStrategy[Any],
+    *,
+    exact: bool = True,
+    atol: float | None = None,
+    rtol: float = 0.0,
+    examples: int | None = None,
+    seed: int | None = None,
+    laws: Iterable[str] | None = None,
+    known: Mapping[str, str] | None = None,
+    confirm: bool = False,
+    reproduce: Blob | None = None,
+    reference: Callable[..., Any] | None = None,
+    tolerances: Mapping[str, Mapping[str, float]] | None = None,
+) -> None:
+    """Hold a metric to the laws, and raise at the first that it breaks.
+
+    Args:
+        factory: makes the metric; called often.
+        batches: a strategy for lists of batches, each the tuple of arguments of one `update`.
+        exact: whether values must have the same bits. A float sum depends on its order, and is to be checked with
+            `exact=False` and `atol`, `rtol` or both: |a - b| <= atol + rtol |b|. Where float32 values differ by more,
+            the example is tried again in float64: what is gone there is rounding, and no violation.
+        examples: how many examples a law, by default the environment's LWCALLBACKS_EXAMPLES, else `max_examples` of
+            the profile of hypothesis that you loaded, else 50. Laws whose verdict hardly depends on the data take half
+            of them, and no fewer than 20.
+        seed: of another draw of examples than the usual one.
+        laws: names of `METRIC_LAWS`; by default all but those about speed ("no_host_wait") and the strict ones
+            ("stale_value", "checkpoint_unchanged", "update_count", "labels_in_range").
+        known: laws that are broken, and why that is all right: {"order": "ties, issue 2022"}. A metric says it of
+            itself by an attribute `known_violations`; some of torchmetrics, as BootStrapper, are known.
+        confirm: whether to run a counterexample about processes once on real ones, on gloo, and to say what happened.
+            It takes some seconds; where they agree with one process, the law counts as kept.
+        reproduce: what a message said after "reproduce=", to have its example again.
+        reference: a function of all samples at once, such as scikit-learn's: it gets the arguments of one `update`,
+            and returns what `compute` should. Of a dict it may return some keys; None where it says nothing.
+        tolerances: of single laws, by name, as {"reference": {"rtol": 1e-4}}; with "atol", "rtol" or both. For the law
+            `reference` it is atol=1e-6, rtol=1e-5 unless you say so.
+
+    Raises:
+        LawViolation: the metric breaks a law that is not known to be broken.
+        NotExaminable: plain update and compute raise on these batches, or the factory makes no metric.
+        ValueError: an unknown law, a tolerance that does not fit `exact`, or a reference that returned only None.
+
+    Examples:
+        >>> from torchmetrics.classification import MulticlassAccuracy
+        >>> from lwcallbacks.testing import labelled_batches
+        >>> def micro():
+        ...     return MulticlassAccuracy(num_classes=3, average="micro")
+        >>> check_metric(micro, labelled_batches(num_classes=3), laws=["batch_size", "order", "shards"], examples=10)
+    """
+    __tracebackhide__ = True
+    options = _Options(exact, atol, rtol, examples, seed, laws, known, confirm, reproduce, reference, tolerances)
+    _examine(factory, batches, options, stop=True)
+
+
+def examine_metric(
+    factory: Callable[[], Any],
+    batches: SearchStrategy[Any],
+    *,
+    exact: bool = True,
+    atol: float | None = None,
+    rtol: float = 0.0,
+    examples: int | None = None,
+    seed: int | None = None,
+    laws: Iterable[str] | None = None,
+    known: Mapping[str, str] | None = None,
+    confirm: bool = False,
+    reproduce: Blob | None = None,
+    reference: Callable[..., Any] | None = None,
+    tolerances: Mapping[str, Mapping[str, float]] | None = None,
+) -> dict[str, Finding]:
+    """The `Finding` of each law: kept, broken, not applicable, ..., and why. As `check_metric`, but of all laws.
+
+    A metric that cannot be examined on this data has that finding, "not examined", under each law.
+
+    Examples:
+        >>> import torch
+        >>> from hypothesis import strategies as st
+        >>> from torchmetrics import SumMetric
+        >>> from lwcallbacks.testing import tensors
+        >>> batches = st.lists(st.tuples(tensors(3, torch.int64)), min_size=1)
+        >>> findings = examine_metric(SumMetric, batches, laws=["order", "reset"], examples=10)
+        >>> {name: finding.outcome for name, finding in findings.items()}
+        {'order': 'kept', 'reset': 'kept'}
+    """
+    __tracebackhide__ = True
+    laws = METRIC_LAWS if laws is None else laws
+    options = _Options(exact, atol, rtol, examples, seed, laws, known, confirm, reproduce, reference, tolerances)
+    try:
+        return _examine(factory, batches, options, stop=False)
+    except NotExaminable as problem:
+        finding = problem.finding or Finding("not examined", str(problem))
+        return {law.name: finding for law in METRIC_LAWS.selected(laws)}
+
+
+def violations_of_metric(factory: Callable[[], Any], batches: SearchStrategy[Any], **options: Any) -> dict[str, str]:
+    """The message of each broken law by its name; the options are those of `examine_metric`.
+
+    Raises:
+        NotExaminable: plain update and compute raise on these batches, or the factory makes no metric.
+
+    Examples:
+        >>> import torch
+        >>> from hypothesis import strategies as st
+        >>> from torchmetrics.aggregation import RunningMean
+        >>> from lwcallbacks.testing import tensors
+        >>> batches = st.lists(st.tuples(tensors(2, torch.int64)), min_size=1)
+        >>> list(violations_of_metric(RunningMean, batches, laws=["order", "state_dict_round_trip"]))
+        ['state_dict_round_trip']
+        >>> METRIC_LAWS["order"].means
+        'the value of an epoch depends on the order of the data: ...'
+    """
+    __tracebackhide__ = True
+    findings = examine_metric(factory, batches, **options)
+    for finding in findings.values():
+        if finding.outcome == "not examined":
+            raise failure(MetricSubject(factory), finding)
+    return {name: finding.message for name, finding in findings.items() if finding.outcome == "broken"}
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What `check_metric` and `examine_metric` are given."""
+
+    exact: bool
+    atol: float | None
+    rtol: float
+    examples: int | None
+    seed: int | None
+    laws: Iterable[str] | None
+    known: Mapping[str, str] | None
+    confirm: bool
+    reproduce: Blob | None
+    reference: Callable[..., Any] | None
+    tolerances: Mapping[str, Mapping[str, float]] | None
+
+    def closeness(self) -> Closeness | None:
+        tolerant = self.atol is not None or self.rtol > 0
+        if self.exact is tolerant:
+            found, wanted = ("exact=True", "no atol and rtol") if self.exact else ("exact=False", "atol=1e-6, or rtol=")
+            raise ValueError(f"check_metric: {found}, expected {wanted}")
+        return Closeness(self.atol or 0.0, self.rtol) if tolerant else None
+
+
+def _examine(
+    factory: Callable[[], Any], batches: SearchStrategy[Any], options: _Options, *, stop: bool
+) -> dict[str, Finding]:
+    __tracebackhide__ = True
+    own = {name: _closeness(name, tolerance) for name, tolerance in (options.tolerances or {}).items()}
+    said = None if options.reference is None else Reference(options.reference, own.get("reference", USUAL))
+    subject = MetricSubject(factory, options.closeness(), reference=said)
+    selected = METRIC_LAWS.selected(options.laws)
+    METRIC_LAWS.selected(options.known, "known")  # an unknown name is an error
+    before = torch.default_generator.get_state()
+    try:
+        subject = first_try(subject, batches, examples=options.examples, seed=options.seed)
+        design = declared(contained_metrics(factory()))
+        findings: dict[str, Finding] = {}
+        for one in selected:
+            findings |= examine_all(
+                [one],
+                replace(subject, close=own.get(one.name, subject.close)),
+                batches,
+                name="batches",
+                examples=options.examples,
+                seed=options.seed,
+                stop=stop,
+                known=options.known,
+                design=design,
+                confirm=options.confirm,
+                reproduce=options.reproduce,
+            )
+    finally:
+        torch.default_generator.set_state(before)
+    finding = findings.get("reference")
+    if said is not None and finding and finding.outcome == "kept" and not said.answers:
+        raise ValueError("check_metric: reference= returned None for each example, expected a value for some")
+    return findings
+
+
+def _closeness(name: str, tolerance: Mapping[str, float]) -> Closeness:
+    METRIC_LAWS.selected([name])
+    if not isinstance(tolerance, Mapping) or not tolerance or set(tolerance) - {"atol", "rtol"}:
+        found = f"{name!r}: {tolerance}"
+        raise ValueError(f"check_metric: tolerances={{{found}}}, expected 'atol', 'rtol' or both, as {{'rtol': 1e-4}}")
+    return Closeness(**tolerance)
