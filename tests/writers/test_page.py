@@ -555,7 +555,7 @@ def test_gradients_begin_with_what_looks_ill_and_have_all_steps(browser: Browser
     for step in range(0, 500, 50):
         reach = 1e-3 * (1 + step / 50)
         histogram = Histogram(np.array([1, 6, 1]), np.linspace(-reach, reach, 4))
-        writer.write({"gradients/net.0.weight": histogram}, step)
+        writer.write({"gradients/activations/net.1": histogram, "gradients/net.0.weight": histogram}, step)
         numbers = {"norm/net.0.weight": reach, "update_ratio/net.0.weight": 1e-5 * 2.0 ** (step / 50)}
         writer.write_scalars({f"gradients/{name}": value for name, value in numbers.items()}, step)
         writer.write_scalars({"train/loss": 1.0, **({"gradients/loss_spike": 25.0} if step == 200 else {})}, step)
@@ -568,6 +568,8 @@ def test_gradients_begin_with_what_looks_ill_and_have_all_steps(browser: Browser
     assert "net.0 vanishes 50 norm 1e-9" in " ".join(page.text("#gradients article table").split())
     assert page.value("[...document.querySelectorAll('#tables, #pictures')].length") == 0
     page.wait("document.querySelector('#gradients .norms .note').textContent.includes('norms from 0.001 to 0.01')")
+    layers = page.value("[...document.querySelectorAll('#gradients .tools select option')].map(node => node.innerText)")
+    assert layers == ["net.0.weight", "activations/net.1"]  # the gradient is what is open first
     page.click("#gradients .norms .choice button:nth-child(2)")
     page.wait("document.querySelector('#gradients .norms .note').textContent.includes('update ratios from 1.0e-5')")
     assert page.value("document.querySelector('#gradients .ridge').hidden")

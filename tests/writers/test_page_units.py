@@ -170,6 +170,12 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
         ("ticks(-3, 12, 4)", [0, 5, 10]),
         ("ticks(2, 2)", [2]),
     ],
+    "an axis of nothing, and of zeros alone": [
+        ("[reach({}, null, null), reach({}, 0, 0)]", [[None, None], [0, 1]]),
+    ],
+    "what a curve reaches over, in words": [
+        ("[span(1, 1), span(-1, 2.5)]", ["always 1", "−1 to 2.5"]),
+    ],
     "evenly has the first and the last": [
         ("evenly([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 4)", [0, 3, 6, 9]),
         ("evenly([0, 1], 4)", [0, 1]),

@@ -7,6 +7,15 @@ const FAMILY = 4; // names that begin alike from which on they share a chart
 
 const curves = {charts: [], zoom: null, smooth: 0, log: false, axis: "epoch", words: "", all: false};
 
+const ROOM = {pad: 0.1, soft: 0, mode: 3}; // beside the values of an axis, as uPlot has it by itself
+
+/** What an axis reaches over for values from low to high; zeros alone lie at its foot, and not below a hundred. Pure. */
+const reach = (plot, low, high) =>
+  low === null ? [null, null] : low === 0 && high === 0 ? [0, 1] : uPlot.rangeNum(low, high, {min: ROOM, max: ROOM});
+
+/** From one value to another in words; one that stays is one number. Pure. */
+const span = (low, high) => (low === high ? `always ${brief(low)}` : `${brief(low)} to ${brief(high)}`);
+
 /** The key of a curve: its name, but in a comparison, which has a curve of each run. */
 const keyOf = name => LW.series.get(name)?.key ?? name;
 
@@ -369,7 +378,7 @@ function chartOf(title, first) {
       },
       scales: {
         x: {time: false, range: () => curves.zoom || wholeRun()},
-        y: curves.log ? {distr: 3, log: 10} : {},
+        y: curves.log ? {distr: 3, log: 10} : {range: reach},
       },
       series: [
         {},
@@ -487,7 +496,7 @@ function chartOf(title, first) {
             ? "no finite value"
             : which
               ? `${which === "max" ? "highest" : "lowest"} ${brief(values[at])} at ${soon(steps[at])}`
-              : `${brief(values[bestIndex(values, "min")])} to ${brief(values[at])}`;
+              : span(values[bestIndex(values, "min")], values[at]);
         if (odd) words += `, ${odd} not finite`;
         const below = curves.log ? values.filter(value => value <= 0).length : 0;
         if (below) words += `, ${below} not above 0`;

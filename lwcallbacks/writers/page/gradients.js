@@ -39,7 +39,9 @@ function strengthOf(value, low, high) {
   return high > low ? Math.min(1, Math.max(0, Math.log(value / low) / Math.log(high / low))) : 0.5;
 }
 
-function gradientsPart(prefix, keys) {
+function gradientsPart(prefix, found) {
+  const isLayer = key => LW.series.has(`${prefix}/norm/${key.slice(prefix.length + 1)}`);
+  const keys = [...found.filter(isLayer), ...found.filter(key => !isLayer(key))]; // gradients before what goes with them
   const chosen = {key: keys[0]};
   const detail = make("div"),
     part = make("div");
