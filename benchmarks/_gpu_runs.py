@@ -191,7 +191,7 @@ class NoWaits(Watch):
         self._set_mode = set_mode or (torch.cuda.set_sync_debug_mode if has_cuda else lambda mode: None)
 
     def enter(self, trainer: pl.Trainer, again: bool) -> None:
-        publisher = Hub.of(trainer).publisher
+        publisher = Hub.of(trainer).outlet.publisher
         if publisher is None:
             return
         publisher.flush()

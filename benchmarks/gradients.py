@@ -59,7 +59,7 @@ def timed_callback(cadence: int, seconds: dict[str, float], calls: dict[str, int
     class Timed(lw.GradientHistogram):
         def on_fit_start(self, trainer, pl_module):
             super().on_fit_start(trainer, pl_module)
-            for writer in Hub.of(trainer).publisher.writers:
+            for writer in Hub.of(trainer).outlet.publisher.writers:
                 part = type(writer).__name__.removesuffix("Writer").lower()
                 writer.write = timed(part, writer.write)
                 writer.write_scalars = timed(part, writer.write_scalars)
@@ -101,8 +101,8 @@ def run(variant: str, steps: int) -> dict[str, float]:
 
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             if batch_idx == WARM_UP:
-                if Hub.of(trainer).publisher is not None:
-                    Hub.of(trainer).publisher.flush()
+                if Hub.of(trainer).outlet.publisher is not None:
+                    Hub.of(trainer).outlet.publisher.flush()
                 seconds.clear()
                 calls.clear()
                 self.start, self.own = cpu_seconds(), time.process_time()

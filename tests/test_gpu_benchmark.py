@@ -166,7 +166,7 @@ def test_where_waits_are_errors_a_callback_that_waits_is_found(gpu: ModuleType) 
 
     class Reads(lw.LoggingCallback):
         def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-            with Hub.of(trainer).attempt("Reads", "could not read"):
+            with Hub.of(trainer).outlet.attempt("Reads", "could not read"):
                 raise RuntimeError("called a synchronizing CUDA operation")
 
     with pytest.raises(RuntimeError, match="synchronizing"):

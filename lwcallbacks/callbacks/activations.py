@@ -227,7 +227,10 @@ def watch(
     @contextmanager
     def attempt() -> Iterator[None]:
         is_replica = threading.get_ident() != thread  # which the meter does not know
-        with nullcontext() if is_replica else hub.meter.of(callback), hub.attempt(owner, "could not read an output"):
+        with (
+            nullcontext() if is_replica else hub.meter.of(callback),
+            hub.outlet.attempt(owner, "could not read an output"),
+        ):
             yield
 
     try:

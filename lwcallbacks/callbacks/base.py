@@ -133,7 +133,7 @@ class LoggingCallback(Callback):
         """The folder of the page of the run that the callback takes part in, or of the last one; None without one."""
         self._take_left()
         hub = Hub.holding(self)
-        return self._page if hub is None else hub.page_directory()
+        return self._page if hub is None else hub.outlet.page_directory()
 
     def _repr_html_(self) -> str | None:
         """In a notebook, the page of the run; the callback itself where there is none."""
@@ -186,7 +186,7 @@ class LoggingCallback(Callback):
             holds: the tensors and arrays that `render` holds, in any containers. What waits in the background may hold
                 256 MiB together; then this waits.
         """
-        publisher = Hub.of(trainer).publisher
+        publisher = Hub.of(trainer).outlet.publisher
         if publisher is not None:
             _PUBLISHERS[self] = publisher
             meter = Hub.of(trainer).meter
@@ -212,7 +212,7 @@ class LoggingCallback(Callback):
         if is_first or self.max_overhead is None or share <= self.max_overhead:
             return False
         found = f"the callbacks cost {share:.1%} of the run so far, and max_overhead={self.max_overhead} is allowed"
-        hub.say(f"{found}: pictures and histograms come less often from now on")
+        hub.outlet.say(f"{found}: pictures and histograms come less often from now on")
         return True
 
     def is_over(self, trainer: Trainer) -> bool:
@@ -239,12 +239,12 @@ class LoggingCallback(Callback):
         """The run is over and everything is written: this is what it has cost."""
         if trainer.state.fn == "fit" or not self._cost.run_seconds:
             self._cost = cost
-        self._page = Hub.of(trainer).page_directory()
+        self._page = Hub.of(trainer).outlet.page_directory()
         self._leave(trainer)
 
     def _leave(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:
-            with Hub.of(trainer).attempt(self.describe("train"), "could not leave its results to the caller"):
+            with Hub.of(trainer).outlet.attempt(self.describe("train"), "could not leave its results to the caller"):
                 self._left.leave({"results": self._results, "cost": self._cost, "page": self._page})
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

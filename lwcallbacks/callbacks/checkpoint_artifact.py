@@ -12,8 +12,9 @@ from weakref import WeakKeyDictionary
 from lwcallbacks.artifacts.checkpoint_path import resolve
 from lwcallbacks.callbacks.base import LoggingCallback, plain
 from lwcallbacks.callbacks.delivery_bar import DeliveryBar
-from lwcallbacks.callbacks.hub import Hub, heeding_interrupts
+from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.life import Life, Policy
+from lwcallbacks.callbacks.outlet import heeding_interrupts
 from lwcallbacks.callbacks.replaced import Replaced
 from lwcallbacks.callbacks.trainer import has, is_debugging, logging_step, model_checkpoints, put_last, run_name
 from lwcallbacks.lightning import LightningModule, Trainer
@@ -139,20 +140,20 @@ class CheckpointArtifact(LoggingCallback):
 
     def _refuse(self, trainer: Trainer) -> None:
         """Raise where a logger can take no checkpoint of ours; say where it can't take those of an address."""
-        for store in Hub.of(trainer).stores():
+        for store in Hub.of(trainer).outlet.stores():
             if (why := store.refuses("")) is not None:
                 raise ValueError(f"CheckpointArtifact: {why}, or CheckpointArtifact (of a preset: checkpoints=False)")
             for checkpoint in model_checkpoints(trainer):
                 if (why := store.refuses(str(checkpoint.dirpath or ""))) is not None:
-                    Hub.of(trainer).say(f"checkpoints are not delivered to {store.name}: {why}")
+                    Hub.of(trainer).outlet.say(f"checkpoints are not delivered to {store.name}: {why}")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_fit_start(trainer, pl_module)
         self._end(trainer, None)  # of a fit in which another callback raised in `on_exception`
         hub = Hub.of(trainer)
-        if hub.publisher is None or is_debugging(trainer):
+        if hub.outlet.publisher is None or is_debugging(trainer):
             return
-        attempt = partial(hub.attempt, "CheckpointArtifact")
+        attempt = partial(hub.outlet.attempt, "CheckpointArtifact")
         run = "local"
         with attempt("could not ask the logger for the run's name"):
             run = run_name(trainer)
@@ -162,13 +163,13 @@ class CheckpointArtifact(LoggingCallback):
             life = Life(
                 trainer,
                 pl_module,
-                hub.run_directory() / "artifacts",
-                hub.stores(),
+                hub.outlet.run_directory() / "artifacts",
+                hub.outlet.stores(),
                 policy,
                 step=partial(logging_step, trainer),
                 listens=partial(has, trainer, self),  # a Trainer that looks for a learning rate saves without callbacks
                 attempt=attempt,
-                say=partial(hub.publisher.say, "CheckpointArtifact"),
+                say=partial(hub.outlet.publisher.say, "CheckpointArtifact"),
                 before=self._before,
             )
             life.begin()
@@ -220,7 +221,7 @@ class CheckpointArtifact(LoggingCallback):
             return
         hub, bar = Hub.of(trainer), DeliveryBar()
         waiting = 0
-        with hub.attempt("CheckpointArtifact", "could not end its deliveries"), hub.meter.waiting():
+        with hub.outlet.attempt("CheckpointArtifact", "could not end its deliveries"), hub.meter.waiting():
             try:
                 with heeding_interrupts(exception):
                     life.close(self.patience)
@@ -231,8 +232,10 @@ class CheckpointArtifact(LoggingCallback):
                 bar.close()
                 del _LIVES[self]
         if waiting:
-            where = hub.run_directory() / "artifacts"
-            hub.say(f"{waiting} checkpoints wait to be delivered: python -m lwcallbacks artifacts {where} --deliver")
+            where = hub.outlet.run_directory() / "artifacts"
+            hub.outlet.say(
+                f"{waiting} checkpoints wait to be delivered: python -m lwcallbacks artifacts {where} --deliver"
+            )
 
 
 def _load_from_address(load_checkpoint: Callable[..., Any], path: Any, *args: Any, **kwargs: Any) -> Any:

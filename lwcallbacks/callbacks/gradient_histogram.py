@@ -242,7 +242,7 @@ class GradientHistogram(WatchingCallback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         names: list[str] = []
-        with Hub.of(trainer).attempt(self.describe("train"), "could not read the gradients"):
+        with Hub.of(trainer).outlet.attempt(self.describe("train"), "could not read the gradients"):
             names = list(names_of(pl_module).values())
         check_parameters(self.describe("train"), pl_module, names, include=self.include, exclude=self.exclude)
         self._draws = sum(map(self._chosen.has, names)) <= MANY if self.histograms is None else self.histograms
@@ -329,9 +329,9 @@ class GradientHistogram(WatchingCallback):
         self.watch_batch_end(trainer)
         loss = loss_of(true_loss(trainer, outputs))
         if self._logged is not None and loss is not None:
-            with Hub.of(trainer).attempt(self.describe("train"), "could not read the loss"):
+            with Hub.of(trainer).outlet.attempt(self.describe("train"), "could not read the loss"):
                 self._logged.over.hear(logging_step(trainer), loss)
-        Hub.of(trainer).deliver()  # norms that are worked out by now
+        Hub.of(trainer).outlet.deliver()  # norms that are worked out by now
 
     # -- an epoch --------------------------------------------------------------------------------------------------
 
@@ -343,7 +343,7 @@ class GradientHistogram(WatchingCallback):
         results = self.results
         results.pop("train", None)
         if logged is not None:
-            with Hub.of(trainer).attempt(self.describe("train"), "could not work out its results of train"):
+            with Hub.of(trainer).outlet.attempt(self.describe("train"), "could not work out its results of train"):
                 results["train"] = logged.results(self._histogram)
 
     def _publish_over(self, trainer: Trainer, *, train_epoch_end: bool = False) -> None:
@@ -352,7 +352,7 @@ class GradientHistogram(WatchingCallback):
         if over is None or not over.is_new:
             return
         over.is_new = False
-        with Hub.of(trainer).attempt(self.describe("train"), "could not work out its diagnosis"):
+        with Hub.of(trainer).outlet.attempt(self.describe("train"), "could not work out its diagnosis"):
             self.results.update(over.results())
         if self.max_overhead is None or not self.can_wait(trainer):
             at = logging_step(trainer, train_epoch_end=train_epoch_end)

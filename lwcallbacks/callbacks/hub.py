@@ -1,4 +1,4 @@
-"""What the callbacks of one Trainer share: one capture per batch, one sync per epoch, one publisher.
+"""What the callbacks of one Trainer share: one capture per batch, one sync per epoch, one outlet.
 
     hub = Hub.of(trainer)
     hub.attach(callback, trainer)                               # setup
@@ -11,18 +11,11 @@ It is found by the Trainer and held by nobody else, so callbacks stay plain valu
 from __future__ import annotations
 
 import json
-import re
-import signal
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary, WeakSet
 
-from lwcallbacks.artifacts import Store
 from lwcallbacks.callbacks.asked import Member, ask
 from lwcallbacks.callbacks.cost import Meter
 from lwcallbacks.callbacks.decisions import Decisions
@@ -31,8 +24,8 @@ from lwcallbacks.callbacks.guard import Guard
 from lwcallbacks.callbacks.keys import LoggedKeys
 from lwcallbacks.callbacks.listening import Listening
 from lwcallbacks.callbacks.need import STAGES
-from lwcallbacks.callbacks.receipt import folder_of, payers, tell_cost, tell_page
-from lwcallbacks.callbacks.record import Record
+from lwcallbacks.callbacks.outlet import Outlet
+from lwcallbacks.callbacks.receipt import payers
 from lwcallbacks.callbacks.report import CONTENT, unlike_stages
 from lwcallbacks.callbacks.trainer import (
     batches_done,
@@ -40,8 +33,6 @@ from lwcallbacks.callbacks.trainer import (
     has,
     is_debugging,
     logs_this_step,
-    media_directory,
-    new_directory,
     places_of,
     put_first,
     refuse_mixture,
@@ -52,7 +43,6 @@ from lwcallbacks.capture import Step
 from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.state.core import StepValues
 from lwcallbacks.state.link import Counted, current_link, everyone_comes, roll_call
-from lwcallbacks.writers import FolderWriter, Publisher, Writer, writers_for
 
 
 @dataclass
@@ -91,23 +81,18 @@ class Hub:
         self._known: WeakSet[Any] = WeakSet()
         self._listening = Listening()
         self._guard = Guard(self._begin_run, self._stop_hearing)
-        self._record: Record | None = None
-        self.folder: FolderWriter | None = None
+        self.outlet = Outlet(self._is_strict)
         self._stages: dict[str, _Stage] = {}
         self._run = 0
         self._is_complete = False
         self._has_begun = False
-        self._has_told = False
         self._num_batches = 0
         self._saved: dict[str, Any] | None = None
         self._goes_on = False
-        self._directory: Callable[[], Path] | None = None
-        self._warned: set[str] = set()
         self.step_values = StepValues({})
         self.keys = LoggedKeys()
         self._decisions = Decisions()
         self._stops: list[Callable[[], object]] = []
-        self.publisher: Publisher | None = None
         self.meter = Meter()
 
     # -- a run of the Trainer ------------------------------------------------------------------------------------
@@ -142,10 +127,11 @@ class Hub:
         self._callbacks.append(callback)
         self._took_part.append(callback)
         self._known.add(callback)
-        if self.publisher is None and trainer.is_global_zero:
-            self.publisher = self._open(trainer)
-        if self.publisher is not None and self._is_strict():
-            self.publisher.on_error = "raise"
+        if self.outlet.publisher is None and trainer.is_global_zero:
+            # A Trainer that looks for a learning rate trains in between, without its callbacks.
+            self.outlet.open(trainer, self.meter, ignores=lambda: not has(trainer, self._guard))
+        if self.outlet.publisher is not None and self._is_strict():
+            self.outlet.publisher.on_error = "raise"
 
     def expect_everyone(self, *stages: str) -> None:
         """Raise where a process has none of our callbacks, or none in one of the stages: it would never come to a sync.
@@ -185,8 +171,7 @@ class Hub:
             self._callbacks.remove(callback)
             if not self._callbacks:
                 take_out(trainer, self._guard)
-                writers = self.publisher.writers if self.publisher is not None else []
-                failed = self.publisher.failed if self.publisher is not None else {}
+                publisher = self.outlet.publisher
                 try:
                     with self.meter.waiting():
                         self.close(exception)
@@ -195,15 +180,7 @@ class Hub:
                         member.booked(trainer, self.meter.cost(member))
                     self._took_part = []
                 if self._has_begun and trainer.is_global_zero and not is_debugging(trainer):
-                    self._tell(trainer, writers, failed)
-
-    def _tell(self, trainer: Trainer, writers: Sequence[Writer], failed: Mapping[str, int]) -> None:
-        """What a fit has cost; of another run where its page is, unless that was said before."""
-        if trainer.state.fn == "fit":
-            tell_cost(self.meter, writers, failed)
-        else:
-            tell_page([] if self._has_told else writers, failed)
-        self._has_told = self._has_told or folder_of(writers) is not None
+                    self.outlet.tell(trainer, self.meter, publisher)
 
     def close(self, exception: BaseException | None = None) -> None:
         """Leave nothing behind: no hook on the module, nothing unwritten. `exception` is what ended the run early."""
@@ -211,56 +188,11 @@ class Hub:
         self._stages.clear()
         self._saved = None
         self._goes_on = False
-        if self.publisher is not None:
-            publisher, self.publisher = self.publisher, None
-            record, self._record = self._record, None
-            if exception is not None:
-                publisher.on_error = "warn"  # what ended the run is what is seen to have ended it
-            try:
-                with heeding_interrupts(exception):
-                    if record is not None:
-                        record.stop()
-                    publisher.close()
-            finally:
-                publisher.drop()  # nothing is left, unless Ctrl-C came before there was a wait to interrupt
-                if record is not None:
-                    record.end(exception)
-
-    def _open(self, trainer: Trainer) -> Publisher:
-        """The publisher of this run. A place that cannot be opened is reported, the others get their part."""
-        publisher = Publisher(loggers=trainer.loggers)
-        if is_debugging(trainer):
-            return publisher  # renders all the same, so that a fault is found, but leaves nothing behind
-        if self._directory is None:  # settled once, so that fit and test of one Trainer share it
-            with publisher.attempt("The logger", "does not tell its folder"):
-                self._directory = media_directory(trainer)
-        if self._directory is None:
-            self._directory = new_directory(trainer)
-        publisher.writers += writers_for(trainer.loggers, self._directory, publisher.attempt)
-        self.folder = next(writer for writer in publisher.writers if isinstance(writer, FolderWriter))
-        with publisher.attempt("lwcallbacks", "could not keep what is logged"):
-            # A Trainer that looks for a learning rate trains in between, without its callbacks.
-            self._record = Record(trainer, publisher, self.folder, self.meter, lambda: not has(trainer, self._guard))
-        return publisher
-
-    def run_directory(self) -> Path:
-        """The folder of this run, on process 0; what is written there is made first."""
-        assert self._directory is not None
-        return self._directory().parent
-
-    def stores(self) -> list[Store]:
-        """Where checkpoints of this run are delivered to, on process 0."""
-        writers = self.publisher.writers if self.publisher is not None else []
-        return [store for store in (writer.store() for writer in writers) if store is not None]
-
-    def page_directory(self) -> str | None:
-        """The folder of the page of this run or the last one; None where none was written, or by another process."""
-        return str(self.folder.directory) if self.folder is not None and self.folder.has_page else None
+        self.outlet.close(exception)
 
     def _begin_run(self, trainer: Trainer, module: LightningModule) -> None:
         self._has_begun = True
-        if self._record is not None:
-            self._record.begin(trainer, module)
+        self.outlet.begin(trainer, module)
 
     def occasion(self, name: str) -> str:
         """A name in the key-value store that processes share, of this run alone."""
@@ -275,40 +207,7 @@ class Hub:
         stops, self._stops = self._stops, []
         for stop in stops:
             stop()
-        if self._record is not None:
-            self._record.stop_hearing()
-
-    def deliver(self) -> None:
-        """Give the loggers the numbers that were worked out in the background since the last call."""
-        if self.publisher is not None:
-            self.publisher.deliver()
-        if self._record is not None:
-            self._record.offer()
-
-    @contextmanager
-    def attempt(self, who: str, what: str) -> Iterator[None]:
-        """Do something that must not stop training; on any process. See `Publisher.attempt`."""
-        if self.publisher is not None:
-            with self.publisher.attempt(who, what):
-                yield
-            return
-        try:
-            yield
-        except Exception as error:
-            if self._is_strict():
-                raise
-            self.say(f"{who} {what}: {type(error).__name__}: {error}", everywhere=True)
-
-    def say(self, message: str, *, everywhere: bool = False) -> None:
-        """Warn, unless the same was said before with other numbers: on process 0, or on whichever it happened."""
-        message = message if message.startswith("lwcallbacks") else f"lwcallbacks: {message}"
-        words = re.sub(r"\d+", "#", message)
-        if words not in self._warned and (everywhere or self.publisher is not None):
-            self._warned.add(words)
-            warnings.warn(message, stacklevel=3)
-
-    def _say_here(self, message: str) -> None:
-        self.say(message, everywhere=True)
+        self.outlet.stop_hearing()
 
     # -- a stage -------------------------------------------------------------------------------------------------
 
@@ -330,7 +229,7 @@ class Hub:
             places,
             num_replicas=num_replicas,
             contributes=contributes,
-            say=self._say_here,
+            say=self.outlet.say_here,
             owners=asked.owners,
             callbacks=asked.callbacks,
             booked={label: self.meter.of(callback) for label, callback in paying.items()},
@@ -341,12 +240,12 @@ class Hub:
         for layout in (layout for place in places for layout in place.layouts if layout is not None):
             if layout.num_dropped and stage != "train":
                 told = f"{layout.num_dropped} of {layout.num_samples} samples (drop_last=True)"
-                self.say(f"lwcallbacks: the {stage} sampler leaves out {told}, and so do the values of an epoch")
+                self.outlet.say(f"lwcallbacks: the {stage} sampler leaves out {told}, and so do the values of an epoch")
 
     def _could_not_ask(self, who: str, error: Exception) -> None:
         if self._is_strict():
             raise error
-        self.say(f"{who} could not say what it needs: {type(error).__name__}: {error}", everywhere=True)
+        self.outlet.say(f"{who} could not say what it needs: {type(error).__name__}: {error}", everywhere=True)
 
     def labels(self, stage: str, callback: Member) -> Mapping[str, str]:
         """What stands for a callback's needs in this epoch, by its own names for them."""
@@ -367,7 +266,7 @@ class Hub:
                     saved[labels[own] + name.removeprefix(own)] = state
         if saved and stage.epoch is not None:
             for message in stage.epoch.resume(saved):
-                self.say(f"{message}. This training epoch counts from here on")
+                self.outlet.say(f"{message}. This training epoch counts from here on")
             stage.epoch.skip_batches(batches_done(trainer))
             self._goes_on = True
 
@@ -384,7 +283,9 @@ class Hub:
                 if everyone_comes(f"lwcallbacks/{self._run}/{self._num_batches}"):
                     self._saved = epoch.snapshot()
                 else:
-                    self.say("lwcallbacks: one process saves a checkpoint alone, so this epoch's metrics are not in it")
+                    self.outlet.say(
+                        "lwcallbacks: one process saves a checkpoint alone, so this epoch's metrics are not in it"
+                    )
         return self._saved
 
     def batch_start(self, stage: str, module: LightningModule) -> None:
@@ -410,7 +311,7 @@ class Hub:
         self._goes_on &= stage != "train"
         self._saved = None
         self.step_values = StepValues({})
-        self.deliver()
+        self.outlet.deliver()
         epoch = self._stages[stage].epoch if stage in self._stages else None
         if epoch is None:
             return
@@ -449,10 +350,10 @@ class Hub:
             if found.ended.faults and self._is_strict():
                 raise ValueError(found.ended.faults[0])
             for message in found.ended.here:
-                self._say_here(message)
+                self.outlet.say_here(message)
             for message in [*found.ended.faults, *found.ended.notes]:
-                self.say(message)
-            for owner, decision in found.ended.decisions if self.publisher is not None else ():
+                self.outlet.say(message)
+            for owner, decision in found.ended.decisions if self.outlet.publisher is not None else ():
                 self._decisions.hear(owner, decision)
         return found.ended or Ended()
 
@@ -467,22 +368,3 @@ def _refuse_same_keys(callback: Member, others: list[Member]) -> None:
                 found = f"another {type(other).__name__} logs {min(same)!r}, too"
                 told = 'expected keys of its own. Give one of them another name, as in name="mine"'
                 raise ValueError(f"{callback.describe(stage)}: {found}, {told}")
-
-
-@contextmanager
-def heeding_interrupts(exception: BaseException | None) -> Iterator[None]:
-    """Let Ctrl-C end the block while Lightning, after a first Ctrl-C, ignores it until the run has ended.
-
-    Training then ends as it would have without the block.
-    """
-    ignored = isinstance(exception, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    if not ignored or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        pass
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)

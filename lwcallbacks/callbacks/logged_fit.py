@@ -149,7 +149,7 @@ class LoggedFit:
     @contextmanager
     def _attempt(self, what: str) -> Iterator[None]:
         hub = Hub.of(self._trainer)
-        with hub.meter.of(self._callback), hub.attempt(self._owner, f"could not {what}"):
+        with hub.meter.of(self._callback), hub.outlet.attempt(self._owner, f"could not {what}"):
             yield
 
     def _book(self, host_bytes: int, num_calls: int) -> None:

@@ -44,7 +44,7 @@ class NumberCallback(StateCallback):
         number = value.to(torch.float32)
         renamed = hub.keys.log(trainer, key, number, on_step=on_step, prog_bar=self.prog_bar, owner=owner)
         if renamed is not None:
-            hub.say(str(renamed))
+            hub.outlet.say(str(renamed))
 
     def _log_numbers(self, trainer: Trainer, numbers: Mapping[str, float]) -> None:
         """Log an epoch's numbers by key; of one that is NaN, which is not defined, nothing is logged."""
@@ -57,7 +57,7 @@ class NumberCallback(StateCallback):
     def _log_nothing(self, trainer: Trainer, keys: Iterable[str]) -> None:
         """Keep the last value for whoever monitors it; without one, NaN, so that the key is there."""
         for key in sorted(set(keys) - self._had - trainer.callback_metrics.keys()):
-            Hub.of(trainer).say(
+            Hub.of(trainer).outlet.say(
                 f"{type(self).__name__}: {key!r} has no value in this epoch and had none before, so NaN is logged. "
                 "EarlyStopping(check_finite=True), its default, stops on NaN"
             )
@@ -70,7 +70,7 @@ class NumberCallback(StateCallback):
         hub = Hub.of(trainer)
         lost: dict[str, float] = {}
         for renamed in hub.keys.check(trainer, stage):
-            hub.say(str(renamed))
+            hub.outlet.say(str(renamed))
             lost |= {renamed.new: float(renamed.value)} if renamed.value is not None else {}
         if lost:
             self.publish(trainer, lambda: lost, logging_step(trainer, train_epoch_end=stage == "train"), stage=stage)

@@ -41,7 +41,7 @@ def page(run: Trainer | str | os.PathLike[str], **kwargs: Any) -> Page:
             f"lw.page: found {str(run)[:80]}, expected a Trainer or a path: lw.page(trainer) or "
             'lw.page("lightning_logs/version_0")'
         )
-    directories: list[str | None] = [Hub.of(run).page_directory()]
+    directories: list[str | None] = [Hub.of(run).outlet.page_directory()]
     for callback in run.callbacks:
         if isinstance(callback, LoggingCallback):
             directories.append(callback.page_directory())  # of a run in another process

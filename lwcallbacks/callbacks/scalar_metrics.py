@@ -196,7 +196,7 @@ class ScalarMetrics(NumberCallback):
         metric, hub = self._metrics[name], Hub.holding(self)
         if hub is None:
             return list(_scalars(name, metric.of(value) if isinstance(metric, Derived) else value))
-        with hub.attempt(f"ScalarMetrics({name!r})", "could not work out its number"):
+        with hub.outlet.attempt(f"ScalarMetrics({name!r})", "could not work out its number"):
             return list(_scalars(name, metric.of(value) if isinstance(metric, Derived) else value))
         return None
 
@@ -257,7 +257,7 @@ class ScalarMetrics(NumberCallback):
     def _log_step(self, hub: Hub, trainer: Trainer) -> None:
         values: dict[str, Any] = {}
         for name, label in hub.labels("train", self).items():
-            with hub.attempt(self.label("train", name), "could not work out a step's number"):
+            with hub.outlet.attempt(self.label("train", name), "could not work out a step's number"):
                 values |= {name: hub.step_values[label]} if label in hub.step_values else {}
         for name, value in self._read(values).items():
             for key, scalar in self._scalars(name, value) or ():

@@ -194,16 +194,16 @@ class StateCallback(LoggingCallback):
             read = {name for name, label in labels.items() if rows.get(label)}
             self._results.pop(stage + suffix, None)
             if labels and (self.takes_parts or labels.keys() - values.keys() <= self.can_miss):
-                with hub.attempt(self.describe(stage), f"could not work out its results of {stage}{suffix}"):
+                with hub.outlet.attempt(self.describe(stage), f"could not work out its results of {stage}{suffix}"):
                     self._results[stage + suffix] = self.result(values)
                     beside = self.of_epoch(stage + suffix, values)
                     if values.keys() <= read:  # where no batch could be read, that is what was said
                         self._publish_epoch(stage, suffix, trainer, {**values, **beside})
-            with hub.attempt(self.describe(stage), f"could not log its numbers of {stage}{suffix}"):
+            with hub.outlet.attempt(self.describe(stage), f"could not log its numbers of {stage}{suffix}"):
                 self.log_result(trainer, stage, suffix, read)
 
         if self.is_made:
-            with hub.attempt(self.describe(stage), f"could not make its pictures of {stage}"):
+            with hub.outlet.attempt(self.describe(stage), f"could not make its pictures of {stage}"):
                 self._make(stage, trainer)
 
     def _make(self, stage: str, trainer: Trainer) -> None:
@@ -211,7 +211,7 @@ class StateCallback(LoggingCallback):
         module = trainer.lightning_module
         if not is_whole(module):
             told = "the module's parameters are sharded, expected a whole module on process 0: nothing is made of it"
-            Hub.of(trainer).say(
+            Hub.of(trainer).outlet.say(
                 f"{self.describe(stage)}: {told}. Use a strategy such as ddp, or call it in your module"
             )
         elif trainer.is_global_zero and self._is_due(trainer):
@@ -260,7 +260,7 @@ class StateCallback(LoggingCallback):
         both = lcm(self.every_n_epochs, validates)
         if "val" in self.stages and "train" not in self.stages and both > max(self.every_n_epochs, validates):
             both_told = f"every_n_epochs={self.every_n_epochs} and the Trainer's check_val_every_n_epoch={validates}"
-            Hub.of(trainer).say(
+            Hub.of(trainer).outlet.say(
                 f"{self.describe('val')}: {both_told} meet at every {both}th epoch only, where something is published. "
                 f"Take every_n_epochs={validates} or a multiple of it"
             )

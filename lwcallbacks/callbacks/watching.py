@@ -113,7 +113,7 @@ class WatchingCallback(LoggingCallback):
         replicas, hub = self._replicas, Hub.of(trainer)
         if replicas is None:
             return
-        with hub.meter.of(self), hub.attempt(self.describe("train"), "could not compare replicas"):
+        with hub.meter.of(self), hub.outlet.attempt(self.describe("train"), "could not compare replicas"):
             link, step = Counted(current_link()), logging_step(trainer)
             drift = cache(run(replicas.checking(), link))
             hub.meter.of(self).cost.collectives += link.num_calls
@@ -217,7 +217,7 @@ class WatchingCallback(LoggingCallback):
                 watch.here,
                 weights,
                 partial(_place, hub, logging_step(trainer)),
-                partial(hub.attempt, self.describe("train")),
+                partial(hub.outlet.attempt, self.describe("train")),
             )
         except NonFiniteError as error:
             self._is_said, mine = True, error.found.get(trainer.global_rank)
@@ -231,7 +231,10 @@ class WatchingCallback(LoggingCallback):
         watch, hub = self._finite, Hub.of(trainer)
         if watch is None or not has(trainer, self):  # in between, one that looks for a learning rate
             return
-        with hub.meter.of(self), hub.attempt(self.describe("train"), "could not see whether gradients are finite"):
+        with (
+            hub.meter.of(self),
+            hub.outlet.attempt(self.describe("train"), "could not see whether gradients are finite"),
+        ):
             call(watch)
             if self._stop is not None:
                 watch.advance(wait=True)
@@ -245,7 +248,7 @@ class WatchingCallback(LoggingCallback):
 
 def _place(hub: Hub, step: int) -> Path | None:
     """A folder that is not there yet, of the run on process 0; None where it leaves nothing behind."""
-    if hub.folder is None:
+    if hub.outlet.folder is None:
         return None
-    parent = hub.run_directory() / "nonfinite"
+    parent = hub.outlet.run_directory() / "nonfinite"
     return next(p for i in count() if not (p := parent / (f"step-{step}-{i}" if i else f"step-{step}")).exists())

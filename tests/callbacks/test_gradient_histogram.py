@@ -51,7 +51,7 @@ def test_norms_reach_the_logger_as_soon_as_they_are_worked_out(tmp_path: Path) -
 
     class Waits(pl.Callback):
         def on_train_batch_end(self, t: Any, *args: Any) -> None:
-            Hub.of(t).publisher._jobs.join()
+            Hub.of(t).outlet.publisher._jobs.join()
 
     class Looks(pl.Callback):
         def on_train_batch_end(self, *args: Any) -> None:

@@ -199,7 +199,7 @@ def test_a_run_says_what_it_is(tmp_path: Path) -> None:
 
     class Looks(pl.Callback):
         def on_train_epoch_end(self, t: Any, module: Any) -> None:
-            Hub.of(t).publisher.flush()  # type: ignore[union-attr]
+            Hub.of(t).outlet.publisher.flush()  # type: ignore[union-attr]
             seen.append(the_folder(tmp_path).run)
 
     fit(tmp_path, CSVLogger(tmp_path, name="digits", version=3), Looks())

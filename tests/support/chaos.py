@@ -103,7 +103,7 @@ class Plan(pl.Callback):
             raise ERRORS[self.epoch % len(ERRORS)](fault.text)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        publisher = Hub.of(trainer).publisher
+        publisher = Hub.of(trainer).outlet.publisher
         if publisher is not None:
             publisher.flush()
         self.epoch = trainer.current_epoch
@@ -227,7 +227,7 @@ class Opens(pl.Callback):
         self.writer = writer
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        publisher = Hub.of(trainer).publisher
+        publisher = Hub.of(trainer).outlet.publisher
         if publisher is not None:
             publisher.writers.append(self.writer)
 

@@ -103,7 +103,7 @@ class KillWandb(pl.Callback):
 
 def flush(trainer: Any) -> None:
     """Wait until what was published is written, so that a fault comes after it."""
-    publisher = Hub.of(trainer).publisher
+    publisher = Hub.of(trainer).outlet.publisher
     if publisher is not None:
         publisher.flush()
 

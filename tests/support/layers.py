@@ -63,7 +63,7 @@ SHARED = {
     "__init__", "activations", "apart", "asked", "base", "batch", "boxes", "cost", "counting", "decisions",
     "delivery_bar", "drawn", "epoch", "examples", "facts", "finite_watch", "given", "gradient_arguments",
     "guard", "hearing", "history", "hub", "keys", "left", "life", "listening", "logged", "logged_fit", "names", "need",
-    "nonfinite", "numbers", "offence", "over_steps", "page", "reading", "receipt", "record", "refused",
+    "nonfinite", "numbers", "offence", "outlet", "over_steps", "page", "reading", "receipt", "record", "refused",
     "replaced", "replicas", "report", "sample", "saves", "select", "shown", "size", "stateful", "steps",
     "trainer", "watching",
 }  # fmt: skip
