@@ -1,4 +1,4 @@
-"""Holding a metric to the laws: `check_metric` raises, `examine_metric` tells of each law.
+"""Holding a metric to the laws: `check_metric` raises, `examine_metric` says how each law ended.
 
 check_metric(lambda: MulticlassAccuracy(num_classes=3), labelled_batches(num_classes=3))
 violations_of_metric(MeanOfBatchMeans, labelled_batches(num_classes=3))     # {"batch_size": "in batches of ..."}
