@@ -101,8 +101,6 @@ class Run:
     asked: str
     same: dict[str, str]
     missing: dict[str, str]
-    minutes: float
-    jobs: int
     twice: list[tuple[str, bool, float]]
     ended: bool = False
 
@@ -227,7 +225,7 @@ def _head(examined: list[Examined], left_out: list[Examined], run: Run) -> Itera
     )
     if examined:
         usual = [row.seconds for row in examined if not row.arguments]
-        took = "" if run.ended else f"{run.minutes:.0f} minutes with {run.jobs} workers. "
+        took = f"{sum(row.seconds for row in examined) / 60:.0f} minutes of CPU for all rows, without the programs. "
         cost = f"- {took}All laws of a class with its usual arguments: "
         cost += f"{median(usual):.1f} s of CPU in the median" if usual else ""
         if run.twice:
@@ -286,7 +284,7 @@ def _summary(examined: list[Examined], kinds: list[tuple[Kind, list[tuple[Examin
     shown = [(kind, rows) for kind, rows in kinds if _shows(kind, rows)]
     values = sum(kind.sort == "value" for kind, _ in shown)
     crashes = sum(kind.sort == "crash" for kind, _ in shown)
-    by_hand = ", 14 of the values repeated in other programs by hand" if run.package == "torchmetrics" else ""
+    by_hand = ", 18 of the values repeated in other programs by hand" if run.package == "torchmetrics" else ""
     if shown:
         yield from wrapped(
             f"Below are {values} kinds of silently wrong values and {crashes} kinds of crash{by_hand}, and with "

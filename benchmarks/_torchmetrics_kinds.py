@@ -146,6 +146,46 @@ print(metric.compute())
     ),
     Kind(
         "value",
+        "batch_size|shards",
+        "MultilabelRankingLoss",
+        ".",
+        "A batch in which no sample can be ranked counts as one sample in MultilabelRankingLoss.",
+        "Where all samples of a batch have all labels or none, `_multilabel_ranking_loss_update` says that there was 1 "
+        "of them. By hand: two such samples and one of a loss of 0.5 give 0.167 in one batch, as scikit-learn has it, "
+        "and 0.25 in batches of 2 and 1.",
+        """from torch import tensor
+from torchmetrics.classification import MultilabelRankingLoss
+
+preds, target = tensor([[0.2, 0.8, 0.1], [0.1, 0.1, 0.7], [0.5, 0.8, 0.3]]), tensor([[0, 0, 0], [1, 1, 1], [1, 0, 0]])
+metric = MultilabelRankingLoss(num_labels=3)
+metric.update(preds[:2], target[:2])
+metric.update(preds[2:], target[2:])
+print(metric.compute())
+whole = MultilabelRankingLoss(num_labels=3)
+whole.update(preds, target)
+print(whole.compute())
+""",
+    ),
+    Kind(
+        "value",
+        "reference",
+        "MultilabelRankingLoss",
+        ".",
+        "With equal scores MultilabelRankingLoss depends on the order of the labels.",
+        "`argsort` puts equal scores into some order. By hand: three equal scores give a loss of 0, 0.5 or 1, by which "
+        "of the three labels is true; scikit-learn counts a tie as wrong, and says 1.",
+    ),
+    Kind(
+        "value",
+        "reference",
+        "AdjustedMutualInfoScore",
+        ".",
+        "AdjustedMutualInfoScore of two equal clusterings is 0 where all samples share a cluster, or none do.",
+        "The adjusted score is 0 by 0 there. By hand: [0, 1] with [0, 1], and [0, 0, 0] with [0, 0, 0], give 0; "
+        "scikit-learn says 1 for both, as for any two clusterings that are equal.",
+    ),
+    Kind(
+        "value",
         "inputs_unchanged",
         r"nan_strategy=0\.0",
         ".",
@@ -174,6 +214,15 @@ print(other.compute())
     ),
     Kind(
         "value",
+        "merge_with_fresh",
+        "ExactMatch.*samplewise",
+        "merged",
+        "Merged into a metric that was just made, ExactMatch per sample is 0 for each sample.",
+        "The state `total` is reduced as a mean, weighted by the number of updates of each; merged into one without "
+        "any it is minus infinity. By hand: [1, 0] becomes [-0, -0].",
+    ),
+    Kind(
+        "value",
         "state_dict|load_replaces|resume",
         "Running",
         ".",
@@ -193,7 +242,7 @@ print(other.compute())
     Kind(
         "value",
         "merge_state|merge_with_fresh|merge_after_compute",
-        "CatMetric|samplewise",
+        "CatMetric|samplewise|reduction='none'|sentence_level",
         "merged",
         "`merge_state` puts the values of the other metric before its own.",
         "The values of a metric that keeps one for each sample no longer belong to the samples in the order in which "
@@ -262,6 +311,24 @@ for metric in (resumed, saved):
         "With `multidim_average='samplewise'` processes of one sample and of several abort each other.",
         "The state of one sample has no dimension, or is an integer 0 where there is none; those of several have one. "
         "The gathered sizes do not match.",
+    ),
+    Kind(
+        "crash",
+        "shards|empty_process",
+        "sentence_level",
+        "must be tuple of Tensors",
+        "With `return_sentence_level_score=True` `compute` raises TypeError on two processes.",
+        "The sync leaves one tensor in place of the list of them, and `compute` joins a list. CHRFScore, "
+        "ExtendedEditDistance and TranslationEditRate.",
+    ),
+    Kind(
+        "crash",
+        "shards|empty_process",
+        "ExactMatch.*samplewise",
+        "could not infer output dtype",
+        "With `multidim_average='samplewise'` ExactMatch raises RuntimeError on several processes.",
+        "The state `total` becomes an integer with the first update, and is reduced as a mean, which there is none of "
+        "for integers.",
     ),
     Kind(
         "crash",

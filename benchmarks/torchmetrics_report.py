@@ -396,7 +396,6 @@ def main() -> None:
         parser.error(f"--only: {args.package} exports no {', '.join(sorted(unknown))}")
     same = {name: why for name, cls in classes.items() if (why := same_code(name, cls))}
     names = [name for name in classes if name not in same and (not only or name.rpartition(".")[2] in only)]
-    began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         rows = args.rows or Path(folder, "rows.jsonl")
         for variants in (False, True)[: 0 if args.again else 1 if args.plain else 2]:
@@ -414,8 +413,6 @@ def main() -> None:
         asked=", ".join(only),
         same={} if only else same,
         missing={} if only else unexported(args.package),
-        minutes=(time.monotonic() - began) / 60,
-        jobs=args.jobs,
         twice=twice,
         ended=args.again,
     )
