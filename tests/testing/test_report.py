@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a few classes, and the programs."""
     folder = tmp_path_factory.mktemp("report")
     options = ["--only", ",".join(NAMES), "--output", str(folder / "page.md"), "--programs", str(folder)]
-    options += ["--examples", "6", "--jobs", "1"]
+    options += ["--examples", "15", "--jobs", "1"]
     _run(*options, seconds=2000)
     return folder
 
