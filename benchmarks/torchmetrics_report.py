@@ -210,16 +210,17 @@ def at_most_shrinks(number: int) -> Iterator[None]:
         engine.MAX_SHRINKS = usual
 
 
-def prepare() -> None:
-    """What a process needs that examines metrics."""
+def prepare(*, simulated: bool = True) -> None:
+    """What a process needs that examines metrics; `simulated` gives it a second device, which the kit does not."""
     import hypothesis
     import torch
 
     from lwcallbacks.testing import simulated_device
 
     torch.set_num_threads(1)
-    simulated_device()  # for the law "device"
-    hypothesis.settings.register_profile("report", database=None)
+    if simulated:
+        simulated_device()  # for the law "device"
+    hypothesis.settings.register_profile("report", database=None, max_examples=50)  # as the kit takes without a profile
     hypothesis.settings.load_profile("report")
     warnings.simplefilter("ignore")
 
@@ -332,7 +333,7 @@ def sampled(package: str, names: list[str], told: Connection) -> None:
     """Worker: for some classes the outcomes and the seconds of CPU at the kit's own settings, twice."""
     from lwcallbacks.testing import METRIC_LAWS, examine_metric
 
-    prepare()
+    prepare(simulated=False)
     classes = exported(package)
     usual = [law.name for law in METRIC_LAWS.selected(None)]
     for name in names:
