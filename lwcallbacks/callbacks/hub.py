@@ -26,7 +26,7 @@ from lwcallbacks.callbacks.listening import Listening
 from lwcallbacks.callbacks.need import STAGES
 from lwcallbacks.callbacks.outlet import Outlet
 from lwcallbacks.callbacks.receipt import payers
-from lwcallbacks.callbacks.report import CONTENT, unlike_stages
+from lwcallbacks.callbacks.report import CONTENT, EPOCH, unlike_stages
 from lwcallbacks.callbacks.trainer import (
     batches_done,
     data_parallel,
@@ -89,6 +89,10 @@ class Hub:
         self._num_batches = 0
         self._saved: dict[str, Any] | None = None
         self._goes_on = False
+        self._starts_again = 0
+        """After so many batches of a resumed epoch, if its loader starts again with its first sample."""
+        self.epoch_number = 0
+        """Of the training epoch under way, as the Trainer counts."""
         self.step_values = StepValues({})
         self.keys = LoggedKeys()
         self._decisions = Decisions()
@@ -219,6 +223,8 @@ class Hub:
         if under_way is not None and under_way.epoch is not None and not under_way.epoch.has_begun:
             return  # another callback has begun it
         self._saved = None
+        if stage == "train":
+            self.epoch_number, self._starts_again = trainer.current_epoch, 0
         asked = ask(self._callbacks, stage, self._could_not_ask)
         num_replicas, contributes = data_parallel(trainer)
         places = places_of(trainer, stage)
@@ -260,14 +266,20 @@ class Hub:
         saved: dict[str, Any] = {}
         for callback in self._callbacks:
             labels = stage.labels.get(id(callback), {})
-            for name, state in callback.take_resumed("train"):
+            taken = dict(callback.take_resumed("train"))
+            number = taken.pop(EPOCH, trainer.current_epoch)
+            if taken and number != trainer.current_epoch:
+                self.outlet.say(_IS_OVER.format(number))
+                continue
+            for name, state in taken.items():
                 own = name.removesuffix(CONTENT)
                 if own in labels:
                     saved[labels[own] + name.removeprefix(own)] = state
         if saved and stage.epoch is not None:
             for message in stage.epoch.resume(saved):
                 self.outlet.say(f"{message}. This training epoch counts from here on")
-            stage.epoch.skip_batches(batches_done(trainer))
+            self._starts_again = batches_done(trainer)
+            stage.epoch.skip_batches(self._starts_again)
             self._goes_on = True
 
     def under_way(self) -> dict[str, Any]:
@@ -308,7 +320,11 @@ class Hub:
         calls = self._listening.stop()
         # Validation may give processes unlike numbers of batches; training does not.
         self._num_batches += stage == "train"
-        self._goes_on &= stage != "train"
+        if stage == "train":
+            self._goes_on = False
+            if self._starts_again:
+                self.outlet.say(_STARTS_AGAIN.format(self._starts_again), everywhere=True)
+                self._starts_again = 0
         self._saved = None
         self.step_values = StepValues({})
         self.outlet.deliver()
@@ -359,6 +375,18 @@ class Hub:
 
     def _is_strict(self) -> bool:
         return any(callback.on_error == "raise" for callback in self._callbacks)
+
+
+_IS_OVER = (
+    "the checkpoint was saved behind the last batch of epoch {}, and Lightning goes on with the next one: the numbers "
+    "of train of that epoch are not logged. Save at an epoch's end, as ModelCheckpoint(save_on_train_epoch_end=True)"
+)
+_STARTS_AGAIN = (
+    "this run goes on in the middle of an epoch, after {} batches, and its loader starts again at the first sample: "
+    "what it gives now counts beside what was counted before the stop, so samples may count twice, or not at all, in "
+    "this epoch's numbers of train. Use a loader that keeps its place (state_dict and load_state_dict, as "
+    "torchdata's StatefulDataLoader), or resume from a checkpoint of an epoch's end"
+)
 
 
 def _refuse_same_keys(callback: Member, others: list[Member]) -> None:

@@ -16,6 +16,9 @@ from lwcallbacks.state.sync import on_processes
 CONTENT = " by content"
 """Ends the name of the state that chooses by what samples hold, beside the one that chooses by position."""
 
+EPOCH = " epoch"
+"""Beside the saved states of an epoch, its number; a name with a space is no callback's own."""
+
 
 def told(error: Exception) -> str:
     """An error in words: ours explain themselves."""

@@ -18,7 +18,7 @@ from lwcallbacks.callbacks.apart import is_whole, set_apart
 from lwcallbacks.callbacks.base import Entries, LoggingCallback, plain, short_key
 from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.need import STAGES, Need
-from lwcallbacks.callbacks.report import CONTENT
+from lwcallbacks.callbacks.report import CONTENT, EPOCH
 from lwcallbacks.callbacks.trainer import logging_step
 from lwcallbacks.capture import Source
 from lwcallbacks.capture.messages import filled
@@ -143,13 +143,14 @@ class StateCallback(LoggingCallback):
         return short_key(self._generate_state_key(name=self.name, stages=self.stages))
 
     def state_dict(self) -> dict[str, Any]:
-        """The training epoch under way, if any: plain tensors and numbers, merged over all processes."""
+        """The training epoch under way, if any: plain tensors and numbers, merged over processes; and its number."""
         hub = Hub.holding(self)
         if hub is None:
             return {}
         under_way, labels = hub.under_way(), hub.labels("train", self)
         ways = [(name + way, label + way) for name, label in labels.items() for way in ("", CONTENT)]
-        return {name: under_way[label] for name, label in ways if label in under_way}
+        saved = {name: under_way[label] for name, label in ways if label in under_way}
+        return {**saved, EPOCH: hub.epoch_number} if saved else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resumed = dict(state_dict)

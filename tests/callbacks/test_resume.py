@@ -57,7 +57,7 @@ def test_the_checkpoint_holds_plain_values_only(stopped: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
 def test_a_loader_without_a_state_loses_nothing_that_was_counted(tmp_path: Path) -> None:
-    """It starts again with its first sample, and the matrix is of the batches before and after the stop."""
+    """It starts again with its first sample, the matrix is of the batches before and after the stop, and it is said."""
 
     class Sees(pl.Callback):
         samples = 0
@@ -74,8 +74,30 @@ def test_a_loader_without_a_state_loses_nothing_that_was_counted(tmp_path: Path)
     with suppress(KeyboardInterrupt, SystemExit, KeyError):  # Lightning before 2.3 lets `fit` return
         fit(scenarios.Stop(3, saved))
     sees = Sees()
-    assert int(fit(sees, saved).sum()) == 3 * 4 + sees.samples
+    with pytest.warns(UserWarning, match="after 3 batches, and its loader starts again at the first sample"):
+        assert int(fit(sees, saved).sum()) == 3 * 4 + sees.samples
     assert sees.samples > 4
+
+
+@needs_loader_states
+def test_an_epoch_that_lightning_takes_for_over_is_not_counted_with_the_next(tmp_path: Path) -> None:
+    """Saved behind the last batch, an epoch is not gone on with: the next one has its own samples, and it is said."""
+    sums: list[int] = []
+
+    class Sees(pl.Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            sums.append(int(matrix.results["train"].sum()))
+
+    batches = -(-N // 4)
+    every = pl.callbacks.ModelCheckpoint(tmp_path, every_n_train_steps=batches, filename="last")
+    matrix = lw.ConfusionMatrix(CLASSES, stages=("train",))
+    trainer(callbacks=[matrix, every], enable_checkpointing=True).fit(Classifier(), loader(N, 4))
+    matrix = lw.ConfusionMatrix(CLASSES, stages=("train",))
+    with pytest.warns(UserWarning, match="behind the last batch of epoch 0, and Lightning goes on with the next one"):
+        trainer(callbacks=[matrix, Sees(), every], enable_checkpointing=True, max_epochs=3).fit(
+            Classifier(), loader(N, 4), ckpt_path=str(tmp_path / "last.ckpt")
+        )
+    assert sums == [N, N]
 
 
 def test_a_process_that_saves_alone_does_not_hang() -> None:
