@@ -80,6 +80,7 @@ def test_a_loader_without_a_state_loses_nothing_that_was_counted(tmp_path: Path)
 
 
 @needs_loader_states
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")
 def test_an_epoch_that_lightning_takes_for_over_is_not_counted_with_the_next(tmp_path: Path) -> None:
     """Saved behind the last batch, an epoch is not gone on with: the next one has its own samples, and it is said."""
     sums: list[int] = []
