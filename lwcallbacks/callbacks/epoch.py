@@ -134,6 +134,7 @@ class Epoch:
         self.num_replicas = num_replicas
         self.contributes = contributes
         self.has_begun = False
+        self.is_resumed = False
         self.owners = dict(owners or {label: label for label in needs})
         self._say = say
         self._booked = booked or {}
@@ -424,6 +425,7 @@ class Epoch:
                     self.owners[name.removesuffix(CONTENT)] + unlike(message.removeprefix(f"StateCore: {name}"))
                 )
             for name in states.keys() - left_out.keys():
+                self.is_resumed = True
                 if states[name].get("flagged"):
                     core.flag(name)
         return list(dict.fromkeys(said))

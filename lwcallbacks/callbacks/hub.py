@@ -278,8 +278,9 @@ class Hub:
         if saved and stage.epoch is not None:
             for message in stage.epoch.resume(saved):
                 self.outlet.say(f"{message}. This training epoch counts from here on")
-            self._starts_again = batches_done(trainer)
-            stage.epoch.skip_batches(self._starts_again)
+            done = batches_done(trainer)
+            self._starts_again = done if stage.epoch.is_resumed else 0
+            stage.epoch.skip_batches(done)
             self._goes_on = True
 
     def under_way(self) -> dict[str, Any]:

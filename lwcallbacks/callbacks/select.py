@@ -251,4 +251,7 @@ def _for_sets(preds: Tensor, targets: Tensor | None) -> str:
     if not same:
         return ""
     one_hot = "for one-hot targets write targets=lambda outputs, batch: batch[1].argmax(1)"
-    return f"; {one_hot}, for a set of labels a sample task='multilabel'"
+    numbers = (
+        ", for numbers that are no labels ScalarMetrics" if targets is not None and targets.is_floating_point() else ""
+    )
+    return f"; {one_hot}, for a set of labels a sample task='multilabel'{numbers}"

@@ -154,6 +154,9 @@ def resumed(text: str, epochs: int = 0) -> Any:
     first = [lw.ConfusionMatrix(CLASSES, stages=("train",)), saves]
     trainer(callbacks=first, enable_checkpointing=True).fit(Project(), loader(), loader())
     callback = meaning(text)
+    warnings.filterwarnings(
+        "ignore", ".*its loader starts again at the first sample"
+    )  # which is not what this is about
     trainer(callbacks=[callback]).fit(Project(), loader(), loader(), ckpt_path="step=1.ckpt")
     return outcome(callback)
 
