@@ -272,7 +272,7 @@ class _Tiles:
             expect_channels_first(_BANDS, **{FIELDS[name]: image for name, image in named.items()})
         if self.layers is None and found[0][0].ndim != 4:
             told = f"found inputs {tuple(found[0][0].shape)}, expected images (N, C, H, W)"
-            cure = "; of images of one channel: inputs=lambda outputs, batch: batch[0].unsqueeze(1)"
+            cure = "; if these are images of one channel, write inputs=lambda outputs, batch: batch[0].unsqueeze(1)"
             cure = cure if found[0][0].ndim == 3 else ""
             raise FieldError(f"{told}{cure}")
         if self.layers is None and len(found) > 1 and not _is_image_of(found[1][0], found[0][0]):

@@ -88,8 +88,8 @@ class Grey(Classifier):
         (
             None,
             Grey,
-            "found inputs (8, 8, 8), expected images (N, C, H, W): write inputs=lambda outputs, batch: "
-            "outputs['inputs'].unsqueeze(1)",
+            "found inputs (8, 8, 8), expected images (N, C, H, W); if these are images of one channel, write "
+            "inputs=lambda outputs, batch: outputs['inputs'].unsqueeze(1)",
         ),
         (("output", "input"), Classifier, "found inputs (8, 1, 8, 8), preds (8, 5), expected images (N, C, H, W)"),
     ],
