@@ -34,6 +34,18 @@ def described(value: Any) -> str | None:
     return None
 
 
+def odd_rows(value: Any) -> tuple[int, list[int]] | None:
+    """How many rows the first tensor has that is not finite, and which of them are not; None where all is.
+
+    One that may be a mask counts where there is no other.
+    """
+    odd = [x.detach() for x in floats_in(value) if x.ndim and not bool(x.isfinite().all())]
+    if not odd:
+        return None
+    x = next(filter(_is_odd, odd), odd[0])
+    return len(x), (~x.isfinite()).reshape(len(x), -1).any(1).nonzero().flatten().tolist()
+
+
 def extent(value: Any) -> str:
     """From where to where the finite floats go, as " from -0.5 to 3"."""
     of = [x.detach()[torch.isfinite(x)].flatten() for x in floats_in(value) if not x.is_complex()]
@@ -62,6 +74,8 @@ class Hooked:
         self._open: list[_Call] = []
         self._calls: list[_Call] = []
         self._told: str | None = None
+        self.rows: tuple[int, list[int]] | None = None
+        """Of what was the first that was not finite, as `odd_rows` says."""
         self._first_out: tuple[str, str] | None = None
         self._clock = 0
 
@@ -108,6 +122,7 @@ class Hooked:
             where = f"inside {call.within.title}" if call.within else "in the step"
             what = f"the input of {title} is the first that is not finite ({described(given)})"
             self._told = f"{what}: it was made {where}, and by no module"
+            self.rows = odd_rows(given)
         self._open.append(call)
         self._calls.append(call)
         parameters = [p for p in module.parameters(recurse=False) if p.requires_grad]
@@ -124,6 +139,7 @@ class Hooked:
             is_fine = described([args, kwargs]) is None
             given = f"its inputs are finite,{extent([args, kwargs])}" if is_fine else "an input is -Inf"
             self._told = f"{call.title}: its output is the first that is not finite ({what}); {given}{own}"
+            self.rows = odd_rows(output)
         for x in floats_in(output):
             if x.requires_grad:
                 self._handles.append(x.register_hook(partial(self._came_out, call)))  # type: ignore[no-untyped-call]

@@ -75,8 +75,9 @@ def replay(
 
     The module gets the saved weights, and stays with them. Its ``training_step`` is called with the batch, in training
     mode and with the random state that it had, without a Trainer; then comes backward. Hooks find the first module
-    whose output, or whose gradient, is not finite. If it is a gradient, it is done once more under
-    ``torch.autograd.detect_anomaly``, which names the function and the line, if it made a NaN.
+    whose output, or whose gradient, is not finite; of an output also which samples of the batch are not, where each
+    row is one. If it is a gradient, it is done once more under ``torch.autograd.detect_anomaly``, which names the
+    function and the line, if it made a NaN.
 
     Args:
         path: the folder that the error names.
@@ -144,6 +145,8 @@ def _run(found: Replay, module: Any, saved: Mapping[str, Any], loss: Loss | None
         value = compute()
         told, number = hooked.of_forward(), float(value.detach())
         found.found += [told] if told else []
+        if told and (where := _samples(hooked.rows, found)):
+            say(where)
         if not math.isfinite(number):
             where = "" if told else ": the outputs of all modules are finite, so the step itself made it"
             say(f"the loss is {number}{where}")
@@ -158,6 +161,22 @@ def _run(found: Replay, module: Any, saved: Mapping[str, Any], loss: Loss | None
     say(told or f"the gradient of {odd_layers[-1]} is not finite")
     with _as_it_was(module, saved["random"]):
         found.found += _anomaly(compute)
+
+
+_MOST_ROWS = 8
+"""So many samples are named; of more it is said how many there are."""
+
+
+def _samples(rows: tuple[int, list[int]] | None, found: Replay) -> str:
+    """Which samples of the batch are not finite, where some rows are not and each row is one of its samples."""
+    samples = found.facts.get("samples") or []
+    first = next((x for x in walk(found.batch) if isinstance(x, Tensor) and x.ndim), None)
+    if rows is None or first is None or rows[0] != len(first) or len(rows[1]) == rows[0]:
+        return ""
+    of, odd = rows
+    named = [f"{row} (sample {samples[row]})" if len(samples) == of else str(row) for row in odd[:_MOST_ROWS]]
+    more = f" and {len(odd) - _MOST_ROWS} more" if len(odd) > _MOST_ROWS else ""
+    return f"of {of} rows of the batch, these are not finite there: {', '.join(named)}{more}"
 
 
 def _check(found: Replay, module: Any, loss: Loss | None) -> None:

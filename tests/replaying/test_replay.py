@@ -107,6 +107,37 @@ def test_the_module_is_named(tmp_path: Path, kind: str, told: str) -> None:
         assert found.found[-1].endswith(line)
 
 
+class Logs(pl.LightningModule):
+    """Takes the logarithm of its inputs, of which one is zero: in the step, or by a module."""
+
+    def __init__(self, *, by_module: bool) -> None:
+        super().__init__()
+        self.log_of = Apply("log") if by_module else torch.log
+        self.net = nn.Linear(3, 1)
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        return self.net(self.log_of(batch)).mean()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=1e-3)
+
+
+@pytest.mark.parametrize("by_module", [False, True])
+def test_the_sample_is_named(tmp_path: Path, by_module: bool) -> None:
+    """Of a batch that is finite itself, the rows behind the first value that is not, and whose they are."""
+    data = DATA.abs() + 1
+    data[14, 1] = 0
+    found = lw.replay(saved(tmp_path, Logs(by_module=by_module), data), Logs(by_module=by_module))
+    assert "of 4 rows of the batch, these are not finite there: 2 (sample 14)" in found.found
+
+
+@pytest.mark.parametrize("kind", ["batch", "module", "root"])
+def test_no_sample_is_named_where_all_are_ill(tmp_path: Path, kind: str) -> None:
+    """Or where only a gradient is."""
+    found = lw.replay(saved(tmp_path, Net(kind)), Net(kind))
+    assert not any("rows of the batch" in sentence for sentence in found.found)
+
+
 def test_nothing_is_left_on_the_module_or_the_random_state(tmp_path: Path) -> None:
     """No hooks, no gradients; it has the saved weights."""
     path, module = saved(tmp_path, Net("root")), Net("root")
