@@ -92,7 +92,7 @@ def test_it_goes_on_after_a_resume_with_the_same_bits(tmp_path: Path) -> None:
         return fitted(str(tmp_path / name), callback, accumulate_grad_batches=5, max_epochs=12, **how)[0]
 
     whole = fit("whole")
-    saves = ModelCheckpoint(tmp_path / "saved", save_last=True, every_n_train_steps=13)
+    saves = ModelCheckpoint(str(tmp_path / "saved"), save_last=True, every_n_train_steps=13)
     fit("first", max_steps=13, more=[saves], enable_checkpointing=True)
     [path] = (tmp_path / "saved").glob("last*.ckpt")
     second = fit("second", ckpt_path=str(path))
@@ -102,7 +102,7 @@ def test_it_goes_on_after_a_resume_with_the_same_bits(tmp_path: Path) -> None:
 
 def test_a_checkpoint_within_an_epoch_has_all_steps_so_far(tmp_path: Path) -> None:
     """Those that the background has not drawn yet, too; as plain tensors and numbers."""
-    saves = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=13)
+    saves = ModelCheckpoint(str(tmp_path), save_last=True, every_n_train_steps=13)
     callback, _ = fitted(str(tmp_path), max_steps=13, more=[saves], enable_checkpointing=True)
     [path] = tmp_path.glob("last*.ckpt")
     saved = torch.load(path, weights_only=True)["callbacks"][callback.state_key]["over_steps"]

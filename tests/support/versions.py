@@ -27,6 +27,12 @@ needs_lasting_graphs = pytest.mark.skipif(
 needs_loader_states = pytest.mark.skipif(
     Version(pl.__version__) < Version("2.2"), reason="Lightning before 2.2 saves no loader's state"
 )
+needs_fit_with_weights_only = pytest.mark.skipif(
+    "weights_only" not in signature(pl.Trainer.fit).parameters, reason="this Trainer.fit has no weights_only="
+)
+needs_sigterm_under_slurm = pytest.mark.skipif(
+    LIGHTNING_1, reason="under SLURM Lightning 1 passes over SIGTERM: its job goes on until it is killed"
+)
 IndexBatchSampler = getattr(distributed, "_IndexBatchSamplerWrapper", None) or distributed.IndexBatchSamplerWrapper
 needs_own_sync_of_pearson = pytest.mark.skipif(
     Version(torchmetrics.__version__) < Version("1.9"),
@@ -44,5 +50,7 @@ needs_simulated_device = pytest.mark.skipif(Version("2.9") > TORCH, reason="simu
 
 OnExceptionCheckpoint = getattr(callbacks, "OnExceptionCheckpoint", None)
 """Lightning 1 has none."""
+KEEPS_WHAT_IT_GOES_ON_FROM = hasattr(ModelCheckpoint, "_should_remove_checkpoint")
+"""Whether a ModelCheckpoint leaves the file that its run goes on from where it is."""
 HAS_VERSION_COUNTER = "enable_version_counter" in signature(ModelCheckpoint).parameters
 """Whether a ModelCheckpoint can write to one path again and again."""

@@ -235,6 +235,11 @@ class Answers:
 
     on_ArtifactMembershipFiles = on_ArtifactCollectionMembershipFileUrls = on_GetArtifactMembershipFileUrls
 
+    def on_ArtifactFiles(self, of: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As wandb 0.19 asks."""
+        found = self._find(of["artifactName"])
+        return {"project": {"artifactType": {"artifact": found and {"files": self._files(found)}}}}
+
     def on_ProjectArtifacts(self, of: Mapping[str, Any]) -> Mapping[str, Any]:
         """Versions of a collection, newest first, in pages."""
         there = self.collection(of["collection"])[::-1]
