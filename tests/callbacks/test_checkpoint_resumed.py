@@ -174,7 +174,7 @@ def test_the_best_of_the_run_before_is_found(tmp_path: Path) -> None:
     fitted(tmp_path, shelf, "one", 1, save_last=True)
     best = (tmp_path / "ck" / "epoch=0.ckpt").read_bytes()
     ours = lw.CheckpointArtifact(on_error="raise")
-    checkpoint = ModelCheckpoint(tmp_path / "ck", monitor="score", mode="max", filename="{epoch}", save_last=True)
+    checkpoint = ModelCheckpoint(str(tmp_path / "ck"), monitor="score", mode="max", filename="{epoch}", save_last=True)
     logger = ShelfLogger(tmp_path / "another", shelf, version="another")
     t = trainer(callbacks=[ours, checkpoint], logger=logger, enable_checkpointing=True, max_epochs=2)
     t.fit(Worse(), loader(), loader(), ckpt_path=tmp_path / "ck" / "last.ckpt")

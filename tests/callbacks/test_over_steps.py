@@ -15,6 +15,7 @@ from support.modules import Classifier, images, loader, trainer
 from support.over_steps import Deep, diagnosed, fitted
 from support.processes import run_processes
 from support.recorded import data_on_page, on_page, scalars
+from support.versions import needs_steps_that_go_on
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -84,6 +85,7 @@ def test_each_process_finds_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
 @pytest.mark.filterwarnings("ignore:You.re resuming from a checkpoint that ended before the epoch")
+@needs_steps_that_go_on
 def test_it_goes_on_after_a_resume_with_the_same_bits(tmp_path: Path) -> None:
     """What is found and what is saved are those of a fit that was not stopped."""
 
