@@ -3,9 +3,10 @@
     needs_code(Path("epoch=3.ckpt"))         # None, or "posix.system", the first thing that it asks for
 
 A checkpoint of torch is a pickle, and to load one is to do what it says. torch's own restricted loader goes through a
-file here, with tensors on the meta device, so that no tensor is read; a `Path` is let through. A folder of shards, as torch's distributed
-checkpoints are, has a file `.metadata`, which torch loads as a plain pickle, and shards in which pickles lie beside
-tensors: that file is gone through by a loader that makes no object of any class, and each piece of a shard by torch's.
+file here, with tensors on the meta device, so that no tensor is read; a `Path` is let through. A folder of shards, as
+torch's distributed checkpoints are, has a file `.metadata`, which torch loads as a plain pickle, and shards in which
+pickles lie beside tensors: that file is gone through by a loader that makes no object of any class, and each piece of
+a shard by torch's.
 """
 
 from __future__ import annotations
@@ -63,8 +64,6 @@ def needs_code(path: Path) -> str | None:
 
 
 def _check_file(file: BinaryIO, told: str) -> None:
-    import torch
-
     # Before torch 2.6 its restricted loader is none for the older formats (CVE-2025-32434).
     if file.read(4) != b"PK\x03\x04":
         raise NeedsCode(f"{told}: not of the format that torch.save writes")
