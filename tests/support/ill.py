@@ -11,13 +11,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 import lwcallbacks as lw
 from lwcallbacks.reductions.looking import as_on_a_device
 
 from .modules import trainer
-from .versions import LIGHTNING_1
 
 
 class Roots(pl.LightningModule):
@@ -193,16 +192,12 @@ def on_processes(strategy: str, what: str, way: str, root: str) -> tuple[Any, st
         strategy=strategy_of(strategy),
         devices=int(os.environ["WORLD_SIZE"]),
     )
-    data = Roots.loader()
-    if LIGHTNING_1:  # its own sampler always shuffles, and then nobody knows which samples a batch has
-        rank = int(os.environ["RANK"])
-        data = DataLoader(data.dataset, 2, sampler=DistributedSampler(data.dataset, t.world_size, rank, shuffle=False))
     module: Any = Sharded(2) if strategy == "fsdp2" else Bad(what, 2, only_on=1)
     path = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            t.fit(module, data)
+            t.fit(module, Roots.loader())
             told = " ".join(str(w.message) for w in caught if "GradientHistogram" in str(w.message))
         except lw.NonFiniteError as error:
             told, path = str(error), error.path
