@@ -28,7 +28,7 @@ from support.modules import (
     trainer,
 )
 from support.processes import run_processes
-from support.versions import LIGHTNING_1
+from support.versions import needs_refusals_of_ours
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import Metric
@@ -298,7 +298,7 @@ def test_two_processes_log_what_one_does(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("beside", [[], [ModelCheckpoint()]])
-@pytest.mark.skipif(LIGHTNING_1, reason="Lightning 1 refuses it before ours, in words of its own")
+@needs_refusals_of_ours
 def test_a_preset_inside_of_a_list_says_what_to_write(beside: list[Any], tmp_path: Path) -> None:
     """Lightning takes it for a callback; and it stays a list, also as a copy."""
     preset = lw.presets.classification(CLASSES, checkpoints=False)
