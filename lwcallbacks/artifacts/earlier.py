@@ -21,7 +21,8 @@ def mend(ledger: Ledger) -> None:
     for entry in ledger.entries:
         id, version, content = entry.version.id, entry.version, ledger.content_of(entry.version.id)
         is_wanted = any(store not in entry.fates for store in entry.waiting)
-        if is_wanted and content is None and not version.is_remote:
+        was_never_held = not version.content and not (entry.why or entry.is_earlier or entry.is_removed)
+        if (is_wanted or was_never_held) and content is None and not version.is_remote:
             told = "its content is gone" if version.content else "the process ended before its content was held"
             ledger.failed(id, told)
         if content is not None and entry.waiting:

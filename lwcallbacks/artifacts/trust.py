@@ -3,9 +3,10 @@
     needs_code(Path("epoch=3.ckpt"))         # None, or "posix.system", the first thing that it asks for
 
 A checkpoint of torch is a pickle, and to load one is to do what it says. torch's own restricted loader goes through a
-file here, with tensors on the meta device, so that no tensor is read. A folder of shards, as torch's distributed
-checkpoints are, has a file `.metadata`, which torch loads as a plain pickle, and shards in which pickles lie beside
-tensors: that file is gone through by a loader that makes no object of any class, and each piece of a shard by torch's.
+file here, with tensors on the meta device, so that no tensor is read; a `Path` is let through. A folder of shards, as
+torch's distributed checkpoints are, has a file `.metadata`, which torch loads as a plain pickle, and shards in which
+pickles lie beside tensors: that file is gone through by a loader that makes no object of any class, and each piece of
+a shard by torch's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,6 +35,7 @@ _NAMES = {
     ("torch", "Size"), ("torch.serialization", "_get_layout"), ("collections", "OrderedDict"),
     *((module, f"{system}Path") for module in ("pathlib", "pathlib._local") for system in ("Posix", "Windows")),
 }  # fmt: skip
+_PATHS = {f"{type(Path()).__module__}.{type(Path()).__name__}", f"pathlib.{type(Path()).__name__}"}
 _DTYPE = re.compile(r"(?:b?float|complex|u?int|q?u?int)\d+\w*|bool")
 
 
@@ -61,8 +64,6 @@ def needs_code(path: Path) -> str | None:
 
 
 def _check_file(file: BinaryIO, told: str) -> None:
-    import torch
-
     # Before torch 2.6 its restricted loader is none for the older formats (CVE-2025-32434).
     if file.read(4) != b"PK\x03\x04":
         raise NeedsCode(f"{told}: not of the format that torch.save writes")
@@ -71,11 +72,9 @@ def _check_file(file: BinaryIO, told: str) -> None:
         with zipfile.ZipFile(file) as archive:
             if any(name.endswith("constants.pkl") for name in archive.namelist()):
                 raise NeedsCode(f"{told}: a program of TorchScript")
-        file.seek(0)
-        torch.load(file, map_location="meta", weights_only=True)
+        _load(file)
     except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        raise NeedsCode(f"{told}: {asked[1] if asked else str(error).splitlines()[0]}") from error
+        raise NeedsCode(f"{told}: {_asked_for(error) or str(error).splitlines()[0]}") from error
     except (
         RuntimeError,
         OSError,
@@ -87,6 +86,39 @@ def _check_file(file: BinaryIO, told: str) -> None:
         zipfile.BadZipFile,
     ) as e:
         raise ValueError(f"{told} can't be read: {str(e).splitlines()[0] if str(e) else type(e).__name__}") from e
+
+
+def _load(file: BinaryIO) -> None:
+    import torch
+
+    file.seek(0)
+    try:
+        torch.load(file, map_location="meta", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if _asked_for(error) not in _PATHS:
+            raise
+        file.seek(0)
+        with _paths_taken():
+            torch.load(file, map_location="meta", weights_only=True)
+
+
+def _asked_for(error: pickle.UnpicklingError) -> str | None:
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    return found[1] if found else None
+
+
+@contextmanager
+def _paths_taken() -> Iterator[None]:
+    """Let torch's restricted loader make a `Path`, which hyperparameters and Lightning 1's checkpoints have."""
+    from torch import serialization
+
+    before = list(serialization.get_safe_globals())
+    serialization.add_safe_globals([type(Path())])
+    try:
+        yield
+    finally:
+        serialization.clear_safe_globals()
+        serialization.add_safe_globals(before)
 
 
 def _check_folder(folder: Path) -> None:

@@ -69,6 +69,16 @@ class Saved:
 
 
 @dataclass
+class _Noted:
+    """What was noted when a save began."""
+
+    num_before: int
+    """Entries of the ledger by then: what is entered later is saved later, also where this one is written late."""
+    saved: Saved | None = None
+    """None for a twin of what is there."""
+
+
+@dataclass
 class _Scope:
     """What one callback saves: an artifact of its own."""
 
@@ -162,6 +172,7 @@ class Life:
             save.asked_by, (*either("callbacks", "LearningRateFinder"), *either("callbacks", "BatchSizeFinder"))
         ):
             return  # to go back to afterwards, and then it is removed
+        noted = save.facts = _Noted(len(self._ledger.entries))
         with self._attempt(f"could not note the facts of {save.path}"):
             scope = self._scope(save.asked_by)
             facts = facts_of_save(self._trainer, save.asked_by)
@@ -172,15 +183,16 @@ class Life:
             scope.newest = (save.path, *here)
             version = self._version(save, scope, facts, is_last)
             self._ledger.saved(version, self._takers(save.path))
-            save.facts = version, self._step()
+            noted.saved = Saved(version, self._step())
 
     def on_written(self, save: Save) -> None:
         with self._attempt(f"could not hold {save.path}"), self._holding:
-            if save.facts is not None:
-                self._hold(save, *save.facts)
+            noted = save.facts
+            if noted is not None and noted.saved is not None:
+                self._hold(save, noted.saved.version, noted.saved.step)
             # What was at this path before is no more, and that is as if it had been removed.
-            if getattr(save.asked_by, "save_top_k", -1) != -1:
-                self._dropped(save.path, save.asked_by, before=save.facts and save.facts[0].id)
+            if noted is not None and getattr(save.asked_by, "save_top_k", -1) != -1:
+                self._dropped(save.path, save.asked_by, noted.num_before)
 
     def _hold(self, save: Save, version: Version, step: int) -> None:
         held = self._directory / HELD / version.id / Path(save.path).name
@@ -198,11 +210,11 @@ class Life:
         self._written.append(Saved(version, step))
 
     def on_failed(self, save: Save, error: BaseException | None) -> None:
-        if save.facts is None:
+        if save.facts is None or save.facts.saved is None:
             return
         why = "it was not there in time" if error is None else f"{type(error).__name__}: {error}"
         with self._attempt(f"could not note that {save.path} was not saved"):
-            self._ledger.failed(save.facts[0].id, f"could not be saved: {why}")
+            self._ledger.failed(save.facts.saved.version.id, f"could not be saved: {why}")
             if error is None:
                 self._say(f"the checkpoint {save.path} is not delivered: {why}")
 
@@ -220,13 +232,12 @@ class Life:
             self._say(f"checkpoints are not delivered to {name}: {why}")
         return [store.name for store in self._stores if store.name not in refused]
 
-    def _dropped(self, path: str, asked_by: Any, before: str | None = None) -> None:
-        """Drop what was saved to a path, in this run or one that it goes on from; with an id, `before` that version."""
+    def _dropped(self, path: str, asked_by: Any, end: int | None = None) -> None:
+        """Drop what was saved to a path, in this run or one that it goes on from; of the first `end` entries only."""
         if self._policy.keep == "all":
             return
-        name, entries = self._scope(asked_by).name, self._ledger.entries
-        end = next((i for i, e in enumerate(entries) if e.version.id == before), len(entries))
-        for entry in entries[:end]:
+        name = self._scope(asked_by).name
+        for entry in self._ledger.entries[:end]:
             is_its = entry.is_earlier or entry.version.name == name  # another run may have another name for it
             if is_its and entry.version.path == _absolute(path) and not entry.is_removed:
                 self._delivery.remove(entry.version.id)

@@ -84,9 +84,14 @@ def refuse_mixture(trainer: Trainer) -> None:
 
 def innermost_io(checkpoint_io: Any) -> Any:
     """The CheckpointIO that writes, behind those that only wrap another one, as `AsyncCheckpointIO` does."""
-    while getattr(checkpoint_io, "checkpoint_io", None) is not None:
-        checkpoint_io = checkpoint_io.checkpoint_io
-    return checkpoint_io
+    return list(_wrapped(checkpoint_io))[-1]
+
+
+def _wrapped(checkpoint_io: Any) -> Iterator[Any]:
+    """A CheckpointIO, and all inside of it."""
+    while checkpoint_io is not None:
+        yield checkpoint_io
+        checkpoint_io = getattr(checkpoint_io, "checkpoint_io", None)
 
 
 def writes_anew(checkpoint_io: Any) -> bool:
@@ -98,7 +103,8 @@ def writes_anew(checkpoint_io: Any) -> bool:
 
 def saves_later_weights(checkpoint_io: Any) -> bool:
     """Whether what it writes is changed by training until it is written: asynchronous saves, before Lightning 2.5.5."""
-    return isinstance(checkpoint_io, either("plugins.io", "AsyncCheckpointIO")) and lightning_version() < (2, 5, 5)
+    kinds = either("plugins.io", "AsyncCheckpointIO")
+    return lightning_version() < (2, 5, 5) and any(isinstance(io, kinds) for io in _wrapped(checkpoint_io))
 
 
 def is_address(path: str | PathLike[str]) -> bool:

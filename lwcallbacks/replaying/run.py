@@ -92,7 +92,7 @@ def replay(
     Raises:
         FileNotFoundError: there is nothing at the path.
         ValueError: the batch could not be saved and none is given; the weights could not be saved; the module
-            optimizes by hand and no `loss` is given.
+            optimizes by hand, or its step takes ``optimizer_idx``, and no `loss` is given.
         RuntimeError: the module has other parameters than those that were saved.
 
     >>> replay("runs/none")
@@ -186,6 +186,13 @@ def _check(found: Replay, module: Any, loss: Loss | None) -> None:
     if lost is not None:
         raise ValueError(
             f"replay: {lost.what} of the batch could not be saved. Give the batch: replay(path, module, batch=...)"
+        )
+    step = getattr(module, "training_step", None)
+    if loss is None and step is not None and "optimizer_idx" in inspect.signature(step).parameters:
+        raise ValueError(
+            f"replay: {type(module).__name__}.training_step takes optimizer_idx, and a batch has a loss for each "
+            "optimizer. Give the one that was not finite: replay(path, module, loss=lambda module, batch: "
+            "module.training_step(batch, 0, 1))"
         )
     if loss is None and not getattr(module, "automatic_optimization", True):
         raise ValueError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import namedtuple
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ import torch
 from torch import Tensor
 
 _KIND, _LEFT_OUT = "lwcallbacks", "left out"
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.device, torch.dtype, torch.Size)
+_PLAIN = (bool, int, float, str, type(None), torch.device, torch.Size)
+# These are packed, too: torch 2.4 can't load bytes and complex numbers, nor save most unsigned integers.
+_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 
 
 def write(folder: Path, name: str, contents: Mapping[str, Any]) -> Path:
@@ -74,8 +76,15 @@ def _packed(value: Any) -> Any:
         return value
     if isinstance(value, Tensor):
         return _tensor(value)
+    if type(value) is bytes:
+        return {_KIND: "bytes", "of": _bytes(value)}
+    if type(value) is complex:
+        return {_KIND: "complex", "of": (value.real, value.imag)}
+    if isinstance(value, torch.dtype):
+        return {_KIND: "dtype", "of": str(value).removeprefix("torch.")}
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufc":
-        return {_KIND: "array", "of": torch.from_numpy(np.ascontiguousarray(value)).reshape(value.shape)}
+        # By its bytes: torch has no tensors of some types, as of numbers with the other order of bytes.
+        return {_KIND: "array", "dtype": value.dtype.str, "shape": value.shape, "of": _bytes(value.tobytes())}
     if isinstance(value, Mapping):
         return {_key(key): _packed(part) for key, part in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -97,7 +106,14 @@ def _tensor(x: Tensor) -> Any:
         return {_KIND: _LEFT_OUT, "what": kind}
     # A copy of its own elements: of a view, `torch.save` would write the whole that it is a part of.
     plain = x.detach() if type(x) in (Tensor, torch.nn.Parameter) else x.detach().as_subclass(Tensor)
-    return plain.to("cpu", copy=True)
+    copied = plain.to("cpu", copy=True)
+    if (signed := _SIGNED.get(copied.dtype)) is not None:
+        return {_KIND: "unsigned", "of": copied.view(signed)}
+    return copied
+
+
+def _bytes(value: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(value), dtype=torch.uint8) if value else torch.empty(0, dtype=torch.uint8)
 
 
 def _unpacked(value: Any) -> Any:
@@ -105,11 +121,27 @@ def _unpacked(value: Any) -> Any:
         kind = value[_KIND]
         if kind == _LEFT_OUT:
             return LeftOut(value["what"])
-        of = _unpacked(value["of"])
-        return of.numpy() if kind == "array" else namedtuple(value["name"], value["fields"])(*of)
+        return _UNPACK[kind](_unpacked(value["of"]), value)
     if isinstance(value, dict):
         return {key: _unpacked(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         parts = [_unpacked(part) for part in value]
         return parts if isinstance(value, list) else tuple(parts)
     return value
+
+
+def _dtype(of: str, packed: Mapping[str, Any]) -> torch.dtype:
+    found = getattr(torch, of)
+    if not isinstance(found, torch.dtype):
+        raise ValueError(f"found the dtype {of!r}, expected one of torch's")
+    return found
+
+
+_UNPACK: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
+    "bytes": lambda of, packed: of.numpy().tobytes(),
+    "complex": lambda of, packed: complex(*of),
+    "dtype": _dtype,
+    "array": lambda of, packed: of.numpy().view(packed["dtype"]).reshape(packed["shape"]),
+    "unsigned": lambda of, packed: of.view({signed: dtype for dtype, signed in _SIGNED.items()}[of.dtype]),
+    "named tuple": lambda of, packed: namedtuple(packed["name"], packed["fields"])(*of),
+}

@@ -100,7 +100,8 @@ def layout_of(loader: Any) -> Layout | None:
 
 def indices_of(loader: Any, batch: int) -> list[int] | None:
     """Positions in the data set of what this process drew for batch number `batch`, padding included; None where only
-    the sampler knows them. A `DistributedSampler` shuffles by its seed and epoch, and says the same again.
+    the sampler knows them. A `DistributedSampler` shuffles by its seed and epoch, and says the same again; so does
+    Lightning's around one that goes in order, which Lightning 1 shuffles in training all the same.
 
     >>> indices_of(DataLoader(range(10), 4), 2), indices_of(DataLoader(range(10), 4, shuffle=True), 2)
     ([8, 9], None)
@@ -109,8 +110,8 @@ def indices_of(loader: Any, batch: int) -> list[int] | None:
     if layout is None:
         return None
     drawn = layout.drawn(batch)
-    if type(loader.sampler) is DistributedSampler and _unwrapped(loader.batch_sampler).sampler is loader.sampler:
-        return list(loader.sampler)[drawn.start : drawn.start + drawn.size]
+    if _says_it_again(loader.sampler) and _unwrapped(loader.batch_sampler).sampler is loader.sampler:
+        return list(DistributedSampler.__iter__(loader.sampler))[drawn.start : drawn.start + drawn.size]
     ids = layout.ids(drawn.start, drawn.size, torch.device("cpu"))
     return None if ids is None else (ids % layout.num_samples).tolist()
 
@@ -136,9 +137,17 @@ def _unwrapped(batch_sampler: Any) -> Any:
 
 
 def _goes_in_order(sampler: DistributedSampler[Any]) -> bool:
-    # What Lightning's wrapper distributes is the order of another sampler.
-    wrapped = getattr(sampler.dataset, "_sampler", None) if _is_lightnings(sampler.dataset) else None
-    return not sampler.shuffle and (wrapped is None or type(wrapped) is SequentialSampler)
+    return not sampler.shuffle and type(_wrapped(sampler)) in (type(None), SequentialSampler)
+
+
+def _says_it_again(sampler: Any) -> bool:
+    is_wrapper = type(sampler).__bases__ == (DistributedSampler,) and _is_lightnings(sampler)
+    return type(sampler) is DistributedSampler or (is_wrapper and type(_wrapped(sampler)) is SequentialSampler)
+
+
+def _wrapped(sampler: DistributedSampler[Any]) -> Any:
+    """The sampler whose order Lightning's wrapper distributes."""
+    return getattr(sampler.dataset, "_sampler", None) if _is_lightnings(sampler.dataset) else None
 
 
 def _is_lightnings(value: Any) -> bool:

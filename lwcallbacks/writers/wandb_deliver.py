@@ -14,7 +14,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from lwcallbacks.artifacts.delivery import Delivery
 from lwcallbacks.artifacts.ledger import Entry, InUse, Ledger
@@ -100,8 +102,10 @@ def _at_wandb(version: Version, run: str) -> str | None:
 
     entity, project, _ = run.split("/")
     try:
-        there = wandb.Api().artifacts("model", f"{entity}/{project}/{artifact_name(version.name)}", order="-createdAt")
-        for artifact in there:
+        api = wandb.Api()
+        # What was sent a moment ago is the newest. Older clients, as 0.20, take no order.
+        order: dict[str, Any] = {"order": "-createdAt"} if "order" in signature(api.artifacts).parameters else {}
+        for artifact in api.artifacts("model", f"{entity}/{project}/{artifact_name(version.name)}", **order):
             found = artifact.metadata
             if version.id == found.get(ID) or (version.digest is not None and version.digest == found.get("digest")):
                 return str(artifact.qualified_name)

@@ -268,6 +268,7 @@ def test_a_run_that_was_killed_is_tidied(tmp_path: Path) -> None:
         waits, done = held(ledger, "waits"), held(ledger, "done")
         ledger.delivered("done", "shelf", Receipt("delivered", "x"))
         ledger.saved(version("never held"), ["shelf"])
+        ledger.saved(version("never held, for no store"), [])
         (directory / "held" / "never entered").mkdir()
         (directory / "held" / "never entered" / "a.ckpt").write_bytes(b"x")
     own = tmp_path / "second" / "artifacts"
@@ -277,7 +278,8 @@ def test_a_run_that_was_killed_is_tidied(tmp_path: Path) -> None:
         assert not done.exists()
         assert [path.name for path in (directory / "held").iterdir()] == ["waits"]
     entries = {entry.version.id: entry for entry in read(directory)}
-    assert entries["never held"].why == "the process ended before its content was held"
+    for name in ("never held", "never held, for no store"):
+        assert entries[name].why == "the process ended before its content was held"
     assert entries["done"].is_released
 
 

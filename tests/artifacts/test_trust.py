@@ -56,6 +56,7 @@ def load(path: Path) -> None:
 
 
 def file_of(folder: Path, state: Any) -> Path:
+    folder.mkdir(exist_ok=True)
     torch.save(state, folder / "a.ckpt")
     return folder / "a.ckpt"
 
@@ -124,8 +125,25 @@ def test_a_class_of_ones_own_is_named(where: Where, tmp_path: Path) -> None:
     """And let through where the user says that it is harmless."""
     path = where(tmp_path, Harmless())
     assert str(needs_code(path)).endswith(f"{Harmless.__module__}.Harmless")
-    with torch.serialization.safe_globals([Harmless]):
+    torch.serialization.add_safe_globals([Harmless])
+    try:
         assert needs_code(path) is None
+    finally:
+        torch.serialization.clear_safe_globals()
+
+
+@pytest.mark.parametrize("where", [file_of, in_shards, beside_shards])
+def test_a_path_is_no_code(where: Where, tmp_path: Path, sign: Path) -> None:
+    """What is in the file beside it is found all the same, and torch's own list is as before."""
+    torch.serialization.add_safe_globals([Harmless])
+    try:
+        assert needs_code(where(tmp_path / "a", {"dirpath": tmp_path, "it": Harmless()})) is None
+        assert list(torch.serialization.get_safe_globals()) == [Harmless]
+        assert str(needs_code(where(tmp_path / "b", [tmp_path, Evil(sign)]))).endswith("os.makedirs")
+        assert list(torch.serialization.get_safe_globals()) == [Harmless]
+    finally:
+        torch.serialization.clear_safe_globals()
+    assert not sign.exists()
 
 
 def test_other_formats_are_not_trusted(tmp_path: Path, sign: Path) -> None:

@@ -16,7 +16,7 @@ from support import outputs
 from support.modules import trainer
 from support.processes import run_processes
 from support.recorded import scalars
-from support.versions import LIGHTNING_1
+from support.versions import LIGHTNING_1, needs_fsdp2
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader
@@ -405,7 +405,7 @@ def test_a_step_that_returned_none_has_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_step_that_a_scaler_skips_has_none(tmp_path: Path, fused: bool) -> None:
     """And its batch is not counted with the next."""
-    from pytorch_lightning.plugins.precision import MixedPrecision
+    from support.versions import MixedPrecision
 
     class Overflows(Plain):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
@@ -506,11 +506,6 @@ def test_a_compiled_function_that_calls_modules_is_left_alone(tmp_path: Path) ->
 
 
 # -- processes -----------------------------------------------------------------------------------------------------
-
-
-needs_fsdp2 = pytest.mark.skipif(
-    not hasattr(pytorch_lightning.strategies, "ModelParallelStrategy"), reason="this Lightning has no FSDP2"
-)
 
 
 @pytest.mark.parametrize(

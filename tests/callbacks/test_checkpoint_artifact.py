@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from support.modules import CLASSES, Classifier, loader, trainer
 from support.recorded import data_on_page
+from support.versions import needs_files_written_anew
 from torchmetrics.classification import MulticlassAccuracy
 
 import lwcallbacks as lw
@@ -77,6 +78,7 @@ def test_best_below_a_relative_folder() -> None:
     assert [told["metadata"]["score"] for told in found] == [1.0, 3.0, 2.0]
 
 
+@needs_files_written_anew
 def test_offline_what_is_still_wanted_at_the_end_is_staged(tmp_path: Path) -> None:
     """Only the best is kept, and only that is staged: by a link to the file, which takes no room."""
     [version] = versions(

@@ -17,6 +17,7 @@ from support import scenarios
 from support.modules import loader, trainer
 from support.processes import run_processes
 from support.shelf import Disk, Shelf, ShelfLogger, files_in
+from support.versions import MAY_TRAIN_A_BATCH_MORE, needs_sigterm_under_slurm
 
 import lwcallbacks as lw
 from lwcallbacks.artifacts.ledger import FILE, read
@@ -32,7 +33,9 @@ def scontrol(tmp_path: Path, after: str) -> str:
 
 
 @pytest.mark.parametrize("folder", ["one", "another"])
-@pytest.mark.parametrize("killed", [False, True], ids=["asked to end", "killed"])
+@pytest.mark.parametrize(
+    "killed", [pytest.param(False, marks=needs_sigterm_under_slurm), True], ids=["asked to end", "killed"]
+)
 def test_a_job_that_slurm_requeues(folder: str, killed: bool, tmp_path: Path) -> None:
     """SLURM's signal comes at any moment, then SIGTERM, or SIGKILL in the midst of all. The next job has the same
     folder of logs, or another one."""
@@ -50,7 +53,8 @@ def test_a_job_that_slurm_requeues(folder: str, killed: bool, tmp_path: Path) ->
     epochs = step // 5 + 2
 
     [[begun, done]] = job(folder, path, None, epochs)
-    assert (begun, done) == (step, 5 * epochs)
+    assert begun == step
+    assert done - 5 * epochs in ({0, 1} if MAY_TRAIN_A_BATCH_MORE else {0})
 
     entries = [entry for ledger in tmp_path.rglob(FILE) for entry in read(ledger.parent) if not entry.is_earlier]
     [hpc] = [entry for entry in entries if entry.version.path == str(saved)]

@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LearningRateFinder, ModelCheckpoint
 from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
+from pytorch_lightning.plugins.io.wrapper import _WrappingCheckpointIO
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.tuner.tuning import Tuner
 from support.modules import Classifier, loader, trainer
@@ -124,7 +125,9 @@ def test_five_improving_epochs_with_a_writer_slower_than_an_epoch(
     assert shelf.find("model-run", "best") is shelf.find("model-run", "latest") is came(shelf)[-1]
 
 
-def test_an_asynchronous_save_holds_the_weights_of_its_own_step(shelf: Shelf, tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrap", [AsyncCheckpointIO, lambda io: _WrappingCheckpointIO(AsyncCheckpointIO(io))],
+                         ids=["as it is", "within another"])  # fmt: skip
+def test_an_asynchronous_save_holds_the_weights_of_its_own_step(wrap: Any, shelf: Shelf, tmp_path: Path) -> None:
     """They are changed in place by every step that follows; also where the CheckpointIO does not copy them."""
 
     class Counts(Scored):
@@ -135,9 +138,27 @@ def test_an_asynchronous_save_holds_the_weights_of_its_own_step(shelf: Shelf, tm
         def on_train_batch_end(self, *args: Any) -> None:
             self.count += 1
 
-    fitted(tmp_path, shelf, best(tmp_path), module=Counts(), plugins=[AsyncCheckpointIO(SlowIO())])
+    fitted(tmp_path, shelf, best(tmp_path), module=Counts(), plugins=[wrap(SlowIO())])
+    assert epochs(shelf) == [0, 1, 2]
     for kept in came(shelf):
         assert int(kept.checkpoint["state_dict"]["count"]) == kept.checkpoint["global_step"]
+
+
+def test_a_copy_that_is_written_late_drops_nothing_that_was_saved_after_it(shelf: Shelf, tmp_path: Path) -> None:
+    """Its version is that of its twin; what was at its path before is dropped, and what comes later is not."""
+
+    class Lasts(ModelCheckpoint):
+        """Writes last.ckpt at the end of every epoch, as Lightning 1 does, whether there is a better one or not."""
+
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    lasts = Lasts(tmp_path / "ck", monitor="score", mode="max", save_top_k=1, save_last=True)
+    fitted(tmp_path, shelf, lasts, module=Scored(1.0, 0.0), max_epochs=2, plugins=[AsyncCheckpointIO(SlowIO())])
+    found = [(kept.version.metadata["epoch"], kept.version.metadata["filename"]) for kept in came(shelf)]
+    assert found == [(0, "epoch=0-step=5.ckpt"), (1, "last.ckpt")]
+    assert shelf.dropped == []
 
 
 class WritesAndLingers(TorchCheckpointIO):

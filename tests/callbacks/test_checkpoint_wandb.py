@@ -15,6 +15,7 @@ import wandb
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import WandbLogger
 from support.modules import Classifier, loader, trainer
+from support.versions import needs_fit_with_weights_only
 from support.wandb_online import online
 from support.wandb_server import WandbServer
 
@@ -44,7 +45,7 @@ def best(tmp_path: Path) -> ModelCheckpoint:
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
-@pytest.mark.parametrize("weights_only", [None, False])
+@pytest.mark.parametrize("weights_only", [None, pytest.param(False, marks=needs_fit_with_weights_only)])
 def test_a_fit_goes_on_from_an_address(weights_only: bool | None, server: WandbServer, tmp_path: Path) -> None:
     """The version is downloaded and used; the strategy is as it was, and so it is after validation."""
     t = made(tmp_path, lw.CheckpointArtifact(), best(tmp_path), max_epochs=2)

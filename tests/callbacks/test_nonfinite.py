@@ -19,7 +19,7 @@ from support.ill import Bad, Roots, fit
 from support.modules import trainer
 from support.processes import run_processes
 from support.recorded import data_on_page, scalars
-from support.versions import LIGHTNING_1
+from support.versions import LIGHTNING_1, needs_fsdp2
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -29,9 +29,6 @@ from lwcallbacks.reductions.looking import as_on_a_device
 from lwcallbacks.testing.same import difference
 
 NAN, INF = math.nan, math.inf
-needs_fsdp2 = pytest.mark.skipif(
-    not hasattr(pytorch_lightning.strategies, "ModelParallelStrategy"), reason="this Lightning has no FSDP2"
-)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
@@ -100,7 +97,7 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fused", [False, True])
 def test_what_a_scaler_skips_is_no_illness(tmp_path: Path, fused: bool) -> None:
     """An infinite gradient of a finite loss is how it finds its scale; a loss that is NaN is no matter of scales."""
-    from pytorch_lightning.plugins.precision import MixedPrecision
+    from support.versions import MixedPrecision
 
     def plugins() -> Any:
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
@@ -311,7 +308,7 @@ def test_what_a_scaler_skips_does_not_end_training(tmp_path: Path) -> None:
     """It is how it finds its scale."""
     if LIGHTNING_1:
         pytest.skip("Lightning 1 has no gradient scaler for a CPU")
-    from pytorch_lightning.plugins.precision import MixedPrecision
+    from support.versions import MixedPrecision
 
     plugin = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=2.0**16))
     callback = lw.GradientHistogram(2, on_nonfinite="raise")

@@ -15,6 +15,7 @@ from support.modules import Classifier, images, loader, trainer
 from support.over_steps import Deep, diagnosed, fitted
 from support.processes import run_processes
 from support.recorded import data_on_page, on_page, scalars
+from support.versions import needs_steps_that_go_on
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -84,6 +85,7 @@ def test_each_process_finds_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
 @pytest.mark.filterwarnings("ignore:You.re resuming from a checkpoint that ended before the epoch")
+@needs_steps_that_go_on
 def test_it_goes_on_after_a_resume_with_the_same_bits(tmp_path: Path) -> None:
     """What is found and what is saved are those of a fit that was not stopped."""
 
@@ -92,7 +94,7 @@ def test_it_goes_on_after_a_resume_with_the_same_bits(tmp_path: Path) -> None:
         return fitted(str(tmp_path / name), callback, accumulate_grad_batches=5, max_epochs=12, **how)[0]
 
     whole = fit("whole")
-    saves = ModelCheckpoint(tmp_path / "saved", save_last=True, every_n_train_steps=13)
+    saves = ModelCheckpoint(str(tmp_path / "saved"), save_last=True, every_n_train_steps=13)
     fit("first", max_steps=13, more=[saves], enable_checkpointing=True)
     [path] = (tmp_path / "saved").glob("last*.ckpt")
     second = fit("second", ckpt_path=str(path))
@@ -102,7 +104,7 @@ def test_it_goes_on_after_a_resume_with_the_same_bits(tmp_path: Path) -> None:
 
 def test_a_checkpoint_within_an_epoch_has_all_steps_so_far(tmp_path: Path) -> None:
     """Those that the background has not drawn yet, too; as plain tensors and numbers."""
-    saves = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=13)
+    saves = ModelCheckpoint(str(tmp_path), save_last=True, every_n_train_steps=13)
     callback, _ = fitted(str(tmp_path), max_steps=13, more=[saves], enable_checkpointing=True)
     [path] = tmp_path.glob("last*.ckpt")
     saved = torch.load(path, weights_only=True)["callbacks"][callback.state_key]["over_steps"]

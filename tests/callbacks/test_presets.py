@@ -28,6 +28,7 @@ from support.modules import (
     trainer,
 )
 from support.processes import run_processes
+from support.versions import needs_refusals_of_ours
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import Metric
@@ -297,6 +298,7 @@ def test_two_processes_log_what_one_does(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("beside", [[], [ModelCheckpoint()]])
+@needs_refusals_of_ours
 def test_a_preset_inside_of_a_list_says_what_to_write(beside: list[Any], tmp_path: Path) -> None:
     """Lightning takes it for a callback; and it stays a list, also as a copy."""
     preset = lw.presets.classification(CLASSES, checkpoints=False)

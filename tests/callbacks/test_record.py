@@ -23,7 +23,7 @@ from support.logs import Logs, fit, fit_in_processes
 from support.modules import CLASSES, loader, trainer
 from support.processes import run_processes
 from support.recorded import offline_run
-from support.versions import LIGHTNING_1, needs_simulated_device
+from support.versions import needs_a_first_epoch_after_a_search, needs_simulated_device
 
 import lwcallbacks as lw
 from lwcallbacks.callbacks import record
@@ -157,7 +157,7 @@ class Own(CSVLogger):
         self.seen.append(metrics)
 
 
-@pytest.mark.skipif(LIGHTNING_1, reason="Lightning 1 goes on counting where its search has ended")
+@needs_a_first_epoch_after_a_search
 def test_a_learning_rate_finder_is_not_in_the_curves(tmp_path: Path) -> None:
     """The Trainer trains in it by itself, without callbacks, and its loggers get nothing of it."""
     fit(tmp_path / "plain", False)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning.strategies
 import torch
 from support import ill
 from support.modules import trainer
 from support.processes import run_processes
+from support.versions import needs_fsdp2
 from torch import nn
 
 import lwcallbacks as lw
@@ -21,10 +21,6 @@ from lwcallbacks.gradients.digest import CHUNK, digests_of
 from lwcallbacks.testing import forbid_host_sync
 from lwcallbacks.testing.same import difference
 from lwcallbacks.testing.world import World
-
-needs_fsdp2 = pytest.mark.skipif(
-    not hasattr(pytorch_lightning.strategies, "ModelParallelStrategy"), reason="this Lightning has no FSDP2"
-)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from support.modules import CLASSES, Classifier, loader, trainer
-from support.versions import LIGHTNING_1
+from support.versions import LIGHTNING_1, needs_loaders_in_any_mode
 from torch.utils.data import DataLoader
 
 import lwcallbacks as lw
@@ -173,7 +173,7 @@ class Pairs(Classifier):
         return self._step(batch)
 
 
-@pytest.mark.skipif(LIGHTNING_1, reason="Lightning 1 has no CombinedLoader for users")
+@needs_loaders_in_any_mode
 @pytest.mark.parametrize("mode", ["min_size", "max_size", "max_size_cycle"])
 def test_loaders_that_give_one_batch_together_share_a_state(mode: str) -> None:
     """Every row of every batch counts: 6 samples of x and 14 of y in batches of 2."""

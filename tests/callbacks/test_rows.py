@@ -11,7 +11,7 @@ import torch
 from support import rows
 from support.modules import CLASSES
 from support.processes import run_processes
-from support.versions import LIGHTNING_1
+from support.versions import needs_loaders_in_any_mode
 
 
 def plain_loop(kind: str, n: int) -> torch.Tensor:
@@ -101,7 +101,7 @@ def test_rows_in_another_order_are_counted_or_a_number_is_said(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("mode", ["min_size", "max_size_cycle"])
-@pytest.mark.skipif(LIGHTNING_1, reason="Lightning 1 has no CombinedLoader for users")
+@needs_loaders_in_any_mode
 def test_padding_in_loaders_that_give_one_batch_together_is_cut_or_said(mode: str, tmp_path: Path) -> None:
     """Cut where all fields come from one part, told where the step returned them."""
     for where, said in run_processes(2, rows.from_two_loaders, 23, mode, str(tmp_path)):

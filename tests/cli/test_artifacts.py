@@ -15,6 +15,7 @@ import wandb
 from support.wandb_server import WandbServer
 
 from lwcallbacks.artifacts import Receipt, Version
+from lwcallbacks.artifacts.earlier import tidy
 from lwcallbacks.artifacts.holding import digest_of, hold
 from lwcallbacks.artifacts.ledger import FILE, Ledger
 from lwcallbacks.cli import main
@@ -296,3 +297,16 @@ def test_a_run_is_named_for_one_ledger(every_kind: Path, capsys: pytest.CaptureF
     for more in (["--deliver"], []):
         assert main(["artifacts", "logs", "--run", "a/b/c", *more]) == 2
         assert "found --run a/b/c and 2 ledgers, expected entity/project/run_id" in capsys.readouterr().err
+
+
+def test_a_save_whose_run_has_ended_before_it_was_written_is_not_called_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another run may have written to the same path since. The next run beside it says for good that it never was."""
+    with Ledger(tmp_path / "version_0" / "artifacts") as ledger:
+        ledger.saved(Version("1", "model-0", str(tmp_path / "epoch=0.ckpt"), ("latest",), {"epoch": 0}), [])
+    assert main(["artifacts", str(tmp_path)]) == 0
+    assert "      not written yet, as far as is known\n" in capsys.readouterr().out
+    tidy(tmp_path, tmp_path / "version_1" / "artifacts")
+    assert main(["artifacts", str(tmp_path)]) == 0
+    assert "      failed: the process ended before its content was held\n" in capsys.readouterr().out

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning.strategies
 from support import spread
 from support.processes import run_processes
+from support.versions import needs_fsdp2
 
 from lwcallbacks.testing.same import Closeness, difference
 
@@ -51,11 +51,6 @@ def test_it_is_what_one_process_finds(
             found_norms, norms = getattr(layers, which), getattr(expected, which)
             assert difference(found_norms, norms, ROUNDED) is None, which
         assert [row[5:] for row in layers.rows()] == [row[5:] for row in expected.rows()]
-
-
-needs_fsdp2 = pytest.mark.skipif(
-    not hasattr(pytorch_lightning.strategies, "ModelParallelStrategy"), reason="this Lightning has no FSDP2"
-)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import random
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,20 @@ def test_a_step_that_needs_a_trainer_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as raised:
         lw.replay(path, Asks("module"))
     assert "loss=lambda module, batch: ..." in raised.value.__notes__[0]
+
+
+def test_a_step_for_each_optimizer_says_what_to_give(tmp_path: Path) -> None:
+    """As Lightning 1 has them; what it says to write works."""
+
+    class Several(Net):
+        def training_step(self, batch: Any, batch_idx: int, optimizer_idx: int) -> Any:
+            return super().training_step(batch, batch_idx + 2 + optimizer_idx)
+
+    path, module = saved(tmp_path, Net("module")), Several("module")
+    with pytest.raises(ValueError, match=r"Several\.training_step takes optimizer_idx") as raised:
+        lw.replay(path, module)
+    [advice] = re.findall(r"loss=(lambda .*)\)$", str(raised.value))
+    assert "the loss is nan" in str(lw.replay(path, module, loss=eval(advice)))
 
 
 def test_a_mask_of_minus_infinity_is_no_illness() -> None:

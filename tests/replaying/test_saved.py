@@ -40,16 +40,27 @@ def again(value: Any, root: Path) -> Any:
             torch.tensor([[0, 2]]), torch.tensor([1.0, 2.0]), (4,), check_invariants=True
         ).coalesce(),
         np.arange(6, dtype=np.float64).reshape(2, 3),
+        [np.array([7, 2**32 - 1], np.uint32), np.zeros((0, 2), np.uint64), np.array(True)],
+        torch.tensor([1, 2**32 - 1]).to(torch.uint32),
+        [2 - 1j, b"", torch.uint16, torch.float32],
     ],
 )
 def test_it_comes_back(tmp_path: Path, value: Any) -> None:
-    """Tensors, arrays, containers and numbers."""
+    """Tensors, arrays, containers and numbers, also those that torch itself cannot save, or not load."""
     found = again(value, tmp_path)
     if isinstance(value, torch.Tensor) and value.is_sparse:
         found, value = found.to_dense(), value.to_dense()
     assert difference(found, value) is None
     assert refusals(value, "batch") == []
     assert [path.name for path in tmp_path.iterdir()] == ["it.pt"]
+
+
+@pytest.mark.parametrize("dtype", [">i4", ">c16", np.longdouble])
+def test_an_array_of_which_torch_has_no_tensor(tmp_path: Path, dtype: Any) -> None:
+    """It is of its type again."""
+    value = np.arange(3, dtype=dtype)
+    found = again(value, tmp_path)
+    assert (found.dtype, found.tolist()) == (value.dtype, value.tolist())
 
 
 def test_named_tuples_and_mappings(tmp_path: Path) -> None:
@@ -77,6 +88,13 @@ def test_what_runs_code_is_left_out(tmp_path: Path) -> None:
     assert found["x"].tolist() == [1]
     assert isinstance(found["graph"][0], LeftOut)
     assert repr(found["graph"][0]) == f"<left out: a {__name__}.Graph>"
+
+
+def test_a_type_that_is_none_is_refused(tmp_path: Path) -> None:
+    """Where a file names something else of torch's instead."""
+    torch.save({"value": {"lwcallbacks": "dtype", "of": "load"}}, tmp_path / "it.pt")
+    with pytest.raises(ValueError, match="found the dtype 'load', expected one of torch's"):
+        read(tmp_path, "it")
 
 
 def test_a_file_of_somebody_else_runs_no_code(tmp_path: Path) -> None:

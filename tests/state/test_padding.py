@@ -22,7 +22,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from lwcallbacks.state.padding import Layout, layout_of
+from lwcallbacks.state.padding import Layout, indices_of, layout_of
 
 CPU = torch.device("cpu")
 
@@ -203,3 +203,27 @@ def test_a_batch_sampler_is_asked_and_not_the_loader() -> None:
     layout = layout_of(DataLoader(Numbers(10), 2, sampler=shuffled))
     assert layout is not None
     assert not layout.in_order
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+@pytest.mark.parametrize("wraps", [False, True])
+def test_what_was_drawn_by_a_seed_is_known_again(wraps: bool, epoch: int) -> None:
+    """In the midst of an epoch, without a change to it: a DistributedSampler, and Lightning's around one in order."""
+    of, cls = (
+        (SequentialSampler(Numbers(23)), DistributedSamplerWrapper) if wraps else (Numbers(23), DistributedSampler)
+    )
+    sampler = cls(of, num_replicas=3, rank=1, shuffle=True)
+    sampler.set_epoch(epoch)
+    loader = DataLoader(Numbers(23), 4, sampler=sampler)
+    for number, batch in enumerate(loader):
+        assert indices_of(loader, number) == batch.tolist()
+
+
+def test_what_another_sampler_has_drawn_is_not_known() -> None:
+    """Lightning's wrapper around one that shuffles, or deals without repeats: neither is asked, for it would draw."""
+    from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSamplerWrapper
+
+    shuffled = DistributedSamplerWrapper(RandomSampler(Numbers(23)), num_replicas=3, rank=1, shuffle=True)
+    dealt = UnrepeatedDistributedSamplerWrapper(SequentialSampler(Numbers(23)), num_replicas=3, rank=1, shuffle=True)
+    for sampler in (shuffled, dealt):
+        assert indices_of(DataLoader(Numbers(23), 4, sampler=sampler), 0) is None

@@ -57,7 +57,8 @@ def together(mesh_shape: tuple[int, ...], placements: dict[str, list[str]]) -> A
 def partial_gradient(world_size: int) -> Any:
     """A gradient that is a sum yet to be made, of a repeated and of a cut parameter; what is found of its elements."""
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
+
+    from .spreading import DTensor, Partial, Replicate, Shard, distribute_tensor
 
     rank = int(os.environ["RANK"])
     dist.init_process_group("gloo", rank=rank, world_size=world_size)
@@ -86,9 +87,10 @@ def partial_parameter(world_size: int) -> str:
     """What is said of a parameter that is a sum yet to be made."""
     import pytorch_lightning as pl
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.tensor import DTensor, Partial
 
     import lwcallbacks as lw
+
+    from .spreading import DTensor, Partial
 
     dist.init_process_group("gloo", rank=int(os.environ["RANK"]), world_size=world_size)
     try:

@@ -99,7 +99,8 @@ class Normed(pl.LightningModule):
     def configure_model(self) -> None:
         if self.sharded:
             from torch.distributed.device_mesh import init_device_mesh
-            from torch.distributed.fsdp import fully_shard
+
+            from .spreading import fully_shard
 
             names = ("replicate", "shard")[-len(self.sharded) :]
             mesh = init_device_mesh("cpu", self.sharded, mesh_dim_names=names)
@@ -168,7 +169,7 @@ class Sharded(pl.LightningModule):
         self.at = at
 
     def configure_model(self) -> None:
-        from torch.distributed.fsdp import fully_shard
+        from .spreading import fully_shard
 
         if not hasattr(self.net, "unshard"):
             fully_shard(self.net, mesh=self.device_mesh["data_parallel"])

@@ -59,11 +59,6 @@ class LyingServer(WandbServer):
         self._move(made, ["latest", "best"])
         return made
 
-    def on_ArtifactFiles(self, of: Mapping[str, Any]) -> Mapping[str, Any]:
-        """As wandb 0.19 asks."""
-        found = self._find(of["artifactName"])
-        return {"project": {"artifactType": {"artifact": found and {"files": self._files(found)}}}}
-
     def _files(self, version: Version) -> dict[str, Any]:
         found = super()._files(version)
         for edge in found["edges"]:

@@ -34,7 +34,7 @@ class Ramps(pl.LightningModule):
 
     def configure_model(self) -> None:
         if self.is_sharded:
-            from torch.distributed.fsdp import fully_shard
+            from .spreading import fully_shard
 
             fully_shard(self.net[0], mesh=self.device_mesh["data_parallel"])
             self.is_sharded = False

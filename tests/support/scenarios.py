@@ -453,7 +453,7 @@ def keeps_the_best(
     """Fit, from a checkpoint or not, and deliver to the folder "disk"; the files that were saved, by name."""
     ours = lw.CheckpointArtifact(on_error="raise")
     best = ModelCheckpoint(
-        Path(root, "ck"), monitor="score", mode="max", save_top_k=2, filename="{epoch}-" + str(time.time())
+        os.path.join(root, "ck"), monitor="score", mode="max", save_top_k=2, filename="{epoch}-" + str(time.time())
     )
     t = trainer(
         callbacks=[ours, best], logger=ShelfLogger(Path(root, logs), Disk(Path(root, "disk"), seconds)),
@@ -496,7 +496,7 @@ def out_of_time(root: str, logs: str, path: str, number: int | None, max_epochs:
     t = trainer(
         callbacks=[
             lw.CheckpointArtifact(on_error="raise"), Signalled(number), Notes(),
-            ModelCheckpoint(Path(root, "ck"), monitor="score", mode="max", filename="{epoch}"),
+            ModelCheckpoint(os.path.join(root, "ck"), monitor="score", mode="max", filename="{epoch}"),
         ],
         logger=ShelfLogger(Path(root, logs), Disk(Path(root, "disk"), 0.02)), enable_checkpointing=True,
         max_epochs=max_epochs, default_root_dir=root, log_every_n_steps=1,

@@ -81,7 +81,8 @@ def alone(mantissa_bits: int = 3) -> Layers | None:
 def spreading(mesh_shape: tuple[int, ...], placements: dict[str, list[str]]) -> Iterator[Any]:
     """With a mesh of this shape over all processes, what makes a DTensor of a tensor, by its name's placements."""
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+
+    from .spreading import Replicate, Shard, distribute_tensor
 
     dist.init_process_group("gloo", rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
     try:
@@ -128,7 +129,7 @@ class Sums(pl.LightningModule):
 
     def configure_model(self) -> None:
         if self.is_sharded:
-            from torch.distributed.fsdp import fully_shard
+            from .spreading import fully_shard
 
             fully_shard(self.net, mesh=self.device_mesh["data_parallel"])
             self.is_sharded = False

@@ -14,10 +14,7 @@ def distributed_fields() -> dict[str, Any]:
     """What is found of a DTensor by its placement, or what is said of it."""
     from torch.distributed.device_mesh import init_device_mesh
 
-    try:
-        from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
-    except ImportError:  # torch 2.4
-        from torch.distributed._tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
+    from .spreading import DTensor, Partial, Replicate, Shard, distribute_tensor
 
     dist.init_process_group("gloo")
     try:

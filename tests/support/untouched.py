@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from .modules import CLASSES, Classifier, loader, trainer
+from .versions import LIGHTNING_1
 
 STEPS = 200
 
@@ -50,7 +51,8 @@ class Rivals(pl.LightningModule):
         real = batch[0].flatten(1)
         ours, theirs = self.optimizers()
         for optimizer, is_real in ((theirs, 0.0), (ours, 1.0)):
-            self.toggle_optimizer(optimizer)
+            index = [ours, theirs].index(optimizer)
+            self.toggle_optimizer(optimizer, **({"optimizer_idx": index} if LIGHTNING_1 else {}))
             made = self.discriminator(self.generator(torch.randn(len(real), 4)))
             loss = nn.functional.binary_cross_entropy_with_logits(made, torch.full_like(made, is_real))
             if optimizer is theirs:
@@ -60,7 +62,7 @@ class Rivals(pl.LightningModule):
             self.manual_backward(loss)
             self.clip_gradients(optimizer, gradient_clip_val=0.5)
             optimizer.step()
-            self.untoggle_optimizer(optimizer)
+            self.untoggle_optimizer(index if LIGHTNING_1 else optimizer)
 
     def configure_optimizers(self) -> Any:
         return [torch.optim.Adam(part.parameters(), lr=1e-3) for part in (self.generator, self.discriminator)]

@@ -235,6 +235,13 @@ class Answers:
 
     on_ArtifactMembershipFiles = on_ArtifactCollectionMembershipFileUrls = on_GetArtifactMembershipFileUrls
 
+    def on_ArtifactFiles(self, of: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As wandb 0.19 and 0.20 ask."""
+        found = self._find(of["artifactName"])
+        return {"project": {"artifactType": {"artifact": found and {"files": self._files(found)}}}}
+
+    on_ArtifactVersionFiles = on_ArtifactFiles
+
     def on_ProjectArtifacts(self, of: Mapping[str, Any]) -> Mapping[str, Any]:
         """Versions of a collection, newest first, in pages."""
         there = self.collection(of["collection"])[::-1]
@@ -376,4 +383,8 @@ def _type(name: str) -> dict[str, Any]:
 def _edges(nodes: list[Any], end: str | None = None) -> dict[str, Any]:
     """A list as GraphQL's pages have it; `end` is where the next page begins."""
     page = {"__typename": "PageInfo", "endCursor": end, "hasNextPage": end is not None}
-    return {"totalCount": len(nodes), "pageInfo": page, "edges": [{"node": node, "cursor": end} for node in nodes]}
+    return {
+        "totalCount": len(nodes),
+        "pageInfo": page,
+        "edges": [{"node": node, "cursor": end or ""} for node in nodes],
+    }

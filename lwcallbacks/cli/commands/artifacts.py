@@ -148,8 +148,10 @@ def _fates(entry: Entry) -> dict[str, Fate]:
     if entry.why:
         return {"": Fate("failed", why=entry.why)}
     fates = {store: entry.fates.get(store, WAITS) for store in dict.fromkeys((*entry.stores, *entry.fates))}
-    where = "removed by the Trainer" if entry.is_removed else f"kept at {entry.version.path}"
-    return fates or {"": Fate(where)}
+    if entry.is_removed:
+        return fates or {"": Fate("removed by the Trainer")}
+    is_written = entry.version.content or entry.version.is_remote
+    return fates or {"": Fate(f"kept at {entry.version.path}" if is_written else "not written yet, as far as is known")}
 
 
 def _in_words(fate: Fate) -> str:
