@@ -11,6 +11,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 import lwcallbacks as lw
 from lwcallbacks.gradients.read import Row as Kept
 from lwcallbacks.gradients.read import kept_each, read
+from lwcallbacks.gradients.sample import Samples
 from lwcallbacks.reductions import ConfusionCounts, First, LogHistogram, RandomSample, Reduction, State
 
 Row = tuple[str, dict[str, float]]
@@ -92,13 +93,13 @@ def gradients(device: torch.device, turns: int, batch: int, size: int) -> Iterat
         nn.functional.cross_entropy(module(images), targets).backward()
 
     forward_backward()
-    histogram = LogHistogram()
+    histogram, samples = LogHistogram(), Samples()
 
     @torch.no_grad()
     def logged_step() -> None:
-        copies = kept_each(list(named.values()))
+        copies = kept_each(list(named.values()), samples)
         rows = [Kept(name, p, copy) for (name, p), copy in zip(named.items(), copies, strict=True)]
-        read(rows, histogram, ["norms", "changes", "weights"])
+        read(rows, histogram, ["norms", "changes", "weights"], samples)
 
     found = timed(
         {

@@ -22,6 +22,7 @@ from lwcallbacks.gradients import further
 from lwcallbacks.gradients.layers import Layers
 from lwcallbacks.gradients.names import Chosen, layers_of, names_of
 from lwcallbacks.gradients.read import Column, Reading, Row, finished, gradient_norms, kept_each, read, read_shared
+from lwcallbacks.gradients.sample import Samples
 from lwcallbacks.gradients.shards import is_spread
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.reductions.to_host import soon_on_host
@@ -119,6 +120,7 @@ class Reader:
         self._histogram = histogram
         self._columns = columns
         self._more = more
+        self._samples = Samples()
         self._weights: dict[int, dict[int, Tensor]] = {}
         self._unclipped: dict[int, dict[int, Tensor]] = {}
 
@@ -136,7 +138,7 @@ class Reader:
         chosen = [
             p for p in parameters_of(stepping.optimizer) if p.requires_grad and self._chosen.has(names.get(id(p), "*"))
         ]
-        self._weights[stepping.index] = dict(zip(map(id, chosen), kept_each(chosen), strict=True))
+        self._weights[stepping.index] = dict(zip(map(id, chosen), kept_each(chosen, self._samples), strict=True))
 
     @torch.no_grad()
     def keep_unclipped(self, stepping: Stepping) -> None:
@@ -161,7 +163,7 @@ class Reader:
         if self.is_shared:
             readings, countings = self._summed(rows, items, link)
         else:
-            readings = read(rows, self._histogram, self._columns)
+            readings = read(rows, self._histogram, self._columns, self._samples)
             countings = further.count(items, self._histogram)
         found_inf, skipped = getattr(stepping.optimizer, "found_inf", None), stepping.skipped_on_device
         return Step(
@@ -189,7 +191,7 @@ class Reader:
         self, rows: Sequence[Row], items: Sequence[further.Item], link: Counted
     ) -> tuple[list[Reading], list[further.Counting]]:
         here: dict[str, Any] = {"rank": link.rank, "world_size": link.world_size}
-        reading = read_shared(rows, self._histogram, self._columns, **here)
+        reading = read_shared(rows, self._histogram, self._columns, self._samples, **here)
         if not items:
             return [in_one_sum([reading], link)[0]], []
         found = in_one_sum([reading, further.count_shared(items, self._histogram, **here)], link)

@@ -20,8 +20,8 @@ from lwcallbacks.reductions.looking import may_look
 
 def held(gradient: Tensor) -> Tensor:
     """What this process holds of a gradient, real and dense: its shard, or its part of a sum that is yet to be made; of
-    a sparse one the elements that are there. No process talks to another."""
-    given: Any = gradient.detach()
+    a sparse one the elements that are there. No process talks to another. To be called without gradients of its own."""
+    given: Any = gradient
     local: Tensor = given.to_local() if is_spread(given) else given
     if local.layout is torch.sparse_coo:
         local = local._values()

@@ -9,15 +9,13 @@ tensor, made smaller or larger by a power of two, which costs no bit; the first 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch._utils import _flatten_dense_tensors
 
-from lwcallbacks.reductions.bits import parts
+from lwcallbacks.reductions.bits import joined_up, parts
 from lwcallbacks.reductions.looking import may_look
 
 _LOW, _HIGH = 2.0**-40, 2.0**60
@@ -32,15 +30,7 @@ def norms_of(tensors: Sequence[Tensor]) -> Tensor:
     """
     if not tensors:
         return torch.zeros(0, 2)
-    dtypes = dict.fromkeys(x.dtype for x in tensors)
-    if len(dtypes) == 1:
-        return _of_one_dtype(list(tensors))
-    found: list[Tensor | None] = [None] * len(tensors)
-    for dtype in dtypes:
-        rows = [i for i, x in enumerate(tensors) if x.dtype == dtype]
-        for row, pair in zip(rows, _of_one_dtype([tensors[i] for i in rows]), strict=True):
-            found[row] = pair
-    return torch.stack([pair for pair in found if pair is not None])
+    return _by_dtype(tensors, _of_one_dtype)
 
 
 def in_float64(pairs: np.ndarray) -> np.ndarray:
@@ -66,11 +56,18 @@ def peaks_of(tensors: Sequence[Tensor]) -> Tensor:
     if may_look(tensors[0]):  # of a CPU the norm's kernel is many times slower
         ends = [end.to(torch.float32) for x in tensors for end in torch.aminmax(x)]
         return torch.stack(ends).view(-1, 2).abs().amax(1)
-    found: dict[int, Tensor] = {}
-    for dtype in dict.fromkeys(x.dtype for x in tensors):
-        rows = [i for i, x in enumerate(tensors) if x.dtype == dtype]
-        found |= zip(rows, torch._foreach_norm([tensors[i] for i in rows], float("inf")), strict=True)
-    return torch.stack([found[i].to(torch.float32) for i in range(len(tensors))])
+    return _by_dtype(tensors, lambda of: torch.stack(torch._foreach_norm(of, float("inf"))).to(torch.float32))
+
+
+def _by_dtype(tensors: Sequence[Tensor], of_one: Callable[[list[Tensor]], Tensor]) -> Tensor:
+    """What `of_one` gives of tensors of one dtype, a row for each, in the order of the tensors."""
+    dtypes = [x.dtype for x in tensors]
+    parts = [[i for i, dtype in enumerate(dtypes) if dtype == one] for one in dict.fromkeys(dtypes)]
+    found = [of_one([tensors[i] for i in rows]) for rows in parts]
+    order = [i for rows in parts for i in rows]
+    if order == sorted(order):
+        return found[0] if len(found) == 1 else torch.cat(found)
+    return torch.cat(found).index_select(0, torch.tensor(order).argsort().to(found[0].device, non_blocking=True))
 
 
 def _of_one_dtype(tensors: list[Tensor]) -> Tensor:
@@ -103,15 +100,24 @@ def _scaled(tensors: list[Tensor], *scales: float) -> list[Tensor]:
     rows: list[int] = []
     found: list[Tensor] = []
     for part in parts(tensors):
-        flat = _flatten_dense_tensors([piece for _, piece in part]).to(torch.float32)  # type: ignore[no-untyped-call]
+        flat = joined_up([piece for _, piece in part]).to(torch.float32)
         sizes = [piece.numel() for _, piece in part]
         pieces = [piece for scale in scales for piece in torch.split(flat * scale, sizes)]
         found.append(torch.stack(torch._foreach_norm(pieces)).view(len(scales), -1))
         rows += [row for row, _ in part]
     norms = list(torch.cat(found, 1).unbind())
-    if len(rows) == len(tensors):
-        return norms
-    ends = np.searchsorted(rows, np.arange(1, len(tensors) + 1)).tolist()
-    return [
-        torch.stack([torch.linalg.vector_norm(of[start:end]) for start, end in pairwise([0, *ends])]) for of in norms
-    ]
+    return norms if len(rows) == len(tensors) else [_of_wholes(of, rows) for of in norms]
+
+
+def _of_wholes(norms: Tensor, rows: list[int]) -> Tensor:
+    """The norms of tensors from those of their pieces [n]; `rows` are the pieces' tensors, ascending."""
+    runs: list[int] = []  # lengths: of one tensor in pieces, or of neighbours that are whole
+    whole: list[bool] = []
+    for size in np.bincount(rows).tolist():
+        if size == 1 and whole and whole[-1]:
+            runs[-1] += 1
+        else:
+            runs.append(size)
+            whole.append(size == 1)
+    parts_of = zip(torch.split(norms, runs), whole, strict=True)
+    return torch.cat([x if is_whole else torch.linalg.vector_norm(x)[None] for x, is_whole in parts_of])

@@ -10,7 +10,7 @@ Nothing in here looks at a value before it is on the host, so it may be called w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,9 +20,10 @@ from torch import Tensor
 
 from lwcallbacks.gradients.layers import Layers
 from lwcallbacks.gradients.norms import in_float64, joined, norms_of, peaks_of
-from lwcallbacks.gradients.sample import sample_of, weight_of
+from lwcallbacks.gradients.sample import Samples, weight_of
 from lwcallbacks.gradients.shards import counts_here, local_of
 from lwcallbacks.reductions import LogHistogram
+from lwcallbacks.reductions.bits import flattened
 from lwcallbacks.reductions.filled import FilledBins
 from lwcallbacks.reductions.looking import may_look
 from lwcallbacks.reductions.to_host import soon_on_host
@@ -65,31 +66,43 @@ def dense(gradient: Tensor) -> Tensor:
     return torch.view_as_real(whole) if whole.is_complex() else whole
 
 
-def kept_each(parameters: Sequence[Tensor]) -> list[Tensor]:
+@torch.no_grad()
+def kept_each(parameters: Sequence[Tensor], samples: Samples | None = None) -> list[Tensor]:
     """A copy of what each one's `changes` are worked out from: of this process's shard, or of a sample of it."""
-    samples = _samples(parameters)
+    views = (samples or Samples()).of(parameters)
     found: dict[int, Tensor] = {}
-    for rows, joined_up in _joined_up(samples):
-        found |= zip(rows, torch.split(joined_up, [samples[i].numel() for i in rows]), strict=True)
-    return [found[i] for i in range(len(samples))]
+    for rows in _by_kind(views):
+        copy = torch.cat([views[i] for i in rows])
+        found |= zip(rows, torch.split(copy, [views[i].numel() for i in rows]), strict=True)
+    return [found[i] for i in range(len(views))]
 
 
+@torch.no_grad()
 def gradient_norms(parameters: Sequence[Tensor]) -> dict[int, Tensor]:
     """The norms of the gradients as they are now, as `norms_of` gives them, by the `id` of the parameter."""
     found: dict[int, Tensor] = {}
-    local = {id(p): dense(local_of(p.grad, p).detach()) for p in parameters if p.grad is not None}
+    local = {id(p): dense(local_of(p.grad, p)) for p in parameters if p.grad is not None}
     for device in dict.fromkeys(x.device for x in local.values()):
         here = {key: x for key, x in local.items() if x.device == device}
         found |= zip(here, norms_of(list(here.values())), strict=True)
     return found
 
 
-def read(rows: Sequence[Row], histogram: LogHistogram, columns: Sequence[Column]) -> list[Reading]:
-    """Read gradients that are whole on this process: one reading for each device."""
-    local = [(row, dense(row.parameter.grad.detach())) for row in rows if row.parameter.grad is not None]
+@torch.no_grad()
+def read(
+    rows: Sequence[Row], histogram: LogHistogram, columns: Sequence[Column], samples: Samples | None = None
+) -> list[Reading]:
+    """Read gradients that are whole on this process: one reading for each device.
+
+    `samples` are those of `kept_each`.
+    """
+    local = [(row, dense(row.parameter.grad)) for row in rows if row.parameter.grad is not None]
     local = [(row, x) for row, x in local if x.numel()]
     devices = dict.fromkeys(x.device for _, x in local)
-    return [_of_device([pair for pair in local if pair[1].device == device], histogram, columns) for device in devices]
+    return [
+        _of_device([pair for pair in local if pair[1].device == device], histogram, columns, samples or Samples())
+        for device in devices
+    ]
 
 
 def finished(readings: Sequence[Reading]) -> Layers | None:
@@ -98,10 +111,12 @@ def finished(readings: Sequence[Reading]) -> Layers | None:
     return _concatenated([part for part in parts if part.names])
 
 
-def _of_device(local: Sequence[tuple[Row, Tensor]], histogram: LogHistogram, columns: Sequence[Column]) -> Reading:
-    rows, gradients = [row for row, _ in local], [x for _, x in local]
+def _of_device(
+    local: Sequence[tuple[Row, Tensor]], histogram: LogHistogram, columns: Sequence[Column], samples: Samples
+) -> Reading:
+    rows, gradients = [row for row, _ in local], flattened([x for _, x in local])
     bins, peaks = _counted(gradients, histogram)
-    numbers = _numbers(rows, gradients, columns, peaks)
+    numbers = _numbers(rows, gradients, columns, peaks, samples)
     floats = soon_on_host(numbers)
     names, elements = tuple(row.name for row in rows), np.array([x.numel() for x in gradients])
 
@@ -124,58 +139,68 @@ def _counted(gradients: Sequence[Tensor], histogram: LogHistogram) -> tuple[Call
     return lambda: filled, peaks
 
 
-def _numbers(rows: Sequence[Row], gradients: Sequence[Tensor], columns: Sequence[Column], peaks: Tensor) -> Tensor:
+def _numbers(
+    rows: Sequence[Row], gradients: Sequence[Tensor], columns: Sequence[Column], peaks: Tensor, samples: Samples
+) -> Tensor:
     """Of rows that have a gradient here: the largest value, then a pair for each column, float32 [P, 1 + 2 C]."""
-    nothing = torch.zeros(2, device=gradients[0].device)
-    found: dict[Column, Tensor] = {"norms": norms_of(gradients)}
+    moved = _moved(rows if "changes" in columns else [], samples)
+    norms = norms_of([*gradients, *moved.changes, *moved.weights])  # one call for all: it is many kernels
+    found: dict[Column, Tensor] = {"norms": norms[: len(rows)]}
     if "before" in columns:
+        nothing = torch.zeros(2, device=norms.device)
         found["before"] = torch.stack([nothing if row.before is None else row.before for row in rows])
     if "changes" in columns:
-        found |= _changes(rows, nothing)
+        of_rows = moved.norms_by_row(norms[len(rows) :].view(2, -1, 2), len(rows))
+        found["changes"], found["weights"] = of_rows.unbind()
     return torch.cat([peaks[:, None], *(found[column] for column in columns)], 1)
 
 
-def _changes(rows: Sequence[Row], nothing: Tensor) -> dict[Column, Tensor]:
-    """Norms of what the step changed and of what was there, each for the whole of what this process holds."""
-    by_row: dict[Column, dict[int, Tensor]] = {"changes": {}, "weights": {}}
-    known = [i for i, row in enumerate(rows) if row.weights is not None]
-    parameters, weights = ([getattr(rows[i], name) for i in known] for name in ("parameter", "weights"))
-    for of_kind, now in _joined_up(_samples(parameters)):
-        before = wide(torch.cat([weights[k] for k in of_kind]))
-        sizes = [weights[k].numel() for k in of_kind]
-        factors = [weight_of(local_of(parameters[k].detach(), parameters[k])) ** 0.5 for k in of_kind]
-        found: dict[Column, Tensor] = {"changes": wide(now) - before, "weights": before}
-        norms = {name: _times(norms_of(torch.split(of, sizes)), factors) for name, of in found.items()}
-        if len(of_kind) == len(rows):
-            return norms
-        for name, pairs in norms.items():
-            by_row[name] |= zip([known[k] for k in of_kind], pairs.unbind(), strict=True)
-    return {name: torch.stack([of.get(i, nothing) for i in range(len(rows))]) for name, of in by_row.items()}
+@dataclass(frozen=True, eq=False)
+class _Moved:
+    """What a step changed of samples [n] of parameters, and what was there, of the rows of these numbers."""
+
+    rows: list[int]
+    changes: list[Tensor]
+    weights: list[Tensor]
+    factors: list[float]
+    """By which a sample's norm is made that of the whole."""
+
+    def norms_by_row(self, pairs: Tensor, num_rows: int) -> Tensor:
+        """Norms of the whole of each parameter, of samples' [2, R, 2]: [2, P, 2], zeros where there is no sample."""
+        pairs[..., 0] *= torch.tensor(self.factors).to(pairs.device, non_blocking=True)
+        if self.rows == list(range(num_rows)):
+            return pairs
+        place = torch.tensor(self.rows, dtype=torch.int64).to(pairs.device, non_blocking=True)
+        return torch.zeros((2, num_rows, 2), device=pairs.device).index_copy_(1, place, pairs)
 
 
-def _samples(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """What of each parameter is looked at, [n], as a view where its memory has no gaps."""
-    return [sample_of(local_of(p.detach(), p)) for p in parameters]
+def _moved(rows: Sequence[Row], samples: Samples) -> _Moved:
+    """Of rows that have weights; those of one kind of number are subtracted in one call."""
+    known = [(i, row.parameter, row.weights) for i, row in enumerate(rows) if row.weights is not None]
+    views = samples.of([parameter for _, parameter, _ in known])
+    found = _Moved([], [], [], [])
+    for of_kind in _by_kind(views):
+        sizes = [views[k].numel() for k in of_kind]
+        before = wide(torch.cat([known[k][2] for k in of_kind]))
+        changes = wide(torch.cat([views[k] for k in of_kind])) - before
+        found.rows.extend(known[k][0] for k in of_kind)
+        found.changes.extend(torch.split(changes, sizes))
+        found.weights.extend(torch.split(before, sizes))
+        found.factors.extend(weight_of(local_of(p, p)) ** 0.5 for p in (known[k][1] for k in of_kind))
+    return found
 
 
-def _joined_up(tensors: Sequence[Tensor]) -> Iterator[tuple[list[int], Tensor]]:
-    """The numbers of the tensors of one kind and device, and all their elements behind each other: a call for many."""
+def _by_kind(tensors: Sequence[Tensor]) -> Iterable[list[int]]:
+    """The numbers of the tensors of one dtype and device: they are joined up in one call."""
     kinds: dict[tuple[torch.dtype, torch.device], list[int]] = {}
     for i, x in enumerate(tensors):
         kinds.setdefault((x.dtype, x.device), []).append(i)
-    for rows in kinds.values():
-        yield rows, torch.cat([tensors[i] for i in rows])
+    return kinds.values()
 
 
 def wide(x: Tensor) -> Tensor:
     """float64 as it is, anything else as float32."""
     return x if x.dtype == torch.float64 else x.to(torch.float32)
-
-
-def _times(pairs: Tensor, factors: Sequence[float]) -> Tensor:
-    """Norms of samples made those of the whole."""
-    pairs[:, 0] *= torch.tensor(factors).to(pairs.device, non_blocking=True)
-    return pairs
 
 
 def _named(floats: np.ndarray, columns: Sequence[Column]) -> dict[str, np.ndarray]:
@@ -201,7 +226,13 @@ def _concatenated(parts: Sequence[Layers]) -> Layers | None:
 
 
 def read_shared(
-    rows: Sequence[Row], histogram: LogHistogram, columns: Sequence[Column], *, rank: int, world_size: int
+    rows: Sequence[Row],
+    histogram: LogHistogram,
+    columns: Sequence[Column],
+    samples: Samples | None = None,
+    *,
+    rank: int,
+    world_size: int,
 ) -> Generator[Tensor, Tensor, Reading]:
     """Read gradients of which processes hold shards. Yields one tensor of integers, and is sent its sum over all.
 
@@ -221,9 +252,9 @@ def read_shared(
         there = [zero if row.parameter.grad is None else one for row in rows]
         held = {i: x for i, row in enumerate(rows) if (x := _held(row, rank, device)) is not None}
         if held:
-            gradients = list(held.values())
+            gradients = flattened(list(held.values()))
             tables = histogram.tables(gradients).to(dtype)
-            numbers = _numbers([rows[i] for i in held], gradients, columns, peaks_of(gradients))
+            numbers = _numbers([rows[i] for i in held], gradients, columns, peaks_of(gradients), samples or Samples())
             place = {i: k for k, i in enumerate(held)}
             counts = torch.stack([tables[place[i]] if i in place else counts[i] for i in range(len(rows))])
             floats = torch.stack([numbers[place[i]] if i in place else floats[i] for i in range(len(rows))])

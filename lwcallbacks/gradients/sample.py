@@ -2,15 +2,22 @@
 
 chosen = sample_of(parameter)        # a view [n] of at least 4,096 elements, or all
 weight_of(parameter)                 # so many elements each of them stands for
+
+samples = Samples()
+samples.of([parameter])              # [chosen], made once: the next call gives the same view
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import gcd
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from lwcallbacks.gradients.shards import local_of
 
 SAMPLE = 1 << 12
 """Elements of a large tensor that are looked at, at least, and mostly less than twice as many.
@@ -27,6 +34,34 @@ def sample_of(x: Tensor) -> Tensor:
     """
     flat, step = _flat(x), stride_of(x)
     return flat if step == 1 else flat[::step]
+
+
+class Samples:
+    """Samples of what this process holds of parameters: a view is made once, and again when its parameter has moved.
+
+    A view keeps its memory, so no other tensor can have come to the same place.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Any, Tensor]] = {}
+
+    @torch.no_grad()
+    def of(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """What `sample_of` gives of each, or of its shard."""
+        return [self._of(p) for p in parameters]
+
+    def _of(self, parameter: Tensor) -> Tensor:
+        local = local_of(parameter, parameter)
+        if type(local) not in (Tensor, nn.Parameter):  # what wraps tensors need not tell where they are
+            return sample_of(local.detach())
+        place = local.data_ptr(), local.shape, local.stride(), local.dtype
+        at, known = self._known.get(id(parameter), (None, local))
+        if at == place:
+            return known
+        chosen = sample_of(local.detach())
+        if chosen.data_ptr() == place[0]:  # no copy
+            self._known[id(parameter)] = place, chosen
+        return chosen
 
 
 def weight_of(x: Tensor) -> float:

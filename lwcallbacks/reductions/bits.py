@@ -18,7 +18,6 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
-from torch._utils import _flatten_dense_tensors
 
 from lwcallbacks.reductions.floats import as_float32
 
@@ -190,7 +189,18 @@ def _flat(tensors: Sequence[Tensor]) -> Tensor:
     """All elements in one float32 [N]."""
     if len({x.dtype for x in tensors}) > 1:  # joined, they would be of a common type, which need not hold them
         tensors = [as_float32(x) for x in tensors]
-    return as_float32(_flatten_dense_tensors(tensors))  # type: ignore[no-untyped-call]
+    return as_float32(joined_up(tensors))
+
+
+def joined_up(tensors: Sequence[Tensor]) -> Tensor:
+    """All elements of tensors of one dtype behind each other, [N]; of one alone a view, where it has no gaps."""
+    flat = [x if x.ndim == 1 else x.reshape(-1) for x in tensors]
+    return flat[0] if len(flat) == 1 else torch.cat(flat)
+
+
+def flattened(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Contiguous ones as views [n], the others as they are: what is joined up more than once is cheaper so."""
+    return [x.view(-1) if x.ndim != 1 and x.is_contiguous() else x for x in tensors]
 
 
 def _bits_in_parts(x: Tensor, chunk: int) -> Iterator[np.ndarray]:

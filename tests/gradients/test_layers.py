@@ -115,3 +115,25 @@ def test_changes_of_several_kinds_keep_their_places() -> None:
         assert found.weights.tolist() == pytest.approx([2 * size**0.5 if size != 3 else 0 for size in range(1, 7)])
         expected = [None if i == 2 else pytest.approx(i / 2, rel=1e-6) for i in range(6)]
         assert found.update_ratios() == expected
+
+
+@pytest.mark.parametrize("way", [nullcontext, as_on_a_device], ids=["cpu", "device"])
+@pytest.mark.parametrize("without", [None, 3])
+def test_a_row_is_the_same_whatever_is_read_beside_it(way: type, without: int | None) -> None:
+    """Bit by bit: parameters and gradients of several kinds in turns, and one of which nothing was kept."""
+    generator = torch.Generator().manual_seed(0)
+    kinds = (torch.float32, torch.bfloat16, torch.float64)
+    rows = []
+    for i, size in enumerate((50, 20_000, 3, 7, 9_000, 400)):
+        p = nn.Parameter(torch.randn(size, generator=generator).to(kinds[i % 3]))
+        rows.append(Row(str(i), p, None if i == without else kept_each([p])[0]))
+        p.data.add_(torch.randn(size, generator=generator).to(p.dtype))
+        p.grad = torch.randn(size, generator=generator).to(p.dtype) * 1e-30 ** (i % 2)
+    columns = ("norms", "changes", "weights")
+    with way():
+        together = finished(read(rows, LogHistogram(), columns))
+        alone = [finished(read([row], LogHistogram(), columns)) for row in rows]
+    for column in ("largest", *columns):
+        found, expected = (getattr(together, column).tolist(), [getattr(of, column).item() for of in alone])
+        assert found == expected, column
+        assert [i for i, x in enumerate(found) if x == 0] == [without] * (without is not None and column in columns[1:])

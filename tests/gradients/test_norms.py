@@ -21,6 +21,11 @@ def norms(*tensors: torch.Tensor) -> list[float]:
     return found
 
 
+def same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Bit by bit, NaNs too."""
+    return torch.equal(a.view(torch.int32), b.view(torch.int32))
+
+
 def true(x: torch.Tensor) -> float:
     """By exact arithmetic."""
     return float(np.sqrt(np.sum(x.double().numpy().astype(np.longdouble) ** 2)))
@@ -61,6 +66,24 @@ def test_large_tensors_are_scaled_piece_by_piece(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(bits, "_AT_ONCE", 10)
     x = torch.linspace(-3e30, 1e30, 47).reshape(1, 47)
     assert norms(x, x[:, :3]) == pytest.approx([true(x), true(x[:, :3])], rel=1e-6)
+
+
+@WAYS
+def test_a_tensor_has_the_norm_that_it_has_alone(way: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit by bit, whatever is asked for in the same call: other kinds, other sizes, some in pieces, some in none."""
+    monkeypatch.setattr(bits, "_AT_ONCE", 1000)
+    generator = torch.Generator().manual_seed(0)
+    sizes = (1, 700, 2500, 30, 999, 1001, 5000, 3000)
+    tensors = [
+        scale * torch.randn(size, generator=generator).to(KINDS[i % 4])
+        for scale in (1.0, 1e-30, 1e30)
+        for i, size in enumerate(sizes)
+    ]
+    tensors += [x.view(-1, 10).T for x in tensors if x.numel() % 10 == 0]
+    with way():
+        found = norms_of(tensors)
+        assert same(found, torch.cat([norms_of([x]) for x in tensors]))
+        assert same(peaks_of(tensors), torch.cat([peaks_of([x]) for x in tensors]))
 
 
 @WAYS

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import gcd
 
 import pytest
 import torch
+from torch import nn
 
-from lwcallbacks.gradients.sample import SAMPLE, sample_of, weight_of
+from lwcallbacks.gradients.sample import SAMPLE, Samples, sample_of, weight_of
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (SAMPLE,), (64, 128), (3, 5, 7)])
@@ -44,3 +46,38 @@ def test_memory_of_any_order_is_sampled_as_a_view() -> None:
     for dense in (x, x.transpose(0, 1), torch.randn(300, 200).T):
         assert sample_of(dense).untyped_storage().data_ptr() == dense.untyped_storage().data_ptr()
     assert sample_of(torch.tensor([1 + 2j])).tolist() == [1.0, 2.0]
+
+
+def test_a_sample_is_made_once() -> None:
+    """The same view is given again; it shows what the parameter has become."""
+    samples, parameters = Samples(), [nn.Parameter(torch.ones(300, 300)), nn.Parameter(torch.ones(3))]
+    first = samples.of(parameters)
+    with torch.no_grad():
+        parameters[0].mul_(2)
+    again = samples.of(parameters)
+    assert all(a is b for a, b in zip(first, again, strict=True))
+    assert not again[0].requires_grad
+    assert torch.equal(again[0], sample_of(parameters[0].detach()))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(lambda p: torch.full_like(p, 2), id="other memory"),
+        pytest.param(lambda p: p.detach()[1:], id="a part of it"),
+        pytest.param(lambda p: p.detach()[:-1], id="the first part of it"),
+        pytest.param(lambda p: p.detach().float(), id="another dtype"),
+        pytest.param(lambda p: p.detach().view(torch.bfloat16), id="the same bits of another dtype"),
+        pytest.param(lambda p: p.detach()[:, ::2], id="with gaps"),
+        pytest.param(lambda p: p.detach().as_strided(p.shape, (402, 1)), id="rows further apart"),
+    ],
+)
+def test_a_parameter_that_has_moved_is_sampled_anew(other: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Whatever `.data` has become, and again at the next change of its elements."""
+    samples, memory = Samples(), torch.arange(400 * 201).to(torch.float16).reshape(400, 201)
+    parameter = nn.Parameter(memory[:200])
+    samples.of([parameter])
+    parameter.data = other(parameter)
+    for _ in range(2):
+        assert torch.equal(samples.of([parameter])[0], sample_of(parameter.detach()))
+        parameter.data.add_(1)
