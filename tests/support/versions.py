@@ -74,7 +74,7 @@ needs_simulated_device = pytest.mark.skipif(Version("2.9") > TORCH, reason="simu
 
 OnExceptionCheckpoint = getattr(callbacks, "OnExceptionCheckpoint", None)
 """Lightning 1 has none."""
-MAY_TRAIN_A_BATCH_MORE = Version("2") <= LIGHTNING < Version("2.5")
+MAY_TRAIN_A_BATCH_MORE = Version("2.5") > LIGHTNING
 """Whether a fit that goes on from where a signal has ended one may train a batch more than its epochs have."""
 KEEPS_WHAT_IT_GOES_ON_FROM = hasattr(ModelCheckpoint, "_should_remove_checkpoint")
 """Whether a ModelCheckpoint leaves the file that its run goes on from where it is."""
