@@ -235,6 +235,31 @@ def test_many_numbers_of_one_thing_are_one_chart(browser: Browser, tmp_path: Pat
 
 
 @needs_uplot
+@needs_uplot
+def test_numbers_beside_a_chart_fit(browser: Browser, tmp_path: Path) -> None:
+    """Large, small and negative ones are short, none is cut, and a curve of tiny values fills its chart."""
+    writer = FolderWriter(tmp_path)
+    ends = {"a": (0, 2e9), "b": (1e-12, 2e-12), "c": (-1234567, -1534567), "d": (0.1, 0.2), "e": (12345678, 12345679)}
+    for step in range(2):
+        writer.write_scalars({name: value[step] for name, value in ends.items()}, 1_000_000 * step)
+    page = opened(browser, tmp_path, missing=3)
+    show(page, "#curves", ".uplot")
+    found = page.value("""(() => {
+      const found = [], plain = CanvasRenderingContext2D.prototype.fillText;
+      CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+        const {width} = this.measureText(text), left = x - width * {right: 1, center: 0.5, left: 0}[this.textAlign];
+        found.push([text, left, left + width <= this.canvas.width]);
+        plain.call(this, text, x, y);
+      };
+      curves.smooth = 0.001;
+      for (const chart of curves.charts) { chart.node.seen = true; chart.draw(); }
+      return new Promise(done => setTimeout(() => done(found), 200));
+    })()""")
+    assert {"2e9", "2e-12", "−1.5e6", "0.2", "1e6"} < {text for text, _, _ in found}
+    assert [text for text, left, fits in found if left < 0 or not fits] == []
+    page.close()
+
+
 def test_a_drag_zooms_all_charts(page: Page) -> None:
     """To the steps between the two ends; a double click shows the whole run."""
     page.wait("document.querySelectorAll('.chart .u-over').length >= 2")
