@@ -232,9 +232,14 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
         ("filesTable([{step: 2, value: {name: 'm', aliases: ['a'], metadata: {step: 3, score: null,"
          " metrics: {loss: 0.5}}, type: 'model', path: 'p'}}])",
          {"columns": ["name", "step", "aliases", "loss", "type", "path"],
-          "cells": [["m"], [2], ["a"], [0.5], ["model"], ["p"]], "length": 1}),
+          "cells": [["m"], [2], [["a"]], [0.5], ["model"], ["p"]], "length": 1}),
+        ("filesTable([{step: 2, value: {name: 'm', aliases: ['a', 'b-c'], metadata: {hparams: {lr: 1}, num_parameters: 2,"
+         " versions: {torch: '2'}, versionsOfMine: 1, epoch: 4, score: 0.5, monitor: 'loss', metrics: {loss: 0.5, epoch: 5},"
+         " data: 'v2'}}}]).columns",
+         ["name", "step", "aliases", "score", "loss", "epoch", "versionsOfMine", "data", "num_parameters", "hparams.lr",
+          "versions.torch", "monitor"]),
         ("filesTable([['new'], ['new', 'best'], ['best']].map(aliases => ({step: 1, value: {name: 'm', aliases}})))"
-         ".cells[2]", ["new", "best", ""]),
+         ".cells[2]", [["new"], ["best"], []]),
     ],
     "a colour for each label that is shown": [
         ("lookups(new Set([1])).map(table => table.split(' ').length)", [256, 256, 256, 256]),
