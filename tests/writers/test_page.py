@@ -565,12 +565,51 @@ def test_gradients_are_one_picture_before_single_histograms(page: Page) -> None:
     show(page, "#gradients", "canvas")
     page.wait("document.querySelector('#gradients .note').textContent.includes('norms from')")
     assert page.value("[...document.querySelectorAll('#gradients [role=option]')].map(node => node.innerText)") == [
-        f"net.{i}.{part}" for i in (0, 3, 8) for part in ("bias", "weight")
+        f"net.{i}.{part}" for i in (0, 3, 8) for part in ("weight", "bias")
     ]  # fmt: skip
-    page.click("#gradients [role=option]:nth-child(4)")
+    page.click("#gradients [role=option]:nth-child(3)")
     page.wait("document.querySelector('#gradients article h3').innerText === 'gradients/net.3.weight'")
     page.wait("document.querySelector('#gradients .histogram')")
     assert re.search(r"2,000 finite values\. Between −0\.\d+ and 0\.\d+\.", page.text("#gradients article"))
+
+
+def test_rows_of_layers_are_in_the_order_of_the_model_and_say_where_they_have_no_value(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """Also of a layer that learns later than the others, and of one that stops."""
+    writer = FolderWriter(tmp_path)
+    histogram = Histogram(np.array([1, 6, 1]), np.linspace(-1, 1, 4))
+    learning = {0: ["z.stem", "a.head"], 10: ["z.stem", "m.body", "a.head"], 20: ["m.body", "a.head"]}
+    for step, layers in learning.items():
+        writer.write({f"gradients/{layer}": histogram for layer in layers}, step)
+        table = Table(("layer", "norm"), [[layer, 1.0] for layer in layers])
+        writer.write({"gradients/layers": table}, step)
+        writer.write_scalars({f"gradients/norm/{layer}": 1e-3 * (layer != "m.body") for layer in layers}, step)
+    writer.write({"val/picture": Image(np.zeros((9, 9), np.uint8))}, 25)
+    page = opened(browser, tmp_path, missing=2)
+    show(page, "#gradients", "canvas")
+    page.wait("document.querySelector('#gradients .norms .note').textContent.includes('norms from')")
+    texts = "[...document.querySelectorAll('#gradients %s')].map(node => node.textContent)"
+    assert page.value(texts % "[role=option]") == ["z.stem", "m.body", "a.head"]
+    assert page.value(texts % "select option") == ["z.stem", "m.body", "a.head"]
+    for step, expected in ((25, ["–", "0", "0.001"]), (10, ["0.001", "0", "0.001"]), (0, ["0.001", "–", "0.001"])):
+        go(page, step)
+        assert page.value(texts % ".numbers div") == expected
+    looks = page.value("""(() => {
+      const {width, height} = document.querySelector('#gradients canvas'), w = width / 3, h = height / 3,
+        {data} = document.querySelector('#gradients canvas').getContext('2d').getImageData(0, 0, width, height);
+      return [0, 1, 2].map(row => [0, 1, 2].map(column => {
+        const strengths = new Set();
+        for (let y = Math.ceil(row * h) + 4; y < row * h + h - 4; y++)
+          for (let x = Math.ceil(column * w) + 4; x < column * w + w - 4; x++)
+            strengths.add(data[4 * (y * width + x) + 3]);
+        return strengths.size > 1 ? 'hatched' : strengths.has(0) ? 'blank' : 'plain';
+      }));
+    })()""")
+    assert looks == [["plain", "plain", "hatched"], ["hatched"] * 3, ["plain"] * 3]  # zero is no small one
+    assert "hatched is zero or no value" in page.text("#gradients .norms header")
+    assert page.errors == []
+    page.close()
 
 
 @needs_uplot

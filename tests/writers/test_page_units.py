@@ -228,14 +228,19 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
          [["a.b", "1, 2"], ["a.c", None], ["d", "x"], ["e", "{}"]]),
         ("flattened({a: [{b: 1}]})", [["a.0.b", 1]]),
     ],
+    "names in the order of a list, each other behind the one that it follows": [
+        ("inOrder(['head', 'a', 'b', 'own'], ['a', 'b', 'head'])", ["a", "b", "own", "head"]),
+        ("inOrder(['a', 'b', 'c', 'd'], ['c', 'gone', 'd'])", ["a", "b", "c", "d"]),
+        ("inOrder(['b', 'a'])", ["b", "a"]),
+    ],
     "a table of files has a column for each of their metrics": [
         ("filesTable([{step: 2, value: {name: 'm', aliases: ['a'], metadata: {step: 3, score: null,"
          " metrics: {loss: 0.5}}, type: 'model', path: 'p'}}])",
          {"columns": ["name", "step", "aliases", "loss", "type", "path"],
           "cells": [["m"], [2], [["a"]], [0.5], ["model"], ["p"]], "length": 1}),
-        ("filesTable([{step: 2, value: {name: 'm', aliases: ['a', 'b-c'], metadata: {hparams: {lr: 1}, num_parameters: 2,"
-         " versions: {torch: '2'}, versionsOfMine: 1, epoch: 4, score: 0.5, monitor: 'loss', metrics: {loss: 0.5, epoch: 5},"
-         " data: 'v2'}}}]).columns",
+        ("filesTable([{step: 2, value: {name: 'm', aliases: ['a', 'b-c'], metadata: {hparams: {lr: 1},"
+         " num_parameters: 2, versions: {torch: '2'}, versionsOfMine: 1, epoch: 4, score: 0.5, monitor: 'loss',"
+         " metrics: {loss: 0.5, epoch: 5}, data: 'v2'}}}]).columns",
          ["name", "step", "aliases", "score", "loss", "epoch", "versionsOfMine", "data", "num_parameters", "hparams.lr",
           "versions.torch", "monitor"]),
         ("filesTable([['new'], ['new', 'best'], ['best']].map(aliases => ({step: 1, value: {name: 'm', aliases}})))"

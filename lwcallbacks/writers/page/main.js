@@ -10,6 +10,8 @@ async function sorted() {
     of.table.map(async key => {
       const entry = entryAt(key, Infinity),
         value = entry && (await load(entry));
+      if (value?.columns[0] === "layer" && key.endsWith("/layers"))
+        (page.layers ??= new Map()).set(key.slice(0, -"/layers".length), value.cells[0]);
       return [key, !!value && isOfSamples(value)];
     }),
   );
