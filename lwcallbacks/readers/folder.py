@@ -61,8 +61,9 @@ class MediaFolder:
     cost: dict[str, Any] | None = None
     """What the last fit has cost, a table {"columns", "rows"}; None where none has come to its end."""
     run: dict[str, Any] = field(default_factory=dict)
-    """What the run is: "name", "version", "started", "ended", "state", "config", "max_epochs", and "failed", how many
-    drawings and writes failed, by who failed; empty if unknown."""
+    """What the run is: "name", "version", "started", "ended", "state", "config", "max_epochs"; "error", type and
+    first line of what ended it early; and "failed", how many drawings and writes failed, by who failed; empty if
+    unknown."""
 
     def steps(self) -> dict[str, list[int]]:
         """The steps at which each key was written, twice where it was written twice."""

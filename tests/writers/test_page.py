@@ -93,6 +93,30 @@ def test_the_run_has_its_name_state_and_configuration(page: Page) -> None:
     assert configuration[configuration.index("seed") + 1] == "none"
 
 
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        ({"state": "failed", "error": f"ValueError: {HOSTILE}"}, f"The run failed: ValueError: {HOSTILE}"),
+        ({"state": "interrupted", "error": "KeyboardInterrupt"}, "The run was interrupted: KeyboardInterrupt"),
+        ({"state": "failed"}, "The run failed"),
+        ({"state": "finished"}, ""),
+    ],
+)
+def test_a_run_that_ended_early_says_why_before_everything_else(
+    browser: Browser, tmp_path: Path, info: dict[str, Any], words: str
+) -> None:
+    """By type and first line of the error, as text."""
+    writer = FolderWriter(tmp_path)
+    writer.write({"val/picture": Image(np.zeros((4, 4), np.uint8))}, 1)
+    writer.write_run(info)
+    page = opened(browser, tmp_path, missing=2)
+    assert page.value("[...document.querySelector('main').children].filter(node => !node.hidden)[0].innerText") == (
+        words or page.value("document.querySelector('main > section:not([hidden])').innerText")
+    )
+    assert page.value("document.title") != "1"
+    page.close()
+
+
 def test_one_time_for_everything(page: Page) -> None:
     """The keyboard moves it: by steps, by epochs, to the ends; what is shown and read out follows, and the address."""
     page.value("document.querySelector('.scrub input').focus()")

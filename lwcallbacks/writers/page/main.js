@@ -59,12 +59,12 @@ async function build() {
   };
   const nav = document.querySelector("nav .sections"),
     links = [];
-  let before = null;
+  let before = document.getElementById("why");
   for (const [id, make0] of Object.entries(sections)) {
     let node = document.getElementById(id);
     if (!node) {
       node = make0() || null;
-      if (node) before ? before.after(node) : main.prepend(node);
+      if (node) before.after(node);
     }
     if (!node) continue;
     before = node;
@@ -102,6 +102,9 @@ page.head = () => {
   const state = document.getElementById("state");
   state.textContent = stateWords(info);
   state.className = `dim ${info?.state || ""}`;
+  const why = document.getElementById("why");
+  why.textContent = whyWords(info);
+  why.hidden = !why.textContent;
   page.aboutGrows?.();
 };
 
