@@ -40,12 +40,6 @@ def num_failed(folder: MediaFolder) -> int:
     return sum(count for count in counts if isinstance(count, int))
 
 
-def last_step(folder: MediaFolder) -> int | None:
-    """The largest step at which anything was written; None of a run that has written nothing."""
-    steps = [*(item.step for item in folder.items), *(logged.step for logged in folder.scalars)]
-    return max(steps, default=None)
-
-
 @dataclass(frozen=True)
 class Best:
     """A value of a run: the best, or where nobody says which way is better, the last."""

@@ -16,7 +16,8 @@ from support.browser import CHROMIUM, NEEDS, Browser, Page
 from lwcallbacks import html as page_module
 from lwcallbacks.curves import charts, summarised
 from lwcallbacks.html import page_html
-from lwcallbacks.media import Histogram, Image, Matrix, Table
+from lwcallbacks.media import File, Histogram, Image, Matrix, Table
+from lwcallbacks.readers import read_folder
 from lwcallbacks.reductions import ScoreCounts
 from lwcallbacks.writers import chunks
 from lwcallbacks.writers.folder import FolderWriter
@@ -718,6 +719,23 @@ def test_checkpoints_have_their_metrics(page: Page) -> None:
     columns = page.text("#files thead").split("\t")
     assert {"val/loss", "val/acc"} < set(columns[3:7])
     assert page.value("[...document.querySelectorAll('#files .word')].every(x => x.getClientRects().length === 1)")
+
+
+def test_a_checkpoint_is_no_stop_of_the_time(browser: Browser, tmp_path: Path) -> None:
+    """The page opens at the last step that was logged, as `lwcallbacks view` says it; of checkpoints alone at theirs."""
+    writer = FolderWriter(tmp_path / "some")
+    for step in (47, 95):
+        writer.write({"val/picture": Image(np.zeros((4, 4), np.uint8))}, step)
+        writer.write({"model": File(Path("a.ckpt"), "model")}, step + 1)
+        writer.write_scalars({"val/loss": 0.5}, step)
+    FolderWriter(tmp_path / "alone").write({"model": File(Path("a.ckpt"), "model")}, 96)
+    for name, stops, missing in (("some", [47, 95], 2), ("alone", [96], 3)):
+        page = opened(browser, tmp_path / name, missing=missing)
+        assert page.value("[time.steps, time.epochSteps, time.now]") == [stops, stops, stops[-1]]
+        assert read_folder(tmp_path / name).last_step == stops[-1]
+        show(page, "#files", "tbody tr")
+        assert page.text("#files tbody tr").split("\t")[:2] == ["model", "96"]
+        page.close()
 
 
 def test_two_steps_are_compared_side_by_side(page: Page) -> None:
