@@ -722,7 +722,7 @@ def test_checkpoints_have_their_metrics(page: Page) -> None:
 
 
 def test_a_checkpoint_is_no_stop_of_the_time(browser: Browser, tmp_path: Path) -> None:
-    """The page opens at the last step that was logged, as `lwcallbacks view` says it; of checkpoints alone at theirs."""
+    """The page opens at the last step that was logged, as `lwcallbacks view` says; checkpoints alone have theirs."""
     writer = FolderWriter(tmp_path / "some")
     for step in (47, 95):
         writer.write({"val/picture": Image(np.zeros((4, 4), np.uint8))}, step)
