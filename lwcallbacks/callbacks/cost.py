@@ -13,15 +13,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from lwcallbacks.callbacks.need import STAGES
 from lwcallbacks.media import Table
 
 MIB = 2**20
 SHORT_SECONDS = 60.0
+MOST_KEYS = 4
+"""Of the keys by which callbacks of one name are told apart."""
 
 
 @dataclass
@@ -58,7 +62,7 @@ class Meter:
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
-        self._blocks: dict[int | None, _Block] = {None: _Block(self, "all together")}
+        self._blocks: dict[int | None, _Block] = {None: _Block(self, None)}
         self._inside: list[Cost] = []
         self._mark = 0.0
         self._lock = threading.Lock()
@@ -69,7 +73,7 @@ class Meter:
         """A context in which time on the training thread is the callback's; None is all of them together."""
         key = None if callback is None else id(callback)
         found = self._blocks.get(key)
-        return found or self._blocks.setdefault(key, _Block(self, title(callback)))
+        return found or self._blocks.setdefault(key, _Block(self, callback))
 
     def enter(self, cost: Cost) -> None:
         now = time.perf_counter()
@@ -110,17 +114,18 @@ class Meter:
 
     def total(self) -> Cost:
         """What all callbacks have cost so far."""
-        costs = [block.cost for block in list(self._blocks.values())]
-        sums: dict[str, Any] = {field.name: sum(getattr(cost, field.name) for cost in costs) for field in fields(Cost)}
-        return Cost(**{**sums, "run_seconds": time.perf_counter() - self._began})
+        return _total([block.cost for block in list(self._blocks.values())], time.perf_counter() - self._began)
 
     def table(self) -> Table:
         """A row for each callback, in the order in which they first cost something."""
         columns = ("callback", "share of the run, %", "training thread, s", "background, s", "to the host, MiB",
                    "collectives", "on disk, MiB")  # fmt: skip
         run_seconds = time.perf_counter() - self._began
-        by_name = {block.name: replace(block.cost, run_seconds=run_seconds) for block in list(self._blocks.values())}
-        return Table(columns, [_row(name, cost) for name, cost in {**by_name, "total": self.total()}.items()])
+        blocks = list(self._blocks.values())
+        costs = [replace(block.cost, run_seconds=run_seconds) for block in blocks]
+        total = _total(costs, run_seconds)
+        rows = [*zip(titles([block.callback for block in blocks]), costs, strict=True), ("total", total)]
+        return Table(columns, [_row(name, cost) for name, cost in rows])
 
     def line(self, page: str | None) -> str:
         """What is said at the end of a fit."""
@@ -131,6 +136,11 @@ class Meter:
         if page is not None:
             told.append(f"{total.disk_bytes / MIB:.1f} MiB in {page}")
         return f"lwcallbacks: {', '.join(told)}"
+
+
+def _total(costs: Sequence[Cost], run_seconds: float) -> Cost:
+    sums: dict[str, Any] = {field.name: sum(getattr(cost, field.name) for cost in costs) for field in fields(Cost)}
+    return Cost(**{**sums, "run_seconds": run_seconds})
 
 
 def _of_run(cost: Cost) -> str:
@@ -147,11 +157,11 @@ def _of_run(cost: Cost) -> str:
 class _Block:
     """Books the time inside on one cost. It may be entered again inside of itself."""
 
-    __slots__ = ("_meter", "cost", "name")
+    __slots__ = ("_meter", "callback", "cost")
 
-    def __init__(self, meter: Meter, name: str) -> None:
+    def __init__(self, meter: Meter, callback: object | None) -> None:
         self._meter = meter
-        self.name = name
+        self.callback = callback
         self.cost = Cost()
 
     def __enter__(self) -> None:
@@ -173,7 +183,39 @@ def _row(name: str, cost: Cost) -> list[Any]:
     ]
 
 
+def titles(callbacks: Sequence[Any]) -> list[str]:
+    """What each callback's row is called, no two alike: by kind and name, else by what it logs, else by a number.
+
+    >>> titles([None, "a", "b", 7])
+    ['all together', 'str 1', 'str 2', 'int']
+    """
+    found = [title(callback) for callback in callbacks]
+    for other in (_by_keys, _by_number):
+        common = Counter(found)
+        seen = Counter[str]()
+        for i, name in enumerate(list(found)):
+            seen[name] += 1
+            found[i] = other(callbacks[i], name, seen[name]) if common[name] > 1 else name
+    return found
+
+
+def _by_keys(callback: Any, name: str, number: int) -> str:
+    """Kind and keys; the name alone of one that cannot say its keys."""
+    keys: dict[str, None] = {}
+    with suppress(Exception):  # a user's own may fail, and the others keep their rows
+        for stage in STAGES:
+            keys |= {key.removeprefix(f"{stage}/"): None for key in sorted(callback.prefixes(stage))}
+    told = [*list(keys)[:MOST_KEYS], *(["..."] if len(keys) > MOST_KEYS else [])]
+    return f"{type(callback).__name__}({', '.join(told)})" if keys else name
+
+
+def _by_number(callback: Any, name: str, number: int) -> str:
+    return f"{name} {number}"
+
+
 def title(callback: Any) -> str:
-    """A callback as a row of a table is called, of any stage."""
+    """A callback as a row of a table is called, of any stage; None is all of them together."""
+    if callback is None:
+        return "all together"
     kind, name = type(callback).__name__, getattr(callback, "name", None)
     return f"{kind}({name!r})" if isinstance(name, str) else kind

@@ -32,6 +32,8 @@ TOLD_EVERY_SECONDS = 60.0
 """So often a run that goes on says that it does."""
 MOST = 20_000
 """Calls of `log_metrics` that may wait for a place to be written to."""
+MOST_LETTERS = 500
+"""Of an error that is kept."""
 
 
 class Record:
@@ -92,8 +94,9 @@ class Record:
         if exception is not None:
             state = "interrupted" if isinstance(exception, KeyboardInterrupt | SystemExit) else "failed"
         failed = {"failed": dict(self._publisher.failed)} if self._publisher.failed else {}
+        why = {} if exception is None else {"error": error_line(exception)}
         with suppress(OSError):  # a full disk was reported when something was to be written that matters
-            self._folder.write_run({**self._facts, "ended": _now(), "state": state, **failed})
+            self._folder.write_run({**self._facts, "ended": _now(), "state": state, **why, **failed})
 
     @contextmanager
     def _hear(self) -> Iterator[None]:
@@ -164,6 +167,19 @@ class Record:
             self._facts |= {"version": version, "started": known.get("started", self._facts["started"])}
             self._folder.write_run(self._facts)
         self._is_told = True
+
+
+def error_line(error: BaseException) -> str:
+    """Type and first line of what was raised.
+
+    >>> error_line(ValueError("a loss is not finite\\nin batch 3")), error_line(KeyboardInterrupt())
+    ('ValueError: a loss is not finite', 'KeyboardInterrupt')
+    """
+    line = ""
+    with suppress(Exception):  # an error of a user's own may fail to say itself
+        line, *_ = str(error).strip().splitlines() or [""]
+    told = f"{type(error).__name__}: {line}" if line else type(error).__name__
+    return told if len(told) <= MOST_LETTERS else f"{told[:MOST_LETTERS]}…"
 
 
 def facts_of(trainer: Trainer, module: LightningModule) -> dict[str, Any]:

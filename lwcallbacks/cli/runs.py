@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,12 +41,6 @@ def num_failed(folder: MediaFolder) -> int:
     return sum(count for count in counts if isinstance(count, int))
 
 
-def last_step(folder: MediaFolder) -> int | None:
-    """The largest step at which anything was written; None of a run that has written nothing."""
-    steps = [*(item.step for item in folder.items), *(logged.step for logged in folder.scalars)]
-    return max(steps, default=None)
-
-
 @dataclass(frozen=True)
 class Best:
     """A value of a run: the best, or where nobody says which way is better, the last."""
@@ -73,14 +68,26 @@ def best(folder: MediaFolder) -> Best | None:
     if key is None:
         return None
     mode = folder.run.get("mode") if has_monitor else mode_of(key)
-    finite = {step: value for step, value in curves[key].items() if math.isfinite(value)}
+    found = extreme(curves[key], mode)
+    return None if found is None else Best(key, found[1], found[0], is_best=mode in ("min", "max"))
+
+
+def extreme(curve: Mapping[int, float], mode: str | None) -> tuple[int, float] | None:
+    """Step and value of the first lowest ("min") or highest ("max") finite value, of the last without a mode.
+
+    None where no value is finite.
+
+    >>> curve = {1: 0.5, 2: 0.25, 3: float("nan")}
+    >>> extreme(curve, "max"), extreme(curve, None), extreme({}, "min")
+    ((1, 0.5), (2, 0.25), None)
+    """
+    finite = {step: value for step, value in curve.items() if math.isfinite(value)}
     if not finite:
         return None
     if mode not in ("min", "max"):
-        step = max(finite)
-        return Best(key, finite[step], step, is_best=False)
-    extreme = min(finite.values()) if mode == "min" else max(finite.values())
-    return Best(key, extreme, next(step for step, value in finite.items() if value == extreme), is_best=True)
+        return max(finite), finite[max(finite)]
+    value = min(finite.values()) if mode == "min" else max(finite.values())
+    return next(step for step in finite if finite[step] == value), value
 
 
 def mode_of(key: str) -> str | None:

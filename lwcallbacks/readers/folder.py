@@ -61,8 +61,17 @@ class MediaFolder:
     cost: dict[str, Any] | None = None
     """What the last fit has cost, a table {"columns", "rows"}; None where none has come to its end."""
     run: dict[str, Any] = field(default_factory=dict)
-    """What the run is: "name", "version", "started", "ended", "state", "config", "max_epochs", and "failed", how many
-    drawings and writes failed, by who failed; empty if unknown."""
+    """What the run is: "name", "version", "started", "ended", "state", "config", "max_epochs"; "error", type and
+    first line of what ended it early; and "failed", how many drawings and writes failed, by who failed; empty if
+    unknown."""
+
+    @property
+    def last_step(self) -> int | None:
+        """The last step at which anything was logged; None of a run that has logged nothing. Checkpoints are no part of
+        it: the step of one is how many there were, one more than the number of the last."""
+        files = [item.step for item in self.items if item.kind == "file"]
+        others = [item.step for item in self.items if item.kind != "file"]
+        return max([*others, *(logged.step for logged in self.scalars)] or files, default=None)
 
     def steps(self) -> dict[str, list[int]]:
         """The steps at which each key was written, twice where it was written twice."""

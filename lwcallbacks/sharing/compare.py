@@ -94,13 +94,12 @@ def facts(folder: MediaFolder) -> dict[str, Any]:
     """What is compared of one run."""
     last, missing = _last(folder)
     curves = {key: _thinned(list(curve.items())) for key, curve in sorted(folder.curves().items())}
-    steps = [*(item.step for item in folder.items), *(logged.step for logged in folder.scalars)]
     name = " ".join(str(folder.run[part]) for part in ("name", "version") if folder.run.get(part) is not None)
     return {
         "name": name or folder.directory.absolute().parent.name,
         "path": str(folder.directory),
         **{part: folder.run.get(part) for part in ("state", "started", "config")},
-        "last_step": max(steps, default=None),
+        "last_step": folder.last_step,
         "cost": _cost(folder),
         "left_out": 0,
         "missing": missing,

@@ -21,8 +21,9 @@
 
 What a run is is in `run.js`, of which the last line `LW.run({...});` holds: "name" and "version", or null; "started"
 and "ended", times of ISO 8601 or null; "state", out of "running", "finished", "interrupted" and "failed"; "config", the
-hyperparameters; "max_epochs" or null; "monitor" and "mode" of a checkpoint callback, else of early stopping; "failed",
-how many drawings and writes failed by who failed, where any did; "written", when a run that goes on was last written
+hyperparameters; "error", type and first line of what ended it early, where anything did; "max_epochs" or null;
+"monitor" and "mode" of a checkpoint callback, else of early stopping; "failed", how many drawings and writes failed by
+who failed, where any did; "written", when a run that goes on was last written
 to, to a minute. What it has cost is in `cost.js`. Both are replaced. Lines of data are in few files, `data/00000.js`
 and on, with an index, `manifest.js`: a page opened from a disk may load scripts but no JSON. How many files there are
 does not grow with the number of histograms and steps. The others only ever grow by whole lines: writing costs the same

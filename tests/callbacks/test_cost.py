@@ -24,7 +24,7 @@ from lwcallbacks.callbacks.need import Need
 from lwcallbacks.capture import Step
 from lwcallbacks.presets import classification
 from lwcallbacks.readers import find_folders, read_folder
-from lwcallbacks.reductions import ConfusionCounts
+from lwcallbacks.reductions import ConfusionCounts, Derived, macro_f1
 from lwcallbacks.state.link import Counted
 from lwcallbacks.writers import Publisher
 
@@ -106,6 +106,47 @@ def test_every_callback_knows_its_cost(tmp_path: Path) -> None:
     assert {"all together", "total", "ConfusionMatrix('confusion_matrix')"} < rows.keys()
     assert len(rows) == len(callbacks) + 2
     assert all(len(row) == len(table["columns"]) - 1 for row in rows.values())
+
+
+class Own(lw.ScalarMetrics):
+    """A user's own, whose keys cannot be asked for at the end."""
+
+    is_over = False
+
+    def prefixes(self, stage: str) -> set[str]:
+        if self.is_over:
+            raise LookupError(stage)
+        return super().prefixes(stage)
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        self.is_over = True
+        super().on_fit_end(trainer, pl_module)
+
+
+def test_callbacks_of_one_name_keep_a_row_each(tmp_path: Path) -> None:
+    """What they log tells them apart, else a number; the rows add up to the total, in every column."""
+    counts = {name: Derived(ConfusionCounts(5), macro_f1) for name in "abcdefg"}
+    fit(
+        tmp_path,
+        [
+            lw.ScalarMetrics({"a": counts["a"]}),
+            lw.ScalarMetrics({name: counts[name] for name in "cdefg"}),
+            lw.ScalarMetrics({"b": counts["b"]}, stages=("val",)),
+            lw.ScalarMetrics({"b": counts["b"]}, stages=("test",)),
+            Own({"z": counts["a"]}),
+            Own({"y": counts["a"]}),
+        ],
+    )
+    [page] = tmp_path.rglob("media/index.html")
+    table = read_folder(page.parent).cost
+    assert table
+    assert sorted(row[0] for row in table["rows"]) == [
+        "Own('metrics') 1", "Own('metrics') 2", "ScalarMetrics(a)", "ScalarMetrics(b) 1", "ScalarMetrics(b) 2",
+        "ScalarMetrics(c, d, e, f, ...)", "all together", "total",
+    ]  # fmt: skip
+    *rows, total = (row[1:] for row in table["rows"])
+    for name, column, whole in zip(table["columns"][1:], zip(*rows, strict=True), total, strict=True):
+        assert sum(column) == pytest.approx(whole, abs=0.005 * (len(rows) + 1)), name  # as they are rounded
 
 
 def test_the_end_of_a_fit_says_what_it_has_cost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -212,17 +212,22 @@ def test_a_run_says_what_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "state"), [(ZeroDivisionError, "failed"), (KeyboardInterrupt, "interrupted"), (SystemExit, "interrupted")]
+    ("error", "state", "line"),
+    [
+        (ZeroDivisionError, "failed", "ZeroDivisionError: no <b>number"),
+        (KeyboardInterrupt, "interrupted", "KeyboardInterrupt"),
+        (SystemExit, "interrupted", "SystemExit: no <b>number"),
+    ],
 )
-def test_a_run_says_how_it_ended(error: type[BaseException], state: str, tmp_path: Path) -> None:
-    """And one that is taken up in the same folder began when it first began, and is finished at last."""
+def test_a_run_says_how_it_ended(error: type[BaseException], state: str, line: str, tmp_path: Path) -> None:
+    """And why, in one line; one that is taken up in the same folder began when it first began, and is finished."""
 
     class Stops(pl.Callback):
         def on_train_batch_end(self, *args: Any) -> None:
             signal.raise_signal(signal.SIGINT) if error is KeyboardInterrupt else self.stop()
 
         def stop(self) -> None:
-            raise error
+            raise error("\nno <b>number\nat all")
 
     logger = CSVLogger(tmp_path, version=0)
     with warnings.catch_warnings():
@@ -230,10 +235,22 @@ def test_a_run_says_how_it_ended(error: type[BaseException], state: str, tmp_pat
         with suppress(error, SystemExit):  # Lightning before 2.4 does not raise Ctrl-C again
             fit(tmp_path, logger, Stops())
         first = the_folder(tmp_path).run
-        assert first["state"] == state
+        assert (first["state"], first["error"]) == (state, line)
         fit(tmp_path, CSVLogger(tmp_path, version=0))
     again = the_folder(tmp_path).run
     assert (again["started"], again["state"]) == (first["started"], "finished")
+    assert "error" not in again
+
+
+def test_an_error_is_one_line_of_so_many_letters() -> None:
+    """Also one that is long, or fails to say itself."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
+    assert record.error_line(Mute()) == "Mute"
+    assert record.error_line(ValueError("x" * 1000)) == f"ValueError: {'x' * (record.MOST_LETTERS - 12)}…"
 
 
 def test_a_run_that_goes_on_says_when_it_was_last_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

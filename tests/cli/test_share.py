@@ -36,7 +36,9 @@ def test_compare_writes_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     for name in "abc":
         written(tmp_path / name)
     assert main(["compare", "a", "b", "c"]) == 0
-    assert capsys.readouterr().out.startswith("compare.html: 3 runs compared, ")
+    told = capsys.readouterr().out
+    assert told.startswith("compare.html: 3 runs compared, ")
+    assert "\n\nA  " in told
     assert Path("compare.html").read_text() == comparison(map(Path, "abc"))
     assert main(["compare", "a", "b", "-o", "two.html"]) == 0
     assert Path("two.html").exists()

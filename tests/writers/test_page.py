@@ -16,7 +16,8 @@ from support.browser import CHROMIUM, NEEDS, Browser, Page
 from lwcallbacks import html as page_module
 from lwcallbacks.curves import charts, summarised
 from lwcallbacks.html import page_html
-from lwcallbacks.media import Histogram, Image, Matrix, Table
+from lwcallbacks.media import File, Histogram, Image, Matrix, Table
+from lwcallbacks.readers import read_folder
 from lwcallbacks.reductions import ScoreCounts
 from lwcallbacks.writers import chunks
 from lwcallbacks.writers.folder import FolderWriter
@@ -91,6 +92,30 @@ def test_the_run_has_its_name_state_and_configuration(page: Page) -> None:
     assert configuration[configuration.index("model.layers") + 1] == "32, 64, 128"
     assert configuration[configuration.index("optimizer.lr") + 1] == "0.001"
     assert configuration[configuration.index("seed") + 1] == "none"
+
+
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        ({"state": "failed", "error": f"ValueError: {HOSTILE}"}, f"The run failed: ValueError: {HOSTILE}"),
+        ({"state": "interrupted", "error": "KeyboardInterrupt"}, "The run was interrupted: KeyboardInterrupt"),
+        ({"state": "failed"}, "The run failed"),
+        ({"state": "finished"}, ""),
+    ],
+)
+def test_a_run_that_ended_early_says_why_before_everything_else(
+    browser: Browser, tmp_path: Path, info: dict[str, Any], words: str
+) -> None:
+    """By type and first line of the error, as text."""
+    writer = FolderWriter(tmp_path)
+    writer.write({"val/picture": Image(np.zeros((4, 4), np.uint8))}, 1)
+    writer.write_run(info)
+    page = opened(browser, tmp_path, missing=2)
+    assert page.value("[...document.querySelector('main').children].filter(node => !node.hidden)[0].innerText") == (
+        words or page.value("document.querySelector('main > section:not([hidden])').innerText")
+    )
+    assert page.value("document.title") != "1"
+    page.close()
 
 
 def test_one_time_for_everything(page: Page) -> None:
@@ -235,6 +260,31 @@ def test_many_numbers_of_one_thing_are_one_chart(browser: Browser, tmp_path: Pat
 
 
 @needs_uplot
+@needs_uplot
+def test_numbers_beside_a_chart_fit(browser: Browser, tmp_path: Path) -> None:
+    """Large, small and negative ones are short, none is cut, and a curve of tiny values fills its chart."""
+    writer = FolderWriter(tmp_path)
+    ends = {"a": (0, 2e9), "b": (1e-12, 2e-12), "c": (-1234567, -1534567), "d": (0.1, 0.2), "e": (12345678, 12345679)}
+    for step in range(2):
+        writer.write_scalars({name: value[step] for name, value in ends.items()}, 1_000_000 * step)
+    page = opened(browser, tmp_path, missing=3)
+    show(page, "#curves", ".uplot")
+    found = page.value("""(() => {
+      const found = [], plain = CanvasRenderingContext2D.prototype.fillText;
+      CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+        const {width} = this.measureText(text), left = x - width * {right: 1, center: 0.5, left: 0}[this.textAlign];
+        found.push([text, left, left + width <= this.canvas.width]);
+        plain.call(this, text, x, y);
+      };
+      curves.smooth = 0.001;
+      for (const chart of curves.charts) { chart.node.seen = true; chart.draw(); }
+      return new Promise(done => setTimeout(() => done(found), 200));
+    })()""")
+    assert {"2e9", "2e-12", "−1.5e6", "0.2", "1e6"} < {text for text, _, _ in found}
+    assert [text for text, left, fits in found if left < 0 or not fits] == []
+    page.close()
+
+
 def test_a_drag_zooms_all_charts(page: Page) -> None:
     """To the steps between the two ends; a double click shows the whole run."""
     page.wait("document.querySelectorAll('.chart .u-over').length >= 2")
@@ -540,12 +590,51 @@ def test_gradients_are_one_picture_before_single_histograms(page: Page) -> None:
     show(page, "#gradients", "canvas")
     page.wait("document.querySelector('#gradients .note').textContent.includes('norms from')")
     assert page.value("[...document.querySelectorAll('#gradients [role=option]')].map(node => node.innerText)") == [
-        f"net.{i}.{part}" for i in (0, 3, 8) for part in ("bias", "weight")
+        f"net.{i}.{part}" for i in (0, 3, 8) for part in ("weight", "bias")
     ]  # fmt: skip
-    page.click("#gradients [role=option]:nth-child(4)")
+    page.click("#gradients [role=option]:nth-child(3)")
     page.wait("document.querySelector('#gradients article h3').innerText === 'gradients/net.3.weight'")
     page.wait("document.querySelector('#gradients .histogram')")
     assert re.search(r"2,000 finite values\. Between −0\.\d+ and 0\.\d+\.", page.text("#gradients article"))
+
+
+def test_rows_of_layers_are_in_the_order_of_the_model_and_say_where_they_have_no_value(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """Also of a layer that learns later than the others, and of one that stops."""
+    writer = FolderWriter(tmp_path)
+    histogram = Histogram(np.array([1, 6, 1]), np.linspace(-1, 1, 4))
+    learning = {0: ["z.stem", "a.head"], 10: ["z.stem", "m.body", "a.head"], 20: ["m.body", "a.head"]}
+    for step, layers in learning.items():
+        writer.write({f"gradients/{layer}": histogram for layer in layers}, step)
+        table = Table(("layer", "norm"), [[layer, 1.0] for layer in layers])
+        writer.write({"gradients/layers": table}, step)
+        writer.write_scalars({f"gradients/norm/{layer}": 1e-3 * (layer != "m.body") for layer in layers}, step)
+    writer.write({"val/picture": Image(np.zeros((9, 9), np.uint8))}, 25)
+    page = opened(browser, tmp_path, missing=2)
+    show(page, "#gradients", "canvas")
+    page.wait("document.querySelector('#gradients .norms .note').textContent.includes('norms from')")
+    texts = "[...document.querySelectorAll('#gradients %s')].map(node => node.textContent)"
+    assert page.value(texts % "[role=option]") == ["z.stem", "m.body", "a.head"]
+    assert page.value(texts % "select option") == ["z.stem", "m.body", "a.head"]
+    for step, expected in ((25, ["–", "0", "0.001"]), (10, ["0.001", "0", "0.001"]), (0, ["0.001", "–", "0.001"])):
+        go(page, step)
+        assert page.value(texts % ".numbers div") == expected
+    looks = page.value("""(() => {
+      const {width, height} = document.querySelector('#gradients canvas'), w = width / 3, h = height / 3,
+        {data} = document.querySelector('#gradients canvas').getContext('2d').getImageData(0, 0, width, height);
+      return [0, 1, 2].map(row => [0, 1, 2].map(column => {
+        const strengths = new Set();
+        for (let y = Math.ceil(row * h) + 4; y < row * h + h - 4; y++)
+          for (let x = Math.ceil(column * w) + 4; x < column * w + w - 4; x++)
+            strengths.add(data[4 * (y * width + x) + 3]);
+        return strengths.size > 1 ? 'hatched' : strengths.has(0) ? 'blank' : 'plain';
+      }));
+    })()""")
+    assert looks == [["plain", "plain", "hatched"], ["hatched"] * 3, ["plain"] * 3]  # zero is no small one
+    assert "hatched is zero or no value" in page.text("#gradients .norms header")
+    assert page.errors == []
+    page.close()
 
 
 @needs_uplot
@@ -627,7 +716,26 @@ def test_checkpoints_have_their_metrics(page: Page) -> None:
     show(page, "#files", "tbody tr")
     assert page.value("document.querySelectorAll('#files tbody tr').length") == 10
     assert page.text("#files tbody tr").split("\t")[:3] == ["model-digits", "629", "best, latest"]
-    assert {"val/loss", "val/acc"} < set(page.text("#files thead").split("\t"))
+    columns = page.text("#files thead").split("\t")
+    assert {"val/loss", "val/acc"} < set(columns[3:7])
+    assert page.value("[...document.querySelectorAll('#files .word')].every(x => x.getClientRects().length === 1)")
+
+
+def test_a_checkpoint_is_no_stop_of_the_time(browser: Browser, tmp_path: Path) -> None:
+    """The page opens at the last step that was logged, as `lwcallbacks view` says; checkpoints alone have theirs."""
+    writer = FolderWriter(tmp_path / "some")
+    for step in (47, 95):
+        writer.write({"val/picture": Image(np.zeros((4, 4), np.uint8))}, step)
+        writer.write({"model": File(Path("a.ckpt"), "model")}, step + 1)
+        writer.write_scalars({"val/loss": 0.5}, step)
+    FolderWriter(tmp_path / "alone").write({"model": File(Path("a.ckpt"), "model")}, 96)
+    for name, stops, missing in (("some", [47, 95], 2), ("alone", [96], 3)):
+        page = opened(browser, tmp_path / name, missing=missing)
+        assert page.value("[time.steps, time.epochSteps, time.now]") == [stops, stops, stops[-1]]
+        assert read_folder(tmp_path / name).last_step == stops[-1]
+        show(page, "#files", "tbody tr")
+        assert page.text("#files tbody tr").split("\t")[:2] == ["model", "96"]
+        page.close()
 
 
 def test_two_steps_are_compared_side_by_side(page: Page) -> None:

@@ -51,6 +51,15 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
         ("[299 / 300, 1 - 1e-6, 1 / 900, 0, 1, 1.5].map(share => percent(share, 0))",
          ["99.7 %", "99.9999 %", "0.1 %", "0 %", "100 %", "150 %"]),
     ],
+    "numbers of an axis are short, and as long as it takes to tell them apart": [
+        ("axisTexts([0, 1e9, 2e9, 1.5e9, null])", ["0", "1e9", "2e9", "1.5e9", ""]),
+        ("axisTexts([1e-12, -1e-12, 2.5e-300])", ["1e-12", "−1e-12", "2.5e-300"]),
+        ("[axisTexts([-1234567]), axisTexts([0.1]), axisTexts([200000, -0.25])]",
+         [["−1.23e6"], ["0.1"], ["200,000", "−0.25"]]),
+        ("axisTexts([-1234567, -1234568])", ["−1.234567e6", "−1.234568e6"]),
+        ("axisTexts([0.70001, 0.70002, 3, 3])", ["0.70001", "0.70002", "3", "3"]),
+        ("axisTexts([0.1 + 0.2, 0.3, Infinity])", ["0.3", "0.3", "∞"]),
+    ],
     "a shortened name keeps both ends and whole letters": [
         ("shorten('a long name of a layer', 9)", "a lo…ayer"),
         ("shorten('short', 9)", "short"),
@@ -172,6 +181,7 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
     ],
     "an axis of nothing, and of zeros alone": [
         ("[reach({}, null, null), reach({}, 0, 0)]", [[None, None], [0, 1]]),
+        ("reach({}, 0, 5e-324)", [0, 1]),  # less than a power of ten that is a number
     ],
     "what a curve reaches over, in words": [
         ("[span(1, 1), span(-1, 2.5)]", ["always 1", "−1 to 2.5"]),
@@ -218,13 +228,23 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
          [["a.b", "1, 2"], ["a.c", None], ["d", "x"], ["e", "{}"]]),
         ("flattened({a: [{b: 1}]})", [["a.0.b", 1]]),
     ],
+    "names in the order of a list, each other behind the one that it follows": [
+        ("inOrder(['head', 'a', 'b', 'own'], ['a', 'b', 'head'])", ["a", "b", "own", "head"]),
+        ("inOrder(['a', 'b', 'c', 'd'], ['c', 'gone', 'd'])", ["a", "b", "c", "d"]),
+        ("inOrder(['b', 'a'])", ["b", "a"]),
+    ],
     "a table of files has a column for each of their metrics": [
         ("filesTable([{step: 2, value: {name: 'm', aliases: ['a'], metadata: {step: 3, score: null,"
          " metrics: {loss: 0.5}}, type: 'model', path: 'p'}}])",
          {"columns": ["name", "step", "aliases", "loss", "type", "path"],
-          "cells": [["m"], [2], ["a"], [0.5], ["model"], ["p"]], "length": 1}),
+          "cells": [["m"], [2], [["a"]], [0.5], ["model"], ["p"]], "length": 1}),
+        ("filesTable([{step: 2, value: {name: 'm', aliases: ['a', 'b-c'], metadata: {hparams: {lr: 1},"
+         " num_parameters: 2, versions: {torch: '2'}, versionsOfMine: 1, epoch: 4, score: 0.5, monitor: 'loss',"
+         " metrics: {loss: 0.5, epoch: 5}, data: 'v2'}}}]).columns",
+         ["name", "step", "aliases", "score", "loss", "epoch", "versionsOfMine", "data", "num_parameters", "hparams.lr",
+          "versions.torch", "monitor"]),
         ("filesTable([['new'], ['new', 'best'], ['best']].map(aliases => ({step: 1, value: {name: 'm', aliases}})))"
-         ".cells[2]", ["new", "best", ""]),
+         ".cells[2]", [["new"], ["best"], []]),
     ],
     "a colour for each label that is shown": [
         ("lookups(new Set([1])).map(table => table.split(' ').length)", [256, 256, 256, 256]),

@@ -22,7 +22,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lwcallbacks.cli.errors import CommandError
-from lwcallbacks.cli.runs import best, last_step, name_of, num_failed
+from lwcallbacks.cli.runs import best, name_of, num_failed
 from lwcallbacks.cli.text import counted, plain
 from lwcallbacks.readers import MediaFolder, damage, find_folders, of_page, read_folder
 from lwcallbacks.sharing import is_as_written, single_file
@@ -114,7 +114,7 @@ def _listed(path: Path) -> bool:
 
 
 def _lines(folder: MediaFolder, *, is_damaged: bool) -> list[str]:
-    keys, step, found = folder.steps(), last_step(folder), best(folder)
+    keys, step, found = folder.steps(), folder.last_step, best(folder)
     when = datetime.fromtimestamp(_written(folder.directory)).strftime("%Y-%m-%d %H:%M")
     failed = num_failed(folder)
     told = [

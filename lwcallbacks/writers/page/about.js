@@ -39,6 +39,12 @@ function stateWords(info) {
   return parts.join(", ");
 }
 
+/** Why a run ended early: "The run failed: ValueError: ..."; nothing of any other. Pure. */
+function whyWords(info) {
+  const words = {failed: "The run failed", interrupted: "The run was interrupted"}[info?.state];
+  return words ? [words, info.error].filter(Boolean).join(": ") : "";
+}
+
 function aboutSection() {
   const list = make("dl", {className: "config"}),
     none = make("p", {className: "dim"}, "No hyperparameters. self.save_hyperparameters() in the module keeps them."),

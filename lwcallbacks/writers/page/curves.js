@@ -9,9 +9,15 @@ const curves = {charts: [], zoom: null, smooth: 0, log: false, axis: "epoch", wo
 
 const ROOM = {pad: 0.1, soft: 0, mode: 3}; // beside the values of an axis, as uPlot has it by itself
 
-/** What an axis reaches over for values from low to high; zeros alone lie at its foot, and not below a hundred. Pure. */
-const reach = (plot, low, high) =>
-  low === null ? [null, null] : low === 0 && high === 0 ? [0, 1] : uPlot.rangeNum(low, high, {min: ROOM, max: ROOM});
+/** What an axis reaches over for values from low to high; zeros alone lie at its foot, and not below a hundred. uPlot takes
+ * less than 1e-9 for nothing: tiny values are made larger for it. Pure. */
+function reach(plot, low, high) {
+  if (low === null) return [null, null];
+  const most = Math.max(Math.abs(low), Math.abs(high)),
+    unit = most < 1e-6 ? 10 ** Math.floor(Math.log10(most || 1)) : 1;
+  if (!most || !unit) return [0, 1];
+  return uPlot.rangeNum(low / unit, high / unit, {min: ROOM, max: ROOM}).map(end => end * unit);
+}
 
 /** From one value to another in words; one that stays is one number. Pure. */
 const span = (low, high) => (low === high ? `always ${brief(low)}` : `${brief(low)} to ${brief(high)}`);
@@ -398,10 +404,10 @@ function chartOf(title, first) {
           stroke: ink,
           grid: {stroke: grid, width: 1},
           ticks: {show: false},
-          size: 56,
+          size: (u, texts) => Math.max(56, 16 + 7 * Math.max(...(texts || []).map(text => text.length), 0)),
           gap: 4,
           font: "12px system-ui, sans-serif",
-          values: (u, all) => all.map(value => (value === null ? "" : brief(value, 3))),
+          values: (u, all) => axisTexts(all),
         },
       ],
       hooks: {
@@ -420,7 +426,7 @@ function chartOf(title, first) {
   }
 
   function xAxis() {
-    if (curves.axis !== "epoch") return {values: (u, all) => all.map(value => brief(value))};
+    if (curves.axis !== "epoch") return {values: (u, all) => axisTexts(all)};
     const ends = epochEnds(),
       of = new Map(ends.map(({epoch, step}) => [step, epoch]));
     return {

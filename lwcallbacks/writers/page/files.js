@@ -1,27 +1,33 @@
 // Files, checkpoints above all: every version in one table, with its metrics.
 
-const LONG = ["filename", "monitor", "mode", "type", "path"]; // said last
+// What the file was made with, and what is long: said last.
+const LAST = ["world_size", "precision", "num_parameters", "hparams", "versions", "git_commit", "filename", "monitor",
+  "mode", "type", "path"];
 
 /** A table of files, the newest first: a row for each version, with the aliases that it still has, and columns of all
- * metadata that say something. Pure. */
+ * metadata that say something: the score and the metrics first, what it was made with last. Pure. */
 function filesTable(versions) {
   const given = new Set(); // an alias moves on to the newest version that has it
   const still = (name, alias) => !given.has(`${name}:${alias}`) && given.add(`${name}:${alias}`);
   const all = versions.map(({step, value: {name, aliases = [], metadata = {}, type, path}}) => {
-    const {metrics = {}, ...others} = metadata;
+    const {metrics = {}, score, ...others} = metadata,
+      measured = flattened(metrics);
     return {
       name,
       step,
-      aliases: aliases.filter(alias => still(name, alias)).join(", "),
-      ...Object.fromEntries(flattened({...others, ...metrics}).filter(([column]) => column !== "step")),
+      aliases: aliases.filter(alias => still(name, alias)),
+      ...Object.fromEntries(
+        [["score", score], ...measured, ...flattened(others), ...measured].filter(([column]) => column !== "step"),
+      ),
       type,
       path,
     };
   });
   const said = [...new Set(all.flatMap(row => Object.keys(row)))].filter(
-    name => name && all.some(row => (row[name] ?? "") !== ""),
+    name => name && all.some(row => String(row[name] ?? "") !== ""),
   );
-  const columns = [...said.filter(name => !LONG.includes(name)), ...LONG.filter(name => said.includes(name))];
+  const rank = name => LAST.findIndex(last => name === last || name.startsWith(`${last}.`)),
+    columns = said.sort((a, b) => rank(a) - rank(b)); // the others keep their order
   const rows = all.map(row => columns.map(name => row[name] ?? null));
   return {columns, cells: columns.map((_, i) => rows.map(row => row[i])), length: rows.length};
 }

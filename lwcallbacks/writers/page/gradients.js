@@ -6,7 +6,7 @@ function ofGradients(name) {
   return prefix && layer !== "total" && LW.keys.has(`${prefix}/${layer}`) ? {prefix, layer} : null;
 }
 
-/** Keys of histograms by what they begin with. */
+/** Keys of histograms by what they begin with, in the order in which they came first: that of the model. */
 function histogramGroups() {
   const groups = new Map();
   for (const key of LW.keys.keys()) {
@@ -15,7 +15,6 @@ function histogramGroups() {
     if (!groups.has(prefix)) groups.set(prefix, []);
     groups.get(prefix).push(key);
   }
-  for (const keys of groups.values()) keys.sort(natural);
   return groups;
 }
 
@@ -31,6 +30,23 @@ function binned({steps, values}, [low, high], columns) {
   return result;
 }
 
+/** Lines across, for what has no colour. */
+function hatching(brush, scale) {
+  const size = 6 * scale,
+    tile = make("canvas", {width: size, height: size}),
+    pen = tile.getContext("2d");
+  pen.strokeStyle = colour("dim");
+  pen.globalAlpha = 0.55;
+  pen.lineWidth = scale;
+  pen.beginPath();
+  for (const shift of [-size, 0, size]) {
+    pen.moveTo(shift - 1, size + 1);
+    pen.lineTo(shift + size + 1, -1);
+  }
+  pen.stroke();
+  return brush.createPattern(tile, "repeat");
+}
+
 /** How strong the colour of a norm is, 0 to 1, on a scale of powers between the smallest and the largest. Pure. */
 function strengthOf(value, low, high) {
   if (value === null) return null;
@@ -40,8 +56,10 @@ function strengthOf(value, low, high) {
 }
 
 function gradientsPart(prefix, found) {
+  // A layer that learns later than others comes later: a table of all that learn has their order.
+  const order = page.layers?.get(prefix)?.map(layer => `${prefix}/${layer}`);
   const isLayer = key => LW.series.has(`${prefix}/norm/${key.slice(prefix.length + 1)}`);
-  const keys = [...found.filter(isLayer), ...found.filter(key => !isLayer(key))]; // gradients before what goes with them
+  const keys = [...inOrder(found.filter(isLayer), order), ...found.filter(key => !isLayer(key))]; // gradients before what goes with them
   const chosen = {key: keys[0]};
   const detail = make("div"),
     part = make("div");
@@ -105,7 +123,7 @@ function normPicture(prefix, keys, open) {
           for (const row of rows) row.series = row[what];
           draw();
         }),
-      make("span", {className: "dim"}, "stronger is larger, by powers; orange is not finite"),
+      make("span", {className: "dim"}, "stronger is larger, by powers; hatched is zero or no value; orange is not finite"),
     ),
     make("div", {className: "heat"}, names, frame, numbers),
     note,
@@ -177,7 +195,7 @@ function normPicture(prefix, keys, open) {
     cells.forEach((row, y) =>
       row.forEach((value, x) => {
         const strength = strengthOf(value, low, high);
-        if (strength === null) return;
+        if (!value && !Number.isNaN(value)) return; // hatched below, as is zero
         const isOdd = strength === Infinity,
           [red, green, blue] = inks[+isOdd];
         pixels.data.set([red, green, blue, isOdd ? 255 : 255 * (0.06 + 0.94 * strength)], 4 * (y * columns + x));
@@ -189,7 +207,12 @@ function normPicture(prefix, keys, open) {
     brush.imageSmoothingEnabled = false;
     brush.drawImage(small, 0, 0, canvas.width, canvas.height);
     const w = canvas.width / columns,
-      h = height * scale;
+      h = height * scale,
+      isLogged = cells[0].map((_, x) => cells.some(row => row[x] !== null)); // else nobody has a value: it stays blank
+    brush.fillStyle = hatching(brush, scale);
+    cells.forEach((row, y) =>
+      row.forEach((value, x) => isLogged[x] && (value === null || value <= 0) && brush.fillRect(x * w, y * h, w, h)),
+    );
     for (let y = 1; y <= rows.length; y++) brush.clearRect(0, y * h - scale, canvas.width, scale);
     if (w > 6) for (let x = 1; x < columns; x++) brush.clearRect(x * w - scale, 0, scale, canvas.height);
     canvas.setAttribute(
@@ -203,9 +226,12 @@ function normPicture(prefix, keys, open) {
     const part = (time.now - range[0]) / (range[1] - range[0]);
     line.hidden = !(part >= 0 && part <= 1);
     line.style.left = `${100 * part}%`;
+    const last = rows.map(({series}) => lastAtMost(series.steps, time.now)),
+      step = Math.max(...rows.map(({series}, row) => series.steps[last[row]] ?? -1)); // the last that any row has
     rows.forEach(({series}, row) => {
-      const i = lastAtMost(series.steps, time.now);
-      numbers.children[row].textContent = i < 0 ? "" : brief(series.values[i], 3);
+      const has = last[row] >= 0 && series.steps[last[row]] === step;
+      numbers.children[row].textContent = has ? brief(series.values[last[row]], 3) : step < 0 ? "" : "–";
+      numbers.children[row].title = has || step < 0 ? "" : `no value at ${when(step)}`;
     });
   }
   const under = event => ({

@@ -121,7 +121,6 @@ const pointWords = (curve, {name}, x, y, at) =>
 function lineChart(curve, lines, tell) {
   const wide = 460,
     high = 330,
-    left = 46,
     right = 12,
     top = 12,
     bottom = 40;
@@ -139,6 +138,9 @@ function lineChart(curve, lines, tell) {
   };
   const [x0, x1] = span(all("x")),
     [y0, y1] = span(all("y"));
+  const [xs, ys] = [ticks(x0, x1), ticks(y0, y1)],
+    [xTexts, yTexts] = [xs, ys].map(axisTexts),
+    left = Math.max(46, 26 + 7 * Math.max(...yTexts.map(text => text.length)));
   const px = x => left + ((x - x0) / (x1 - x0)) * (wide - left - right),
     py = y => high - bottom - ((y - y0) / (y1 - y0)) * (high - top - bottom);
   const chart = svg("svg", {
@@ -148,15 +150,15 @@ function lineChart(curve, lines, tell) {
     tabindex: 0,
     "aria-label": `${curve.y} over ${curve.x}. ${lines.map(({name, text}) => `${name} ${text || ""}`).join("; ")}. The arrow keys read points.`,
   });
-  for (const x of ticks(x0, x1))
+  for (const [i, x] of xs.entries())
     chart.append(
       svg("line", {x1: px(x), x2: px(x), y1: top, y2: high - bottom}),
-      svg("text", {x: px(x), y: high - bottom + 16, "text-anchor": "middle"}, brief(x, 3)),
+      svg("text", {x: px(x), y: high - bottom + 16, "text-anchor": "middle"}, xTexts[i]),
     );
-  for (const y of ticks(y0, y1))
+  for (const [i, y] of ys.entries())
     chart.append(
       svg("line", {x1: left, x2: wide - right, y1: py(y), y2: py(y)}),
-      svg("text", {x: left - 6, y: py(y) + 4, "text-anchor": "end"}, brief(y, 3)),
+      svg("text", {x: left - 6, y: py(y) + 4, "text-anchor": "end"}, yTexts[i]),
     );
   chart.append(
     svg("text", {x: (left + wide - right) / 2, y: high - 6, "text-anchor": "middle"}, curve.x),

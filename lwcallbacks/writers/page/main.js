@@ -10,6 +10,8 @@ async function sorted() {
     of.table.map(async key => {
       const entry = entryAt(key, Infinity),
         value = entry && (await load(entry));
+      if (value?.columns[0] === "layer" && key.endsWith("/layers"))
+        (page.layers ??= new Map()).set(key.slice(0, -"/layers".length), value.cells[0]);
       return [key, !!value && isOfSamples(value)];
     }),
   );
@@ -57,12 +59,12 @@ async function build() {
   };
   const nav = document.querySelector("nav .sections"),
     links = [];
-  let before = null;
+  let before = document.getElementById("why");
   for (const [id, make0] of Object.entries(sections)) {
     let node = document.getElementById(id);
     if (!node) {
       node = make0() || null;
-      if (node) before ? before.after(node) : main.prepend(node);
+      if (node) before.after(node);
     }
     if (!node) continue;
     before = node;
@@ -100,6 +102,9 @@ page.head = () => {
   const state = document.getElementById("state");
   state.textContent = stateWords(info);
   state.className = `dim ${info?.state || ""}`;
+  const why = document.getElementById("why");
+  why.textContent = whyWords(info);
+  why.hidden = !why.textContent;
   page.aboutGrows?.();
 };
 

@@ -58,6 +58,18 @@ function spread(places, values, over) {
   return result;
 }
 
+/** Names in the order that a list has them; each other stays behind the one that it follows. */
+function inOrder(names, order = []) {
+  const result = order.filter(name => names.includes(name));
+  let before = -1;
+  for (const name of names) {
+    const at = result.indexOf(name);
+    if (at >= 0) before = at;
+    else result.splice(++before, 0, name);
+  }
+  return result;
+}
+
 /** At most `most` of a list, evenly, with its first and last. */
 function evenly(list, most) {
   if (list.length <= most) return list;

@@ -103,6 +103,10 @@ function tableOf({columns, cells, length}, settings, refresh) {
           open.append(crop(cell));
           return make("td", {}, open);
         }
+        if (Array.isArray(cell)) {
+          const words = cell.map((word, at) => `${word}${at < cell.length - 1 ? "," : ""}`);
+          return make("td", {}, ...words.flatMap(word => [make("span", {className: "word"}, word), " "]));
+        }
         return make("td", {className: numeric[c] ? "number" : ""}, brief(cell));
       }),
     ),

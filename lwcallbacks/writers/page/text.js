@@ -17,6 +17,25 @@ function brief(value, digits = 4) {
   return text.replace("-", "−").replace("e−", "e-").replace("e+", "e");
 }
 
+/** Numbers of an axis in a few letters, each with the digits that tell it from the others: 0.1, 200,000, 2e9, −1.23e6,
+ * 1e-12; nothing of null. */
+function axisTexts(values) {
+  const text = (value, digits) => {
+    if (value === null || value === undefined) return "";
+    const size = Math.abs(value);
+    if (!size || !Number.isFinite(size) || (size >= 1e-4 && size < 1e6)) return brief(value, digits);
+    return String(Number(value).toExponential(digits - 1))
+      .replace(/\.?0*e/, "e")
+      .replace("e+", "e")
+      .replace(/^-/, "−");
+  };
+  const many = new Set(values).size;
+  for (let digits = 3; ; digits++) {
+    const found = values.map(value => text(value, digits));
+    if (digits >= 15 || new Set(found).size === many) return found;
+  }
+}
+
 /** 12,345 */
 const grouped = value =>
   String(value)

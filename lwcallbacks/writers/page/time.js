@@ -15,23 +15,25 @@ const time = {
 function readSteps() {
   const all = new Set(),
     ofEpochs = new Set();
-  const plain = LW.numbers.map(entry => entry && entry.kind !== "histogram");
-  for (const {step, ranges} of LW.steps) {
-    all.add(step);
+  // A checkpoint is no stop: its step is how many there were, one more than the number of the last.
+  const kinds = LW.numbers.map(entry => entry?.kind);
+  for (const {step, ranges} of LW.steps)
     for (let i = 0; i < ranges.length; i += 2)
       for (let number = ranges[i]; number <= ranges[i + 1]; number++)
-        if (plain[number]) {
+        if (kinds[number] !== "file") {
+          all.add(step);
+          if (!kinds[number] || kinds[number] === "histogram") continue;
           ofEpochs.add(step);
           number = ranges[i + 1];
           i = ranges.length;
         }
-  }
   if (all.size < 2) {
     // hardly anything but curves: the ends of epochs, or of a part of the run
     const whole = [...LW.series.values()].reduce((long, {steps}) => (steps.length > long.length ? steps : long), []);
     const ends = epochEnds().map(({step}) => step);
     for (const step of ends.length > 1 ? ends : evenly(whole, 200)) all.add(step);
   }
+  if (!all.size) for (const {step} of LW.steps) all.add(step);
   const ascending = set => [...set].sort((a, b) => a - b);
   time.steps = ascending(all);
   time.epochSteps = ofEpochs.size ? ascending(ofEpochs) : time.steps;
