@@ -2,7 +2,7 @@
 
 logged = Logged("gradients", every=50, num_bins=64, say=print)       # num_bins=None draws no histograms
 logged.add(0, step, 20, dict)            # a hook: a `Step` of the optimizer 0, and the number to log it at
-logged.entries(step)                     # in the background: its numbers and histograms by key
+logged.entries(step, 20)                 # in the background: its numbers and histograms by key
 logged.tables()                          # a hook: tables that have not been published yet
 logged.results(LogHistogram())           # waits for the device
 """
@@ -65,7 +65,7 @@ class Logged:
         self._untabled[index] = step, at
         self.over.add(at, step)
         is_tabled = (step.number // self._every) % TABLE_EVERY == 1
-        return [(lambda: {**self.entries(step), **beside()}, at, step), *(self.tables(index) if is_tabled else ())]
+        return [(lambda: {**self.entries(step, at), **beside()}, at, step), *(self.tables(index) if is_tabled else ())]
 
     def tables(self, *optimizers: int) -> list[Drawing]:
         """Of the last logged step of these optimizers or of all, where it has none yet."""
@@ -80,12 +80,12 @@ class Logged:
 
     # -- where the device may be waited for ------------------------------------------------------------------------
 
-    def entries(self, step: Step) -> Entries:
+    def entries(self, step: Step, at: int) -> Entries:
         layers, counts, skipped = step.layers(), step.counts(), step.num_skipped()
         entries = {} if layers is None else drawn.step(self._name, layers, counts, self._num_bins, step.suffix)
         self.over.settle(step, layers)
         entries |= {f"{self._name}/skipped_steps{step.suffix}": float(skipped)} if skipped else {}
-        return {**entries, **self.over.scores(self._name)}
+        return {**entries, **self.over.scores(self._name, at)}
 
     def _table(self, step: Step) -> Entries:
         layers = step.layers()

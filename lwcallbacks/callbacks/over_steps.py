@@ -111,10 +111,14 @@ class OverSteps:
             odd = ~np.isfinite(layers.changes) | ~np.isfinite(layers.weights)
             self._ratios.add(step, layers.names, np.where(odd, np.inf, ratios))
 
-    def scores(self, name: str) -> dict[str, float]:
-        """The score of the worst loss that stands out since this was asked the last time."""
+    def scores(self, name: str, step: int) -> dict[str, float]:
+        """The score of the worst loss that stands out up to a step, and was not asked for before.
+
+        A step that is drawn late comes after losses of later ones, which wait for the next.
+        """
         with self._lock:
-            new, self._new_spikes = self._new_spikes, []
+            new = [spike for spike in self._new_spikes if spike.step <= step]
+            self._new_spikes = [spike for spike in self._new_spikes if spike.step > step]
         scores = [spike.score for spike in new if spike.score < math.inf]
         return {f"{name}/loss_spike": max(scores)} if scores else {}
 

@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lwcallbacks as lw
+from lwcallbacks.callbacks.over_steps import OverSteps
 from lwcallbacks.testing.same import difference
 
 DEAD = [("net.3", "zero", 0), ("net.1", "zero", 0)]
@@ -155,6 +156,18 @@ def test_a_loss_that_stands_out_is_marked(tmp_path: Path, accumulate: int) -> No
     assert spike.step <= next(iter(logged)) <= spike.step + 4
     [rows] = [table["rows"] for table in data_on_page(tmp_path, "gradients/loss_spikes").values()]
     assert rows == [[spike.step, spike.loss, spike.usual, spike.score]]
+
+
+def test_a_spike_is_not_logged_before_its_step() -> None:
+    """A step that is drawn late is drawn behind losses of later ones, which wait for the next."""
+    over = OverSteps(by_module=False, in_float16=False)
+    for step in range(60):
+        over.hear(step, torch.tensor(100.0 if step == 50 else 1.0 + step % 3 / 10))
+    over.send()
+    over.settle()
+    assert over.scores("gradients", 47) == {}
+    assert list(over.scores("gradients", 51)) == ["gradients/loss_spike"]
+    assert over.scores("gradients", 59) == {}
 
 
 @pytest.mark.filterwarnings("ignore:GradientHistogram.*the loss is nan")
