@@ -255,9 +255,9 @@ def read_shared(
             gradients = flattened(list(held.values()))
             tables = histogram.tables(gradients).to(dtype)
             numbers = _numbers([rows[i] for i in held], gradients, columns, peaks_of(gradients), samples or Samples())
-            place = {i: k for k, i in enumerate(held)}
-            counts = torch.stack([tables[place[i]] if i in place else counts[i] for i in range(len(rows))])
-            floats = torch.stack([numbers[place[i]] if i in place else floats[i] for i in range(len(rows))])
+            place = torch.tensor(list(held)).to(device, non_blocking=True)
+            counts.index_copy_(0, place, tables)
+            floats.index_copy_(0, place, numbers)
     except Exception as error:
         failure = error
     bits = floats.view(torch.int32).to(dtype)

@@ -14,6 +14,7 @@ from lwcallbacks.callbacks.reading import Reader
 from lwcallbacks.callbacks.steps import Steps, nothing
 from lwcallbacks.gradients.finite import held, oddities_of
 from lwcallbacks.gradients.names import Chosen
+from lwcallbacks.gradients.read import Row, read_shared
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.reductions.looking import as_on_a_device
 
@@ -76,6 +77,22 @@ def test_one_large_parameter_does_not_make_others_dearer(monkeypatch: pytest.Mon
     for p in large[-1].parameters():
         p.grad = torch.ones_like(p)
     assert operations(logged_step(large)) - operations(logged_step(small)) <= 150
+
+
+def test_a_shared_reading_queues_at_most_three_operations_more_for_a_further_parameter() -> None:
+    """As `Reader` has it where parameters are spread over processes: up to the sum."""
+
+    def shared(size: int) -> int:
+        rows = [Row(name, p) for name, p in network(size).named_parameters()]
+
+        @torch.no_grad()
+        def step() -> None:
+            next(read_shared(rows, LogHistogram(), ("norms",), rank=0, world_size=2))
+
+        return operations(step)
+
+    few, many = shared(10), shared(80)
+    assert many - few <= 3 * (2 * 80 - 2 * 10)
 
 
 def test_a_step_that_is_not_logged_queues_nothing_for_a_further_parameter() -> None:
