@@ -186,4 +186,5 @@ lw.register_writer(ShelfLogger, ShelfWriter)
 
 
 def files_in(folder: Path) -> Iterable[Path]:
-    return sorted(path for path in folder.rglob("*") if not path.is_dir())
+    # Unlike Path.rglob, this goes on where a folder is removed meanwhile.
+    return sorted(Path(place, name) for place, _, names in os.walk(folder) for name in names)
