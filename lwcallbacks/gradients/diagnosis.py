@@ -13,8 +13,8 @@ A layer here is a module: its weight and its bias together, so that a bias befor
 nothing but rounding, or one that began at zero, speaks for nobody. An illness is what `NEEDED` of the last `WINDOW`
 logged steps of the layer have shown; all of them where it is a gradient of zero or a layer that is not updated, and a
 single step where it is NaN or infinity. Norms are those before clipping, where they are known. What has no gradient at
-all is in `absent.py`. A false alarm is worse than one that is missed: thresholds are powers of ten away from what healthy networks
-show.
+all is in `absent.py`. A false alarm is worse than one that is missed: thresholds are powers of ten away from what
+healthy networks show.
 """
 
 from __future__ import annotations
