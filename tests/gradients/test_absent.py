@@ -97,7 +97,11 @@ def test_what_is_in_no_optimizer_is_named() -> None:
     assert found(absent) == []
     fed(lambda i: ["b.weight"], range(NEEDED - 1, NEEDED), absent, lambda i: out)
     assert found(absent) == [("a", "in no optimizer", 0, "gets a gradient and is in no optimizer")]
-    fed(lambda i: BOTH.learning, range(6, 7), absent)
+    frozen = Members(learning=("b.weight",))
+    assert found(fed(lambda i: ["b.weight"], range(6, 7), absent, lambda i: frozen)) == []
+    fed(lambda i: ["b.weight"], range(7, 20), absent, lambda i: out)
+    assert found(absent)[0][2] == 70
+    fed(lambda i: BOTH.learning, range(20, 21), absent)
     assert found(absent) == []
 
 

@@ -189,6 +189,7 @@ def test_the_first_step_that_was_not_finite_is_named_if_it_was_not_logged() -> N
     diagnosis.feed_nonfinite(137, ["a.weight", "unknown.weight"])
     assert found(diagnosis) == [("a", "not finite", 137), ("b", "not finite", 150)]
     fed(network(a__weight=(odd, 1e-3)), 1, diagnosis, begin=4)
+    diagnosis.feed_nonfinite(180, ["a.weight", "b.weight"])  # as after a resume
     assert found(diagnosis) == [("a", "not finite", 137), ("b", "not finite", 150)]
 
 
