@@ -27,7 +27,7 @@ from lwcallbacks.callbacks.trainer import (
 )
 from lwcallbacks.callbacks.watching import WatchingCallback
 from lwcallbacks.capture.source import Extract
-from lwcallbacks.gradients.names import Chosen, names_of
+from lwcallbacks.gradients.names import Chosen, layer_of, names_of
 from lwcallbacks.gradients.read import Column
 from lwcallbacks.lightning import LightningModule, Trainer, log_info
 from lwcallbacks.reductions import LogHistogram
@@ -71,8 +71,11 @@ class GradientHistogram(WatchingCallback):
     ``weights/{layer}`` and so on, of what else is counted. Bins are the same in every run: counts can be added.
 
     Of all logged steps so far, on each process, ``results["diagnosis"]`` lists what ``{name}/diagnosis`` shows, the
-    worst layer first, each with `layer`, `illness`, `since`, `how_much` and `severity`; a healthy network has none. The
-    rules, with their thresholds and sources, are in ``lwcallbacks/gradients/diagnosis.py``.
+    worst layer first, each with `layer`, `illness`, `since`, `how_much` and `severity`; a healthy network has none.
+    Layers that do not learn are listed, too: an optimizer has them and they have no gradient, or a step changes
+    nothing, or they have a gradient and no optimizer has them. ``results["passed"]`` lists what was found and has
+    passed, with the last step in `until`. The rules, with their thresholds and sources, are in
+    ``lwcallbacks/gradients/diagnosis.py``.
     ``results["loss_spikes"]`` lists losses of this process that stood out from the 128 before: `step`, `loss`, `usual`
     and `score`, a modified z-score above 10 (Iglewicz and Hoaglin, 1993). All of it goes on after a resume.
 
@@ -150,7 +153,8 @@ class GradientHistogram(WatchingCallback):
                                           infinities. At the first logged step, every tenth from there, an epoch's
                                           last, and the last before an error
     ``{name}/diagnosis``                  at the end of an epoch and of fit, table of at most ten layers that look
-                                          ill: what, since which step, and how much, in words
+                                          ill: what, since which step, and how much, in words; then of what has
+                                          passed, and the worst loss that stood out
     ``{name}/norm_by_step``               at the same time, picture of each layer's norm over all logged steps, by
                                           powers of ten; more than 64 layers or 256 steps are put together
     ``{name}/update_ratio_by_step``       the same of update ratios
@@ -353,6 +357,9 @@ class GradientHistogram(WatchingCallback):
             return
         over.is_new = False
         with Hub.of(trainer).outlet.attempt(self.describe("train"), "could not work out its diagnosis"):
+            first = self.watched_first()
+            if first is not None:
+                over.not_finite(first.step, [layer_of(name, self.depth) for name in first.layers])
             self.results.update(over.results())
         if self.max_overhead is None or not self.can_wait(trainer):
             at = logging_step(trainer, train_epoch_end=train_epoch_end)

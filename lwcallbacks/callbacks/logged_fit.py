@@ -142,6 +142,7 @@ class LoggedFit:
             names = f"{', '.join(MOMENTS[:-1])} or {MOMENTS[-1]}"
             self._say(f"{step.optimizer} keeps no {names}, so moments=True draws nothing")
         if not step.readings:
+            self._logged.over.add(logging_step(trainer), step)
             return self._say("a step had no gradient, and nothing is logged of it")
         drawings = self._logged.add(stepping.index, step, logging_step(trainer), callback.watched_now(trainer))
         draw(callback, trainer, drawings)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch import Tensor
 from lwcallbacks.callbacks.activations import StepOutputs
 from lwcallbacks.callbacks.reading import Step
 from lwcallbacks.gradients.diagnosis import Diagnosis
+from lwcallbacks.gradients.finding import Finding
 from lwcallbacks.gradients.history import History
 from lwcallbacks.gradients.layers import Layers
 from lwcallbacks.gradients.spikes import Spike, Spikes
@@ -100,6 +101,8 @@ class OverSteps:
                 found_layers = layers if read is until and layers is not None else read.layers()
                 if found_layers is not None:
                     self._take(step, found_layers)
+                if not read.is_skipped:
+                    self._diagnosis.feed_members(step, read.members, () if found_layers is None else found_layers.names)
 
     def _take(self, step: int, layers: Layers) -> None:
         self._diagnosis.feed(step, layers)
@@ -110,6 +113,13 @@ class OverSteps:
             )
             odd = ~np.isfinite(layers.changes) | ~np.isfinite(layers.weights)
             self._ratios.add(step, layers.names, np.where(odd, np.inf, ratios))
+
+    def not_finite(self, step: int, layers: Iterable[str]) -> None:
+        """The first step, logged or not, at which gradients of these layers were not finite."""
+        with self._lock:
+            self.send()
+            self.settle()
+            self._diagnosis.feed_nonfinite(step, layers)
 
     def scores(self, name: str, step: int) -> dict[str, float]:
         """The score of the worst loss that stands out up to a step, and was not asked for before.
@@ -127,13 +137,18 @@ class OverSteps:
         with self._lock:
             self.send()
             self.settle()
-            return {"diagnosis": self._diagnosis.findings(), "loss_spikes": list(self._spikes.found)}
+            return {
+                "diagnosis": self._diagnosis.findings(),
+                "passed": self._diagnosis.passed(),
+                "loss_spikes": list(self._spikes.found),
+            }
 
     def entries(self, name: str) -> dict[str, Entry]:
         """Media of all steps up to now; nothing of none."""
         with self._lock:
             self.settle()
-            findings, spikes = self._diagnosis.findings(), list(self._spikes.found)
+            findings, passed = self._diagnosis.findings(), self._diagnosis.passed()
+            spikes = list(self._spikes.found)
             pictures = [
                 (f"{name}/{key}", (history.table(), history.names, history.steps.tolist()), scale)
                 for key, history, scale in (
@@ -142,12 +157,9 @@ class OverSteps:
                 )
                 if len(history.steps)
             ]
-        if not pictures:
+        if not pictures and not findings:
             return {}
-        rows: list[Sequence[Cell]] = [[one.layer, one.illness, one.since, one.how_much] for one in findings]
-        found: dict[str, Entry] = {
-            f"{name}/diagnosis": Table(("layer", "what", "since step", "how much"), rows or [HEALTHY])
-        }
+        found: dict[str, Entry] = {f"{name}/diagnosis": _in_words(findings, passed, spikes)}
         if spikes:
             cells = [[spike.step, spike.loss, spike.usual, spike.score] for spike in spikes]
             found[f"{name}/loss_spikes"] = Table(("step", "loss", "median before", "score"), cells)
@@ -172,6 +184,20 @@ class OverSteps:
 
 
 HEALTHY: tuple[Cell, ...] = ("", "no layer looks ill", None, "")
+
+
+def _in_words(findings: Sequence[Finding], passed: Sequence[Finding], spikes: Sequence[Spike]) -> Table:
+    """What is ill, then what has passed, then losses that stood out."""
+    rows: list[Sequence[Cell]] = [[one.layer, one.illness, one.since, one.how_much] for one in findings]
+    rows = rows or [HEALTHY]
+    rows += [[one.layer, one.illness, one.since, f"until step {one.until:,}: {one.how_much}"] for one in passed]
+    if spikes:
+        worst = max(spikes, key=lambda spike: spike.score)
+        text = f"the loss was {worst.loss:.3g}, the median before {worst.usual:.3g}"
+        if len(spikes) > 1:
+            text += f"; the worst of the last {len(spikes)}"
+        rows.append(["", "loss spike", worst.step, text])
+    return Table(("layer", "what", "since step", "how much"), rows)
 
 
 def _tensors(state: dict[str, Any]) -> dict[str, Any]:

@@ -16,9 +16,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lwcallbacks.callbacks.steps import Stepping, Steps, on_host
 from lwcallbacks.gradients import further
+from lwcallbacks.gradients.absent import Members
 from lwcallbacks.gradients.layers import Layers
 from lwcallbacks.gradients.names import Chosen, layers_of, names_of
 from lwcallbacks.gradients.read import Column, Reading, Row, finished, gradient_norms, kept_each, read, read_shared
@@ -30,6 +32,7 @@ from lwcallbacks.state.link import AllReduce, Counted, current_link
 
 More = Literal["weights", "moments", "updates"]
 """What can be counted beside the gradients."""
+_NONE = Members()
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,7 @@ class Step:
         countings: of what was to be counted further.
         lacks_moments: whether moments were to be counted, and the optimizer has none.
         suffix: what keys of no layer's own end with: the optimizer's name, where there are several.
+        members: the layers that the optimizer has, and those that none has.
     """
 
     optimizer: str
@@ -56,6 +60,7 @@ class Step:
     countings: Sequence[further.Counting] = ()
     lacks_moments: bool = False
     suffix: str = ""
+    members: Members = _NONE
 
     @property
     def host_bytes(self) -> int:
@@ -177,7 +182,17 @@ class Reader:
             countings,
             "moments" in self._more and not any(item.name.startswith(further.MOMENTS) for item in items),
             f"/{stepping.name}" if len(self._steps.of) > 1 else "",
+            self._members(named, own),
         )
+
+    def _members(self, named: Sequence[tuple[Tensor, str]], own: Mapping[str, Sequence[Tensor]]) -> Members:
+        learning = dict.fromkeys(layer for p, layer in named if p.requires_grad and not is_lazy(p) and p.numel())
+        frozen = dict.fromkeys(layer for _, layer in named if layer not in learning)
+        optimized = {id(p) for of in own.values() for p in of}
+        outside = [p for p in self._module.parameters() if p.grad is not None and id(p) not in optimized]
+        found = layers_of(self._module, {"": outside}, self._chosen, self._depth)[""] if outside else []
+        others = dict.fromkeys(layer for p, layer in found if p.requires_grad)
+        return Members(tuple(learning), tuple(frozen), tuple(others))
 
     def _items(
         self, stepping: Stepping, named: Sequence[tuple[Tensor, str]], before: Mapping[int, Tensor]

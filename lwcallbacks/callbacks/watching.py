@@ -170,6 +170,10 @@ class WatchingCallback(LoggingCallback):
         """The fit ends."""
         self._finite = self._stop = self._replicas = None
 
+    def watched_first(self) -> NonFinite | None:
+        """What was not finite at first in this fit, as far as is known by now."""
+        return None if self._finite is None else self._finite.first
+
     def watched_now(self, trainer: Trainer) -> Callable[[], Entries]:
         """`watched`, of this fit."""
         return partial(self.watched, self._finite, trainer.world_size)

@@ -2,32 +2,37 @@
 
 diagnosis = Diagnosis()
 diagnosis.feed(step=50, layers=layers)          # a `Layers` of one step of an optimizer
+diagnosis.feed_members(50, members, layers.names)   # which parameters it has, and which of them have a gradient
 diagnosis.feed_units(50, {"net.1": (0.43, 512)})    # dead units of modules, and how many values of each were seen
 for finding in diagnosis.findings():            # ten at most, the worst first; none of a healthy network
     print(finding.layer, finding.illness, finding.since, finding.how_much)
+diagnosis.passed()                              # what was found and has not been seen for a while
 state = diagnosis.state_dict()                  # of a size that does not grow with steps
 
 A layer here is a module: its weight and its bias together, so that a bias before a batch norm, whose gradient is
 nothing but rounding, or one that began at zero, speaks for nobody. An illness is what `NEEDED` of the last `WINDOW`
-logged steps of the layer have shown; all of them where it is a gradient of zero, and a single step where it is NaN or
-infinity. A false alarm is worse than one that is missed: thresholds are powers of ten away from what healthy networks
-show.
+logged steps of the layer have shown; all of them where it is a gradient of zero or a layer that is not updated, and a
+single step where it is NaN or infinity. Norms are those before clipping, where they are known. What has no gradient at
+all is in `absent.py`. A false alarm is worse than one that is missed: thresholds are powers of ten away from what
+healthy networks show.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from lwcallbacks.gradients.absent import Absent, Members
+from lwcallbacks.gradients.finding import ILLNESSES, NEEDED, WINDOW, Finding, Illness, plural, severity
 from lwcallbacks.gradients.layers import Layers
+from lwcallbacks.gradients.norms import joined
+from lwcallbacks.gradients.sample import SAMPLE
 
 MOST = 10
 """Findings that are given at once."""
-WINDOW, NEEDED = 8, 6
-"""Logged steps of a layer that are looked back at, and how many of them have to show an illness."""
 REMEMBERED = 64
 """Logged norms of a layer that its own median is of."""
 KNOWN = 16
@@ -46,6 +51,11 @@ EXPLODED = 100.0
 """A gradient explodes where its norm is above so many times its own median, or that of the layers, and a step changes
 the layer by more than `TOO_FAST` (Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural
 networks", 2013). A large norm alone harms nobody under an optimizer that divides by it."""
+CLIPPED = 1e-3
+"""A gradient explodes as well where clipping leaves less than this part of it: an optimizer such as Adam divides by
+what is left, and its steps look as ever. It is the layer with the largest norm before clipping, if that is `EXPLODED`
+times the lower quartile of the layers; where all of them are large, the loss is a sum. What vanishes is not judged at
+such a step, as everything is small beside the largest."""
 TOO_FAST, TOO_SLOW = 1e-1, 1e-6
 """Update ratios that are too large and too small. About 1e-3 is usual (A. Karpathy, CS231n, "Ratio of weights:updates",
 https://cs231n.github.io/neural-networks-3/); these are a hundred and a thousand times away."""
@@ -58,6 +68,11 @@ ratio small or large: learning rates are warmed up, and a parameter that began a
 BEHIND = 1e-3
 """A layer hardly learns where its update ratio is below this part of the layers' median as well, or was never larger:
 at the end of a schedule all of them are small."""
+MOVES = 1e-5
+"""A layer is not updated where a step changes no element, though the gradient's norm is above this part of the layer's,
+so that a step of any usual size does. A smaller one may be lost to rounding, as that of a network without a loss."""
+FEWEST_MOVED = 32
+"""Of a parameter whose change is told by a sample, as many elements of it have to have a gradient, by their share."""
 ZERO = 0.99
 """Share of zeros from which on a gradient counts as zero: of every parameter of a layer, such as a bias, which has one
 number for each unit. Fewer zeros need not be an illness: the weight of an embedding has many, as has one behind inputs
@@ -72,35 +87,10 @@ FEWEST_VALUES = 32
 """Values of each unit, by samples and positions, from which on it can be told: of one sample half of a ReLU's units are
 off in any network."""
 
-Illness = Literal[
-    "not finite", "explodes", "zero", "vanishes", "lost in float16", "learns too fast", "dead units", "hardly learns"
-]
-ILLNESSES: tuple[Illness, ...] = get_args(Illness)
-"""The worst first."""
-_RULES = ILLNESSES[1:]
+_RULES = tuple(name for name in ILLNESSES if name not in ("not finite", "no gradient", "in no optimizer"))
 _AGES: dict[Illness, int] = {"vanishes": YOUNG, "learns too fast": SETTLED, "hardly learns": SETTLED}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A layer that looks ill.
-
-    Attributes:
-        layer: the name of its module; of a parameter that stands alone, its own.
-        illness: one of `ILLNESSES`.
-        since: the step at which it was first seen.
-        how_much: in words.
-        severity: from 0 to the number of `ILLNESSES`; comparable within a run.
-    """
-
-    layer: str
-    illness: Illness
-    since: int
-    how_much: str
-    severity: float
-
-    def __str__(self) -> str:
-        return f"{self.layer}: {self.how_much}, since step {self.since:,}"
+_ALWAYS = ("zero", "not updated")
+"""What all of the last logged steps have to show."""
 
 
 class Diagnosis:
@@ -120,6 +110,7 @@ class Diagnosis:
         self._names: dict[str, int] = {}
         self._fed = 0
         self._arrays = _empty(0)
+        self._absent = Absent()
         self._grouping: tuple[tuple[str, ...], np.ndarray, np.ndarray] | None = None
 
     # -- a step ----------------------------------------------------------------------------------------------------
@@ -143,12 +134,31 @@ class Diagnosis:
             if name == "explodes":
                 a["onset"][rows[begins]] = seen[1][begins]
         self._remember(step, own, rows)
+        self._look_back(rows)
+
+    def feed_members(self, step: int, members: Members, with_gradient: Iterable[str]) -> None:
+        """Take in which parameters an optimizer has at a logged step, and which of them have a gradient.
+
+        Args:
+            step: its number, as it is to be named.
+            members: by the names that `feed` is given.
+            with_gradient: those of `members.learning` that have one.
+        """
+        self._absent.feed(step, members, with_gradient)
+
+    def feed_nonfinite(self, step: int, names: Iterable[str]) -> None:
+        """The first step, logged or not, at which gradients of these layers were not finite."""
+        a, known = self._arrays, dict.fromkeys(map(self._module, names)).keys() & self._names.keys()
+        rows = self._rows(known)
+        since = a["since_odd"][rows]
+        a["since_odd"][rows] = np.where(since < 0, step, np.minimum(since, step))
 
     def _shown(self, own: _Signals, rows: np.ndarray) -> dict[Illness, tuple[np.ndarray, np.ndarray]]:
         """By illness, which layers show it in this step, and how much."""
         a = self._arrays
         peer, peer_ratio = (_quantile(x, own.alive, 0.5) for x in (own.norm, own.ratio))
         upper, upper_rms = (_quantile(x, own.alive, 0.75) for x in (own.norm, own.rms))
+        is_clipped = own.clip < CLIPPED
         logs = a["log_norms"][rows]
         aged = np.isfinite(logs).sum(1) >= KNOWN
         median = np.full(len(rows), np.nan)
@@ -160,7 +170,12 @@ class Diagnosis:
             explodes = is_fast & ((growth > EXPLODED) | (own.floored > 1))
         else:
             explodes = own.alive & (by_itself > EXPLODED)
-        vanishes = own.alive & (own.norm < VANISHED * upper) & (own.rms < VANISHED * upper_rms)
+        lower = _quantile(own.norm, own.alive, 0.25)
+        is_largest = is_clipped & own.alive & (own.norm == own.norm.max(initial=0)) & (own.norm > EXPLODED * lower)
+        explodes = explodes | is_largest
+        a["clipped"][rows[explodes]] = np.where(is_largest, own.norm, 0)[explodes]
+        a["clip"][rows[is_largest]] = own.clip
+        vanishes = own.alive & (own.norm < VANISHED * upper) & (own.rms < VANISHED * upper_rms) & (not is_clipped)
         ratio = np.nan_to_num(own.ratio)  # 0 where it is not known
         a["peak"][rows] = np.fmax(a["peak"][rows], ratio)
         is_behind = (ratio < BEHIND * peer_ratio) | (a["peak"][rows] < TOO_SLOW)
@@ -172,6 +187,7 @@ class Diagnosis:
             "vanishes": (vanishes, own.norm / upper),
             "lost in float16": (own.lost >= LOST, own.lost),
             "learns too fast": (is_fast, own.floored),
+            "not updated": (own.alive & own.is_still, own.norm),
             "hardly learns": (own.alive & (ratio > 0) & (ratio < TOO_SLOW) & is_behind, ratio),
         }
 
@@ -180,7 +196,7 @@ class Diagnosis:
         a, rule = self._arrays, _RULES.index("explodes")
         odd = own.odd.sum(1) > 0
         begins = rows[odd & (a["odd_steps"][rows] == 0)]
-        a["since_odd"][begins] = step
+        a["since_odd"][begins] = np.where(a["since_odd"][begins] < 0, step, a["since_odd"][begins])
         a["exploded"][begins] = np.where(a["votes"][begins, rule] > 0, a["since"][begins, rule], -1)
         a["odd_steps"][rows] += odd
         a["odd"][rows] += own.odd
@@ -200,6 +216,7 @@ class Diagnosis:
         rows, share = self._rows(told), np.array(list(told.values()), float)
         self._arrays["fed"][rows] = self._fed
         self._vote(rows, _RULES.index("dead units"), step, share >= DEAD, share)
+        self._look_back(rows)
 
     def _vote(self, rows: np.ndarray, rule: int, step: int, is_shown: np.ndarray, measure: np.ndarray) -> np.ndarray:
         """Which of these rows show an illness in this step, bool [M]; and of which it is the first time in a while."""
@@ -209,7 +226,22 @@ class Diagnosis:
         begins = np.asarray((before == 0) & is_shown)
         a["since"][rows[begins], rule] = step
         a["measure"][rows[is_shown], rule] = measure[is_shown]
+        a["shown"][rows[is_shown], rule] = step
         return begins
+
+    def _ill(self, rows: np.ndarray | slice) -> np.ndarray:
+        """Which of these rows have which illness by now, bool [M, rules]."""
+        a = self._arrays
+        ill = _ones(a["votes"][rows]) >= np.array([WINDOW if rule in _ALWAYS else NEEDED for rule in _RULES])
+        for rule, age in _AGES.items():
+            ill[:, _RULES.index(rule)] &= a["last"][rows] - a["first"][rows] >= age
+        return np.asarray(ill)
+
+    def _look_back(self, rows: np.ndarray) -> None:
+        """What is found now, if it should pass: from when to when it was seen."""
+        a, ill = self._arrays, self._ill(rows)
+        for name in ("since", "shown"):
+            a[f"was_{name}"][rows] = np.where(ill, a[name][rows], a[f"was_{name}"][rows])
 
     def _module(self, name: str) -> str:
         return name.rpartition(".")[0] or name if self.by_module else name
@@ -235,56 +267,85 @@ class Diagnosis:
 
     def findings(self) -> list[Finding]:
         """At most ten layers that look ill, the worst first, each with the worst that it has."""
-        a = self._arrays
-        ill = _ones(a["votes"]) >= np.array([WINDOW if rule == "zero" else NEEDED for rule in _RULES])
-        for rule, age in _AGES.items():
-            ill[:, _RULES.index(rule)] &= a["last"] - a["first"] >= age
+        return self._all()[:MOST]
+
+    def _all(self) -> list[Finding]:
+        a, ill, names = self._arrays, self._ill(slice(None)), list(self._names)
+        absent = self._absent.findings(self._module)
         listed = (a["fed"] > self._fed - GONE) & ((a["odd_steps"] > 0) | ill.any(1))
-        names = list(self._names)
         found = [self._finding(i, names[i], ill[i]) for i in np.flatnonzero(listed).tolist()]
+        without = {one.layer for one in absent if one.illness == "no gradient"}
+        found = [one for one in found if one.layer not in without or one.illness == "not finite"] + absent
         # What explodes first makes others explode; of layers without a gradient the last passes none on to the others.
-        order = {name: (-a["onset"][i], -i) for name, i in self._names.items()}
-        return sorted(found, key=lambda one: (-one.severity, one.since, *order[one.layer]))[:MOST]
+        order = {one.layer: (0.0, -i) for i, one in enumerate(absent)}
+        order |= {name: (-a["onset"][i], -i) for name, i in self._names.items() if name not in without}
+        return sorted(found, key=lambda one: (-one.severity, one.since, *order[one.layer]))
+
+    def passed(self) -> list[Finding]:
+        """At most ten illnesses that were found and have passed, the worst first; of layers that have none now."""
+        a, now = self._arrays, {one.layer for one in self._all()}
+        was = (a["was_shown"] >= 0) & (a["odd_steps"] == 0)[:, None]
+        names = list(self._names)
+        found = []
+        for i in np.flatnonzero(was.any(1)).tolist():
+            if names[i] not in now:
+                one, rule = self._finding(i, names[i], was[i]), int(np.flatnonzero(was[i])[0])
+                since, until = int(a["was_since"][i, rule]), int(a["was_shown"][i, rule])
+                found.append(replace(one, since=since, until=until))
+        return sorted(found, key=lambda one: (-one.severity, one.since))[:MOST]
 
     def _finding(self, i: int, name: str, ill: np.ndarray) -> Finding:
         a = {key: array[i] for key, array in self._arrays.items()}
         if a["odd_steps"]:
             num_nan, num_inf = a["odd"].tolist()
             parts = " and ".join(f"{n:,} {word}" for n, word in ((num_nan, "NaN"), (num_inf, "Inf")) if n)
-            text = f"{parts} in {_plural(int(a['odd_steps']), 'logged step')}"
+            text = f"{parts} in {plural(int(a['odd_steps']), 'logged step')}"
             if a["exploded"] < 0:
-                return Finding(name, "not finite", int(a["since_odd"]), text, _severity(0, 0.5))
+                return Finding(name, "not finite", int(a["since_odd"]), text, severity("not finite", 0.5))
             text = f"explodes: a step changed it by {_size(a['onset'])}, and then {text}, from {a['since_odd']:,} on"
-            return Finding(name, "explodes", int(a["exploded"]), text, _severity(0, 1))
+            return Finding(name, "explodes", int(a["exploded"]), text, severity("not finite", 1))
         rule = int(np.flatnonzero(ill)[0])
         illness, measure = _RULES[rule], float(a["measure"][rule])
         norm, upper = a["beside"].tolist()
         grown = f"norm {_times(a['growth'])} times the median, and " if a["growth"] > EXPLODED else ""
+        by = f"{grown}a step changes it by {_size(measure)}"
+        if a["clipped"] > 0:
+            by = f"its norm before clipping is {a['clipped']:.1g}, and clipping leaves {a['clip']:.1g} of it"
         text, weight = {
-            "explodes": (f"explodes: {grown}a step changes it by {_size(measure)}", 1),
+            "explodes": (f"explodes: {by}", 1),
             "zero": (f"gradient zero in {_percent(measure)} of the elements", measure),
             "vanishes": (f"gradient vanishes: norm {norm:.1g}, that of a quarter of the layers above {upper:.1g}",
                          -np.log10(max(measure, 1e-300))),
             "lost in float16": (f"gradient lost in float16: {_percent(measure)} of what is not zero is as small as "
                                 "it can hold, and smaller ones are zero; a larger loss scale keeps them", measure),
+            "not updated": ("not updated: it has a gradient, and its learning rate is 0 or too small for its precision",
+                            1),
             "learns too fast": (f"update ratio {measure:.2g}: the learning rate is too high for this layer",
                                 np.log10(measure * 10)),
             "dead units": (f"dead units: {_percent(measure)} give nothing for any sample", measure),
             "hardly learns": (f"update ratio {measure:.1g}: it hardly learns", -np.log10(max(measure, 1e-300))),
         }[illness]  # fmt: skip
-        return Finding(name, illness, int(a["since"][rule]), text, _severity(1 + rule, weight))
+        return Finding(name, illness, int(a["since"][rule]), text, severity(illness, weight))
 
     # -- a checkpoint ----------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Names, a count, and arrays of one row for each layer."""
-        return {"names": list(self._names), "num_steps": self._fed, **{k: a.copy() for k, a in self._arrays.items()}}
+        return {
+            "names": list(self._names),
+            "num_steps": self._fed,
+            **{f"absent_{k}": v for k, v in self._absent.state_dict().items()},
+            **{k: a.copy() for k, a in self._arrays.items()},
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
         self._names = {name: i for i, name in enumerate(state["names"])}
         self._fed = int(state["num_steps"])
         self._arrays = {key: np.array(state[key], a.dtype) for key, a in _empty(0).items()}
+        self._absent.load_state_dict(
+            {k.removeprefix("absent_"): v for k, v in state.items() if k.startswith("absent_")}
+        )
         self._grouping = None
 
 
@@ -294,9 +355,14 @@ def _empty(size: int) -> dict[str, np.ndarray]:
     return {
         "votes": np.zeros((size, rules), np.uint8),  # a bit for each of the last logged steps
         "since": np.full((size, rules), -1),
+        "shown": np.full((size, rules), -1),  # the last step that has shown it
+        "was_since": np.full((size, rules), -1),  # of the last time that it was found
+        "was_shown": np.full((size, rules), -1),
         "measure": np.zeros((size, rules)),
         "beside": np.zeros((size, 2)),  # norm and the layers' upper quartile, when it last vanished
         "growth": np.zeros(size),
+        "clipped": np.zeros(size),  # norm before clipping, if that is why it explodes
+        "clip": np.zeros(size),  # and the part of it that was left
         "first": np.full(size, -1),
         "last": np.full(size, -1),
         "fed": np.zeros(size, np.int64),
@@ -321,8 +387,15 @@ class _Signals:
         zeros, beside = layers.bins.smaller_than(0.0), layers.bins.beside()
         elements, num_zero = total(layers.elements), total(zeros)
         self.odd = np.stack([total(beside[:, 0]), total(beside[:, 1:].sum(1))], 1).astype(np.int64)
-        self.norm = _joined(layers.norms, group, size)
-        self.alive = np.isfinite(self.norm) & (self.norm > 0)
+        used = _joined(layers.norms, group, size)
+        self.alive = np.isfinite(used) & (used > 0)
+        self.norm, self.clip = used, 1.0
+        """Before clipping, where that is known, and the part of it that clipping has left."""
+        if layers.before is not None:
+            before = _joined(layers.before, group, size)
+            self.norm = np.where(np.isfinite(before) & (before > 0), before, used)
+            whole = float(joined(self.norm[self.alive]))
+            self.clip = float(joined(used[self.alive])) / whole if whole > 0 else 1.0
         self.log_norm = np.log10(self.norm, where=self.alive, out=np.full(size, np.nan))
         self.rms = self.norm / np.sqrt(np.maximum(elements - num_zero, 1))
         share = zeros / np.maximum(layers.elements, 1)
@@ -331,10 +404,15 @@ class _Signals:
         self.zero_from = np.where(total(np.ones(len(group))) > 1, ZERO, 1.0)
         self.has_ratios = layers.changes is not None and layers.weights is not None
         self.ratio = self.floored = np.full(size, np.nan)
+        self.is_still = np.zeros(size, bool)
         if layers.changes is not None and layers.weights is not None:
             change, weight = _joined(layers.changes, group, size), _joined(layers.weights, group, size)
             change[~np.isfinite(change) | ~np.isfinite(weight)] = np.nan
             self.ratio = np.divide(change, weight, where=weight > 0, out=np.full(size, np.nan))
+            nonzero = layers.elements - zeros
+            is_told = (nonzero > 0) & (layers.weights > 0)
+            is_told &= (layers.elements < 2 * SAMPLE) | (nonzero * SAMPLE >= FEWEST_MOVED * layers.elements)
+            self.is_still = (change == 0) & (total(is_told) > 0) & (used > MOVES * weight)
             self.floored = np.nan_to_num(change / np.maximum(weight, FLOOR * np.sqrt(np.maximum(elements, 1))))
         self.lost = np.zeros(size)
         if in_float16:
@@ -361,10 +439,6 @@ def _ones(votes: np.ndarray) -> np.ndarray:
     return np.asarray(np.unpackbits(votes[..., None], axis=-1).sum(-1))
 
 
-def _severity(kind: int, weight: float) -> float:
-    return len(ILLNESSES) - kind - 1 + float(weight / (1 + weight))
-
-
 def _percent(share: float) -> str:
     """Of all and of nothing alone it says 100 and 0."""
     return f"{100 * share:.0f} %" if share in (0, 1) or 0.005 <= share < 0.995 else f"{100 * share:.3g} %"
@@ -377,7 +451,3 @@ def _size(ratio: float) -> str:
 
 def _times(factor: float) -> str:
     return f"{factor:.1f}" if factor < 10 else f"{factor:,.0f}" if factor < 1e6 else f"{factor:.0e}"
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count:,} {word}" + "s" * (count != 1)

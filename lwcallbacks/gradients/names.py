@@ -105,7 +105,7 @@ def layers_of(
     found: dict[str, list[tuple[Tensor, str]]] = {}
     for optimizer, parameters in optimizers.items():
         own = {id(p): (p, names.get(id(p), f"{optimizer}.{i}")) for i, p in enumerate(parameters)}
-        found[optimizer] = [(p, _first(name, depth)) for p, name in own.values() if chosen.has(name)]
+        found[optimizer] = [(p, layer_of(name, depth)) for p, name in own.values() if chosen.has(name)]
     owners = Counter(layer for of in found.values() for layer in {layer for _, layer in of})
     return {
         optimizer: [(p, f"{layer}/{optimizer}" if owners[layer] > 1 else layer) for p, layer in of]
@@ -113,5 +113,6 @@ def layers_of(
     }
 
 
-def _first(name: str, depth: int | None) -> str:
+def layer_of(name: str, depth: int | None) -> str:
+    """The first `depth` parts of a parameter's name, or all of it."""
     return name if depth is None else ".".join(name.split(".")[:depth])

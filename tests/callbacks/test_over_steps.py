@@ -230,6 +230,7 @@ class Words(Classifier):
 
     def __init__(self) -> None:
         super().__init__()
+        del self.net
         self.embed = nn.Embedding(1000, 16)
         self.place = nn.Parameter(torch.zeros(64, 16))
         self.extra = nn.Parameter(torch.zeros(16))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from lwcallbacks.gradients import diagnosis as rules
+from lwcallbacks.gradients.absent import Members
 from lwcallbacks.gradients.diagnosis import Diagnosis
 from lwcallbacks.gradients.layers import Layers
 from lwcallbacks.gradients.read import Row, finished, kept_each, read
@@ -69,6 +71,7 @@ ILL = {
     "learns too fast": ((normal(0.1), 0.2), "update ratio 0.2: the learning rate is too high for this layer"),
     "explodes": ((normal(0.1), 3.0), "explodes: a step changes it by 3.0 times its own size"),
     "hardly learns": ((normal(0.1), 2.0**-23), "update ratio 1e-07: it hardly learns"),
+    "not updated": ((normal(0.1), 0.0), "it has a gradient, and its learning rate is 0 or too small"),
 }
 
 
@@ -77,7 +80,7 @@ def test_an_illness_is_named_with_its_layer_and_its_first_step(illness: str) -> 
     """After so many logged steps that show it, not after fewer; and no more once it is over."""
     parameter, words = ILL[illness]
     diagnosis = fed(network(last__weight=(normal(0.1), 1e-3)), 20)
-    needed = rules.WINDOW if illness == "zero" else rules.NEEDED
+    needed = rules.WINDOW if illness in ("zero", "not updated") else rules.NEEDED
     # Above, it had a ratio that was usual: what hardly learns has to be far behind the others as well.
     fed(network(last__weight=parameter), needed - 1, diagnosis, begin=20)
     assert found(diagnosis) == []
@@ -86,8 +89,13 @@ def test_an_illness_is_named_with_its_layer_and_its_first_step(illness: str) -> 
     [finding] = diagnosis.findings()
     assert words in finding.how_much
     assert str(finding) == f"last: {finding.how_much}, since step 1,000"
+    assert diagnosis.passed() == []
     fed(network(last__weight=(normal(0.1), 1e-3)), rules.WINDOW, diagnosis, begin=40)
     assert found(diagnosis) == []
+    until = 50 * (20 + needed - 1)
+    [past] = diagnosis.passed()
+    assert (past.layer, past.illness, past.since, past.until) == ("last", illness, 1000, until)
+    assert str(past).endswith(f", steps 1,000 to {until:,}")
 
 
 def test_young_layers_are_given_time() -> None:
@@ -110,6 +118,91 @@ def test_a_norm_that_grows_explodes_only_where_it_does_harm() -> None:
         fed(network(last__weight=(normal(20.0), change)), rules.NEEDED, diagnosis, begin=20)
         assert found(diagnosis) == expected
     assert "norm 200 times the median, and a step changes it by 20 %" in diagnosis.findings()[0].how_much
+
+
+def clipped(norms: Mapping[str, float], clip: float, change: float = 1e-3) -> Layers:
+    """A step in which norms were clipped to `clip` in total."""
+    total = sum(norm**2 for norm in norms.values()) ** 0.5
+    left = min(1.0, clip / total)
+    layers = step_of({name: (normal(norm * left, seed=i), change) for i, (name, norm) in enumerate(norms.items())})
+    return replace(layers, before=np.array(list(norms.values())))
+
+
+def shown(layers: Layers, times: int = 20) -> list[str]:
+    diagnosis = Diagnosis()
+    for step in range(times):
+        diagnosis.feed(50 * step, layers)
+    return [f"{one.layer}: {one.how_much}" for one in diagnosis.findings()]
+
+
+SOUND = {"norm.weight": 0.1, "mid.weight": 0.2, "head.weight": 0.3}
+
+
+def test_what_is_clipped_to_almost_nothing_explodes_and_not_what_is_beside_it() -> None:
+    """The layer with the largest norm before clipping is named, though its steps are small. Others do not vanish."""
+    assert shown(clipped({**SOUND, "rnn.weight": 2e9}, 0.4)) == [
+        "rnn: explodes: its norm before clipping is 2e+09, and clipping leaves 2e-10 of it"
+    ]
+    assert shown(clipped({**SOUND, "rnn.weight": 2e9}, 0.5), rules.NEEDED - 1) == []
+    assert shown(clipped({**SOUND, "rnn.weight": 200.0}, 0.5)) == []
+
+
+def test_a_loss_that_is_a_sum_does_not_explode() -> None:
+    """All layers are large, and clipping makes all of them small."""
+    assert shown(clipped({name: 1e6 * norm for name, norm in SOUND.items()}, 0.5)) == []
+
+
+def test_a_gradient_that_vanishes_is_named_under_clipping_too() -> None:
+    """As long as something is left of the others."""
+    [words] = shown(clipped({**SOUND, "first.weight": 1e-7}, 1e-2))
+    assert words.startswith("first: gradient vanishes: norm 1e-07, ")
+
+
+def test_clipping_by_value_does_not_hide_that_a_gradient_vanishes() -> None:
+    """Norms before clipping are compared."""
+    layers = clipped({**SOUND, "last.weight": 1.0, "first.weight": 1e-6}, 10.0)
+    small = replace(layers, norms=np.full(5, 1e-6))
+    # Clipping leaves 1e-6 of it, and then nothing can be said; a hundredth does not hide it.
+    assert shown(small) == []
+    assert [words[:25] for words in shown(replace(layers, norms=np.full(5, 1e-2)))] == ["first: gradient vanishes:"]
+
+
+def test_layers_of_which_none_is_updated_are_all_named() -> None:
+    """Whatever the median of the layers is."""
+    still = {name: (gradient, 0.0) for name, (gradient, _) in network().items()}
+    assert {(layer, illness) for layer, illness, _ in found(fed(still, 8))} == {
+        (f"net.{i}", "not updated") for i in range(4)
+    }
+
+
+def test_a_loss_of_almost_zero_is_no_illness() -> None:
+    """What rounding loses of its gradients is no layer's fault."""
+    still = {name: (1e-6 * gradient, 0.0) for name, (gradient, _) in network().items()}
+    assert found(fed(still, 20)) == []
+
+
+def test_the_first_step_that_was_not_finite_is_named_if_it_was_not_logged() -> None:
+    """For layers that had it then; others keep the logged step."""
+    diagnosis = fed(network(), 3)
+    odd = torch.full((200,), float("nan"))
+    fed(network(a__weight=(odd, 1e-3), b__weight=(odd, 1e-3)), 1, diagnosis, begin=3)
+    diagnosis.feed_nonfinite(137, ["a.weight", "unknown.weight"])
+    assert found(diagnosis) == [("a", "not finite", 137), ("b", "not finite", 150)]
+    fed(network(a__weight=(odd, 1e-3)), 1, diagnosis, begin=4)
+    diagnosis.feed_nonfinite(180, ["a.weight", "b.weight"])  # as after a resume
+    assert found(diagnosis) == [("a", "not finite", 137), ("b", "not finite", 150)]
+
+
+def test_a_layer_without_a_gradient_is_named_once_and_the_nearest_first() -> None:
+    """What was said of it before is no more."""
+    members = Members(learning=("net.0.weight", "last.weight", "end.weight"))
+    diagnosis = Diagnosis()
+    vanishing = step_of(network(last__weight=(normal(1e-6), 1e-3)))
+    for i in range(30):
+        there = ("last.weight", "end.weight") if i < 20 else ("end.weight",)
+        diagnosis.feed(50 * i, vanishing if i < 20 else step_of(network()))
+        diagnosis.feed_members(50 * i, members, there)
+    assert found(diagnosis) == [("net.0", "no gradient", 0), ("last", "no gradient", 1000)]
 
 
 def test_one_step_is_enough_for_nan_and_infinity() -> None:
@@ -162,7 +255,10 @@ NO_ILLNESS: dict[str, dict[str, Parameter]] = {
         "first.weight": (torch.cat([normal(0.1, 10), torch.zeros(5000)]), 1e-3), "first.bias": (normal(0.1), 1e-3),
     },
     "one number": {"temperature": (torch.tensor([1e-3]), 1e-3)},
-    "a group with a learning rate of zero": {"backbone.weight": (normal(0.1), 0.0)},
+    "a sample of an embedding in which no row has changed": {
+        "embed.weight": (torch.cat([normal(0.1, 10), torch.zeros(100_000)]), 0.0),
+    },
+    "a bias that stays in a module that moves": {"a.weight": (normal(0.1), 1e-3), "a.bias": (normal(0.1), 0.0)},
     "a large layer has elements that are small": {"large.weight": (normal(1e-3, 100_000), 1e-3)},
 }  # fmt: skip
 
@@ -257,9 +353,11 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bits() -> None:
         for i in range(30)
     ]
     dead = [{f"act{i // 10}": (0.1 * (i % 10), 50.0), "last": (0.6, 40.0)} for i in range(30)]
+    members = [Members(layers.names[i % 2 :], outside=layers.names[: i % 2]) for i, layers in enumerate(steps)]
     whole = Diagnosis()
     for i, layers in enumerate(steps):
         whole.feed(i, layers)
+        whole.feed_members(i, members[i], layers.names[:-1])
         whole.feed_units(i, dead[i])
     for cut in (0, 1, 13, 30):
         first, second = Diagnosis(), Diagnosis()
@@ -267,10 +365,12 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bits() -> None:
             if i == cut:
                 second.load_state_dict(first.state_dict())
             (first if i < cut else second).feed(i, layers)
+            (first if i < cut else second).feed_members(i, members[i], layers.names[:-1])
             (first if i < cut else second).feed_units(i, dead[i])
         last = second if cut < 30 else first
         assert difference(last.state_dict(), whole.state_dict()) is None
         assert last.findings() == whole.findings()
+        assert last.passed() == whole.passed()
 
     def size(state: dict) -> int:
         return sum(x.nbytes for x in state.values() if isinstance(x, np.ndarray))

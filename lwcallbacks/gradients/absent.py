@@ -1,0 +1,137 @@
+"""Parameters that are to learn and cannot: without a gradient, or in no optimizer; over logged steps, in NumPy.
+
+absent = Absent()
+absent.feed(50, Members(learning=("a.weight", "b.weight")), with_gradient=("b.weight",))
+absent.findings(lambda name: name.rpartition(".")[0])      # by module: [Finding("a", "no gradient", ...)], if it lasts
+
+A parameter that is used now and then, as an expert of a mixture, is no finding: a pause has to be longer than twice the
+longest before, and so long that steps which have a gradient as often as before, by chance and each by itself, would
+hardly ever pause for as long.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lwcallbacks.gradients.finding import NEEDED, WINDOW, Finding, Illness, plural, severity
+
+BY_CHANCE = 1e-4
+"""Probability of a pause below which it is no chance."""
+
+
+@dataclass(frozen=True)
+class Members:
+    """Which parameters an optimizer has at one of its steps, by name.
+
+    Attributes:
+        learning: those that require a gradient, in the order of the optimizer.
+        frozen: those that do not.
+        outside: those of the whole network that have a gradient, and that no optimizer has.
+    """
+
+    learning: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
+
+
+class Absent:
+    """See the module's synopsis.
+
+    >>> absent = Absent()
+    >>> for step in range(8):
+    ...     absent.feed(step, Members(learning=("a.weight", "b.weight")), ["b.weight"])
+    >>> print(*absent.findings(lambda name: name.rpartition(".")[0]))
+    a: never had a gradient, in 8 logged steps, since step 0
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[str, int] = {}
+        self._arrays = _empty(0)
+        self._places: dict[tuple[str, ...], np.ndarray] = {}
+
+    def feed(self, step: int, members: Members, with_gradient: Iterable[str]) -> None:
+        """Take in a logged step of an optimizer."""
+        rows = self._rows(members.learning)
+        outside, frozen = self._rows(members.outside), self._rows(members.frozen)
+        a, here = self._arrays, set(with_gradient)
+        has = np.array([name in here for name in members.learning], bool)
+        a["optimized"][rows] = True
+        a["outside"][rows] = a["run"][frozen] = 0
+        begins = rows[~has & (a["run"][rows] == 0)]
+        a["since"][begins] = step
+        a["run"][rows[~has]] += 1
+        ends = rows[has & (a["run"][rows] > 0)]
+        a["longest"][ends] = np.maximum(a["longest"][ends], a["run"][ends])
+        a["pauses"][ends] += a["run"][ends]
+        a["run"][ends] = 0
+        a["seen"][rows[has]] += 1
+        new = outside[a["outside"][outside] == 0]
+        a["since"][new] = step
+        a["outside"][outside] += 1
+        gone = np.setdiff1d(np.flatnonzero(a["outside"]), outside)
+        a["outside"][gone] = 0
+
+    def findings(self, module: Callable[[str], str]) -> list[Finding]:
+        """By module where all parameters of one have it, else by parameter; in the order of `learning`."""
+        a, names = self._arrays, list(self._names)
+        is_over = (a["run"] >= WINDOW) & (a["run"] > 2 * a["longest"])
+        share = a["seen"] / (a["seen"] + a["pauses"] + 1)  # as if there had been one pause more
+        is_over &= a["run"] * np.log1p(-share) <= math.log(BY_CHANCE) * (a["seen"] > 0)
+        is_out = a["outside"] >= NEEDED
+        together: dict[str, list[int]] = {}
+        for i, name in enumerate(names):
+            if a["optimized"][i] or a["outside"][i]:
+                together.setdefault(module(name), []).append(i)
+        found = []
+        both: tuple[tuple[Illness, np.ndarray], ...] = ("no gradient", is_over), ("in no optimizer", is_out)
+        for illness, is_ill in both:
+            for of_module, rows in together.items():
+                ill = [i for i in rows if is_ill[i]]
+                if len(ill) == len(rows):
+                    found.append(self._finding(of_module, illness, ill))
+                else:
+                    found += [self._finding(names[i], illness, [i]) for i in ill]
+        return found
+
+    def _finding(self, name: str, illness: Illness, rows: list[int]) -> Finding:
+        a = {key: array[rows] for key, array in self._arrays.items()}
+        since = int(a["since"].max())
+        if illness == "in no optimizer":
+            return Finding(name, illness, since, "gets a gradient and is in no optimizer", severity(illness, 1))
+        steps = plural(int(a["run"].min()), "logged step")
+        text = f"no gradient in {steps}" if a["seen"].any() else f"never had a gradient, in {steps}"
+        return Finding(name, illness, since, text, severity(illness, 1))
+
+    def _rows(self, names: tuple[str, ...]) -> np.ndarray:
+        """Where they are in the state, int [P]."""
+        if names not in self._places:
+            new = [name for name in dict.fromkeys(names) if name not in self._names]
+            self._names |= {name: len(self._names) + i for i, name in enumerate(new)}
+            added = _empty(len(new))
+            self._arrays = {name: np.concatenate([a, added[name]]) for name, a in self._arrays.items()}
+            if len(self._places) > 16:
+                self._places.clear()
+            self._places[names] = np.array([self._names[name] for name in names], int)
+        return self._places[names]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Names, and arrays of one number for each."""
+        return {"names": list(self._names), **{key: a.copy() for key, a in self._arrays.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._names = {name: i for i, name in enumerate(state["names"])}
+        self._arrays = {key: np.array(state[key], a.dtype) for key, a in _empty(0).items()}
+        self._places = {}
+
+
+def _empty(size: int) -> dict[str, np.ndarray]:
+    """The state of so many parameters that were never fed."""
+    counts = ("seen", "run", "longest", "pauses", "outside")
+    found = {name: np.zeros(size, np.int64) for name in counts}
+    return {**found, "since": np.full(size, -1), "optimized": np.zeros(size, bool)}
