@@ -6,7 +6,7 @@
 
 What is changed: comparisons, arithmetic, `and` and `or`, `not`, signs, numbers, `True` and `False` (defaults of
 arguments and of fields, too), conditions, what is returned, and whether a statement runs. Not: annotations, words of
-messages and what is put into them, `__repr__` and `__str__`, options of `@dataclass`.
+messages and what is put into them, assertions, `__repr__` and `__str__`, options of `@dataclass`.
 """
 
 from __future__ import annotations
@@ -170,8 +170,8 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def condition(self, test: ast.expr) -> None:
-        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-            return  # the same as leaving out `not`
+        if isinstance(test, ast.Constant) or (isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)):
+            return  # the same as `False` for `True`, and as leaving out `not`
         start, stop = self.span(test)
         self.add(test, start, stop, f"not ({self.source[start:stop]})")
 
@@ -244,6 +244,10 @@ class _Finder(ast.NodeVisitor):
             self.add(node, start, stop, str(not node.value))
         elif isinstance(node.value, int | float):
             self.add(node, start, stop, repr(node.value + 1))
+
+    def visit_keyword(self, node: ast.keyword) -> None:
+        if node.arg != "strict":  # of `zip`: an assertion
+            self.generic_visit(node)
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
         pass

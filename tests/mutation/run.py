@@ -43,7 +43,10 @@ from mutation.touched import instrumented  # noqa: E402
 STATE = ("link", "sync", "core", "members", "metric", "agree", "ragged", "padding", "ordinary", "replica")
 PARTS = {
     "reductions": (["reductions/*.py"], ["tests/reductions", "tests/state/test_metric.py"]),
-    "state": ([f"state/{name}.py" for name in STATE], ["tests/state", "tests/testing/test_world.py"]),
+    "state": (
+        [f"state/{name}.py" for name in STATE],
+        ["tests/state", "tests/testing/test_world.py", "tests/reductions/test_laws.py"],
+    ),
     "testing": (["testing/*.py"], ["tests/testing", "tests/reductions/test_laws.py"]),
 }
 PRELOAD = ("torch", "torch.distributed", "torch.multiprocessing", "torchmetrics", "pytorch_lightning", "hypothesis")

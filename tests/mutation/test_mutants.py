@@ -26,6 +26,7 @@ from mutation.touched import instrumented
         ("raise ValueError(f'{1 + 2} is not {3}')", ["raise ValueError(f'{1 + 2} is not {3}') -> pass"]),
         ("warn('no', 3)", ["warn('no', 3) -> pass"]),
         ("x: int | None = None", []),
+        ("x = zip(a, b, strict=True)", []),
         ("x = a if b else c", ["b -> not (b)"]),
         ("x = [a for a in b if a > 'ä']", ["a > 'ä' -> not (a > 'ä')", "a > 'ä' -> a >= 'ä'"]),
     ],

@@ -13,6 +13,7 @@ from torchmetrics.regression import ExplainedVariance, MeanSquaredError
 import lwcallbacks as lw
 from lwcallbacks.reductions import ConfusionCounts, ExactMean, RandomSample
 from lwcallbacks.state.core import Collected, collecting
+from lwcallbacks.state.link import AllReduce, Alone, Counted, Steps, run
 from lwcallbacks.testing import World
 
 
@@ -44,6 +45,26 @@ def test_a_step_value_that_is_read_late_is_still_of_its_batch() -> None:
     core.update({"mean": (torch.tensor([5.0]),)}, values=False)
     second = core.step_end(mean=(torch.tensor([9.0]),))
     assert (first["mean"], second["mean"], core.epoch_end()["mean"]) == (1.0, 9.0, 5.0)
+
+
+class Echo(Alone):
+    """Two processes of which the other always brings what this one does, and sums are not asked for."""
+
+    world_size = 2
+
+
+def test_calls_in_which_processes_meet_are_counted() -> None:
+    """One for each request; of one process there are none."""
+
+    def three() -> Steps:
+        for _ in range(3):
+            yield AllReduce(torch.ones(1), "max")
+
+    echo, alone = Counted(Echo()), Counted(Alone())
+    run(three(), echo)
+    run(three(), alone)
+    assert (echo.num_calls, alone.num_calls) == (3, 0)
+    assert (echo.rank, echo.world_size) == (0, 2)
 
 
 def test_epoch_end_resets() -> None:

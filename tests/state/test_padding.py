@@ -58,7 +58,7 @@ def drawn(loader: Any) -> list[tuple[list[int], int, list[int] | None]]:
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("batch_size", [None, 1, 3, 8])
-@pytest.mark.parametrize(("n", "world_size"), [(101, 2), (1, 4), (7, 3), (12, 4), (3, 8)])
+@pytest.mark.parametrize(("n", "world_size"), [(101, 2), (1, 4), (7, 3), (12, 4), (3, 8), (5, 1)])
 def test_every_sample_counts_at_most_once_over_all_processes(
     n: int, world_size: int, batch_size: int | None, shuffle: bool, drop_last: bool
 ) -> None:
@@ -70,6 +70,7 @@ def test_every_sample_counts_at_most_once_over_all_processes(
         loader = DataLoader(Numbers(n), batch_size, sampler=sampler, collate_fn=torch.as_tensor)
         layout = layout_of(loader)
         assert layout is not None
+        assert layout.is_dealt == (world_size > 1)
         for batch, keep, ids in drawn(loader):
             counted += batch[:keep]
             delivered |= set(batch)
