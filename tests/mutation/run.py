@@ -45,7 +45,14 @@ PARTS = {
     "reductions": (["reductions/*.py"], ["tests/reductions", "tests/state/test_metric.py"]),
     "state": (
         [f"state/{name}.py" for name in STATE],
-        ["tests/state", "tests/testing/test_world.py", "tests/reductions/test_laws.py"],
+        [
+            "tests/state",
+            "tests/parallel/test_updates.py",
+            "tests/testing/test_world.py",
+            "tests/reductions/test_laws.py",
+            "tests/testing/test_sim_device.py::test_metrics_and_cores_work_on_it",
+            "tests/callbacks/test_resume.py::test_a_process_that_saves_alone_does_not_hang",
+        ],
     ),
     "testing": (["testing/*.py"], ["tests/testing", "tests/reductions/test_laws.py"]),
 }

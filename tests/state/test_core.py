@@ -67,6 +67,18 @@ def test_calls_in_which_processes_meet_are_counted() -> None:
     assert (echo.rank, echo.world_size) == (0, 2)
 
 
+def test_how_scores_were_read_is_the_same_on_every_process() -> None:
+    """What one process has seen decides for both; a reduction that decides nothing says nothing."""
+    cores = [lw.StateCore({"c": ConfusionCounts(2, task="binary"), "mean": ExactMean()}) for _ in range(2)]
+    for core, scores in zip(cores, ([0.25, 0.75], [0.5, 7.0]), strict=True):
+        core.step_end(c=(torch.tensor(scores), torch.tensor([0, 1])), mean=(torch.tensor(scores),))
+    for collected in World(2).run(lambda rank: collecting({0: cores[rank]}, rank, 2)):
+        decision = collected.decisions[0]["c"]
+        assert (decision.kind, "mean" in collected.decisions[0]) == ("logits", False)
+        assert decision.text.startswith("scores are in [0.25, 7]")
+        assert collected.values[0]["c"].tolist() == [[0, 2], [0, 2]]  # all are positive
+
+
 def test_epoch_end_resets() -> None:
     """The next epoch starts with nothing."""
     core = lw.StateCore({"mean": ExactMean(), "top": MaxMetric()})

@@ -179,6 +179,16 @@ def test_texts_are_left_for_other_processes_without_a_collective() -> None:
     )
 
 
+def test_each_request_is_answered_and_what_is_sent_stays_as_it_is() -> None:
+    """By all processes alike, but for the bytes that process 0 alone gets."""
+    for rank, (answers, own) in enumerate(run_processes(3, syncs.requests, timeout=60)):
+        assert own == [1.0 + rank, -2.0 - 2 * rank]
+        *reduced, gathered, at_root = answers
+        assert reduced == [[6.0, -12.0], [3.0, -2.0], [1.0, -6.0]]
+        assert gathered == [[1.0, -2.0], [2.0, -4.0], [3.0, -6.0]]
+        assert at_root == ([] if rank else [[], [0], [0, 1]])
+
+
 def test_the_interpreter_ends_when_threads_of_gloo_are_done() -> None:
     """One that asks for the interpreter's lock too late ends the process; where torch shows that it will, we wait."""
     (is_held, took), _ = run_processes(2, syncs.lets_go_in_the_end)

@@ -195,6 +195,19 @@ def texts() -> dict[str, Any]:
     return told
 
 
+def requests() -> list[Any]:
+    """What a link answers to each request, and the tensor that was sent, as it is afterwards."""
+    dist.init_process_group("gloo")
+    there = link.ProcessLink()
+    own = torch.tensor([1.0, -2.0]) * (there.rank + 1)
+    answers: list[Any] = [there.perform(link.AllReduce(own, op)).tolist() for op in ("sum", "max", "min")]
+    answers.append([tensor.tolist() for tensor in there.perform(link.AllGather(own))])
+    data = torch.arange(there.rank, dtype=torch.uint8)  # nothing of process 0, one byte of process 1, two of process 2
+    answers.append([tensor.tolist() for tensor in there.perform(link.ToRoot(data, (0, 1, 2)))])
+    leave()
+    return [answers, own.tolist()]
+
+
 def lets_go_in_the_end() -> tuple[bool, float]:
     """Process 1 comes half a second late to a call: whether gloo's thread is seen to hold the tensor of process 0
     meanwhile, and how long `_let_go` then takes."""
