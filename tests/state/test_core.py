@@ -67,6 +67,16 @@ def test_calls_in_which_processes_meet_are_counted() -> None:
     assert (echo.rank, echo.world_size) == (0, 2)
 
 
+def test_a_metric_that_has_seen_data_starts_empty_and_stays_as_it_is() -> None:
+    """The core has a copy of its own."""
+    metric = MaxMetric()
+    metric.update(9.0)
+    core = lw.StateCore({"top": metric})
+    core.step_end(top=(torch.tensor(4.0),))
+    assert core.epoch_end() == {"top": torch.tensor(4.0)}
+    assert metric.compute() == 9.0
+
+
 def test_how_scores_were_read_is_the_same_on_every_process() -> None:
     """What one process has seen decides for both; a reduction that decides nothing says nothing."""
     cores = [lw.StateCore({"c": ConfusionCounts(2, task="binary"), "mean": ExactMean()}) for _ in range(2)]
