@@ -3,8 +3,9 @@
     python tests/mutation/run.py reductions --number 200     # of all mutants 200, drawn by seed
 
 A mutant is tried in a process that is forked from one which has imported torch and pytest, so that a second or two
-suffice. It runs the tests that run the changed statement, short ones first, until one fails. Which these are is found
-out once for each part, by an instrumented copy of the package, and kept in build/mutants.
+suffice. It runs the tests that run the changed statement until one fails: those beside the code first, and of these the
+short ones. Which run it is found out once for each part, by an instrumented copy of the package, and kept in
+build/mutants.
 
 What survives is printed and written to build/mutants/PART.txt. What equivalent.txt lists, with the reason, changes
 nothing that could be tested, and is counted apart.
@@ -25,7 +26,7 @@ import sys
 import time
 import traceback
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -195,16 +196,22 @@ def facts_of(part: str, again: bool) -> Facts:
     return facts
 
 
-def tests_for(facts: Facts, file: str, mutant: Mutant, budget: float) -> tuple[dict[str, float], bool]:
-    """The tests to run, short ones first, with what each takes, and whether these are all that touch the line."""
+def tests_for(
+    facts: Facts, paths: Sequence[str], file: str, mutant: Mutant, budget: float
+) -> tuple[dict[str, float], bool]:
+    """The tests to run, those of the first path first and short ones first, with what each takes, and whether these are
+    all that touch the line."""
     keys = [f"{file} {mutant.line}"] if mutant.line else [key for key in facts.lines if key.startswith(f"{file} ")]
     names = {test for key in keys for test in facts.lines.get(key, ())} - set(facts.broken)
+
+    def order(name: str) -> tuple[int, float, str]:
+        return next(i for i, path in enumerate(paths) if name.startswith(path)), facts.seconds[name], name
+
     chosen: dict[str, float] = {}
-    for name in sorted(names, key=lambda name: (facts.seconds[name], name)):
-        if chosen and sum(chosen.values()) + facts.seconds[name] > budget:
-            return chosen, False
-        chosen[name] = facts.seconds[name]
-    return chosen, True
+    for name in sorted(names, key=order):
+        if not chosen or sum(chosen.values()) + facts.seconds[name] <= budget:
+            chosen[name] = facts.seconds[name]
+    return chosen, len(chosen) == len(names)
 
 
 # The score
@@ -219,7 +226,7 @@ def interval(killed: int, number: int) -> tuple[float, float]:
 
 
 def equivalents() -> set[str]:
-    """The mutants that equivalent.txt lists; the line after each says why."""
+    """The mutants that equivalent.txt lists; the lines above each say why."""
     lines = (HERE / "equivalent.txt").read_text().splitlines()
     return {line for line in lines if line.startswith("lwcallbacks/")}
 
@@ -253,7 +260,7 @@ def main() -> None:
             if _shown(path, mutant) in known:
                 fate, told_of = "equivalent", ""
             else:
-                fate, told_of = _fate(folder, facts, path, mutant, args.budget)
+                fate, told_of = _fate(folder, facts, args.part, path, mutant, args.budget)
             counts[fate] += 1
             line = f"{_shown(path, mutant)}{told_of}"
             if fate == "survived":
@@ -273,9 +280,9 @@ def _shown(path: Path, mutant: Mutant) -> str:
     return f"{path.relative_to(ROOT).as_posix()} {mutant}"
 
 
-def _fate(folder: Path, facts: Facts, path: Path, mutant: Mutant, budget: float) -> tuple[str, str]:
+def _fate(folder: Path, facts: Facts, part: str, path: Path, mutant: Mutant, budget: float) -> tuple[str, str]:
     file = path.relative_to(ROOT).as_posix()
-    chosen, are_all = tests_for(facts, file, mutant, budget)
+    chosen, are_all = tests_for(facts, PARTS[part][1], file, mutant, budget)
     if not chosen:
         return "survived", "   # no test runs it"
     source = path.read_text()
