@@ -93,7 +93,8 @@ def differing(a: Any, b: Any, close: Closeness | None = None, *, nan_bits: bool 
             return Difference("", _Told(f"{len(a)} items"), _Told(f"{len(b)} items"))
         return _first({f"[{i}]": pair for i, pair in enumerate(zip(a, b, strict=True))}, close, nan_bits)
     if hasattr(a, "__dict__") and not callable(a):
-        return _first({f".{name}": (value, vars(b).get(name)) for name, value in vars(a).items()}, close, nan_bits)
+        x, y = vars(a), vars(b)
+        return _first({f".{name}": (x.get(name), y.get(name)) for name in (x | y)}, close, nan_bits)
     return None if a == b else Difference("", a, b)
 
 

@@ -165,10 +165,23 @@ def in_child(call: Any, log: Path, limit: float) -> int | None:
 # What the tests touch
 
 
-def facts_of(part: str, again: bool) -> Facts:
+def facts_of(part: str, look_at: Sequence[str] | None) -> Facts:
+    """What is kept of a part, with what was found of these tests just now; an empty list means all of them."""
     kept = BUILD / f"{part}.json"
-    if kept.exists() and not again:
-        return Facts(**json.loads(kept.read_text()))
+    known = Facts(**json.loads(kept.read_text())) if kept.exists() and look_at != [] else None
+    if known is not None and look_at is None:
+        return known
+    facts = _looked(part, look_at or PARTS[part][1])
+    if known is not None:
+        for line, tests in known.lines.items():
+            facts.lines[line] = sorted({*facts.lines.get(line, ()), *(set(tests) - facts.seconds.keys())})
+        facts.seconds = known.seconds | facts.seconds
+        facts.broken = sorted({*known.broken, *facts.broken})
+    kept.write_text(json.dumps(vars(facts)))
+    return facts
+
+
+def _looked(part: str, paths: Sequence[str]) -> Facts:
     touched, notes = BUILD / "touched.log", BUILD / "notes.json"
     touched.unlink(missing_ok=True)
     with copy_of_package() as folder:
@@ -179,7 +192,7 @@ def facts_of(part: str, again: bool) -> Facts:
         def look() -> int:
             os.environ["LWCALLBACKS_TOUCHED"] = str(touched)
             noted = Noted()
-            run_tests(PARTS[part][1], noted)
+            run_tests(paths, noted)
             notes.write_text(json.dumps([noted.begun, noted.took, noted.failed]))
             return 0
 
@@ -191,9 +204,7 @@ def facts_of(part: str, again: bool) -> Facts:
         at = bisect_right(times, float(moment)) - 1
         if at >= 0:
             lines.setdefault(f"{file} {line}", set()).add(begun[at][1])
-    facts = Facts(seconds, broken, {line: sorted(tests) for line, tests in lines.items()})
-    kept.write_text(json.dumps(vars(facts)))
-    return facts
+    return Facts(seconds, broken, {line: sorted(tests) for line, tests in lines.items()})
 
 
 def tests_for(
@@ -238,7 +249,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--budget", type=float, default=40, help="seconds of tests for one mutant that survives")
     parser.add_argument("--only", default="", help="only mutants whose line in the list has this text")
-    parser.add_argument("--again", action="store_true", help="find out again what the tests touch")
+    parser.add_argument("--survivors", action="store_true", help="only those that survived the last time")
+    parser.add_argument(
+        "--look", nargs="*", metavar="PATH", help="find out again what tests run: all, or of these files"
+    )
     args = parser.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)
     os.environ["CI"] = "true"  # hypothesis draws the same examples each time
@@ -247,11 +261,14 @@ def main() -> None:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
 
-    facts = facts_of(args.part, args.again)
+    facts = facts_of(args.part, args.look)
     if facts.broken:
         print(f"{len(facts.broken)} tests fail without a mutant and are left out: {facts.broken}")
     every = [(path, mutant) for path in files_of(args.part) for mutant in mutants(path.read_text())]
     every = [(path, mutant) for path, mutant in every if args.only in _shown(path, mutant)]
+    if args.survivors:
+        survived = {line.partition("   # ")[0] for line in (BUILD / f"{args.part}.txt").read_text().splitlines()}
+        every = [(path, mutant) for path, mutant in every if _shown(path, mutant) in survived]
     drawn = every if not args.number else random.Random(args.seed).sample(every, min(args.number, len(every)))
     known, counts = equivalents(), {"killed": 0, "survived": 0, "equivalent": 0}
     print(f"{len(every)} mutants in {args.part}, {len(drawn)} drawn", flush=True)
