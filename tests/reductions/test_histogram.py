@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lwcallbacks.reductions import LogBins, LogHistogram
 from lwcallbacks.reductions import bits as leading_bits
+from lwcallbacks.reductions.filled import FilledBins
 from lwcallbacks.reductions.histogram import SMALL, TOGETHER
 from lwcallbacks.reductions.looking import as_on_a_device
 
@@ -153,6 +154,13 @@ def test_each_of_many_tensors_has_its_table(on_device: bool) -> None:
         assert table.tolist() == plain(x, 3)
         assert beside.tolist() == plain(x, 3)[-3:]
     assert (filled.count > 0).all()
+
+
+def test_bins_of_several_are_put_below_each_other() -> None:
+    """The rows of each in order, also of one without rows."""
+    parts = [[floats(ALL_ODD), torch.ones(3)], [], [torch.zeros(2)]]
+    below = FilledBins.below([LogHistogram().lift_each(tensors)() for tensors in parts])
+    assert [table.tolist() for table in below.tables()] == [plain(x, 3) for tensors in parts for x in tensors]
 
 
 def test_a_tensor_is_not_read_by_the_type_of_its_neighbour() -> None:
