@@ -77,6 +77,34 @@ def test_a_metric_that_has_seen_data_starts_empty_and_stays_as_it_is() -> None:
     assert metric.compute() == 9.0
 
 
+def test_a_metric_goes_where_its_batch_is() -> None:
+    """From the CPU, where it was made, to another device."""
+    core, x = lw.StateCore({"error": MeanSquaredError()}), torch.ones(3, device="meta")
+    core.update({"error": (x, x)}, values=False)
+    assert {tensor.device.type for tensor in core.members["error"].held()} == {"meta"}
+
+
+class Views(Metric):
+    """Sums a view of its batch, as some of torchmetrics do: of a slice that skips elements there is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, x: torch.Tensor) -> None:
+        self.total += x.view(-1).sum()
+
+    def compute(self) -> torch.Tensor:
+        return self.total
+
+
+def test_a_metric_is_given_what_it_can_view() -> None:
+    """Also where the batch is a slice."""
+    core = lw.StateCore({"sum": Views()})
+    core.step_end(sum=(torch.ones(3, 4)[:, :2],))
+    assert core.epoch_end() == {"sum": 6.0}
+
+
 def test_how_scores_were_read_is_the_same_on_every_process() -> None:
     """What one process has seen decides for both; a reduction that decides nothing says nothing."""
     cores = [lw.StateCore({"c": ConfusionCounts(2, task="binary"), "mean": ExactMean()}) for _ in range(2)]
