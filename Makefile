@@ -16,6 +16,8 @@
 #   make bench BENCH_ARGS=--quick    a small part of each, to see that it runs
 #   make bench-gpu          the same bits, no waits and costs on a CUDA device; a small form on the CPU without one
 #   make report             hold every metric of torchmetrics to the laws of lwcallbacks.testing, twenty minutes of CPU and more
+#   make mutants            small changes of reductions, sync and testing: how many of them make a test fail; an hour of CPU
+#   make mutants MUTANTS=reductions MUTANTS_ARGS="--number 0"    of one part every mutant, not a sample
 #   make docs               the documentation, in docs/_build/html
 #   make lint / format      ruff and mypy / let ruff rewrite
 #   make clean              remove everything made here, the environment included
@@ -27,6 +29,8 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 MATRIX ?=
 BENCH_ARGS ?=
+MUTANTS ?= reductions state testing
+MUTANTS_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,7 +44,7 @@ SOURCES := $(shell find lwcallbacks -name __pycache__ -prune -o -print) pyprojec
 unexport PYTHONPATH PYTHONHOME
 export PIP_USER := 0
 
-.PHONY: demo test test-page test-long test-engines test-packages test-matrix bench bench-gpu report docs lint format clean
+.PHONY: demo test test-page test-long test-engines test-packages test-matrix bench bench-gpu report mutants docs lint format clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # one environment, so one pip at a time
 
@@ -106,6 +110,9 @@ bench-gpu: $(STAMPS)/demo $(STAMPS)/package
 
 report: $(STAMPS)/dev $(STAMPS)/package
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/torchmetrics_report.py --twice 15
+
+mutants: $(STAMPS)/dev $(STAMPS)/package
+	@set -e; for part in $(MUTANTS); do $(BIN)/python tests/mutation/run.py $$part $(MUTANTS_ARGS); done
 
 docs: $(STAMPS)/dev $(STAMPS)/package
 	$(BIN)/sphinx-build -q -W --keep-going -n -E -b html docs docs/_build/html

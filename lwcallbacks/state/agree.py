@@ -202,9 +202,6 @@ def _grouped(entries: Mapping[int, Told], of: Callable[[Told], Any]) -> dict[Any
 
 
 def _make_alike(agreement: Agreement, label: str, entries: list[Told]) -> None:
-    if all(entry.states == entries[0].states for entry in entries):
-        agreement.common.append(label)
-        return
     # What holds no data has its defaults still, and those fit anything.
     learnt = {rank: entry for rank, entry in enumerate(entries) if entry.seen} or dict(enumerate(entries))
     try:

@@ -161,14 +161,14 @@ class ReductionMetric(Metric):
 
     def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
         # A `dist_sync_fn` that is a link can do more than gather; torchmetrics' own stands for the process group.
-        link = dist_sync_fn if isinstance(dist_sync_fn, Link) else None
+        link, group = dist_sync_fn if isinstance(dist_sync_fn, Link) else None, process_group or self.process_group
         if dist_sync_fn is gather_all_tensors:
-            link = current_link(process_group or self.process_group)
+            link = current_link(group)
         if link is not None:
             steps = synced(Bundle(states=[(self.reduction, self._state())]), link.rank, link.world_size)
             self._set_state(run(steps, link).state(0))
             return
-        gathered = {name: dist_sync_fn(t, group=process_group) for name, t in self._state().items()}
+        gathered = {name: dist_sync_fn(t, group=group) for name, t in self._state().items()}
         states = [dict(zip(gathered, tensors, strict=True)) for tensors in zip(*gathered.values(), strict=True)]
         merged = states[0]
         for state in states[1:]:

@@ -80,12 +80,11 @@ def layout_of(loader: Any) -> Layout | None:
     batch_sampler = _unwrapped(loader.batch_sampler)
     if batch_sampler is not None and type(batch_sampler) is not BatchSampler:
         return None
-    # A loader that was given a batch sampler has another sampler of its own, which nobody asks.
-    sampler = loader.sampler if batch_sampler is None else batch_sampler.sampler
+    sampler = _asked(loader)
     if not _is_known(sampler) or not hasattr(sampler, "__len__"):
         return None
     batch_size = None if batch_sampler is None else batch_sampler.batch_size
-    share = len(sampler)  # type: ignore[arg-type]  # torch types samplers without their __len__
+    share = len(sampler)
     if batch_sampler is not None and batch_sampler.drop_last:
         share -= share % batch_sampler.batch_size
     if isinstance(sampler, DistributedSampler):
@@ -110,8 +109,8 @@ def indices_of(loader: Any, batch: int) -> list[int] | None:
     if layout is None:
         return None
     drawn = layout.drawn(batch)
-    if _says_it_again(loader.sampler) and _unwrapped(loader.batch_sampler).sampler is loader.sampler:
-        return list(DistributedSampler.__iter__(loader.sampler))[drawn.start : drawn.start + drawn.size]
+    if _says_it_again(sampler := _asked(loader)):
+        return list(DistributedSampler.__iter__(sampler))[drawn.start : drawn.start + drawn.size]
     ids = layout.ids(drawn.start, drawn.size, torch.device("cpu"))
     return None if ids is None else (ids % layout.num_samples).tolist()
 
@@ -126,6 +125,12 @@ def _is_known(iterable: Any) -> bool:
         if owner is not None and not f"{owner.__module__}.".startswith(_KNOWN):
             return False
     return True
+
+
+def _asked(loader: Any) -> Any:
+    """The sampler that is asked. A loader that was given a batch sampler has another one of its own, which is not."""
+    batch_sampler = _unwrapped(loader.batch_sampler)
+    return loader.sampler if batch_sampler is None else batch_sampler.sampler
 
 
 def _unwrapped(batch_sampler: Any) -> Any:

@@ -93,7 +93,7 @@ def differing(a: Any, b: Any, close: Closeness | None = None, *, nan_bits: bool 
             return Difference("", _Told(f"{len(a)} items"), _Told(f"{len(b)} items"))
         return _first({f"[{i}]": pair for i, pair in enumerate(zip(a, b, strict=True))}, close, nan_bits)
     if hasattr(a, "__dict__") and not callable(a):
-        return _first({f".{name}": (value, vars(b).get(name)) for name, value in vars(a).items()}, close, nan_bits)
+        return _first({f".{n}": (vars(a).get(n), vars(b).get(n)) for n in vars(a) | vars(b)}, close, nan_bits)
     return None if a == b else Difference("", a, b)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -122,6 +124,47 @@ def test_what_is_read_of_a_large_sample() -> None:
     assert read == 1024
     assert len(columns) == 64
     assert content_ids(torch.zeros(1, 64, 64)) != content_ids(torch.zeros(1, 64, 65))
+
+
+def reference_of_large(words: list[int]) -> int:
+    """`content_ids` of one sample of more than 1,024 words."""
+    gamma, size, total = 0x9E3779B97F4A7C15, len(words), 0
+    for stretch in range(1024):
+        begin, end = stretch * size // 1024, (stretch + 1) * size // 1024
+        offset = (mixed((stretch + 5 * gamma) & MASK) & (2**31 - 1)) % (end - begin)
+        factor = mixed((stretch * gamma + gamma) & MASK) | 1
+        product = ((words[begin + offset] + 1) * factor) & MASK
+        total += product ^ (product >> 29)
+    total += mixed((size + 6 * gamma) & MASK)
+    return signed(mixed((total + 2 * gamma) & MASK))
+
+
+@pytest.mark.parametrize("shape", [(1025,), (2, 40, 30), (3, 3, 50, 7)])
+def test_content_ids_of_a_large_sample_are_the_published_hash(shape: tuple[int, ...]) -> None:
+    """Word by word, in Python's own integers; in other layouts, too."""
+    words = torch.arange(2 * math.prod(shape)).reshape(2, *shape) ** 2
+    assert content_ids(words).tolist() == [reference_of_large(row.reshape(-1).tolist()) for row in words]
+    transposed = words.transpose(1, -1).contiguous().transpose(1, -1)
+    assert torch.equal(content_ids(transposed), content_ids(words))
+
+
+@pytest.mark.parametrize("size", [1023, 1024])
+def test_a_sample_of_at_most_1024_words_is_read_in_full(size: int) -> None:
+    """Each of its words, and no size."""
+    words = torch.arange(size).reshape(1, size)
+    assert content_ids(words).tolist() == [reference(words[0].tolist())]
+
+
+def test_several_fields_are_one_hash() -> None:
+    """The second is added to the hash of the first, and mixed with another seed."""
+    first, gamma = signed(0x0123456789ABCDEF), 0x9E3779B97F4A7C15
+    x, y = torch.tensor([[first], [5]]), torch.tensor([[7], [first]])
+    factor = mixed(gamma) | 1
+    for row in range(2):
+        product = ((int(y[row]) + 1) * factor) & MASK
+        sum_of_second = product ^ (product >> 29)
+        expected = signed(mixed((reference(x[row].tolist()) + sum_of_second + 4 * gamma) & MASK))
+        assert content_ids(x, y)[row] == expected
 
 
 def test_samples_of_nothing() -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lwcallbacks.reductions import LogBins, LogHistogram
 from lwcallbacks.reductions import bits as leading_bits
+from lwcallbacks.reductions.filled import FilledBins
 from lwcallbacks.reductions.histogram import SMALL, TOGETHER
 from lwcallbacks.reductions.looking import as_on_a_device
 
@@ -155,6 +156,23 @@ def test_each_of_many_tensors_has_its_table(on_device: bool) -> None:
     assert (filled.count > 0).all()
 
 
+def test_bins_of_several_are_put_below_each_other() -> None:
+    """The rows of each in order, also of one without rows."""
+    parts = [[floats(ALL_ODD), torch.ones(3)], [], [torch.zeros(2)]]
+    below = FilledBins.below([LogHistogram().lift_each(tensors)() for tensors in parts])
+    assert [table.tolist() for table in below.tables()] == [plain(x, 3) for tensors in parts for x in tensors]
+
+
+def test_a_tensor_is_not_read_by_the_type_of_its_neighbour() -> None:
+    """Half precision does not hold 70,000, which a tensor of integers beside it has."""
+    tensors = [torch.ones(2, dtype=torch.float16), torch.tensor([70_000, 3])]
+    for context in (nullcontext(), as_on_a_device()):
+        with context:
+            tables = list(LogHistogram().lift_each(tensors)().tables())
+            both = LogHistogram().tables(tensors)
+        assert [table.tolist() for table in tables] == both.tolist() == [plain(x, 3) for x in tensors]
+
+
 def largest(x: Tensor) -> str:
     """The plain definition: the largest absolute value, NaN if there is one, 0 of nothing; a float32 as text."""
     sizes = [abs(value) for value in x.detach().to(torch.float32).reshape(-1).tolist()]
@@ -209,6 +227,7 @@ def test_of_no_tensor_there_is_no_table() -> None:
     filled = LogHistogram().lift_each([])()
     assert list(filled.tables()) == []
     assert filled.linear(4)[0].shape == (0, 4)
+    assert LogHistogram().tables([]).shape == (0, 4100)
 
 
 # Linear bins

@@ -275,3 +275,15 @@ def test_fields_that_do_not_fit_are_told(task: Any, preds: Tensor, words: str) -
     with pytest.raises(FieldError) as error:
         ScoreCounts(2, task=task).lift(preds, torch.tensor([0, 1]))
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("label", [-(2**63), -1, 3, 2**40, 2**63 - 1])
+def test_a_label_out_of_range_is_no_class(label: int) -> None:
+    """The smallest and the largest integer, too; it is counted, and named."""
+    scores, targets = torch.tensor([[0.25, 0.5, 0.25]] * 3), torch.tensor([1, label, 0])
+    reduction = ScoreCounts(3, logits=False)
+    found = reduction.lift(scores, targets)
+    assert f"{label}" in str(reduction.problems(found))
+    without = reduction.lift(scores[::2], targets[::2])
+    assert torch.equal(found["counts"][:-1], without["counts"][:-1])
+    assert int(found["counts"][-1] - without["counts"][-1]) == 4  # once for each class, and for the best score

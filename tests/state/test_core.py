@@ -13,6 +13,7 @@ from torchmetrics.regression import ExplainedVariance, MeanSquaredError
 import lwcallbacks as lw
 from lwcallbacks.reductions import ConfusionCounts, ExactMean, RandomSample
 from lwcallbacks.state.core import Collected, collecting
+from lwcallbacks.state.link import AllReduce, Alone, Counted, Steps, run
 from lwcallbacks.testing import World
 
 
@@ -44,6 +45,76 @@ def test_a_step_value_that_is_read_late_is_still_of_its_batch() -> None:
     core.update({"mean": (torch.tensor([5.0]),)}, values=False)
     second = core.step_end(mean=(torch.tensor([9.0]),))
     assert (first["mean"], second["mean"], core.epoch_end()["mean"]) == (1.0, 9.0, 5.0)
+
+
+class Echo(Alone):
+    """Two processes of which the other always brings what this one does, and sums are not asked for."""
+
+    world_size = 2
+
+
+def test_calls_in_which_processes_meet_are_counted() -> None:
+    """One for each request; of one process there are none."""
+
+    def three() -> Steps:
+        for _ in range(3):
+            yield AllReduce(torch.ones(1), "max")
+
+    echo, alone = Counted(Echo()), Counted(Alone())
+    run(three(), echo)
+    run(three(), alone)
+    assert (echo.num_calls, alone.num_calls) == (3, 0)
+    assert (echo.rank, echo.world_size) == (0, 2)
+
+
+def test_a_metric_that_has_seen_data_starts_empty_and_stays_as_it_is() -> None:
+    """The core has a copy of its own."""
+    metric = MaxMetric()
+    metric.update(9.0)
+    core = lw.StateCore({"top": metric})
+    core.step_end(top=(torch.tensor(4.0),))
+    assert core.epoch_end() == {"top": torch.tensor(4.0)}
+    assert metric.compute() == 9.0
+
+
+def test_a_metric_goes_where_its_batch_is() -> None:
+    """From the CPU, where it was made, to another device."""
+    core, x = lw.StateCore({"error": MeanSquaredError()}), torch.ones(3, device="meta")
+    core.update({"error": (x, x)}, values=False)
+    assert {tensor.device.type for tensor in core.members["error"].held()} == {"meta"}
+
+
+class Views(Metric):
+    """Sums a view of its batch, as some of torchmetrics do: of a slice that skips elements there is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, x: torch.Tensor) -> None:
+        self.total += x.view(-1).sum()
+
+    def compute(self) -> torch.Tensor:
+        return self.total
+
+
+def test_a_metric_is_given_what_it_can_view() -> None:
+    """Also where the batch is a slice."""
+    core = lw.StateCore({"sum": Views()})
+    core.step_end(sum=(torch.ones(3, 4)[:, :2],))
+    assert core.epoch_end() == {"sum": 6.0}
+
+
+def test_how_scores_were_read_is_the_same_on_every_process() -> None:
+    """What one process has seen decides for both; a reduction that decides nothing says nothing."""
+    cores = [lw.StateCore({"c": ConfusionCounts(2, task="binary"), "mean": ExactMean()}) for _ in range(2)]
+    for core, scores in zip(cores, ([0.25, 0.75], [0.5, 7.0]), strict=True):
+        core.step_end(c=(torch.tensor(scores), torch.tensor([0, 1])), mean=(torch.tensor(scores),))
+    for collected in World(2).run(lambda rank: collecting({0: cores[rank]}, rank, 2)):
+        decision = collected.decisions[0]["c"]
+        assert (decision.kind, "mean" in collected.decisions[0]) == ("logits", False)
+        assert decision.text.startswith("scores are in [0.25, 7]")
+        assert collected.values[0]["c"].tolist() == [[0, 2], [0, 2]]  # all are positive
 
 
 def test_epoch_end_resets() -> None:

@@ -73,6 +73,17 @@ def test_a_damaged_state_is_left_out(change: Any, words: str) -> None:
     assert int(core.state_dict()["mean"]["state"]["sums"].sum()) == 0
 
 
+def test_a_damaged_state_of_a_metric_is_left_out() -> None:
+    """Both lists of names are in the message; the metric is as it was."""
+    core = lw.StateCore({"accuracy": MulticlassAccuracy(3)})
+    saved = core.state_dict()
+    saved["accuracy"]["state"]["odd"] = saved["accuracy"]["state"].pop("tp") + 1
+    words = r"it holds \['fn', 'fp', 'odd', 'tn'\], expected \['fn', 'fp', 'tn', 'tp'\]"
+    with pytest.warns(UserWarning, match=words):
+        core.load_state_dict(saved)
+    assert core.state_dict()["accuracy"]["state"].keys() == {"fn", "fp", "tn", "tp"}
+
+
 def test_a_name_that_is_not_registered_is_told() -> None:
     """With those that are."""
     with pytest.warns(UserWarning, match=r"old: the saved state is left out: there is no such name .* \['new'\]"):

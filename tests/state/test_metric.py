@@ -121,6 +121,19 @@ def test_unsync_gives_back_what_was_before_the_sync() -> None:
     assert value(m) == counts(A, B, C)
 
 
+def test_any_function_that_gathers_will_do() -> None:
+    """The state of each process is gathered, tensor by tensor, and merged; the group is passed on."""
+    groups: list[Any] = []
+
+    def thrice(tensor: torch.Tensor, group: Any = None) -> list[torch.Tensor]:
+        groups.append(group)
+        return [tensor, torch.zeros_like(tensor), tensor]
+
+    m = metric(A, B, dist_sync_fn=thrice, process_group="a group", distributed_available_fn=lambda: True)
+    assert value(m) == counts(A, B, A, B)
+    assert groups == ["a group"] * 2  # for two tensors
+
+
 def test_compute_over_processes_leaves_the_local_state() -> None:
     """Computed again and again between updates, each time from everything seen so far."""
     m = metric(A, dist_sync_fn=Twice(), distributed_available_fn=lambda: True)

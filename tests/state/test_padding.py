@@ -58,7 +58,7 @@ def drawn(loader: Any) -> list[tuple[list[int], int, list[int] | None]]:
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("batch_size", [None, 1, 3, 8])
-@pytest.mark.parametrize(("n", "world_size"), [(101, 2), (1, 4), (7, 3), (12, 4), (3, 8)])
+@pytest.mark.parametrize(("n", "world_size"), [(101, 2), (1, 4), (7, 3), (12, 4), (3, 8), (5, 1)])
 def test_every_sample_counts_at_most_once_over_all_processes(
     n: int, world_size: int, batch_size: int | None, shuffle: bool, drop_last: bool
 ) -> None:
@@ -70,6 +70,7 @@ def test_every_sample_counts_at_most_once_over_all_processes(
         loader = DataLoader(Numbers(n), batch_size, sampler=sampler, collate_fn=torch.as_tensor)
         layout = layout_of(loader)
         assert layout is not None
+        assert layout.is_dealt == (world_size > 1)
         for batch, keep, ids in drawn(loader):
             counted += batch[:keep]
             delivered |= set(batch)
@@ -172,6 +173,32 @@ HAS_ORDER = "in_order" in inspect.signature(DataLoader.__init__).parameters  # f
 def test_nothing_is_claimed_where_it_cannot_be_known(make: Any) -> None:
     """No layout: every sample counts, and samples are known by their content."""
     assert layout_of(make()) is None
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize(("n", "world_size", "batch_size"), [(10, 1, 4), (11, 2, 3), (3, 4, 2), (7, 3, None)])
+def test_the_indices_of_a_batch_are_those_it_was_made_of(
+    n: int, world_size: int, batch_size: int | None, shuffle: bool, drop_last: bool
+) -> None:
+    """Of each process, with padding, also where a seed and the number of the epoch say how they are shuffled."""
+    for rank in range(world_size):
+        sampler = DistributedSampler(Numbers(n), world_size, rank, shuffle=shuffle, drop_last=drop_last)
+        for loader in (DataLoader(Numbers(n), batch_size, sampler=sampler), DataLoader(Numbers(n), batch_size)):
+            sampler.set_epoch(3)
+            batches = [torch.as_tensor(batch).reshape(-1).tolist() for batch in loader]
+            assert [indices_of(loader, k) for k in range(len(batches))] == batches
+    assert indices_of(DataLoader(Numbers(n), batch_size, shuffle=True), 0) is None
+    assert indices_of([1, 2], 0) is None
+
+
+@pytest.mark.parametrize(("num_workers", "in_order"), [(2, True), (0, True), (0, False)])
+def test_workers_that_keep_the_order_change_nothing(num_workers: int, in_order: bool) -> None:
+    """Nor does leave to change it where there is no worker."""
+    if not (in_order or HAS_ORDER):
+        pytest.skip("torch before 2.6 has no in_order")
+    options = {} if in_order else {"in_order": False}
+    assert layout_of(DataLoader(Numbers(5), 2, num_workers=num_workers, **options)) == Layout(5, 2, 5)
 
 
 @pytest.mark.parametrize("predicts", [False, True])

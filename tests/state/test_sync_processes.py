@@ -10,6 +10,8 @@ import torch
 from support import scenarios, syncs
 from support.processes import run_processes
 
+from lwcallbacks.state import link
+
 POINT_TO_POINT = ("send", "recv")
 
 
@@ -153,6 +155,38 @@ def test_who_is_absent_is_found_out_without_a_collective() -> None:
 def test_alone_nobody_is_absent() -> None:
     """Without other processes nothing is asked."""
     assert syncs.everyone_is_here("alone") == []
+    assert link.everyone_comes("alone")
+    assert link.roll_call("alone", "text") == ([], [])
+    link.post("alone", "text")
+    assert link.posts("alone") == {}
+
+
+def test_texts_are_left_for_other_processes_without_a_collective() -> None:
+    """By rank, all that are posted; a roll call says who is absent, and the texts only where they are unlike."""
+    first, second = run_processes(2, syncs.texts, timeout=60)
+    assert first.pop("absent") == ([1], [])
+    assert second.pop("absent") is None
+    assert (
+        first
+        == second
+        == {
+            "nobody": {},
+            "both": {0: "from 0", 1: "from 1"},
+            "one": {1: "from 1"},
+            "alike": ([], []),
+            "unlike": ([], ["text 0", "text 1"]),
+        }
+    )
+
+
+def test_each_request_is_answered_and_what_is_sent_stays_as_it_is() -> None:
+    """By all processes alike, but for the bytes that process 0 alone gets."""
+    for rank, (answers, own) in enumerate(run_processes(3, syncs.requests, timeout=60)):
+        assert own == [1.0 + rank, -2.0 - 2 * rank]
+        *reduced, gathered, at_root = answers
+        assert reduced == [[6.0, -12.0], [3.0, -2.0], [1.0, -6.0]]
+        assert gathered == [[1.0, -2.0], [2.0, -4.0], [3.0, -6.0]]
+        assert at_root == ([] if rank else [[], [0], [0, 1]])
 
 
 def test_the_interpreter_ends_when_threads_of_gloo_are_done() -> None:

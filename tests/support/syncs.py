@@ -177,6 +177,37 @@ def roll_call() -> list[Any]:
     return [together, without, took]
 
 
+def texts() -> dict[str, Any]:
+    """What processes read of what both have posted, process 1 alone, or nobody; and what roll calls with texts say."""
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    told: dict[str, Any] = {"nobody": link.posts("nobody", timeout=60.0)}
+    link.post("both", f"from {rank}")
+    told["both"] = link.posts("both", timeout=60.0)
+    if rank == 1:
+        link.post("one", "from 1")
+    dist.barrier()
+    told["one"] = link.posts("one", timeout=0.2)
+    told["alike"] = link.roll_call("alike", "text")
+    told["unlike"] = link.roll_call("unlike", f"text {rank}")
+    told["absent"] = link.roll_call("absent", f"text {rank}", timeout=0.2) if rank == 0 else None
+    leave()
+    return told
+
+
+def requests() -> list[Any]:
+    """What a link answers to each request, and the tensor that was sent, as it is afterwards."""
+    dist.init_process_group("gloo")
+    there = link.ProcessLink()
+    own = torch.tensor([1.0, -2.0]) * (there.rank + 1)
+    answers: list[Any] = [there.perform(link.AllReduce(own, op)).tolist() for op in ("sum", "max", "min")]
+    answers.append([tensor.tolist() for tensor in there.perform(link.AllGather(own))])
+    data = torch.arange(there.rank, dtype=torch.uint8)  # nothing of process 0, one byte of process 1, two of process 2
+    answers.append([tensor.tolist() for tensor in there.perform(link.ToRoot(data, (0, 1, 2)))])
+    leave()
+    return [answers, own.tolist()]
+
+
 def lets_go_in_the_end() -> tuple[bool, float]:
     """Process 1 comes half a second late to a call: whether gloo's thread is seen to hold the tensor of process 0
     meanwhile, and how long `_let_go` then takes."""

@@ -50,7 +50,7 @@ WAITS: dict[str, Callable[[Tensor], object]] = {
 ALLOWED: dict[str, Callable[[Tensor], object]] = {
     "python data": lambda x: torch.tensor([1.0, 2.0, 3.0]) + x,
     "python data for the host": lambda x: torch.tensor([1.0], device="cpu"),
-    "no data": lambda x: (torch.tensor([], device=x.device), x.new_tensor([])),
+    "no data": lambda x: (torch.tensor([], device=x.device), x.new_tensor([]), x.new_tensor(data=[])),
     "a tensor as one": lambda x: torch.as_tensor(x, device=x.device),
     "one number": lambda x: (torch.full((), 1.0, device=x.device), x.new_full((2,), 1.0), x[:2].fill_(1.0)),
     "where": lambda x: torch.where(x > 0, x, 0),

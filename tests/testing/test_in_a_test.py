@@ -14,6 +14,8 @@ from hypothesis.database import InMemoryExampleDatabase
 from testing.test_laws_refute import NUMBERS, Increments, Last, MeanOfBatchMeans, Total
 
 from lwcallbacks.testing import LawViolation, NotExaminable, check_metric, check_reduction, tensors
+from lwcallbacks.testing.examining import examine
+from lwcallbacks.testing.law import Broken, Case, Law, Subject
 
 
 @pytest.fixture(autouse=True)
@@ -135,3 +137,17 @@ def test_reductions_are_examined_within_a_test_too() -> None:
         check_reduction(ExactSum(), st.tuples(tensors(n)), examples=2, laws=["order"])
 
     outer()
+
+
+def test_what_is_not_found_again_is_a_finding() -> None:
+    """A law that an example breaks once, and not when it is tried again: that is said, and nothing is raised."""
+    tries = iter([True])
+
+    def holds(subject: Subject, case: Case) -> None:
+        if next(tries, False):
+            raise Broken("once")
+
+    law: Law[Any] = Law("steady", "it changes", holds)
+    found = examine(law, Subject(), st.integers(), name="number", examples=5, seed=None)
+    assert (found.outcome, found.how) == ("broken", "value")
+    assert "found: the same example gave another result when it was tried again" in found.message

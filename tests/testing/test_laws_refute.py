@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, Mul
 from torchmetrics.regression import MeanSquaredError, PearsonCorrCoef
 
 from lwcallbacks import ReductionMetric
-from lwcallbacks.reductions import ConfusionCounts, ExactMean, ExactSum, Extrema, Reduction, TopK
+from lwcallbacks.reductions import ConfusionCounts, ExactMean, ExactSum, Extrema, RandomSample, Reduction, TopK
 from lwcallbacks.reductions.base import Scatter, Slots, State
 from lwcallbacks.testing import (
     METRIC_LAWS,
@@ -627,6 +627,14 @@ class Tied(TopK):
         return {name: tensor[place] for name, tensor in joined.items()}
 
 
+class Places(RandomSample):
+    """Keeps where in its batch each sample was."""
+
+    def split(self, *fields: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+        return super().split(*fields, torch.arange(len(fields[0])))
+
+
+IDS = st.tuples(st.permutations(range(4)).map(torch.tensor))
 SOME = st.tuples(st.integers(0, 4).flatmap(floats32))
 FEW = st.tuples(tensors(4, torch.int64, max_value=3).map(Tensor.float), st.permutations(range(4)).map(torch.tensor))
 # The reduction, its fields, the law that is about its fault, and whether no other law is broken thereby.
@@ -641,6 +649,7 @@ WRONG_REDUCTIONS: list[tuple[Reduction, st.SearchStrategy[Any], str, bool]] = [
     (Padded(), SOME, "valid", False),
     (Twice(), SOME, "accumulate", True),
     (Unsynced(), SOME, "shards", True),
+    (Places(4), IDS, "shards", False),
     (InPlace(), SOME, "inputs_unchanged", False),
     (Overwrites(), SOME, "inputs_unchanged", False),
     (Grows(), SOME, "fixed_shape", False),

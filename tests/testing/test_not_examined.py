@@ -25,6 +25,7 @@ from lwcallbacks.testing import (
 )
 from lwcallbacks.testing.examining import examine
 from lwcallbacks.testing.metric_subject import MetricSubject
+from lwcallbacks.testing.tried import has_nan
 
 BATCHES = labelled_batches(num_classes=3)
 NANS = st.lists(st.tuples(floats32(3)), min_size=1, max_size=3)
@@ -210,3 +211,18 @@ def test_a_correlation_is_given_two_samples() -> None:
     """PearsonCorrCoef is not a number for one sample."""
     laws = ["batch_size", "shards"]
     check_metric(PearsonCorrCoef, pairs(3), exact=False, rtol=1e-3, atol=1e-3, laws=laws, examples=20)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("value", [NAN, torch.tensor([1.0, NAN]), [1, (2.0, NAN)], {"a": {"b": [torch.tensor(NAN)]}}])
+def test_a_nan_is_found_anywhere_in_a_value(value: Any) -> None:
+    """In floats, tensors, and containers of them."""
+    assert has_nan(value)
+
+
+@pytest.mark.parametrize("value", [1.0, 0, "nan", None, torch.tensor([1, 2]), [1.0, {"a": torch.tensor([0.0])}], {}])
+def test_no_nan_is_found_where_there_is_none(value: Any) -> None:
+    """In integers, texts, and what is empty."""
+    assert not has_nan(value)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import itertools
+import math
 import re
 import sys
 import types
@@ -195,6 +197,22 @@ def test_a_lambda_and_what_it_uses_are_written_out() -> None:
     assert "make = lambda: Local()" in finding.program()
     assert "window = 2" in finding.program()
     assert "config = Config(scale=1.5)" in finding.program()
+
+
+class CountsPairs(Total):
+    """Uses one module that is a file, and one that is built into Python."""
+
+    def update(self, x: Tensor) -> None:
+        self.total += sum(math.dist([float(a)], [float(b)]) for a, b in itertools.pairwise(x))
+
+
+def test_modules_are_imported_by_their_names() -> None:
+    """Those of Python's own without a path to find them."""
+    finding = found(CountsPairs, NUMBERS, "batch_size")
+    assert finding.values is not None
+    assert printed(finding.program()).endswith("\n".join([*finding.values, ""]))
+    assert re.search(r"^import itertools, math(, |$)", finding.program(), re.MULTILINE)
+    assert "sys" not in finding.program()
 
 
 def test_what_cannot_be_written_down_is_a_line_to_fill_in() -> None:

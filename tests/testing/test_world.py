@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from typing import Any
 
@@ -12,8 +13,9 @@ from torchmetrics import CatMetric, MaxMetric, MeanMetric, Metric, MetricCollect
 from torchmetrics.classification import BinaryAccuracy, MulticlassConfusionMatrix
 
 from lwcallbacks import ReductionMetric, StateCore
-from lwcallbacks.reductions import ConfusionCounts, ExactMean, TopK
+from lwcallbacks.reductions import ConfusionCounts, ExactMean, Product, TopK
 from lwcallbacks.state.link import AllGather, AllReduce, ToRoot
+from lwcallbacks.state.sync import obstacle
 from lwcallbacks.testing import LawViolation, World, WouldAbort, WouldHang
 
 
@@ -255,8 +257,12 @@ def test_a_payload_has_up_to_eight_tensors_of_six_dimensions(payload: list[int],
         (values,) = World(1).collect([core])
         assert [tensor.ndim for tensor in values["worst"].payload] == payload
     else:
-        with pytest.raises(ValueError, match=r"TopK: a sample has .* at most 8 tensors of 6 dimensions"):
+        shapes = re.escape(f"TopK: a sample has {[(1,) * (ndim - 1) for ndim in payload]}, at most 8 tensors of 6")
+        with pytest.raises(ValueError, match=shapes):
             World(1).collect([core])
+    product, fields = Product(mean=ExactMean(), worst=TopK(1)), [torch.ones([1] * ndim) for ndim in payload]
+    state = product.lift(mean=(t(1.0),), worst=(t(1.0), torch.tensor([0]), *fields))
+    assert (obstacle(product, state) is None) == fits
 
 
 # What gloo does where processes do not gather the same: tried with real ones in test_programs.py
