@@ -84,7 +84,7 @@ def layout_of(loader: Any) -> Layout | None:
     if not _is_known(sampler) or not hasattr(sampler, "__len__"):
         return None
     batch_size = None if batch_sampler is None else batch_sampler.batch_size
-    share = len(sampler)  # type: ignore[arg-type]  # torch types samplers without their __len__
+    share = len(sampler)
     if batch_sampler is not None and batch_sampler.drop_last:
         share -= share % batch_sampler.batch_size
     if isinstance(sampler, DistributedSampler):
