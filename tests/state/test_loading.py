@@ -111,3 +111,14 @@ def test_what_was_tallied_goes_on_after_a_resume() -> None:
         each.load_state_dict(torch.load("state.pt", weights_only=True), At(rank))
     for collected in ended(cores):
         assert collected.tallies[0]["mean"] == {"skipped": 1, "rows": 5, "doubtful": 0, "repeats": 0}
+
+
+def test_a_state_that_is_loaded_under_inference_mode_is_updated_outside_of_it() -> None:
+    """In place, as the states of a loaded core are."""
+    core = lw.StateCore({"mean": ExactMean(), "top": MaxMetric()})
+    core.step_end(mean=(torch.tensor([2.0]),), top=(torch.tensor(2.0),))
+    saved = core.state_dict()
+    with torch.inference_mode():
+        core.load_state_dict(saved)
+    core.update({"mean": (torch.tensor([4.0]),), "top": (torch.tensor(1.0),)}, values=False)
+    assert core.epoch_end() == {"mean": 3.0, "top": torch.tensor(2.0)}

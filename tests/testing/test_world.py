@@ -265,6 +265,14 @@ def test_a_payload_has_up_to_eight_tensors_of_six_dimensions(payload: list[int],
     assert (obstacle(product, state) is None) == fits
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_a_payload_of_a_dtype_without_bytes_is_refused() -> None:
+    """With the dtype in the words."""
+    state = TopK(1).lift(t(1.0), torch.tensor([0]), t(1.0))
+    state["payload0"] = torch.quantize_per_tensor(t(1.0), 0.5, 0, torch.qint8)
+    assert obstacle(TopK(1), state) == "TopK: a payload of torch.qint8 cannot be sent to another process"
+
+
 # What gloo does where processes do not gather the same: tried with real ones in test_programs.py
 
 
