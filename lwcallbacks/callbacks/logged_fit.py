@@ -24,6 +24,7 @@ from lwcallbacks.callbacks.steps import Stepping, Steps
 from lwcallbacks.callbacks.trainer import has, logging_step
 from lwcallbacks.callbacks.watching import WatchingCallback
 from lwcallbacks.gradients.further import MOMENTS
+from lwcallbacks.gradients.garbage import garbage_later
 from lwcallbacks.lightning import Trainer
 
 
@@ -150,7 +151,7 @@ class LoggedFit:
     @contextmanager
     def _attempt(self, what: str) -> Iterator[None]:
         hub = Hub.of(self._trainer)
-        with hub.meter.of(self._callback), hub.outlet.attempt(self._owner, f"could not {what}"):
+        with hub.meter.of(self._callback), hub.outlet.attempt(self._owner, f"could not {what}"), garbage_later():
             yield
 
     def _book(self, host_bytes: int, num_calls: int) -> None:

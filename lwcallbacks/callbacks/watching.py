@@ -24,6 +24,7 @@ from lwcallbacks.callbacks.steps import Stepping, Steps
 from lwcallbacks.callbacks.trainer import has, logging_step, sends_buffers
 from lwcallbacks.capture import Source
 from lwcallbacks.capture.source import Extract
+from lwcallbacks.gradients.garbage import garbage_later
 from lwcallbacks.gradients.names import Chosen
 from lwcallbacks.lightning import LightningModule, Trainer, log_info
 from lwcallbacks.state.link import Counted, current_link, post, posts, run
@@ -238,6 +239,7 @@ class WatchingCallback(LoggingCallback):
         with (
             hub.meter.of(self),
             hub.outlet.attempt(self.describe("train"), "could not see whether gradients are finite"),
+            garbage_later(),
         ):
             call(watch)
             if self._stop is not None:

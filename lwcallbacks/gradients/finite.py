@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lwcallbacks.gradients.norms import by_dtype
 from lwcallbacks.gradients.shards import is_spread
 from lwcallbacks.reductions.looking import may_look
 
@@ -33,11 +34,7 @@ def held(gradient: Tensor) -> Tensor:
 def oddities_of(tensors: Sequence[Tensor]) -> Tensor:
     """For each real, dense tensor [P] of one device, none of them empty, float32 there: NaN if it has one, infinity if
     it has one and no NaN, else 0."""
-    found: dict[int, Tensor] = {}
-    for dtype in dict.fromkeys(x.dtype for x in tensors):
-        rows = [i for i, x in enumerate(tensors) if x.dtype == dtype]
-        found |= zip(rows, _of_one_dtype([tensors[i] for i in rows]).unbind(), strict=True)
-    return torch.stack([found[i] for i in range(len(tensors))])
+    return by_dtype(tensors, _of_one_dtype)
 
 
 def _of_one_dtype(tensors: list[Tensor]) -> Tensor:

@@ -30,7 +30,7 @@ def norms_of(tensors: Sequence[Tensor]) -> Tensor:
     """
     if not tensors:
         return torch.zeros(0, 2)
-    return _by_dtype(tensors, _of_one_dtype)
+    return by_dtype(tensors, _of_one_dtype)
 
 
 def in_float64(pairs: np.ndarray) -> np.ndarray:
@@ -56,10 +56,10 @@ def peaks_of(tensors: Sequence[Tensor]) -> Tensor:
     if may_look(tensors[0]):  # of a CPU the norm's kernel is many times slower
         ends = [end.to(torch.float32) for x in tensors for end in torch.aminmax(x)]
         return torch.stack(ends).view(-1, 2).abs().amax(1)
-    return _by_dtype(tensors, lambda of: torch.stack(torch._foreach_norm(of, float("inf"))).to(torch.float32))
+    return by_dtype(tensors, lambda of: torch.stack(torch._foreach_norm(of, float("inf"))).to(torch.float32))
 
 
-def _by_dtype(tensors: Sequence[Tensor], of_one: Callable[[list[Tensor]], Tensor]) -> Tensor:
+def by_dtype(tensors: Sequence[Tensor], of_one: Callable[[list[Tensor]], Tensor]) -> Tensor:
     """What `of_one` gives of tensors of one dtype, a row for each, in the order of the tensors."""
     dtypes = [x.dtype for x in tensors]
     parts = [[i for i, dtype in enumerate(dtypes) if dtype == one] for one in dict.fromkeys(dtypes)]
