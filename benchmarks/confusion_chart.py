@@ -38,7 +38,9 @@ def variants(classes: int, logger: Any, steps: Iterator[int]) -> dict[str, Calla
     publisher = Publisher(writers_for([logger], Path(logger.save_dir, "media")), on_error="raise")
 
     def entries() -> Any:
-        return callback.entries(f"ours/{classes}", {"counts": counts.value(counts.lift(preds, targets))})
+        return callback.entries(
+            f"ours/{classes}", {"counts": counts.value(counts.lift(preds, targets)), "before": None}
+        )
 
     def ours() -> None:
         publisher.publish(entries, next(steps))
