@@ -126,7 +126,7 @@ class Reader:
         self._columns = columns
         self._more = more
         self._samples = Samples()
-        self._weights: dict[int, dict[int, Tensor]] = {}
+        self._weights: dict[int, dict[int, tuple[Tensor, tuple[int, ...]]]] = {}
         self._unclipped: dict[int, dict[int, Tensor]] = {}
 
     @property
@@ -143,7 +143,8 @@ class Reader:
         chosen = [
             p for p in parameters_of(stepping.optimizer) if p.requires_grad and self._chosen.has(names.get(id(p), "*"))
         ]
-        self._weights[stepping.index] = dict(zip(map(id, chosen), kept_each(chosen, self._samples), strict=True))
+        kept = zip(kept_each(chosen, self._samples), (p.stride() for p in chosen), strict=True)
+        self._weights[stepping.index] = dict(zip(map(id, chosen), kept, strict=True))
 
     @torch.no_grad()
     def keep_unclipped(self, stepping: Stepping) -> None:
@@ -158,10 +159,12 @@ class Reader:
 
     @torch.no_grad()
     def read(self, stepping: Stepping) -> Step:
-        weights = self._weights.pop(stepping.index, {})
+        kept = self._weights.pop(stepping.index, {})
         unclipped = self._unclipped.pop(stepping.index, {})
         own = {s.name: parameters_of(s.optimizer) for s in self._steps.of}
         named = layers_of(self._module, own, self._chosen, self._depth)[stepping.name]
+        # What lies in another order in memory by now cannot be told apart from what has changed.
+        weights = {id(p): kept[id(p)][0] for p, _ in named if id(p) in kept and kept[id(p)][1] == p.stride()}
         rows = [Row(layer, p, weights.get(id(p)), unclipped.get(id(p))) for p, layer in named]
         link = Counted(current_link())
         items = self._items(stepping, named, weights)

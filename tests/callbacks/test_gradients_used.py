@@ -57,6 +57,31 @@ def test_every_step_of_one_batch(tmp_path: Path) -> None:
     assert found == pytest.approx(expected, rel=1e-6)
 
 
+class Turned(pl.LightningModule):
+    """A matrix, 6 by 5, that lies in another order in memory from its second step on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.arange(30.0).reshape(6, 5))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        if batch_idx == 1:
+            self.w.data = self.w.data.T.contiguous().T
+        return self.w.sum() * batch.mean()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.5)
+
+
+def test_a_step_in_which_memory_is_put_in_another_order_has_no_update_ratio(tmp_path: Path) -> None:
+    """What was kept before it does not belong to what is there behind it; the other steps have theirs."""
+    weights = torch.arange(30.0)
+    expected = {i: 0.5 * 30**0.5 / float((weights - 0.5 * i).norm()) for i in (0, 2, 3)}
+    found = logged(tmp_path, Turned(), "gradients/update_ratio/w", torch.ones(4, 1))
+    finite = {step: ratio for step, ratio in found.items() if not math.isnan(ratio)}
+    assert finite == {step: pytest.approx(ratio, rel=1e-6) for step, ratio in expected.items()}
+
+
 def test_accumulated_gradients(tmp_path: Path) -> None:
     """Three batches a step, over seven batches: the last step has one. Lightning divides by three."""
     sums = [SLOPES[:3].sum(0), SLOPES[3:6].sum(0), SLOPES[6]]
