@@ -163,7 +163,7 @@ class Reader:
         unclipped = self._unclipped.pop(stepping.index, {})
         own = {s.name: parameters_of(s.optimizer) for s in self._steps.of}
         named = layers_of(self._module, own, self._chosen, self._depth)[stepping.name]
-        # What lies in another order in memory by now cannot be told apart from what has changed.
+        # What has another order in memory by now cannot be told apart from what has changed.
         weights = {id(p): kept[id(p)][0] for p, _ in named if id(p) in kept and kept[id(p)][1] == p.stride()}
         rows = [Row(layer, p, weights.get(id(p)), unclipped.get(id(p))) for p, layer in named]
         link = Counted(current_link())

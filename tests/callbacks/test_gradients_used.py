@@ -58,7 +58,7 @@ def test_every_step_of_one_batch(tmp_path: Path) -> None:
 
 
 class Turned(pl.LightningModule):
-    """A matrix, 6 by 5, that lies in another order in memory from its second step on."""
+    """A matrix, 6 by 5, whose order in memory is another from its second step on."""
 
     def __init__(self) -> None:
         super().__init__()
