@@ -28,9 +28,8 @@ SCRIPTS = (
     "answers", "about", "link", "live", "main",
 )  # fmt: skip
 FOLDER = "writers/page"
-COMMENT = re.compile(
-    r"^(?://[^\n]*|/\*\*(?:(?!\*/).)*\*/)\n", re.M | re.S
-)  # of whole lines: no run's folder needs them
+INDENT = re.compile(r"^ +", re.M)
+COMMENT = re.compile(r"^(?://[^\n]*|/\*(?:(?!\*/).)*\*/)\n", re.M | re.S)  # of whole lines
 
 
 def page_html(before: str = "") -> bytes:
@@ -46,12 +45,21 @@ def page_html(before: str = "") -> bytes:
 def parts(names: tuple[str, ...]) -> tuple[str, str]:
     """The style of the page and these of its scripts, with those of uPlot before them."""
     folder = _folder()
-    own = [COMMENT.sub("", _text(folder / f"{name}.js")) for name in names]
-    styles, scripts = _text(folder / "page.css"), '"use strict";\n' + "\n".join(own)
+    own = [_short(_text(folder / f"{name}.js")) for name in names]
+    styles, scripts = INDENT.sub("", _text(folder / "page.css")), '"use strict";\n' + "\n".join(own)
     if chart := _uplot():
         css, js = chart
         return f"{css}\n{styles}", f"{js}\n{scripts}"
     return styles, scripts
+
+
+def _short(script: str) -> str:
+    """A script without what no run's folder needs: comments, and the space before its lines.
+
+    >>> _short("// Of one.\\nif (a)\\n    b(); // c\\n")
+    'if (a)\\nb(); // c\\n'
+    """
+    return COMMENT.sub("", INDENT.sub("", script))
 
 
 def _folder() -> Traversable:

@@ -416,6 +416,13 @@ def test_the_page_is_small() -> None:
     assert len(page_html()) + (0 if b"uPlot.js" in page_html() else 125_000) < 300_000
 
 
+def test_no_text_of_a_script_goes_over_a_line() -> None:
+    """The space before a line is left out on its way to the page: it must not be part of a text."""
+    for name, text in OWN.items():
+        code = re.sub(r"/\*\*.*?\*/", "", text, flags=re.DOTALL)
+        assert [line for line in code.splitlines() if line.count("`") % 2] == [], name
+
+
 def test_the_page_cannot_be_left_by_a_script_before_it() -> None:
     """What is put before it may hold the end of a tag in a string."""
     html = page_html(before='LW.run({"name":"</script><b>"});').decode()
