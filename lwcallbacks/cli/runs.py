@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,17 @@ from pathlib import Path
 from lwcallbacks.cli.errors import CommandError
 from lwcallbacks.readers import MediaFolder, of_page, read_folder
 
-LOWER = ("loss", "error", "err", "mse", "mae", "rmse", "perplexity", "nll", "wer", "cer", "fid")
-HIGHER = ("acc", "accuracy", "f1", "auroc", "auc", "ap", "map", "iou", "miou", "dice", "precision", "recall", "kappa",
-          "psnr", "ssim", "r2", "bleu")  # fmt: skip
+HIGHER = re.compile(
+    r"acc|f1|f_?beta|auroc|auc|roc|precision|recall|iou|dice|kappa|matthews|mcc|r2|map\b|psnr|ssim|bleu|rouge|score|spearman"
+    r"|pearson|(\b|_)ap\b",
+    re.IGNORECASE | re.ASCII,
+)
+LOWER = re.compile(
+    r"loss|err|mse|mae|rmse|nll|perplexity|ppl|wer\b|cer\b|ece|fid|divergence|cost|distance", re.IGNORECASE | re.ASCII
+)
+"""Both as in `writers/page/text.js`: a page and a terminal say the same of a name."""
+_LOADER = re.compile(r"(?<!^)/dataloader_idx_\d+$")
+_EVERY = re.compile(r"_(step|epoch)$")
 
 
 def read(path: str | Path) -> MediaFolder:
@@ -93,10 +102,10 @@ def extreme(curve: Mapping[int, float], mode: str | None) -> tuple[int, float] |
 def mode_of(key: str) -> str | None:
     """Whether lower or higher is better, as far as a name tells.
 
-    >>> mode_of("val/loss"), mode_of("val_top5_acc"), mode_of("val/temperature")
-    ('min', 'max', None)
+    >>> mode_of("val/loss"), mode_of("val_top5_acc"), mode_of("val/wer_epoch"), mode_of("val/temperature")
+    ('min', 'max', 'min', None)
     """
-    words = key.lower().replace("_", "/").replace("-", "/").split("/")
-    if any(word in LOWER for word in words):
+    name = _EVERY.sub("", _LOADER.sub("", key))
+    if LOWER.search(name):
         return "min"
-    return "max" if any(word in HIGHER for word in words) else None
+    return "max" if HIGHER.search(name) else None

@@ -25,6 +25,7 @@ function readRuns({runs, images}) {
     const counted = new Map(Object.entries(matrices).map(([key, matrix]) => [key, {...matrixOf(matrix), ...matrix}]));
     return {...run, curves: new Set(Object.keys(lines)), matrices: counted, samples: tables};
   });
+  for (const run of LW.runs.toReversed()) LW.monitored(run); // the first that monitors a key says which way is better
   [...LW.runs[0].matrices.keys()].forEach((key, number) => LW.key(number, key, "matrix", ""));
   time.now = NaN; // no time is looked at
 }
@@ -35,6 +36,15 @@ const matrixOf = ({class_names, cells, examples = {}}) => ({
   counts: cells.map(([, , count]) => count),
   examples,
 });
+
+const WHICH = {max: "highest", min: "lowest", "": "last"};
+
+/** The value of a series by which a run is compared: {value, step}; its best where one knows which way is better, else its
+ * last. Pure. */
+function comparedValue({steps, values}, which) {
+  const at = which ? bestIndex(values, which) : values.length - 1;
+  return {value: at < 0 ? NaN : values[at], step: steps[at]};
+}
 
 /** "better", "worse" or "" of a change, by whether "max" or "min" is best. Pure. */
 const verdict = (change, which) => (!which || !change ? "" : change > 0 === (which === "max") ? "better" : "worse");
@@ -78,19 +88,21 @@ function answerCard(title, answers, which, text) {
 
 /** The four answers of each run: how good, best when, worst class, what it cost. */
 function answersCompared() {
-  const {score, loss} = mainMetrics([...LW.runs[0].curves]),
+  const names = [...LW.runs[0].curves],
+    monitor = LW.runs.map(run => run.monitor).find(key => names.includes(key)),
+    {first, second} = firstMetrics(names, monitor, LW.runs[0].shown),
     cards = make("div", {className: "stats"});
-  for (const key of [score, loss].filter(Boolean)) {
-    const which = bestOf(key);
+  for (const key of [first, second].filter(Boolean)) {
+    const which = modeOf(key);
     const answers = LW.runs.map((_, i) => {
       const series = LW.series.get(`${letterOf(i)} ${key}`);
       if (!series) return null;
-      const at = bestIndex(series.values, which),
-        last = series.values.at(-1);
-      const words = at < 0 ? "" : `${which === "max" ? "highest" : "lowest"} ${brief(series.values[at])} at ${soon(series.steps[at])}`;
-      return {value: brief(last), number: last, step: series.steps.at(-1), words};
+      const {value, step} = comparedValue(series, which),
+        last = series.values.at(-1),
+        words = step === undefined ? "" : `at ${soon(step)}${which ? `, last ${brief(last)}` : ""}`;
+      return {value: brief(value), number: value, step: series.steps.at(-1), words};
     });
-    cards.append(answerCard(key, answers, which));
+    cards.append(answerCard(`${key}, ${WHICH[which]}`, answers, which));
   }
   const [key] = LW.runs[0].matrices.keys();
   if (key !== undefined) {
@@ -126,17 +138,18 @@ function runsTable() {
   return make("div", {className: "card"}, plainTable(["run", "state", "began", "last step", "folder"], rows), ...LW.runs.flatMap(({missing}) => missing.map(text => make("p", {className: "worse"}, text))));
 }
 
-/** The last value of every number, in a table that sorts and filters. */
+/** Every number by which runs are compared, in a table that sorts and filters. */
 function numbersCompared() {
   const keys = [...new Set(LW.runs.flatMap(run => [...run.curves]))].sort(byStage);
   if (!keys.length) return null;
   const series = LW.runs.map((_, i) => keys.map(key => LW.series.get(`${letterOf(i)} ${key}`))),
-    last = series.map(of => of.map(found => found?.values.at(-1) ?? null));
-  const columns = ["key", ...LW.runs.map((_, i) => letterOf(i))],
-    cells = [keys, ...last];
-  last.slice(1).forEach((values, i) => {
+    which = keys.map(modeOf),
+    compared = series.map(of => of.map((found, k) => (found ? comparedValue(found, which[k]).value : null)));
+  const columns = ["key", "value", ...LW.runs.map((_, i) => letterOf(i))],
+    cells = [keys, which.map(mode => WHICH[mode]), ...compared];
+  compared.slice(1).forEach((values, i) => {
     const change = values.map((value, k) =>
-      Number.isFinite(value) && Number.isFinite(last[0][k]) ? +(value - last[0][k]).toPrecision(4) : null,
+      Number.isFinite(value) && Number.isFinite(compared[0][k]) ? +(value - compared[0][k]).toPrecision(4) : null,
     );
     columns.push(`${letterOf(i + 1)} − A`, `${letterOf(i + 1)} is`);
     cells.push(
@@ -144,7 +157,7 @@ function numbersCompared() {
       change.map((by, k) => {
         const [a, b] = [series[0][k], series[i + 1][k]],
           apart = a && b ? apartWords(LW.runs[0], LW.runs[i + 1], a.steps.at(-1), b.steps.at(-1)) : "";
-        return apart || (judged(LW.runs[0], LW.runs[i + 1]) ? verdict(by, bestOf(keys[k])) : "");
+        return apart || (judged(LW.runs[0], LW.runs[i + 1]) ? verdict(by, which[k]) : "");
       }),
     );
   });

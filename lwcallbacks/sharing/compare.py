@@ -5,7 +5,8 @@
 The first run is what the others are compared with. The page is made of the scripts of a run's page and of those beside
 this file. It is given {"runs": [...], "images": {file: a data: URL}}, where a run is
 
-    {"name", "path", "state", "started", "last_step", "config", "cost", "left_out", "missing",
+    {"name", "path", "state", "started", "last_step", "config", "monitor", "mode", "cost", "left_out", "missing",
+     "shown": [key],
      "curves": {key: [[step, value], ...]},
      "matrices": {key: {"step", "class_names", "cells": [[true, predicted, count], ...], "examples": {"0,1": [image]}}},
      "samples": {key: {"step", "falling", "rows": {id: {...}}}}}
@@ -13,7 +14,8 @@ this file. It is given {"runs": [...], "images": {file: a data: URL}}, where a r
 and a sample has "correct" and, where they are known, "pred", "target", "confidence", "loss" and "image". An image is
 {"image": file, "box", "caption"}. "cost" is what the callbacks have cost, in percent of the run; "left_out" counts the
 images that are not on the page; "missing" says which data could not be read, and of which step others are there in
-their place; "falling" is whether the losses of a table fall, so that the hardest were chosen.
+their place; "shown" are the keys of pictures, tables and the like; "falling" is whether the losses of a table fall, so
+that the hardest were chosen.
 """
 
 from __future__ import annotations
@@ -98,10 +100,11 @@ def facts(folder: MediaFolder) -> dict[str, Any]:
     return {
         "name": name or folder.directory.absolute().parent.name,
         "path": str(folder.directory),
-        **{part: folder.run.get(part) for part in ("state", "started", "config")},
+        **{part: folder.run.get(part) for part in ("state", "started", "config", "monitor", "mode")},
         "last_step": folder.last_step,
         "cost": _cost(folder),
         "left_out": 0,
+        "shown": sorted({item.key for item in folder.items if item.kind != "histogram"}),
         "missing": missing,
         "curves": {key: [[step, _finite(value)] for step, value in curve] for key, curve in curves.items()},
         "matrices": {key: _matrix(folder, key, step) for (key, kind), step in last.items() if kind == "matrix"},

@@ -12,6 +12,7 @@ from support import page_runs
 from support.browser import CHROMIUM, NEEDS, Browser, Page
 from support.runs import EVIL, append, written
 
+from lwcallbacks.cli.runs import mode_of
 from lwcallbacks.html import page_html
 from lwcallbacks.media import Image, Matrix, Table
 from lwcallbacks.sharing import comparison
@@ -62,7 +63,7 @@ def lines(page: Page, selector: str) -> list[str]:
 def test_the_answers_of_each_run_are_below_each_other(page: Page) -> None:
     """With what is better or worse than A, in words and not by colour alone."""
     titles = page.value("[...document.querySelectorAll('.stat h3')].map(node => node.textContent)")
-    assert titles == ["val/acc", "val/loss", "worst class", "cost of these callbacks"]
+    assert titles == ["val/acc, highest", "val/loss, lowest", "worst class", "cost of these callbacks"]
     answers = page.value("[...document.querySelectorAll('.stat:first-child .answer')].map(node => node.innerText)")
     assert [answer.split()[0] for answer in answers] == ["A", "B", "C"]
     assert "worse" in answers[1]
@@ -164,13 +165,13 @@ def test_what_differs_in_the_configuration(page: Page) -> None:
 
 
 def test_numbers_sort_and_filter(page: Page) -> None:
-    """The last value of every key in each run, and its change."""
+    """The value of every key by which runs are compared, which it is, and its change."""
     page.value("document.getElementById('numbers').scrollIntoView()")
     page.click("#numbers input")
     page.type("val/acc")
     page.wait("document.querySelectorAll('#numbers tbody tr').length === 1")
     cells = page.text("#numbers tbody tr").split("\t")
-    assert cells[:2] == ["val/acc", "0.981"]
+    assert cells[:3] == ["val/acc", "highest", "0.981"]
     assert "worse" in cells
 
 
@@ -313,6 +314,47 @@ def test_only_the_same_class_is_better(browser: Browser, tmp_path: Path) -> None
     assert answers == [["", "better", "better", ""], ["", "better", "", ""]]
     assert page.value("[...document.querySelectorAll('#numbers tbody tr td')].at(-1).textContent") == ""
     page.close()
+
+
+def test_the_headline_is_what_the_runs_monitor(browser: Browser, tmp_path: Path) -> None:
+    """And not another number that is called alike; by its mode, the best of each run and not the last."""
+    runs = []
+    for name, values in (("a", (0.25, 0.5, 0.375)), ("b", (0.75, 0.625, 0.125))):
+        writer = FolderWriter(tmp_path / name / "media")
+        for step, value in enumerate(values):
+            writer.write_logged(
+                [(step, step, {"acc/val": 1 - value, "val/acc": 2.0, "val/own": value, "val/loss": value})]
+            )
+        writer.write_run({"name": name, "state": "finished", "monitor": "val/own", "mode": "max"})
+        runs.append(tmp_path / name / "media")
+    (tmp_path / "c.html").write_text(comparison(runs))
+    page = opened(browser, tmp_path / "c.html")
+    cards = page.value("[...document.querySelectorAll('.stat')].map(node => node.innerText.split(/\\s*\\n\\s*/))")
+    assert [card[0] for card in cards] == ["val/own, highest", "val/loss, lowest"]
+    assert ("0.5" in cards[0][1:], "0.75" in cards[0][1:], "+0.25, better" in cards[0][1:]) == (True, True, True)
+    assert "−0.125, better" in cards[1]
+    rows = page.value(
+        "[...document.querySelectorAll('#numbers tbody tr')].map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+    assert ["val/own", "highest", "0.5", "0.75", "0.25", "better"] in rows
+    assert ["val/loss", "lowest", "0.25", "0.125", "−0.125", "better"] in rows
+    page.close()
+
+
+NAMES = [
+    "val/acc/dataloader_idx_0", "acc/val", "val/confusion_matrix_matthews", "val/confusion_matrix_cohen_kappa",
+    "val/curves_ece", "val/curves_ap", "gap", "heatmap", "val_map", "train/loss_step",
+    "val/wer_epoch/dataloader_idx_1", "wer_total", "lr-Adam", "val/r2", "epoch", "val/confusion_matrix_macro_f1",
+    "test/perplexity", "fid", "distance_step", "val/error_rate", "val/temperature", "ap_step", "dataloader_idx_0",
+    "/dataloader_idx_0", "validation/score", "predict_loss", "val/AUROC", "val/mIoU",
+]  # fmt: skip
+
+
+def test_a_name_means_the_same_on_the_page_and_in_a_terminal(page: Page) -> None:
+    """Which way is better: both have the rule, each in its own language."""
+    told = [page.value(f"bestOf({name!r})") or None for name in NAMES]
+    assert told == [mode_of(name) for name in NAMES]
+    assert {None, "min", "max"} == set(told)
 
 
 def test_an_unfinished_run_is_not_judged_by_its_last_value(browser: Browser, tmp_path: Path) -> None:

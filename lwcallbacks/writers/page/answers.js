@@ -23,17 +23,23 @@ function oursAmong(keys) {
   return name => starts.some(start => name.startsWith(start));
 }
 
-/** What the cards show: {first, second}. What a checkpoint or early stopping monitors comes first. */
+/** The two of these names that come first: {first, second}; before all what is monitored. `shown` are keys of what is no
+ * number. Pure. */
+function firstMetrics(names, monitor, shown) {
+  const {score, loss} = mainMetrics(names, oursAmong(shown));
+  if (!names.includes(monitor)) return {first: score, second: loss};
+  return {first: monitor, second: loss === monitor ? score : loss};
+}
+
+/** What the cards show. What a checkpoint or early stopping monitors comes first. */
 function cardMetrics() {
   const known = cardMetrics,
-    monitor = LW.info?.monitor;
-  if (known.version !== LW.version) {
+    wanted = `${LW.version} ${LW.info?.monitor}`;
+  if (known.wanted !== wanted) {
     const shown = [...LW.keys.keys()].filter(key => kindOf(key) !== "histogram");
-    Object.assign(known, {version: LW.version, found: mainMetrics(LW.series.keys(), oursAmong(shown))});
+    Object.assign(known, {wanted, found: firstMetrics([...LW.series.keys()], LW.info?.monitor, shown)});
   }
-  const {score, loss} = known.found;
-  if (!LW.series.has(monitor)) return {first: score, second: loss};
-  return {first: monitor, second: loss === monitor ? score : loss};
+  return known.found;
 }
 
 const USUAL = [/^acc(uracy)?$/i, /^loss$/i, /acc/i, /f1/i, /auroc|auc/i, /iou|dice/i, /loss/i];

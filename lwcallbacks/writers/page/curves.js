@@ -25,8 +25,8 @@ const span = (low, high) => (low === high ? `always ${brief(low)}` : `${brief(lo
 /** The key of a curve: its name, but in a comparison, which has a curve of each run. */
 const keyOf = name => LW.series.get(name)?.key ?? name;
 
-/** The "max" or "min" that is best: as the monitor of the run has it, else by the name. */
-const modeOf = name => (name === LW.info?.monitor && LW.info.mode) || bestOf(name);
+/** The "max" or "min" that is best: as the monitor of a run has it, else by the name; "" if nobody says it. */
+const modeOf = name => LW.modes.get(name) || bestOf(name);
 
 /** What a metric is a number of, "" if it stands alone: "precision/cat" of precision; "matrix_kappa" of a matrix that is
  * known; "recall_cat" of recall, if enough others begin like it. Pure. */

@@ -13,6 +13,7 @@ const LW = {
   series: new Map(), // name -> {steps, values} of numbers, ascending steps
   clock: new Map(), // step -> epoch
   info: null, // what run.js says
+  modes: new Map(), // key -> "max" or "min", of what is monitored
   costs: null, // a table of what the last fit has cost
   files: null, // file -> address, where a page carries its files itself
   version: 0, // of everything above
@@ -32,6 +33,10 @@ const LW = {
   },
   run(info) {
     this.info = info;
+    this.monitored(info);
+  },
+  monitored({monitor, mode}) {
+    if (monitor && mode) this.modes.set(monitor, mode);
   },
   step(step, chunk, ranges, captions = {}) {
     if (this.counted.step++ < this.steps.length) return;
