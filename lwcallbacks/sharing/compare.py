@@ -42,6 +42,8 @@ SHARED = (
     "text", "numbers", "store", "expand", "dom", "section", "theme", "time", "panel", "tile", "overlay", "samples",
     "matrix", "confusion", "curves", "gradients", "tables", "answers", "about",
 )  # fmt: skip
+OTHER_NAMES = {"true": "target", "predicted": "pred"}
+"""What a table of the samples behind a matrix calls them."""
 OWN = ("compare", "compare_matrix", "compare_samples")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -169,7 +171,9 @@ def _samples(folder: MediaFolder, tables: Mapping[str, int]) -> dict[str, Any]:
     found = {}
     for key, step in tables.items():
         table = folder.data(key).get(step, {"columns": [], "rows": []})
-        columns = table["columns"]
+        columns = [OTHER_NAMES.get(column, column) for column in table["columns"]]
+        if len(set(columns)) < len(columns):
+            columns = table["columns"]
         if "id" in columns and ("correct" in columns or {"pred", "target"} <= set(columns)):
             rows = [dict(zip(columns, row, strict=True)) for row in table["rows"]]
             losses = [row["loss"] for row in rows if isinstance(row.get("loss"), int | float)]

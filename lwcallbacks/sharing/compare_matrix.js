@@ -88,7 +88,7 @@ function matrixCompared(key, others) {
     words.textContent = [
       `A at step ${grouped(LW.runs[0].matrices.get(key).step)}: ${rate(a)}.`,
       `${letter} at step ${grouped(LW.runs[settings.other].matrices.get(key).step)}: ${rate(b)}.`,
-      same ? "" : "They have other numbers of samples.",
+      same ? "" : "They have counted other numbers.",
       apart ? `${plural(apart, "class", "classes")} of one of them only ${apart === 1 ? "is" : "are"} left out.` : "",
     ].join(" ");
     const matrix = settings.shown === "a" ? a : b,
@@ -96,7 +96,7 @@ function matrixCompared(key, others) {
       cells = changed ? change : matrix;
     settings.cell ??= mostChanged(change, Infinity).find(({row, column}) => row !== column) || firstCell(b);
     if (settings.cell && Math.max(settings.cell.row, settings.cell.column) >= b.size) settings.cell = null;
-    const legend = `Rows are the truth, columns the prediction. ${changed ? `${unit === "count" ? "Samples" : "Percent points"} more or fewer in ${letter}; blue is better, orange worse, blank the same. Recall and precision: percent points more.` : ""}`;
+    const legend = `Rows are the truth, columns the prediction. ${changed ? `${unit === "count" ? "Counts" : "Percent points"} more or fewer in ${letter}; blue is better, orange worse, blank the same. Recall and precision: percent points more.` : ""}`;
     const select = (row, column) => {
       settings.cell = {row, column};
       show();
@@ -155,9 +155,9 @@ function drawBoth(behind, state, pair, change, key) {
     for (const [i, matrix] of runs) {
       const count = countAt(matrix, row, column),
         samples = samplesOfCell(i, matrix, key, row, column);
-      parts.push(make("p", {}, runLabel(i, false), ` ${plural(count, "sample")}`));
+      parts.push(make("p", {}, runLabel(i, false), ` ${grouped(count)}`));
       if (samples.length) parts.push(make("ul", {className: "tiles small"}, ...samples.map(sample => tile(sample, opened(sample)))));
-      else if (count) parts.push(make("p", {className: "dim"}, "No picture of them was kept."));
+      else if (count) parts.push(make("p", {className: "dim"}, "None of them was kept."));
     }
   }
   const pairs = mostChanged(change, 8);
@@ -175,10 +175,10 @@ function samplesOfCell(i, matrix, key, row, column, most = 6) {
   const [target, pred] = [matrix.names[row], matrix.names[column]],
     kept = matrix.examples[`${row},${column}`];
   if (kept?.length) return kept.slice(0, most).map(image => ({image, pred, target, caption: image.caption}));
-  const found = [];
+  const found = new Map();
   for (const [name, {rows}] of LW.runs[i].samples)
-    if (partsOf(name).stage === partsOf(key).stage)
+    if (loaderOf(name) === loaderOf(key))
       for (const [id, sample] of rows)
-        if (String(sample.pred) === pred && String(sample.target) === target) found.push({id, ...sample});
-  return found.slice(0, most);
+        if (String(sample.pred) === pred && String(sample.target) === target && !found.has(id)) found.set(id, {id, ...sample});
+  return [...found.values()].slice(0, most);
 }

@@ -16,9 +16,10 @@ function chosenByError({falling, rows}) {
 
 function samplesCompared() {
   const cards = [];
+  const behind = [...LW.runs[0].matrices.keys()].map(examplesOf); // each is wrong, and behind a cell already
   for (const [key, table] of LW.runs[0].samples)
     LW.runs.forEach((run, i) => {
-      if (i && run.samples.has(key)) cards.push(flipsCard(key, i, table, run.samples.get(key)));
+      if (i && run.samples.has(key) && !behind.includes(key)) cards.push(flipsCard(key, i, table, run.samples.get(key)));
     });
   return cards.length ? section("Samples", "samples", ...cards) : null;
 }

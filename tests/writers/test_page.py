@@ -16,7 +16,7 @@ from support.browser import CHROMIUM, NEEDS, Browser, Page
 from lwcallbacks import html as page_module
 from lwcallbacks.curves import charts, summarised
 from lwcallbacks.html import page_html
-from lwcallbacks.media import File, Histogram, Image, Matrix, Table
+from lwcallbacks.media import File, Histogram, Image, Layer, Matrix, Table, annotated
 from lwcallbacks.readers import read_folder
 from lwcallbacks.reductions import ScoreCounts
 from lwcallbacks.writers import chunks
@@ -345,7 +345,7 @@ def test_the_matrix_is_normalised_and_compared_with_the_epoch_before(page: Page)
 def test_a_cell_shows_the_samples_behind_it(page: Page) -> None:
     """Chosen by a click or the keyboard: its examples, how many they were by epoch, and since when."""
     show(page, "#confusion", ".matrix")
-    page.wait("document.querySelector('#confusion .behind h4').textContent === 'true 4, predicted 9: 3 samples'")
+    page.wait("document.querySelector('#confusion .behind h4').textContent === 'true 4, predicted 9: 3'")
     assert page.value("document.querySelectorAll('#confusion .behind .tile.wrong').length") == 3
     assert page.text("#confusion .tile .names").split() == ["9", "true", "4"]
     assert page.value("document.querySelectorAll('#confusion .bars rect').length") == 10
@@ -354,7 +354,7 @@ def test_a_cell_shows_the_samples_behind_it(page: Page) -> None:
     page.key("ArrowDown", 5)
     page.key("ArrowLeft", 9)
     page.key("Enter")
-    page.wait("document.querySelector('#confusion .behind h4').textContent === 'true 9, predicted 0: 2 samples'")
+    page.wait("document.querySelector('#confusion .behind h4').textContent === 'true 9, predicted 0: 2'")
     assert "1 fewer than at epoch 8" in page.text("#confusion .behind header")
     assert page.value("document.activeElement.getAttribute('aria-selected')") == "true"
 
@@ -364,7 +364,7 @@ def test_the_most_confused_pairs_are_listed_with_their_change(page: Page) -> Non
     show(page, "#confusion", ".pairs")
     assert page.text("#confusion .pairs li").split("\n") == ["4 as 9", "3", "±0"]
     page.click("#confusion .pairs li:nth-child(2) button")
-    page.wait("document.querySelector('#confusion .behind h4').textContent === 'true 2, predicted 3: 2 samples'")
+    page.wait("document.querySelector('#confusion .behind h4').textContent === 'true 2, predicted 3: 2'")
 
 
 def test_classes_are_sorted_and_searched(page: Page) -> None:
@@ -482,10 +482,10 @@ def test_masks_and_boxes_are_shown_and_hidden(page: Page, tmp_path: Path) -> Non
     page.settle(0.3)
     names = page.value("[...document.querySelectorAll('#pictures .switches label')].map(node => node.innerText.trim())")
     assert names == [
-        "all of truth",
+        "show truth",
         "disc",
         "box",
-        "all of prediction",
+        "show prediction",
         "disc",
         "box",
         "boxes: truth",
@@ -503,8 +503,15 @@ def test_masks_and_boxes_are_shown_and_hidden(page: Page, tmp_path: Path) -> Non
         const [y, top] = [box.nextSibling, box].map(node => +node.getAttribute("y"));
         return top < y && y < top + +box.getAttribute("height"); })"""
     assert page.value(inside), "labels are within their boxes, where no caption is"
-    for i in (6, 3):  # boxes, and the prediction
+    layers = (
+        "[...document.querySelectorAll('#pictures .labels')]"
+        ".map(node => node.closest('[visibility]').getAttribute('visibility'))"
+    )
+    assert page.value(layers) == ["hidden", "hidden"], "and its masks"
+    assert page.value("document.querySelectorAll('#pictures .classes:disabled').length") == 2
+    for i in (6, 0):  # boxes, and the truth
         page.value(f"document.querySelectorAll('#pictures .switches input')[{i}].click()")
+    assert page.value(layers) == ["visible", "hidden"]
     crop = "#pictures .crop"
 
     def blue() -> int:
@@ -818,7 +825,7 @@ def test_a_file_of_data_that_is_missing_costs_its_own_steps(browser: Browser, tm
     page = opened(browser, tmp_path, missing=3)
     page.wait("document.querySelector('#confusion .side').innerText.startsWith('No data of step 2.')")
     go(page, 1)
-    page.wait("document.querySelector('#confusion .note').textContent.startsWith('3 samples, 100 % right')")
+    page.wait("document.querySelector('#confusion .note').textContent.startsWith('3 counted, 100 % right')")
     go(page, 2)
     page.wait("document.querySelector('#confusion .side').innerText.startsWith('No data of step 2.')")
     assert page.errors == []
@@ -848,6 +855,49 @@ def test_the_samples_of_a_cell_come_from_tables_where_the_matrix_has_none(browse
     show(page, "#confusion", ".behind .tile")
     assert page.value("document.querySelectorAll('#confusion .behind .tile').length") == 2
     page.close()
+
+
+def of_rows(folder: Path, **columns: list[Any]) -> None:
+    """Two loaders' matrices, and the table of samples behind that of the second."""
+    matrix = Matrix(np.array([[5, 0], [2, 7]]), ("cat", "dog"))
+    tables = {f"val/m_examples/dataloader_idx_{i}": Table(tuple(columns), []) for i in (0, 1)}
+    tables["val/m_examples/dataloader_idx_1"] = Table(tuple(columns), list(zip(*columns.values(), strict=True)))
+    FolderWriter(folder).write({f"val/m_chart/dataloader_idx_{i}": matrix for i in (0, 1)} | tables, 3)
+
+
+def test_samples_without_images_are_behind_a_cell_of_their_own_loader(browser: Browser, tmp_path: Path) -> None:
+    """As a ConfusionMatrix keeps them of rows of numbers; and what it has is not advised."""
+    of_rows(tmp_path, true=["dog", "dog"], predicted=["cat", "cat"], id=[53, 16], loss=[2.0, 1.0])
+    page = opened(browser, tmp_path, missing=3)
+    show(page, "#confusion", ".card:nth-child(2) .behind .tile")
+    behind = page.value("[...document.querySelectorAll('.behind')].map(node => node.innerText)")
+    tiles = page.value("[...document.querySelectorAll('.behind')].map(node => node.querySelectorAll('.tile').length)")
+    assert tiles == [0, 2]
+    assert "None of them was kept." in behind[0]
+    assert "examples_per_cell" not in behind[0] + behind[1]
+    page.click("#confusion .card:nth-child(2) .behind .tile .open")
+    page.wait("document.querySelector('dialog[open]').innerText.includes('53')")
+    page.close()
+
+
+def test_what_could_be_kept_of_a_cell_is_said_where_it_can_be(browser: Browser, tmp_path: Path) -> None:
+    """Of a confused pair; not of what is right, and not where there are masks: there a matrix counts pixels."""
+    matrix = Matrix(np.array([[5, 0], [2, 7]]), ("cat", "dog"))
+    layer = Layer("truth", np.ones((4, 4), np.uint8), {1: "dog"}, {1: (0, 0, 9)})
+    mask = annotated(Image(np.zeros((4, 4), np.uint8)), (layer,))
+    for name, entries in (("labels", {}), ("pixels", {"val/masks": mask})):
+        FolderWriter(tmp_path / name).write({"val/m_chart": matrix, **entries}, 3)
+    said = {}
+    for name in ("labels", "pixels"):
+        page = opened(browser, tmp_path / name, missing=3)
+        show(page, "#confusion", ".behind h4")
+        page.wait("document.querySelector('.behind').innerText.includes('None of them')")
+        said[name] = "examples_per_cell=3" in page.text(".behind")
+        page.value("document.querySelectorAll('#confusion tbody tr')[0].cells[1].click()")
+        page.wait("document.querySelector('.behind h4').textContent === 'true cat, found: 5'")
+        assert "examples_per_cell" not in page.text(".behind")
+        page.close()
+    assert said == {"labels": True, "pixels": False}
 
 
 def test_many_classes_are_a_picture_that_zooms(browser: Browser, tmp_path: Path) -> None:
@@ -895,7 +945,7 @@ def test_a_run_that_goes_on_is_shown_without_reloading(browser: Browser, tmp_pat
     page_runs.write_scalars(folder, [(188, 2, {"val/acc": 0.9999, "val/new": 1.0})])
     page.value("readAgain()")
     page.wait("document.getElementById('at').textContent.startsWith('epoch 2 · step 188')")
-    page.wait("document.querySelector('#confusion .note').textContent.startsWith('10 samples')")
+    page.wait("document.querySelector('#confusion .note').textContent.startsWith('10 counted')")
     page.wait("panels.has('val/new')")
     page.wait("document.querySelector('.stat b').textContent === '0.9999'")
     go(page, 62)

@@ -140,9 +140,9 @@ function answersSection() {
         ofScore,
         `${partsOf(key).stage || key} accuracy, by ${titleOf(key)}`,
         matrix.total ? percent(matrix.hits / matrix.total) : "none",
-        plural(matrix.total, "sample"),
+        `of ${grouped(matrix.total)}`,
       );
-    if (worst?.missed === 0) fill(ofClass, "worst class", "none", "every sample of every class is right");
+    if (worst?.missed === 0) fill(ofClass, "worst class", "none", "all of every class is right");
     else if (worst)
       fill(
         ofClass,

@@ -69,7 +69,7 @@ const CONFUSION = {
       settings.cell ??= firstCell(matrix);
       if (settings.cell && Math.max(settings.cell.row, settings.cell.column) >= matrix.size)
         settings.cell = firstCell(matrix);
-      const summary = `${plural(matrix.total, "sample")}, ${matrix.total ? percent(matrix.hits / matrix.total) : "none"} right. Rows are the truth, columns the prediction.${mode === "since" && !cells.places.length ? ` No cell changed since ${soon(before.step)}.` : ""}`;
+      const summary = `${grouped(matrix.total)} counted, ${matrix.total ? percent(matrix.hits / matrix.total) : "none"} right. Rows are the truth, columns the prediction.${mode === "since" && !cells.places.length ? ` No cell changed since ${soon(before.step)}.` : ""}`;
       Object.assign(state, {
         matrix,
         cells,
@@ -331,7 +331,7 @@ async function drawBehind(behind, state, entry) {
         ? `as at ${soon(before.step)}`
         : "";
     parts.push(
-      make("header", {}, make("h4", {}, title + plural(count, "sample")), make("span", {className: "dim"}, changed)),
+      make("header", {}, make("h4", {}, title + grouped(count)), make("span", {className: "dim"}, changed)),
     );
     parts.push(await cellHistory(entry, row, column));
     if (samples.length)
@@ -349,7 +349,7 @@ async function drawBehind(behind, state, entry) {
         make(
           "p",
           {className: "dim"},
-          "No picture of them was kept. Of one label a sample, ConfusionMatrix(examples_per_cell=3) keeps the hardest.",
+          `None of them was kept.${row !== column && (await couldKeep(matrix, entry.key)) ? " ConfusionMatrix(examples_per_cell=3) keeps the hardest of each confused pair." : ""}`,
         ),
       );
   }
@@ -389,18 +389,31 @@ async function samplesBehind(matrix, entry, row, column) {
   const [pred, target] = [matrix.names[column], matrix.names[row]];
   if (kept?.length) return kept.map(image => ({sample: {pred, target, caption: image.caption}, image}));
   const found = [],
-    stage = partsOf(entry.key).stage;
+    seen = new Set();
   for (const key of page.samples) {
-    if (partsOf(key).stage !== stage) continue;
+    if (loaderOf(key) !== loaderOf(entry.key)) continue;
     const of = entryAt(key, entry.step),
       table = of && of.step === entry.step && (await load(of));
-    if (!table || !table.columns.includes("pred")) continue;
+    if (!table) continue;
     const histories = table.columns.includes("id") ? await sampleHistories(key) : new Map();
-    for (const sample of rowsOf(table))
-      if (String(sample.pred) === pred && String(sample.target) === target)
-        found.push({sample, image: imageOf(sample), history: histories.get(sampleOf(sample))});
+    for (const sample of rowsOf(table)) {
+      const id = sampleOf(sample);
+      if (String(sample.pred) !== pred || String(sample.target) !== target || seen.has(id)) continue;
+      if ("id" in sample) seen.add(id);
+      found.push({sample, image: imageOf(sample), history: histories.get(id)});
+    }
   }
   return found.slice(0, 12);
+}
+
+/** The key of the table of samples that a matrix comes with. Pure. */
+const examplesOf = key => key.replace(/(_chart)?(?=$|\/dataloader_idx_\d+$)/, "_examples");
+
+/** Whether samples could be kept and are not: where there are masks, a matrix counts pixels. */
+async function couldKeep(matrix, key) {
+  if (Object.keys(matrix.examples).length || LW.keys.has(examplesOf(key))) return false;
+  const drawn = page.pictures.filter(name => loaderOf(name) === loaderOf(key)).map(name => load(entryAt(name, Infinity)));
+  return !(await Promise.all(drawn)).some(value => value?.layers?.length);
 }
 
 /** The counts of a cell in entries of a key; kept, for the time is moved more often than another cell is chosen. */

@@ -16,7 +16,7 @@ async function sorted() {
     }),
   );
   for (const [key, isSamples] of looked) (isSamples ? samples : tables).push(key);
-  const isOfMatrix = key => of.matrix.some(matrix => key === `${titleOf(matrix)}_examples`);
+  const isOfMatrix = key => of.matrix.some(matrix => key === examplesOf(matrix));
   samples.sort((a, b) => isOfMatrix(a) - isOfMatrix(b)); // they are behind its cells already
   const drawn = new Set([...of.matrix, ...samples].map(titleOf));
   // The section of gradients shows these as well, unless it was made before they were written.
@@ -37,7 +37,7 @@ async function sorted() {
 async function build() {
   const main = document.querySelector("main"),
     {matrices, samples, pictures, lines, tables, files} = await sorted();
-  Object.assign(page, {matrices, samples, tables});
+  Object.assign(page, {matrices, samples, pictures, tables});
   const sections = {
     overview: () => answersSection(),
     curves: () => curvesSection(),

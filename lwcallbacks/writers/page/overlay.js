@@ -74,12 +74,12 @@ function overlaid(cell, className = "", off = new Set(), size = null) {
   picture.style.setProperty("--wide", `${width}px`);
   picture.append(svg("title", {}, text), svg("image", {href: addressOf(cell.image)}));
   const switches = make("div", {className: "switches"});
-  const add = (name, tint, node, onchange) => {
+  const add = (name, tint, node, onchange, id = name) => {
     const input = make("input", {
       type: "checkbox",
-      checked: !off.has(name),
+      checked: !off.has(id),
       onchange() {
-        input.checked ? off.delete(name) : off.add(name);
+        input.checked ? off.delete(id) : off.add(id);
         onchange(input.checked);
       },
     });
@@ -109,13 +109,22 @@ function overlaid(cell, className = "", off = new Set(), size = null) {
     const refill = () => defs.replaceChildren(labelFilter(id, shown, colours));
     refill();
     picture.append(defs, holder);
-    const group = make("fieldset", {}, make("legend", {}, name));
-    add(`all of ${name}`, null, group, on => holder.setAttribute("visibility", on ? "visible" : "hidden"));
-    for (const label of labels)
-      add(classes[label], `rgb(${ofHex(colours[label]) || labelColour(label)})`, group, on => {
+    const group = make("fieldset", {}, make("legend", {}, name)),
+      ofClasses = make("fieldset", {className: "classes"});
+    for (const label of labels) {
+      const tint = `rgb(${ofHex(colours[label]) || labelColour(label)})`;
+      const show = on => {
         on ? shown.add(label) : shown.delete(label);
         refill();
-      });
+      };
+      add(classes[label], tint, ofClasses, show, `layer: ${name}: ${label}`);
+    }
+    const showAll = on => {
+      holder.setAttribute("visibility", on ? "visible" : "hidden");
+      ofClasses.disabled = !on;
+    };
+    add(`show ${name}`, null, group, showAll, `layer: ${name}`);
+    group.append(ofClasses);
     switches.append(group);
   }
   const styles = new Map(),

@@ -3,7 +3,6 @@
 const PICTURE = {needsValue: false};
 
 PICTURE.view = (box, settings) => {
-  settings.off ??= new Set(["boxes: truth", "boxes: prediction"]); // the picture has them drawn beside it
   const place = make("div", {className: "frame"}),
     note = make("p", {className: "caption"}),
     film = make("div", {className: "film", role: "group", "aria-label": "The same at other steps"});
@@ -13,6 +12,8 @@ PICTURE.view = (box, settings) => {
     const caption = entry.caption || "";
     if (!size) place.replaceChildren(make("p", {className: "dim"}, `The file ${entry.file} is missing.`));
     else if (drawn) {
+      // The picture has them drawn beside the image already.
+      settings.off ??= new Set(["boxes: truth", "boxes: prediction", ...drawn.layers.map(({name}) => `layer: ${name}`)]);
       const figure = overlaid({image: entry.file, caption: caption || entry.key, ...drawn}, "large", settings.off, size);
       const zoom = () => openPicture(entry, size, figure.querySelector("svg").cloneNode(true));
       figure.querySelector("svg").onclick = zoom;

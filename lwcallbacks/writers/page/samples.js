@@ -1,8 +1,13 @@
 // Samples of a table as tiles: filtered, sorted, each with its history.
 
-/** Whether a table is one of samples: it has predictions, or images. */
+/** Whether a table is one of samples: it has predictions of them, or images. */
 const isOfSamples = ({columns, cells}) =>
-  columns.includes("pred") || cells.some(column => Array.isArray(column) && column.some(isImage));
+  columns.includes("pred") ||
+  (columns.includes("predicted") && columns.includes("id")) ||
+  cells.some(column => Array.isArray(column) && column.some(isImage));
+
+/** What the tables of one loader of a stage have in common: "val,/dataloader_idx_1". Pure. */
+const loaderOf = key => [partsOf(key).stage, key.match(/(?!^)\/dataloader_idx_\d+$/)?.[0]].join();
 
 /** The label or labels of a sample: "cat,dog" has two, "crane, a bird" is one. Pure. */
 const labelsIn = value => (value === null || value === undefined ? [] : String(value).split(/,(?! )/));
@@ -45,11 +50,11 @@ const sampleOf = ({id, target}) => JSON.stringify([id, String(target)]);
 
 /** What all tables of a key's stage said about each sample, by `sampleOf`: Map -> [{step, right, row}]; {} without ids. */
 async function sampleHistories(key, most = 30) {
-  const group = name => [partsOf(name).stage, name.match(/\/dataloader_idx_\d+/)?.[0]].join(),
-    keys = page.samples.filter(name => group(name) === group(key));
+  const group = loaderOf(key),
+    keys = page.samples.filter(name => loaderOf(name) === group);
   const known = (sampleHistories.known ??= new Map()),
     version = keys.map(name => historyOf(name).steps.length).join();
-  if (known.get(group(key))?.version === version) return known.get(group(key)).promise;
+  if (known.get(group)?.version === version) return known.get(group).promise;
   const promise = (async () => {
     const entries = keys.flatMap(name => entriesOf(name, most)),
       tables = await Promise.all(entries.map(load)),
@@ -67,7 +72,7 @@ async function sampleHistories(key, most = 30) {
     });
     return found;
   })();
-  known.set(group(key), {version, promise});
+  known.set(group, {version, promise});
   return promise;
 }
 

@@ -4,6 +4,7 @@ const page = {
   key: null, // what was opened by a link
   samples: [], // keys of tables of samples
   matrices: [], // keys of matrices
+  pictures: [], // keys of images
   tables: [], // keys of other tables
   found: {}, // which scripts of the folder are there
 };
