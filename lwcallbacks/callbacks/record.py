@@ -73,7 +73,9 @@ class Record:
                 self._write_soon()
 
     def offer(self) -> None:
-        """Have numbers written that wait, once in a while."""
+        """Have numbers written that wait, once in a while; none before the run begins, for it may never do."""
+        if self._facts is None:
+            return
         if self._waiting and not self._is_queued and time.monotonic() >= self._at + EVERY_SECONDS:
             self._write_soon()
 
@@ -83,7 +85,7 @@ class Record:
     def stop(self) -> None:
         """Hear no more, and have the rest written."""
         self._hearing.stop()
-        if self._waiting or not self._is_told:
+        if self._facts is not None and (self._waiting or not self._is_told):
             self._write_soon()
 
     def end(self, exception: BaseException | None) -> None:

@@ -18,7 +18,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateFinder, LearningRateMonitor, ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from support.logs import Logs, fit, fit_in_processes
 from support.modules import CLASSES, loader, trainer
 from support.processes import run_processes
@@ -269,11 +269,12 @@ def test_a_run_that_goes_on_says_when_it_was_last_written(tmp_path: Path, monkey
     assert (folder.directory / "run.js").read_text().count("\n") == 1
 
 
-def test_a_run_that_never_trained_leaves_no_folder(tmp_path: Path) -> None:
-    """A wrong configuration, found in the sanity check."""
-    t = trainer(
-        default_root_dir=tmp_path, callbacks=[lw.ConfusionMatrix(CLASSES, preds="nowhere")], num_sanity_val_steps=1
-    )
+@pytest.mark.parametrize("logs_first", [False, True])
+def test_a_run_that_never_trained_leaves_no_folder(logs_first: bool, tmp_path: Path) -> None:
+    """A wrong configuration, found in the sanity check; also with a logger that logs a number of its own before."""
+    logger = TensorBoardLogger(tmp_path) if logs_first else False
+    wrong = lw.ConfusionMatrix(CLASSES, preds="nowhere")
+    t = trainer(default_root_dir=tmp_path, logger=logger, callbacks=[wrong], num_sanity_val_steps=1)
     with pytest.raises(ValueError, match="nowhere"):
         t.fit(Logs(), loader(), loader())
     assert not find_folders(tmp_path)
