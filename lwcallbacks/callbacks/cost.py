@@ -187,7 +187,7 @@ def titles(callbacks: Sequence[Any]) -> list[str]:
     """What each callback's row is called, no two alike: by kind and name, else by what it logs, else by a number.
 
     >>> titles([None, "a", "b", 7])
-    ['all together', 'str 1', 'str 2', 'int']
+    ['shared by all', 'str 1', 'str 2', 'int']
     """
     found = [title(callback) for callback in callbacks]
     for other in (_by_keys, _by_number):
@@ -214,8 +214,8 @@ def _by_number(callback: Any, name: str, number: int) -> str:
 
 
 def title(callback: Any) -> str:
-    """A callback as a row of a table is called, of any stage; None is all of them together."""
+    """A callback as a row of a table is called, of any stage; None is what all of them share."""
     if callback is None:
-        return "all together"
+        return "shared by all"
     kind, name = type(callback).__name__, getattr(callback, "name", None)
     return f"{kind}({name!r})" if isinstance(name, str) else kind

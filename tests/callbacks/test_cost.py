@@ -103,7 +103,7 @@ def test_every_callback_knows_its_cost(tmp_path: Path) -> None:
     table = read_folder(page.parent).cost
     assert table
     rows = {row[0]: row[1:] for row in table["rows"]}
-    assert {"all together", "total", "ConfusionMatrix('confusion_matrix')"} < rows.keys()
+    assert {"shared by all", "total", "ConfusionMatrix('confusion_matrix')"} < rows.keys()
     assert len(rows) == len(callbacks) + 2
     assert all(len(row) == len(table["columns"]) - 1 for row in rows.values())
 
@@ -142,7 +142,7 @@ def test_callbacks_of_one_name_keep_a_row_each(tmp_path: Path) -> None:
     assert table
     assert sorted(row[0] for row in table["rows"]) == [
         "Own('metrics') 1", "Own('metrics') 2", "ScalarMetrics(a)", "ScalarMetrics(b) 1", "ScalarMetrics(b) 2",
-        "ScalarMetrics(c, d, e, f, ...)", "all together", "total",
+        "ScalarMetrics(c, d, e, f, ...)", "shared by all", "total",
     ]  # fmt: skip
     *rows, total = (row[1:] for row in table["rows"])
     for name, column, whole in zip(table["columns"][1:], zip(*rows, strict=True), total, strict=True):

@@ -170,7 +170,7 @@ def everything(folder: Path, num_epochs: int = 10, names: list[str] | None = Non
         extra(folder, step, "val/curves_roc", "curve", roc(rng, 1 + epoch / 8))
         write_masks(writer, folder, step, scenes, epoch / num_epochs)
     columns = ("callback", "share of the run, %", "training thread, s", "background, s", "to the host, MiB")
-    costs = [["ConfusionMatrix()", 0.3, 0.04, 0.5, 0.0, 0, 0.6], ["all together", 0.4, 0.05, 0.1, 0.0, 30, 0.5]]
+    costs = [["ConfusionMatrix()", 0.3, 0.04, 0.5, 0.0, 0, 0.6], ["shared by all", 0.4, 0.05, 0.1, 0.0, 30, 0.5]]
     total = ["total", 0.7, 0.09, 0.6, 0.0, 30, 1.1]
     writer.write_cost(Table((*columns, "collectives", "on disk, MiB"), [*costs, total]))
     config = {
