@@ -1,13 +1,15 @@
-"""The numbers of runs beside each other, as lines of text for a terminal.
+"""The numbers of a run, or of runs beside each other, as lines of text for a terminal.
 
 for line in beside([read("version_0"), read("version_1")]):
+    print(line)
+for line in numbers(read("version_0")):
     print(line)
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from string import ascii_uppercase
 
 from lwcallbacks.cli.runs import extreme, mode_of, name_of
@@ -15,6 +17,7 @@ from lwcallbacks.cli.text import plain
 from lwcallbacks.readers import MediaFolder
 
 STAGES = ("val", "test", "train")
+_WHICH = {"min": "lowest", "max": "highest", None: "last"}
 MOST_KEYS = 16
 """Of one parent, as the norms of a model's layers: of more the page has the numbers."""
 
@@ -27,25 +30,40 @@ def beside(folders: Sequence[MediaFolder]) -> Iterator[str]:
         told = [name_of(folder), folder.run.get("state"), folder.directory]
         yield f"{letter}  {'   '.join(plain(part) for part in told if part is not None)}"
     curves = [folder.curves() for folder in folders]
-    keys = sorted({key for of_run in curves for key in of_run}, key=_rank)
-    parents = Counter(key.rpartition("/")[0] for key in keys)
-    many = {parent for parent, number in parents.items() if parent and number > MOST_KEYS}
+    keys, on_page = _shown({key for of_run in curves for key in of_run})
     changes = [f"{letter} - {letters[0]}" for letter in letters[1:]]
     head = ["", "", letters[0], *(title for pair in zip(letters[1:], changes, strict=True) for title in pair), "better"]
-    rows = [
-        _row(key, _mode(folders, key), letters, [of_run.get(key, {}) for of_run in curves])
-        for key in keys
-        if key.rpartition("/")[0] not in many
-    ]
+    rows = [_row(key, _mode(folders, key), letters, [of_run.get(key, {}) for of_run in curves]) for key in keys]
     if rows:
         yield ""
         yield from _aligned([head, *rows])
-    if many:
-        yield ""
-        yield f"On the page: {', '.join(f'{plain(parent)}/* ({parents[parent]})' for parent in sorted(many))}"
+    yield from on_page
 
 
-def _rank(key: str) -> tuple[int, str]:
+def numbers(folder: MediaFolder) -> Iterator[str]:
+    """A line for each number of one run: its best value and its step, else its last, as they would be compared."""
+    curves = folder.curves()
+    keys, on_page = _shown(curves)
+    rows = []
+    for key in keys:
+        mode = _mode([folder], key)
+        found = extreme(curves[key], mode)
+        at = "" if found is None else f"at step {found[0]:,}"
+        rows.append([plain(key), _WHICH[mode], _number(None if found is None else found[1]), at])
+    yield from _aligned(rows)
+    yield from on_page
+
+
+def _shown(keys: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The keys that have a line, and lines on those that are too many of one parent."""
+    ranked = sorted(keys, key=rank)
+    parents = Counter(key.rpartition("/")[0] for key in ranked)
+    many = {parent for parent, number in parents.items() if parent and number > MOST_KEYS}
+    told = ", ".join(f"{plain(parent)}/* ({parents[parent]})" for parent in sorted(many))
+    return [key for key in ranked if key.rpartition("/")[0] not in many], ["", f"On the page: {told}"] if many else []
+
+
+def rank(key: str) -> tuple[int, str]:
     """Validation first, then the other stages, then what goes with them."""
     return next((i for i, stage in enumerate(STAGES) if key.startswith(stage)), len(STAGES)), key
 
@@ -67,8 +85,7 @@ def _row(key: str, mode: str | None, letters: Sequence[str], curves: Sequence[Ma
     top = (min if mode == "min" else max)(known.values(), default=None)
     best = [letter for letter, value in known.items() if value == top]
     is_told = mode is not None and len(known) > 1 and len(best) < len(known)
-    which = {"min": "lowest", "max": "highest", None: "last"}[mode]
-    return [plain(key), which, *cells, ", ".join(best) if is_told else ""]
+    return [plain(key), _WHICH[mode], *cells, ", ".join(best) if is_told else ""]
 
 
 def _number(value: float | None) -> str:
@@ -77,6 +94,8 @@ def _number(value: float | None) -> str:
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Columns of equal width: words on the left, numbers on the right."""
+    if not rows:
+        return
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         last = len(row) - 1

@@ -229,6 +229,25 @@ def test_the_path_of_a_page_stands_for_its_run(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().err.startswith("lwcallbacks export: no: no such folder, expected that of a run")
 
 
+def test_the_numbers_of_one_run_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the rule of a comparison, with their steps; of several runs they are not, and few media are named."""
+    folder = write(tmp_path / "a", {f"val/{letter}": [1] for letter in "abcdefgh"}, 1_000_000_000).parent
+    FolderWriter(folder).write_logged([(1, 0, {"val/own": 0.5, "lr": 1.0}), (2, 1, {"val/own": 0.25, "lr": 0.5})])
+    FolderWriter(folder).write_run({"monitor": "val/own", "mode": "max"})
+    assert main(["view", str(tmp_path)]) == 0
+    alone = capsys.readouterr().out
+    assert [line.split() for line in alone.splitlines()[-2:]] == [
+        ["val/own", "highest", "0.5", "at", "step", "1"],
+        ["lr", "last", "0.5", "at", "step", "2"],
+    ]
+    assert "val/h\n" in alone
+    write(tmp_path / "b", {"val/a": [1]}, 1_000_000_000)
+    assert main(["view", str(tmp_path)]) == 0
+    several = capsys.readouterr().out
+    assert "highest" not in several
+    assert "val/f and 2 more\n" in several
+
+
 def test_many_keys_of_one_parent_are_a_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As those of a model's parameters; a few are named, and so are keys without a parent."""
     keys = [*(f"gradients/net.{i}" for i in range(18)), *(f"model-{i:02}" for i in range(13))]

@@ -5,9 +5,10 @@
     lwcallbacks view lightning_logs/version_3 --open
 
 Prints for each run the path of its page, its name and state, the last step, the best value of the monitored number or
-of the first one of validation, when it was last written to, and its media. A run that cannot be read is reported on
-the standard error stream; the others are listed, and the exit code is 1. A page that is not as this version of
-lwcallbacks writes it is not opened: a copy is, of the data alone.
+of the first one of validation, when it was last written to, and its media. Of one run alone all numbers are
+printed, too: the lowest or highest value of each, where one knows which is better, else the last. A run that cannot be
+read is reported on the standard error stream; the others are listed, and the exit code is 1. A page that is not as this
+version of lwcallbacks writes it is not opened: a copy is, of the data alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
+from lwcallbacks.cli.beside import numbers, rank
 from lwcallbacks.cli.errors import CommandError
 from lwcallbacks.cli.runs import best, name_of, num_failed
 from lwcallbacks.cli.text import counted, plain
@@ -29,6 +31,8 @@ from lwcallbacks.sharing import is_as_written, single_file
 
 PAGE = "index.html"
 MOST_TOLD = 3
+MOST_NAMED = 6
+"""Media of one of several runs that are named."""
 MOST_KEYS = 16
 """Of one parent: a run without a model's parameters has fewer."""
 
@@ -44,7 +48,7 @@ def run(given: argparse.Namespace) -> int:
     directory = of_page(given.directory)
     folders, closed = _newest_first(directory)
     print(f"{counted(len(folders), 'run')} in {plain(directory)}, newest first")
-    read = [folder for folder in folders if _listed(folder)]
+    read = [folder for folder in folders if _listed(folder, is_alone=len(folders) == 1)]
     if closed:
         told = "; ".join(closed[:MOST_TOLD]) + ("; ..." if len(closed) > MOST_TOLD else "")
         passed = counted(len(closed), "folder")
@@ -88,7 +92,7 @@ def _written(folder: Path) -> float:
         return 0.0
 
 
-def _listed(path: Path) -> bool:
+def _listed(path: Path, *, is_alone: bool) -> bool:
     """Print what is in a run's folder; False where not all of it can be read, which is reported.
 
     Of a folder that is gone since it was found, nothing is printed.
@@ -102,7 +106,7 @@ def _listed(path: Path) -> bool:
     try:
         folder = read_folder(path)
         damaged = damage(folder, whole=False)
-        lines = _lines(folder, is_damaged=bool(damaged))
+        lines = _lines(folder, is_damaged=bool(damaged), is_alone=is_alone)
     except Exception as error:  # whatever is wrong with one folder, the others are listed
         print(f"lwcallbacks view: {plain(path)} cannot be read: {plain(error)}", file=sys.stderr)
         return False
@@ -113,7 +117,7 @@ def _listed(path: Path) -> bool:
     return not damaged
 
 
-def _lines(folder: MediaFolder, *, is_damaged: bool) -> list[str]:
+def _lines(folder: MediaFolder, *, is_damaged: bool, is_alone: bool) -> list[str]:
     keys, step, found = folder.steps(), folder.last_step, best(folder)
     when = datetime.fromtimestamp(_written(folder.directory)).strftime("%Y-%m-%d %H:%M")
     failed = num_failed(folder)
@@ -127,8 +131,12 @@ def _lines(folder: MediaFolder, *, is_damaged: bool) -> list[str]:
         when,
     ]
     heading = "  " + "   ".join(plain(part) for part in told if part is not None)
-    names = ", ".join(plain(name) for name in _grouped(keys)) or "no pictures"
-    return ["", plain(folder.directory / PAGE), heading, f"  {names}"]
+    names = _grouped(keys) if is_alone else sorted(_grouped(keys), key=rank)
+    more = 0 if is_alone else max(0, len(names) - MOST_NAMED)
+    told = ", ".join(plain(name) for name in names[: len(names) - more]) or "no pictures"
+    lines = ["", plain(folder.directory / PAGE), heading, f"  {told}{f' and {more} more' if more else ''}"]
+    found_numbers = list(numbers(folder)) if is_alone else []
+    return [*lines, "", *(f"  {line}".rstrip() for line in found_numbers)] if found_numbers else lines
 
 
 def _grouped(keys: Iterable[str]) -> list[str]:
