@@ -900,6 +900,34 @@ def test_what_could_be_kept_of_a_cell_is_said_where_it_can_be(browser: Browser, 
     assert said == {"labels": True, "pixels": False}
 
 
+@pytest.mark.parametrize("width", [420, 1400, 1900])
+def test_thirty_classes_fit_or_scroll_between_names_and_recall(browser: Browser, tmp_path: Path, width: int) -> None:
+    """On a wide page all cells and whole names are there; on a narrow one the ends stay, and a focused cell is seen."""
+    kinds = [f"{kind} {state}" for kind in ("invoice", "receipt", "contract", "letter", "claim", "order")
+             for state in ("incoming", "outgoing", "draft", "signed", "cancelled")]  # fmt: skip
+    FolderWriter(tmp_path).write({"val/m_chart": Matrix(np.eye(30, dtype=np.int64) * 99, kinds)}, 3)
+    page = opened(browser, tmp_path, missing=3, width=width)
+    show(page, "#confusion", ".matrix")
+    scroll = "document.querySelector('#confusion .scroll')"
+    assert page.value("document.documentElement.scrollWidth") <= width
+    names = page.value("[...document.querySelectorAll('.matrix tbody th')].map(node => node.textContent)")
+    if width > 1000:
+        assert page.value(f"{scroll}.scrollWidth <= {scroll}.clientWidth")
+        assert names == kinds
+    assert len(set(names)) == 30
+    page.value("document.querySelector('.matrix tbody tr').cells[30].focus()")
+    page.settle(0.2)
+    ends = page.value(
+        "['.matrix tbody th', '.matrix [role=gridcell]:focus', '.matrix tbody .rate', '#confusion .scroll']"
+        ".map(one => document.querySelector(one).getBoundingClientRect()).map(box => [box.left, box.right])"
+    )
+    (_, name), (left, right), (rate, end), (_, whole) = ends
+    assert name <= left + 1
+    assert right <= rate + 1
+    assert end <= whole + 1
+    page.close()
+
+
 def test_many_classes_are_a_picture_that_zooms(browser: Browser, tmp_path: Path) -> None:
     """Each cell is reached by a search, a click or the keyboard; then it has its names and its count."""
     names = [f"class number {i}" for i in range(300)]

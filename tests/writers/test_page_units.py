@@ -63,6 +63,7 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
     "a shortened name keeps both ends and whole letters": [
         ("shorten('a long name of a layer', 9)", "a lo…ayer"),
         ("shorten('short', 9)", "short"),
+        ("[shortest(['abcdefgh', 'x'], 3), shortest(['a1234z', 'a5678z', 'a5678z'], 3)]", [3, 7]),
         ("shorten('😀😁😂🤣😃', 4)", "😀😁…😃"),
     ],
     "a name says its stage, its metric and how often it comes": [

@@ -133,8 +133,8 @@ def _lines(folder: MediaFolder, *, is_damaged: bool, is_alone: bool) -> list[str
     heading = "  " + "   ".join(plain(part) for part in told if part is not None)
     names = _grouped(keys) if is_alone else sorted(_grouped(keys), key=rank)
     more = 0 if is_alone else max(0, len(names) - MOST_NAMED)
-    told = ", ".join(plain(name) for name in names[: len(names) - more]) or "no pictures"
-    lines = ["", plain(folder.directory / PAGE), heading, f"  {told}{f' and {more} more' if more else ''}"]
+    media = ", ".join(plain(name) for name in names[: len(names) - more]) or "no pictures"
+    lines = ["", plain(folder.directory / PAGE), heading, f"  {media}{f' and {more} more' if more else ''}"]
     found_numbers = list(numbers(folder)) if is_alone else []
     return [*lines, "", *(f"  {line}".rstrip() for line in found_numbers)] if found_numbers else lines
 

@@ -2,6 +2,7 @@
 
 const AS_TABLE = 32; // classes up to which every cell is drawn as text
 const BLOCK = 20; // classes of the part that is zoomed to
+const DENSE = 16; // columns from which on cells are small
 
 /** Order and search of the classes, and the way back from a block. */
 function classTools(bar, settings, refresh) {
@@ -144,10 +145,12 @@ function cellWords(matrix, before, row, column) {
 /** Cells as text, moved through by the arrow keys. `all` are the classes that a block is a part of. */
 function asTable(state, rows, columns, all = null) {
   const {matrix, cells, mode, settings, select, tell, mostWrong, rates = ratesOf(matrix)} = state;
-  const short = name => shorten(name, 14),
+  const both = [...new Set([...rows, ...columns])].map(i => matrix.names[i]),
+    most = shortest(both, innerWidth < 700 ? 14 : 24),
+    short = name => shorten(name, most),
     upright = columns.some(i => [...matrix.names[i]].length > 3);
   const table = make("table", {
-    className: "matrix",
+    className: columns.length > DENSE ? "matrix dense" : "matrix",
     role: "grid",
     "aria-label": "Confusion matrix: rows are the truth, columns the prediction",
   });
@@ -190,6 +193,7 @@ function asTable(state, rows, columns, all = null) {
   }
   const foot = make("tr", {}, make("th", {scope: "row"}, "precision"));
   for (const column of columns) foot.append(make("td", {className: "rate"}, rates.column(column)));
+  foot.append(make("td", {className: "rate"}));
   table.append(make("thead", {}, head), body, make("tfoot", {}, foot));
   const cellIn = event => event.target.closest("td[role=gridcell]");
   table.onmouseover = event => cellIn(event) && tell(...cellIn(event).at);
@@ -217,6 +221,13 @@ function asTable(state, rows, columns, all = null) {
     } else if (all) moveBlock(state, all, dx, dy, cell.at);
   };
   return make("div", {className: "scroll"}, table);
+}
+
+/** To how many letters names are shortened: as few as `least`, more where two would be alike. Pure. */
+function shortest(names, least) {
+  const differ = most => new Set(names.map(name => shorten(name, most))).size === new Set(names).size;
+  while (least < 40 && !differ(least)) least += 4;
+  return least;
 }
 
 const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
