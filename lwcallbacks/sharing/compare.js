@@ -18,7 +18,8 @@ function readRuns({runs, images}) {
     for (const [key, points] of Object.entries(lines)) {
       const steps = points.map(([step]) => step),
         values = points.map(([, value]) => (typeof value === "number" ? value : NUMBERS[value]));
-      LW.series.set(`${letterOf(i)} ${key}`, {key, run: i, steps, values});
+      const epochs = runs.every(({epochs: ends}) => ends.length) && steps.map(step => epochAt(run.epochs, step));
+      LW.series.set(`${letterOf(i)} ${key}`, {key, run: i, steps, values, epochs});
     }
     const tables = new Map(Object.entries(samples));
     for (const table of tables.values()) table.rows = new Map(Object.entries(table.rows));
@@ -28,6 +29,15 @@ function readRuns({runs, images}) {
   for (const run of LW.runs.toReversed()) LW.monitored(run); // the first that monitors a key says which way is better
   [...LW.runs[0].matrices.keys()].forEach((key, number) => LW.key(number, key, "matrix", ""));
   time.now = NaN; // no time is looked at
+}
+
+/** The epoch of a step as a number with what of it is done: the last step of epoch 3 is at 3. `ends` are [last step, epoch] of
+ * each, ascending. Pure. */
+function epochAt(ends, step) {
+  const i = Math.min(ends.length - 1, lastAtMost(ends.map(([end]) => end), step - 1) + 1),
+    [end, epoch] = ends[i],
+    [before, last] = ends[i - 1] || [-1, epoch - 1];
+  return +(last + ((step - before) / (end - before)) * (epoch - last)).toFixed(3);
 }
 
 const matrixOf = ({class_names, cells, examples = {}}) => ({
@@ -40,10 +50,10 @@ const matrixOf = ({class_names, cells, examples = {}}) => ({
 const WHICH = {max: "highest", min: "lowest", "": "last"};
 
 /** The value of a series by which a run is compared: {value, step}; its best where one knows which way is better, else its
- * last. Pure. */
-function comparedValue({steps, values}, which) {
+ * last; {value: NaN} if there is none. Pure. */
+function comparedValue({values}, which) {
   const at = which ? bestIndex(values, which) : values.length - 1;
-  return {value: at < 0 ? NaN : values[at], step: steps[at]};
+  return at < 0 ? {value: NaN} : {value: values[at], at};
 }
 
 /** "better", "worse" or "" of a change, by whether "max" or "min" is best. Pure. */
@@ -97,9 +107,9 @@ function answersCompared() {
     const answers = LW.runs.map((_, i) => {
       const series = LW.series.get(`${letterOf(i)} ${key}`);
       if (!series) return null;
-      const {value, step} = comparedValue(series, which),
+      const {value, at} = comparedValue(series, which),
         last = series.values.at(-1),
-        words = step === undefined ? "" : `at ${soon(step)}${which ? `, last ${brief(last)}` : ""}`;
+        words = at === undefined ? "" : `at ${placeAt(series, at)}${which ? `, last ${brief(last)}` : ""}`;
       return {value: brief(value), number: value, step: series.steps.at(-1), words};
     });
     cards.append(answerCard(`${key}, ${WHICH[which]}`, answers, which));

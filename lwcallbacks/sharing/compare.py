@@ -6,7 +6,7 @@ The first run is what the others are compared with. The page is made of the scri
 this file. It is given {"runs": [...], "images": {file: a data: URL}}, where a run is
 
     {"name", "path", "state", "started", "last_step", "config", "monitor", "mode", "cost", "left_out", "missing",
-     "shown": [key],
+     "shown": [key], "epochs": [[last step, epoch], ...],
      "curves": {key: [[step, value], ...]},
      "matrices": {key: {"step", "class_names", "cells": [[true, predicted, count], ...], "examples": {"0,1": [image]}}},
      "samples": {key: {"step", "falling", "rows": {id: {...}}}}}
@@ -21,6 +21,7 @@ that the hardest were chosen.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -108,6 +109,7 @@ def facts(folder: MediaFolder) -> dict[str, Any]:
         "left_out": 0,
         "shown": sorted({item.key for item in folder.items if item.kind != "histogram"}),
         "missing": missing,
+        "epochs": _epochs(folder),
         "curves": {key: [[step, _finite(value)] for step, value in curve] for key, curve in curves.items()},
         "matrices": {key: _matrix(folder, key, step) for (key, kind), step in last.items() if kind == "matrix"},
         "samples": _samples(folder, {key: step for (key, kind), step in last.items() if kind == "table"}),
@@ -129,6 +131,20 @@ def _last(folder: MediaFolder) -> tuple[dict[tuple[str, str], int], list[str]]:
             instead = f"; compared is step {max(found)}" if found else ""
             missing.append(f"{items[max(items)].path}: has no whole line of {key} at step {max(items)}{instead}")
     return last, missing
+
+
+def _epochs(folder: MediaFolder) -> list[list[int]]:
+    """The last step of each epoch, both ascending; a test after a fit is of no epoch of it."""
+    ends: list[list[int]] = []
+    for logged in sorted(folder.scalars, key=lambda logged: logged.step):
+        is_test = ends and all("test" in re.split("[/_]", key) for key in logged.values)
+        if logged.epoch is None or is_test:
+            continue
+        if ends and ends[-1][1] == logged.epoch:
+            ends[-1][0] = logged.step
+        elif not ends or (ends[-1][0] < logged.step and ends[-1][1] < logged.epoch):
+            ends.append([logged.step, logged.epoch])
+    return ends
 
 
 def _thinned(curve: list[tuple[int, float]]) -> list[tuple[int, float]]:

@@ -74,7 +74,7 @@ def test_the_answers_of_each_run_are_below_each_other(page: Page) -> None:
 
 @needs_uplot
 def test_curves_of_all_runs_are_over_each_other(page: Page) -> None:
-    """A colour for each run; training is dashed."""
+    """A colour for each run, and other dashes for each key; over epochs, where all runs know theirs, or over steps."""
     page.wait("document.querySelectorAll('.chart canvas').length >= 2")
     names = page.value("[...document.querySelectorAll('.chart:nth-child(2) .name')].map(node => node.innerText)")
     assert names[:3] == ["A val/loss", "B val/loss", "C val/loss"]
@@ -83,10 +83,21 @@ def test_curves_of_all_runs_are_over_each_other(page: Page) -> None:
         "[...document.querySelectorAll('.chart:nth-child(2) .legend i')].map(node => node.style.background)"
     )
     assert len(set(colours)) == 3
+    looks = page.value(
+        "[...document.querySelectorAll('.chart:nth-child(2) .legend i')]"
+        ".map(node => [node.style.background, node.style.mask, node.className].join())"
+    )
+    assert len(set(looks)) == len(names)
+    assert "at epoch 9" in page.text(".chart:nth-child(2) .legend")
+    low, high = page.value("curves.charts[1].range()")
+    assert -1 <= low < 0 < high == 9
+    page.click("#curves [data-value=step]")
+    page.wait("curves.charts[1].range()[1] === 629")
+    page.click("#curves [data-value=epoch]")
     assert "lowest" in page.text(".chart:nth-child(2) .legend")
     page.value("document.querySelector('.chart:nth-child(2)').focus()")
     page.key("End")
-    page.wait("document.getElementById('said').textContent.startsWith('step 629: A val/loss 0.')")
+    page.wait("document.getElementById('said').textContent.startsWith('epoch 9: A val/loss 0.')")
     page.key("+")
     page.wait("curves.zoom !== null")
     page.click("#curves input[type=search]")
@@ -374,6 +385,8 @@ def test_an_unfinished_run_is_not_judged_by_its_last_value(browser: Browser, tmp
 
 FUNCTIONS: list[tuple[str, Any]] = [
     ("[0, 25, 26, 53].map(letterOf)", ["A", "Z", "A1", "B2"]),
+    ("[0, 4, 9, 14, 19, 24].map(step => epochAt([[9, 0], [19, 1]], step))", [-0.9, -0.5, 0, 0.5, 1, 1.5]),
+    ("epochAt([[46, 3]], 46)", 3),
     ("[[1, 'max'], [1, 'min'], [-1, 'min'], [0, 'max'], [1, '']].map(pair => verdict(...pair))",
      ["better", "worse", "better", "", ""]),
     ("mostChanged({names: ['a', 'b'], places: [0, 1, 3], counts: [1, -3, 2]}, 2)",

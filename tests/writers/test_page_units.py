@@ -114,8 +114,10 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
         ("mainMetrics(['train/loss_step', 'val/f1', 'val/acc', 'val/loss', 'test/acc'])",
          {"score": "val/acc", "loss": "val/loss"}),
         ("coloursOf([0, 1].map(i => `val/loss/dataloader_idx_${i}`))", ["c1", "c3"]),
-        ("(list => new Set(coloursOf(list).map((c, i) => c + styleOf(list[i], i, true).dash)).size)"
-         "(Array.from({length: 28}, (_, i) => `val/acc_${i}`))", 28),
+        ("new Set(looksOf(Array.from({length: 28}, (_, i) => `val/acc_${i}`)).map(JSON.stringify)).size", 28),
+        ("looksOf(['acc/val/dataloader_idx_0', 'val/acc/dataloader_idx_0', 'train/loss_step', 'train/loss_epoch'])"
+         ".map(({tint, thin, dash}) => [tint, thin, dash.length])",
+         [["c1", False, 0], ["c3", False, 0], ["c2", True, 0], ["c2", False, 0]]),
         ("[['val/curves_ece', 'loss/val'], ['val/curves_ece', 'val_loss'], ['val/curves_ece', 'val/loss', 'val/a_mae'],"
          " ['val/curves_ece', 'train/loss'], ['val/curves_ece']]"
          ".map(names => mainMetrics(names, name => name.includes('curves')).loss)",
@@ -142,10 +144,11 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
          "(Array.from({length: 10}, (_, i) => `m/acc_${i}`))",
          [[f"m/acc_{i}" for i in range(7)], 10, ["m/acc_3"], ["m/acc_9"], 7]),
         ("(names => { names.forEach((name, i) => LW.series.set(name, {key: name.slice(2), run: i % 2, values: [1]}));"
-         " const found = [drawnOf(names, ''), drawnOf(names, 'm/b'), coloursOf(names), styleOf(names[0], 1, true)];"
+         " const found = [drawnOf(names, ''), drawnOf(names, 'm/b'), coloursOf(names),"
+         " looksOf(names.slice(1)).map(look => look.dash)];"
          " names.forEach(name => LW.series.delete(name)); return found; })"
          "(['A val/m/a', 'B val/m/a', 'A val/m/b', 'B val/m/b'])",
-         [["A val/m/a", "B val/m/a"], ["A val/m/b", "B val/m/b"], ["c1", "c3", "c1", "c3"], {"thin": False}]),
+         [["A val/m/a", "B val/m/a"], ["A val/m/b", "B val/m/b"], ["c1", "c3", "c1", "c3"], [[], [7, 3], [7, 3]]]),
     ],
     "a matrix of some of its classes, and how shares differ": [
         ("withClasses({names: ['a', 'b', 'c'], places: [0, 2, 8], counts: [1, 2, 3],"
@@ -171,7 +174,7 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
     "a class looks the same in all curves of one thing, and no two look alike": [
         ("['val/c_roc', 'val/c_pr', 'val/d_roc'].map((key, i) =>"
          " looks(key, (i ? ['b', 'a'] : ['a', 'b']).map(name => ({name})))('b'))",
-         [{"tint": "c2", "dash": None}, {"tint": "c2", "dash": None}, {"tint": "c1", "dash": None}]),
+         [{"tint": "c2", "dash": []}, {"tint": "c2", "dash": []}, {"tint": "c1", "dash": []}]),
         ("new Set((names => names.map(looks('many', names.map(name => ({name})))).map(JSON.stringify))"
          "([...Array(28).keys()].map(String))).size", 28),
     ],

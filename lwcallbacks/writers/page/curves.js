@@ -98,8 +98,21 @@ function drawnOf(names, wanted, words = "") {
   return list.filter(name => worst.includes(name));
 }
 
+/** Where the values of a series lie: at its steps, or in a comparison of epochs at these. */
+const placesOf = ({steps, epochs}) => (epochs && curves.axis === "epoch" ? epochs : steps);
+
+/** The epoch that ends at a place or behind it. Pure. */
+const epochWords = place => `epoch ${Math.ceil(place)}`;
+
+/** Where a value of a series is, in words: its epoch where that is known, else its step. */
+const placeAt = ({steps, epochs}, at) => (epochs ? epochWords(epochs[at]) : soon(steps[at]));
+
+/** A place of the axis in words. */
+const placeWords = place => (LW.runs && curves.axis === "epoch" ? epochWords(place) : when(place));
+
 /** Columns for a chart: places that any series has, and of each the values there or null. Pure. */
-function columnsOf(series, weight, log) {
+function columnsOf(given, weight, log) {
+  const series = given.map(one => ({steps: placesOf(one), values: one.values}));
   const places = union(series.map(({steps}) => steps));
   const plain = series.map(({steps, values}) => {
     const finite = values.map(value => (Number.isFinite(value) && (!log || value > 0) ? value : null));
@@ -131,6 +144,9 @@ function epochEnds() {
 const LINE_COLOURS = {val: "c1", train: "c2", test: "c3", predict: "c4"};
 const MORE_COLOURS = ["c1", "c3", "c4", "c5", "c6", "c7", "c2"];
 
+/** What a number is of, whether it comes with steps or with epochs. Pure. */
+const thingOf = key => key.replace(/_(step|epoch)(?=$|\/dataloader_idx_\d+$)/, "");
+
 /** A colour for each name, those of stages first; the values of steps and of epochs have the same, those of several
  * loaders have not. In a comparison each run has its own. Pure but for LW.series. */
 function coloursOf(names) {
@@ -138,8 +154,8 @@ function coloursOf(names) {
   return names.map((name, i) => {
     const run = LW.series.get(name)?.run;
     if (run !== undefined) return runColour(run);
-    const {stage, rest} = partsOf(name),
-      thing = `${stage} ${rest} ${name.match(/\d+$/) ?? ""}`,
+    const {stage} = partsOf(name),
+      thing = thingOf(name),
       same = used.get(thing);
     const taken = [...used.values()],
       free = [LINE_COLOURS[stage], ...MORE_COLOURS].find(each => each && !taken.includes(each));
@@ -151,15 +167,34 @@ function coloursOf(names) {
 
 const runColour = run => MORE_COLOURS[run % MORE_COLOURS.length];
 
-/** How a line is drawn: {thin, dash}. Values of steps are thin where others are there; a run's training is dashed. Pure
- * but for LW.series. */
-function styleOf(name, i, many) {
-  const {stage, every} = partsOf(keyOf(name)),
-    run = LW.series.get(name)?.run;
-  const dashes = [undefined, [2, 3], [7, 3], [9, 3, 2, 3]],
-    repeated = Math.floor((run ?? i) / MORE_COLOURS.length);
-  const dash = run !== undefined && stage === "train" ? [6, 4] : dashes[repeated % dashes.length];
-  return {thin: every === "step" && many, dash};
+const DASHES = [[], [7, 3], [2, 3], [9, 3, 2, 3], [14, 4], [2, 8]];
+
+/** How lines are drawn that share a chart: {tint, thin, dash} of each, no two alike as far as there are ways. Values of steps
+ * are thin beside others. Lines of one colour have other dashes: in a comparison, where it is the run's, each key its own in
+ * all runs. Pure but for LW.series. */
+function looksOf(names) {
+  const tints = coloursOf(names),
+    things = [],
+    used = new Set();
+  return names.map((name, i) => {
+    const thin = names.length > 1 && partsOf(keyOf(name)).every === "step",
+      thing = LW.series.get(name)?.run === undefined ? "" : thingOf(keyOf(name));
+    if (!things.includes(thing)) things.push(thing);
+    let at = things.indexOf(thing);
+    while (used.has([tints[i], thin, at].join())) at++;
+    used.add([tints[i], thin, at].join());
+    return {tint: tints[i], thin, dash: DASHES[at % DASHES.length]};
+  });
+}
+
+/** A little line before a name, in the colour and dashes of what it stands for. */
+function swatchOf({tint, thin, dash}) {
+  const node = make("i", {className: thin ? "thin" : ""});
+  node.style.background = `var(--${tint})`;
+  let at = 0;
+  const parts = dash.map((length, i) => `${i % 2 ? "#0000" : "#000"} ${at}px ${(at += length)}px`);
+  if (parts.length) node.style.mask = `repeating-linear-gradient(90deg, ${parts.join(", ")})`;
+  return node;
 }
 
 function curvesSection() {
@@ -219,10 +254,11 @@ function curvesSection() {
       " log scale",
     ),
   );
-  if (clock().steps.length)
+  if (clock().steps.length || [...LW.series.values()].every(({epochs}) => epochs))
     tools.append(
       choice("Axis", {epoch: "epochs", step: "steps"}, curves.axis, value => {
         curves.axis = value;
+        if (LW.runs) zoomCurves(null); // there the places are others
         drawAll();
       }),
     );
@@ -295,9 +331,10 @@ function zoomCurves(range) {
 function wholeRun() {
   let low = Infinity,
     high = -Infinity;
-  for (const {steps} of LW.series.values()) {
-    low = Math.min(low, steps[0]);
-    high = Math.max(high, steps.at(-1));
+  for (const series of LW.series.values()) {
+    const places = placesOf(series);
+    low = Math.min(low, places[0]);
+    high = Math.max(high, places.at(-1));
   }
   return low < high ? [low, high] : [low - 1, high + 1];
 }
@@ -351,12 +388,12 @@ function chartOf(title, first) {
       grid = colour("line"),
       weighted = curves.smooth > 0;
     const dots = series => series.steps.length <= 40,
-      styles = names.map((name, i) => styleOf(name, i, names.length > 1));
+      styles = looksOf(names);
     const one = (name, i, faint) => ({
       label: name,
       stroke: faded(tints[i], faint ? 0.3 : styles[i].thin ? 0.6 : 1),
       width: styles[i].thin ? 1 : 2,
-      dash: styles[i].dash,
+      dash: styles[i].dash.length ? styles[i].dash : undefined,
       spanGaps: true,
       show: !hidden.has(name),
       points: {show: !faint && dots(LW.series.get(name)), size: 5, fill: tints[i], stroke: tints[i]},
@@ -427,6 +464,7 @@ function chartOf(title, first) {
 
   function xAxis() {
     if (curves.axis !== "epoch") return {values: (u, all) => axisTexts(all)};
+    if (LW.runs) return {values: (u, all) => all.map(place => (place >= 0 && Number.isInteger(place) ? String(place) : ""))};
     const ends = epochEnds(),
       of = new Map(ends.map(({epoch, step}) => [step, epoch]));
     return {
@@ -479,7 +517,7 @@ function chartOf(title, first) {
     plot?.destroy();
     plot = new uPlot(options(tints), columnsOf(series, curves.smooth, curves.log), place);
     plot.over.append(line);
-    describe(tints);
+    describe();
     mark();
   }
 
@@ -490,10 +528,11 @@ function chartOf(title, first) {
   }
 
   /** The names below the chart, with the best or the range of each; a click hides a line. */
-  function describe(tints) {
+  function describe() {
+    const styles = looksOf(names);
     legend.replaceChildren(
       ...names.map((name, i) => {
-        const {steps, values} = LW.series.get(name),
+        const {values} = LW.series.get(name),
           which = modeOf(keyOf(name)),
           at = bestIndex(values, which || "max");
         const odd = values.filter(value => !Number.isFinite(value)).length;
@@ -501,15 +540,11 @@ function chartOf(title, first) {
           at < 0
             ? "no finite value"
             : which
-              ? `${which === "max" ? "highest" : "lowest"} ${brief(values[at])} at ${soon(steps[at])}`
+              ? `${which === "max" ? "highest" : "lowest"} ${brief(values[at])} at ${placeAt(LW.series.get(name), at)}`
               : span(values[bestIndex(values, "min")], values[at]);
         if (odd) words += `, ${odd} not finite`;
         const below = curves.log ? values.filter(value => value <= 0).length : 0;
         if (below) words += `, ${below} not above 0`;
-        const swatch = make("i");
-        swatch.style.background = tints[i];
-        const {thin, dash} = styleOf(name, i, names.length > 1);
-        swatch.className = [thin && "thin", dash && "dashed"].filter(Boolean).join(" ");
         const item = button(
           "",
           () => {
@@ -519,7 +554,7 @@ function chartOf(title, first) {
           {"aria-pressed": String(!hidden.has(name)), title: `Show or hide ${name}`},
         );
         item.append(
-          swatch,
+          swatchOf(styles[i]),
           make("span", {className: "name"}, short(name)),
           make("span", {className: "value"}),
           make("span", {className: "dim"}, words),
@@ -537,7 +572,7 @@ function chartOf(title, first) {
   function read(u) {
     const at = u.cursor.idx,
       off = at === null || at === undefined || u.cursor.left < 0;
-    readout.textContent = off ? "" : when(u.data[0][at]);
+    readout.textContent = off ? "" : placeWords(u.data[0][at]);
     names.forEach((name, i) => {
       const values = u.data[u.data.length - names.length + i],
         index = off ? null : nearestValue(values, at);
@@ -579,7 +614,7 @@ function chartOf(title, first) {
     at = Math.min(visible.length - 1, Math.max(0, at));
     plot.setCursor({left: plot.valToPos(visible[at], "x"), top: 10});
     announce(
-      `${when(visible[at])}: ${[...legend.children].map(item => `${item.querySelector(".name").textContent} ${item.querySelector(".value").textContent}`).join(", ")}`,
+      `${placeWords(visible[at])}: ${[...legend.children].map(item => `${item.querySelector(".name").textContent} ${item.querySelector(".value").textContent}`).join(", ")}`,
     );
   };
   place.ondblclick = () => zoomCurves(null);

@@ -42,8 +42,6 @@ const CURVE = {
       }
       legend.replaceChildren(
         ...lines.map(({name, text: words, tint, dash}) => {
-          const swatch = make("i", {className: dash ? "dashed" : ""});
-          swatch.style.background = `var(--${tint})`;
           const item = button(
             "",
             () => {
@@ -52,7 +50,7 @@ const CURVE = {
             },
             {"aria-pressed": String(!settings.hidden.has(name))},
           );
-          item.append(swatch, make("span", {className: "name"}, name), make("span", {className: "dim"}, words || ""));
+          item.append(swatchOf({tint, dash}), make("span", {className: "name"}, name), make("span", {className: "dim"}, words || ""));
           return item;
         }),
       );
@@ -60,7 +58,6 @@ const CURVE = {
   },
 };
 
-const DASHES = [null, "7 3", "2 3", "9 3 2 3"];
 const drawnNames = new Map(); // part of a key -> names of its lines
 
 /** The colour and dashes of a line by its name: the same in all charts of one thing. */
@@ -173,7 +170,7 @@ function lineChart(curve, lines, tell) {
     const path = line.x.map((x, i) => `${px(x).toFixed(1)},${py(line.y[i]).toFixed(1)}`).join(" ");
     const drawn = svg("polyline", {points: path});
     drawn.style.stroke = `var(--${line.tint})`;
-    if (line.dash) drawn.style.strokeDasharray = line.dash;
+    drawn.style.strokeDasharray = line.dash.join(" ") || "none";
     chart.append(drawn);
     for (const [x, y, text] of line.marks || []) {
       const mark = svg("circle", {cx: px(x), cy: py(y), r: 4.5}, svg("title", {}, `${line.name}: ${text}`));
