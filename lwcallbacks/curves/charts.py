@@ -6,7 +6,7 @@ charts("val/curves", found, "f1")                # {"val/curves_roc": Curve, ...
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,17 +18,22 @@ from lwcallbacks.curves.summary import AREAS, Summaries, Summary
 from lwcallbacks.curves.thresholds import ThresholdBy
 from lwcallbacks.media import Cell, Curve, Entry, Line, Table
 
+WORST = "the worst classes come first"
 LARGEST = "largest score of each sample"
-IN_ORDER, MAX_LINES = 10, 100
-READINGS, FEWER_READINGS = 200, 50  # for each line, and of more than 10 lines
+IN_ORDER, MAX_LINES = 7, 100
+"""Classes that stand in their own order, as many as there are colours, and that are drawn."""
+MOST_NAMED = 10
+READINGS, FEWER_READINGS, MANY = 200, 50, 10
+"""Values of each line for a slider, and of each where there are more than so many lines."""
 DRAWN = 5  # digits behind the point: far finer than what can be seen
 
 
 def charts(key: str, found: Summaries, threshold_by: ThresholdBy) -> dict[str, Entry]:
     """A chart of ROC, of precision-recall and of calibration, each with a line for each class, and the report.
 
-    Of more than 10 classes those with the smallest area come first, and of more than 100 the others are left to the
-    report. Lines hold the points that matter; what is printed of areas comes from the counts.
+    Of more than 7 classes those with the smallest area, or the largest calibration error, come first, and of more than
+    100 the others are left to the report. Lines hold the points that matter; what is printed of areas comes from the
+    counts.
     """
     summaries, areas = found.classes, found.areas
     best = {summary.name: _best(summary, threshold_by) for summary in summaries}
@@ -48,7 +53,8 @@ def charts(key: str, found: Summaries, threshold_by: ThresholdBy) -> dict[str, E
 
     by_roc = _ordered(summaries, "auroc")
     by_pr = _ordered(summaries, "ap")
-    calibrated = [(one.name, one.calibration) for one in by_roc]
+    by_ece = _ordered(summaries, "auroc", lambda one: -one.ece.value)
+    calibrated = [(one.name, one.calibration) for one in by_ece]
     if found.confidence is not None:
         calibrated.insert(0, (LARGEST, found.confidence))
     return {
@@ -70,7 +76,7 @@ def charts(key: str, found: Summaries, threshold_by: ThresholdBy) -> dict[str, E
             "Mean score",
             "Share of positives",
             diagonal=True,
-            notes=[f"expected calibration error {areas['ece']}"],
+            notes=[f"expected calibration error {areas['ece']}", *([WORST] if len(by_ece) > IN_ORDER else [])],
         ),
         f"{key}_report": report(found),
     }
@@ -96,7 +102,7 @@ def report(found: Summaries) -> Table:
 
 
 def _wanted(shown: Sequence[Summary]) -> np.ndarray:
-    most = FEWER_READINGS if len(shown) > IN_ORDER else READINGS
+    most = FEWER_READINGS if len(shown) > MANY else READINGS
     return round_thresholds([one.binned for one in shown], most)
 
 
@@ -127,22 +133,22 @@ def _best(summary: Summary, by: ThresholdBy) -> str | None:
     return f"best {what} {found.score:.4g} at {found.value:.4g}"
 
 
-def _ordered(summaries: Sequence[Summary], area: str) -> list[Summary]:
-    """Those that have a curve, as they come or, of many, the worst ones."""
+def _ordered(summaries: Sequence[Summary], area: str, rank: Callable[[Summary], float] | None = None) -> list[Summary]:
+    """Those that have a curve, as they come or, of many, the worst ones: by `rank`, else by that area."""
     defined = [one for one in summaries if not math.isnan(getattr(one, area).value)]
-    if len(defined) > IN_ORDER:
-        defined.sort(key=lambda one: float(getattr(one, area).value))
+    if len(defined) > IN_ORDER:  # the page draws the first of many
+        defined.sort(key=rank or (lambda one: float(getattr(one, area).value)))
     return defined[:MAX_LINES]
 
 
 def _notes(what: str, mean: Bounded, summaries: Sequence[Summary], shown: Sequence[Summary]) -> list[str]:
     notes = [f"mean {what} {mean}"] if len(summaries) > 1 else []
     if len(shown) > IN_ORDER:
-        notes.append("the worst classes come first")
+        notes.append(WORST)
     undefined = [one.name for one in summaries if not (one.positives and (one.negatives or what != "AUROC"))]
     if undefined:
-        more = f" and {len(undefined) - IN_ORDER} more" if len(undefined) > IN_ORDER else ""
-        notes.append(f"not defined for {', '.join(undefined[:IN_ORDER])}{more}: one kind of target only")
+        more = f" and {len(undefined) - MOST_NAMED} more" if len(undefined) > MOST_NAMED else ""
+        notes.append(f"not defined for {', '.join(undefined[:MOST_NAMED])}{more}: one kind of target only")
     rest = len(summaries) - len(undefined) - len(shown)
     return [*notes, f"{rest} classes more are in the report"] if rest else notes
 

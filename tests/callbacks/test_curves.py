@@ -197,6 +197,10 @@ def test_many_classes_are_in_the_report_and_the_worst_in_the_charts(tmp_path: Pa
     [roc] = folder.data("val/curves_roc").values()
     areas = [curves.results["val"]["classes"][line["name"]]["auroc"] for line in roc["lines"]]
     assert areas == sorted(of["auroc"] for of in curves.results["val"]["classes"].values())[:100]
+    [calibration] = folder.data("val/curves_calibration").values()
+    _, *errors = [float(line["text"].split()[1].rstrip(",")) for line in calibration["lines"]]
+    assert errors == sorted(errors, reverse=True)
+    assert len(errors) == 100
     assert roc["notes"][1:] == ["the worst classes come first", "50 classes more are in the report"]
     [table] = folder.data("val/curves_report").values()
     assert len(table["rows"]) == 152

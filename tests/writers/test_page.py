@@ -16,7 +16,7 @@ from support.browser import CHROMIUM, NEEDS, Browser, Page
 from lwcallbacks import html as page_module
 from lwcallbacks.curves import charts, summarised
 from lwcallbacks.html import page_html
-from lwcallbacks.media import File, Histogram, Image, Layer, Matrix, Table, annotated
+from lwcallbacks.media import Curve, File, Histogram, Image, Layer, Line, Matrix, Table, annotated
 from lwcallbacks.readers import read_folder
 from lwcallbacks.reductions import ScoreCounts
 from lwcallbacks.writers import chunks
@@ -553,6 +553,38 @@ def test_lines_that_are_no_time_have_a_threshold(page: Page) -> None:
     )
     page.click("#scores .legend button")
     page.wait("document.querySelectorAll('#scores polyline').length === 2")
+
+
+def test_of_many_lines_a_few_are_drawn_in_full(browser: Browser, tmp_path: Path) -> None:
+    """Those that come first, until others are clicked; what the points on them are is said."""
+    lines = [
+        Line(
+            f"class {i}",
+            np.array([0.0, 1.0]),
+            np.array([i / 10, 1.0]),
+            "AUROC 0.5",
+            [(0.5, 0.5, f"best F1 0.{i} at 0.2")],
+        )
+        for i in range(9)
+    ]
+    for number in (9, 8):
+        FolderWriter(tmp_path / str(number)).write({"val/c_roc": Curve(lines[:number], "x", "y")}, 1)
+    page = opened(browser, tmp_path / "9", missing=3)
+    show(page, "#scores", "polyline")
+    faint = "[...document.querySelectorAll('#scores polyline')].map(node => node.classList.contains('faint'))"
+    pressed = "[...document.querySelectorAll('#scores .legend button')].map(node => node.getAttribute('aria-pressed'))"
+    assert page.value(faint) == [True] * 5 + [False] * 4, "and these are drawn last"
+    assert page.value(pressed) == ["true"] * 4 + ["false"] * 5
+    assert page.value("document.querySelectorAll('#scores circle').length") == 4
+    assert "● best F1" in page.text("#scores")
+    page.value("document.querySelectorAll('#scores .legend button')[8].click()")
+    page.wait(f"{pressed}[8] === 'true'")
+    assert page.value(faint).count(False) == 5
+    page.close()
+    page = opened(browser, tmp_path / "8", missing=3)
+    show(page, "#scores", "polyline")
+    assert page.value(faint) == [False] * 8
+    page.close()
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass"])

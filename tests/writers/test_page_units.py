@@ -167,6 +167,9 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
          {"min": 0, "max": 1, "step": 0.5}),
         ("thresholdsOf([{at: ['inf', 0.9, 0.1]}])", {"min": 0.1, "max": 0.9, "step": 0.0008}),
         ("nearestTo(['inf', 0.9, 0.1], 0.2)", 2),
+        ("[[['best F1 0.7 at 0.05', 'best F1 1e-05 at -3'], true], [['here', 'there'], false], [[], true], [[], false]]"
+         ".map(([texts, has]) => markWords([{marks: texts.map(text => [0, 0, text])}, {}], has))",
+         ["● best F1, ○ at the threshold below", "● marked", "○ at the threshold below", ""]),
         ("pointWords({x: 'Recall', y: 'Precision'}, {name: 'a'}, 0.99998, 'nan', 0.11993408203125)",
          "a: Recall 0.99998, Precision not defined at threshold 0.119934082031"),
         ("sentences(['mean AUROC 0.9, off by 0.1', 'Done.'])", "Mean AUROC 0.9, off by 0.1. Done."),

@@ -1,8 +1,10 @@
 // Lines over an axis that is not time, such as ROC, precision-recall and calibration: kind "curve".
 
+const FEW = 4; // of many lines that are drawn in full, until others are chosen: those that come first are the worst
+
 const CURVE = {
   tools(bar, settings) {
-    settings.hidden = new Set();
+    settings.turned = new Set(); // names that were clicked
   },
   view(box, settings, refresh) {
     const legend = make("div", {className: "legend"}),
@@ -15,16 +17,21 @@ const CURVE = {
       make("input", {type: "range", min: 0, max: 1, step: 0.001, value: 0.5}),
       make("output"),
     );
-    box.append(place, note, chosen, legend);
+    const marks = make("p", {className: "caption"});
+    box.append(place, marks, note, chosen, legend);
     return (curve, entry) => {
       const look = looks(entry?.key, curve.lines),
-        lines = curve.lines.map(line => ({...line, ...look(line.name)})),
-        visible = lines.filter(({name}) => !settings.hidden.has(name));
+        many = curve.lines.length > MOST_LINES + 1, // calibration has one of all classes, too
+        lines = curve.lines.map((line, i) => {
+          const shown = (!many || i < FEW) !== settings.turned.has(line.name);
+          return {...line, ...look(line.name), shown, faint: many && !shown};
+        }),
+        visible = lines.filter(({shown, faint}) => shown || faint);
       const text = sentences(curve.notes);
       note.textContent = text;
       const {chart, point} = lineChart(curve, visible, words => (note.textContent = words || text));
       place.replaceChildren(chart);
-      const graded = visible.filter(({at, readings}) => (readings?.[0] ?? at)?.length);
+      const graded = lines.filter(({shown, at, readings}) => shown && (readings?.[0] ?? at)?.length);
       chosen.hidden = !graded.length;
       const [, input, output] = chosen.childNodes;
       const show = () => {
@@ -40,23 +47,37 @@ const CURVE = {
         input.oninput = () => (note.textContent = show().map(read => pointWords(curve, ...read)).join("; "));
         show();
       }
+      marks.textContent = markWords(lines, graded.length);
+      marks.hidden = !marks.textContent;
+      legend.classList.toggle("many", many);
+      const top = legend.scrollTop,
+        focused = [...legend.children].indexOf(document.activeElement);
       legend.replaceChildren(
-        ...lines.map(({name, text: words, tint, dash}) => {
+        ...lines.map(({name, text: words, tint, dash, shown}) => {
           const item = button(
             "",
             () => {
-              settings.hidden.has(name) ? settings.hidden.delete(name) : settings.hidden.add(name);
+              settings.turned.has(name) ? settings.turned.delete(name) : settings.turned.add(name);
               refresh();
             },
-            {"aria-pressed": String(!settings.hidden.has(name))},
+            {"aria-pressed": String(shown), title: `${many ? "Draw in full, or faint:" : "Show or hide"} ${name}`},
           );
           item.append(swatchOf({tint, dash}), make("span", {className: "name"}, name), make("span", {className: "dim"}, words || ""));
           return item;
         }),
       );
+      legend.scrollTop = top;
+      legend.children[focused]?.focus({preventScroll: true});
     };
   },
 };
+
+/** What the points on lines are: "● best F1, ○ at the threshold"; "" without any. Pure. */
+function markWords(lines, hasThreshold) {
+  const kinds = new Set(lines.flatMap(({marks = []}) => marks.map(([, , text]) => text.replace(/ \S+ at \S+$/, ""))));
+  const found = kinds.size === 1 ? `● ${[...kinds][0]}` : kinds.size ? "● marked" : "";
+  return [found, hasThreshold ? "○ at the threshold below" : ""].filter(Boolean).join(", ");
+}
 
 const drawnNames = new Map(); // part of a key -> names of its lines
 
@@ -121,6 +142,7 @@ function lineChart(curve, lines, tell) {
     right = 12,
     top = 12,
     bottom = 40;
+  const inFull = lines.filter(({faint}) => !faint);
   const all = axis =>
     lines.flatMap(line => line[axis]).filter(value => typeof value === "number" && Number.isFinite(value));
   const span = values => {
@@ -145,7 +167,7 @@ function lineChart(curve, lines, tell) {
     class: "lines",
     role: "img",
     tabindex: 0,
-    "aria-label": `${curve.y} over ${curve.x}. ${lines.map(({name, text}) => `${name} ${text || ""}`).join("; ")}. The arrow keys read points.`,
+    "aria-label": `${curve.y} over ${curve.x}. ${inFull.map(({name, text}) => `${name} ${text || ""}`).join("; ")}. The arrow keys read points.`,
   });
   for (const [i, x] of xs.entries())
     chart.append(
@@ -166,17 +188,19 @@ function lineChart(curve, lines, tell) {
     ),
   );
   if (curve.diagonal) chart.append(svg("line", {class: "diagonal", x1: px(x0), y1: py(y0), x2: px(x1), y2: py(y1)}));
-  for (const line of lines) {
+  for (const line of [...lines].sort((a, b) => b.faint - a.faint)) {
     const path = line.x.map((x, i) => `${px(x).toFixed(1)},${py(line.y[i]).toFixed(1)}`).join(" ");
     const drawn = svg("polyline", {points: path});
     drawn.style.stroke = `var(--${line.tint})`;
     drawn.style.strokeDasharray = line.dash.join(" ") || "none";
+    drawn.classList.toggle("faint", line.faint);
     chart.append(drawn);
+    if (line.faint) continue;
     for (const [x, y, text] of line.marks || []) {
       const mark = svg("circle", {cx: px(x), cy: py(y), r: 4.5}, svg("title", {}, `${line.name}: ${text}`));
       mark.style.fill = `var(--${line.tint})`;
       chart.append(mark);
-      if (lines.length === 1)
+      if (inFull.length === 1)
         chart.append(
           svg(
             "text",
@@ -219,10 +243,11 @@ function lineChart(curve, lines, tell) {
   let at = -1;
   chart.onkeydown = event => {
     const by = {ArrowRight: 1, ArrowLeft: -1}[event.key];
-    if (!by || !lines.length) return;
+    const [first] = inFull;
+    if (!by || !first) return;
     event.preventDefault();
-    at = Math.min(lines[0].x.length - 1, Math.max(0, at + by * Math.max(1, Math.round(lines[0].x.length / 100))));
-    const read = lines.map(line => pointOf(line, nearestTo(line.x, lines[0].x[at], i => isPoint(line, i))));
+    at = Math.min(first.x.length - 1, Math.max(0, at + by * Math.max(1, Math.round(first.x.length / 100))));
+    const read = inFull.map(line => pointOf(line, nearestTo(line.x, first.x[at], i => isPoint(line, i))));
     point(read);
     tell(read.map(of => pointWords(curve, ...of)).join("; "));
   };
