@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from support.documented import DOCS, code
 from support.everyone import public_callbacks
+from support.items import average_precision_or_alike
 from support.layers import ROOMS
 from support.modules import CLASSES, Autoencoder, Classifier, images, loader, trainer
 from support.recorded import on_page
@@ -32,6 +33,7 @@ PICTURES = re.findall(r"^```python\n# (\w+)\n", GALLERY, re.MULTILINE)
 SHAPES = ["background", "circle", "square", "triangle"]
 ON_SHAPES = {
     "masks": "segmentation", "mask_grid": "segmentation", "boxes": "boxes", "box_grid": "boxes",
+    "average_precision": "boxes",
     "multilabel_confusion_matrix": "multilabel",
 }  # fmt: skip
 KEYS = {
@@ -42,7 +44,7 @@ KEYS = {
     "wrong": {"val/predictions", "val/confusion_matrix_examples"}, "only_a_loss": {"val/confusion_matrix"},
     "dictionary": {"val/predictions", "val/confusion_matrix"}, "masks": {"val/masks"}, "boxes": {"val/boxes"},
     "own_picture_of_questions": {"val/filters"}, "cost": {"val/predictions"}, "monitor": {"val/confusion_matrix"},
-    "with_own": {"val/predictions", "val/confusion_matrix"},
+    "with_own": {"val/predictions", "val/confusion_matrix"}, "average_precision": set(),
 }  # fmt: skip
 """What the callbacks of a block put on the page, besides numbers and gradients."""
 
@@ -99,6 +101,7 @@ def space_for(name: str) -> dict[str, Any]:
     return {
         "lw": lw, "pl": pl, "module": module, "train_loader": train_loader, "val_loader": val_loader, "SHAPES": SHAPES,
         "MulticlassAccuracy": MulticlassAccuracy, "ModelCheckpoint": ModelCheckpoint, "EarlyStopping": EarlyStopping,
+        "MeanAveragePrecision": average_precision_or_alike,
     }  # fmt: skip
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 from lwcallbacks.artifacts.ledger import FILE, HELD, InUse, Ledger
 
@@ -35,7 +37,18 @@ def mend(ledger: Ledger) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def tidy(runs: Path, own: Path) -> list[tuple[Path, int]]:
+class Left(NamedTuple):
+    """What an earlier run has left, and nobody has said yet."""
+
+    directory: Path
+    """The folder of its ledger."""
+    undelivered: int
+    """How many versions wait to be delivered."""
+    staged: dict[str, int]
+    """How many wait in an offline run of W&B, by the folder of that run."""
+
+
+def tidy(runs: Path, own: Path) -> list[Left]:
     """Let go of what ended runs still hold and nobody waits for: they were killed before they could.
 
     Args:
@@ -43,13 +56,16 @@ def tidy(runs: Path, own: Path) -> list[tuple[Path, int]]:
         own: the ledger's folder that is left alone.
 
     Returns:
-        The folders of ledgers with versions that wait to be delivered, and how many.
+        What waits, and was not returned before: that is noted in the ledgers.
     """
     found = [path for path in runs.glob(f"*/{own.name}/{FILE}") if path.parent.resolve() != own.resolve()]
-    waiting = []
+    left = []
     for path in sorted(found, key=lambda path: path.stat().st_mtime)[-_MOST:]:
         with contextlib.suppress(InUse, ValueError, OSError), Ledger(path.parent) as ledger:  # not ours to mend
             mend(ledger)
-            count = sum(bool(entry.waiting) for entry in ledger.entries)
-            waiting += [(path.parent, count)] if count else []
-    return waiting
+            waiting = [entry for entry in ledger.entries if entry.waiting and not entry.is_told]
+            staged = Counter(entry.staged_at for entry in waiting if not entry.undelivered)
+            for entry in waiting:
+                ledger.told(entry.version.id)
+            left += [Left(path.parent, len(waiting) - staged.total(), dict(staged))] if waiting else []
+    return left

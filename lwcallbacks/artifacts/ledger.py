@@ -19,6 +19,7 @@ A line is appended for each event, and nothing is ever changed. Half a line, whi
     {"event": "removed", "id"}                                 the Trainer has removed its checkpoint
     {"event": "dropped", "id", "store", "why"}                 "deleted", or why it is kept
     {"event": "released", "id"}                                its content is no longer held
+    {"event": "told", "id"}                                    a later run has said that it waits
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from lwcallbacks.disk import append_lines
 from lwcallbacks.readers.inside import file_in, lines
 
 FILE, LOCK, HELD = "ledger.jsonl", "ledger.lock", "held"
-_EVENTS = {"held", "sealed", "delivered", "staged", "failed", "removed", "dropped", "released"}
+_EVENTS = {"held", "sealed", "delivered", "staged", "failed", "removed", "dropped", "released", "told"}
 """The events of a version that was saved."""
 
 
@@ -68,6 +69,8 @@ class Entry:
     removed_after: int | None = None
     """How many versions there were when the Trainer removed its checkpoint; None while it is there."""
     is_released: bool = False
+    is_told: bool = False
+    """Whether a later run has said that it waits."""
     why: str = ""
     """Why there is nothing to deliver; empty if there is."""
     is_earlier: bool = False
@@ -84,6 +87,16 @@ class Entry:
         if self.why or self.is_earlier:
             return ()
         return tuple(s for s in self.stores if s not in self.fates or self.fates[s].state == "staged")
+
+    @property
+    def undelivered(self) -> tuple[str, ...]:
+        """Of those that wait, the stores that were not given it."""
+        return tuple(store for store in self.waiting if store not in self.fates)
+
+    @property
+    def staged_at(self) -> str:
+        """Where it is on its way in something that somebody else has to send, as an offline run of W&B; "" if not."""
+        return next((self.fates[store].address for store in self.waiting if store in self.fates), "")
 
     @property
     def to_drop(self) -> tuple[str, ...]:
@@ -185,6 +198,9 @@ class Ledger:
     def released(self, id: str) -> None:
         self._enter("released", id=id)
 
+    def told(self, id: str) -> None:
+        self._enter("told", id=id)
+
     def _enter(self, event: str, **more: Any) -> None:
         record = {"event": event, "at": round(time.time(), 3), **more}
         with self._lock:
@@ -267,3 +283,5 @@ def _apply(entries: dict[str, Entry], runs: dict[str, str], record: dict[str, An
             entry.fates[record["store"]] = Fate("dropped", address, str(record["why"]))
         case "released":
             entry.is_released = True
+        case "told":
+            entry.is_told = True

@@ -87,6 +87,20 @@ def place_of(ledger: Path, path: str) -> Path | None:
     return next((place for place in places if place.exists()), None)
 
 
+def sent_from(ledger: Path, address: str) -> Path:
+    """The folder of an offline run of W&B that a ledger names, as `wandb sync` takes it."""
+    return place_of(ledger, address) or Path(address)
+
+
+def is_synced(run_dir: str | os.PathLike[str]) -> bool:
+    """Whether `wandb sync` has been over an offline run.
+
+    That does not say that its artifacts have arrived: where the server refused one, or the content was no longer there,
+    `wandb sync` ends the same way, with the same mark.
+    """
+    return any(Path(run_dir).glob("*.wandb.synced"))
+
+
 def _address(entry: Entry) -> str:
     fate = entry.fates.get("wandb")
     return fate.address if fate is not None and fate.state == "delivered" else ""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lwcallbacks.callbacks.need import MADE, Need
-from lwcallbacks.capture import CaptureError, Source, Step
+from lwcallbacks.capture import CaptureError, Items, Source, Step
 from lwcallbacks.capture.tree import walk
 from lwcallbacks.reductions.hashing import content_ids
 from lwcallbacks.state.padding import Drawn, Layout
@@ -48,26 +48,26 @@ class Batch:
         self._place = place
         self._idx = batch_idx - place.done
         self._num_replicas = num_replicas
-        self._found: dict[Any, Tensor | None] = {}
+        self._found: dict[Any, Any] = {}
         self._contents: dict[tuple[int, ...], Tensor] = {}
 
     @cached_property
     def _parts(self) -> Sequence[Any] | None:
         return None if self._place.split is None else self._place.split(self.step.batch)
 
-    def _get(self, name: str, need: Need) -> Tensor | None:
+    def _get(self, name: str, need: Need) -> Any:
         key = (name, need.source)
         if key not in self._found:
             self._found[key] = self.step.find(name, need.source)
         return self._found[key]
 
-    def find(self, need: Need) -> dict[str, Tensor]:
-        """The fields of a need that are there.
+    def find(self, need: Need) -> dict[str, Any]:
+        """The fields of a need that are there: tensors, or what their forms read.
 
         Raises:
             CaptureError: one is missing, or they have unlike numbers of rows.
         """
-        fields: dict[str, Tensor] = {}
+        fields: dict[str, Any] = {}
         for name in need.names:
             if name in MADE:
                 continue
@@ -121,9 +121,15 @@ class Batch:
         own = Step(None, self.step.batch)
         checks = []
         for name in need.names:
-            field = None if name in MADE else self._get(name, need)
-            there = own.find(name, Source()) if field is not None and name in ("inputs", "targets") else None
-            if field is None or there is None or there.shape != field.shape or there.dtype != field.dtype:
+            field = self._get(name, need) if name in ("inputs", "targets") else None
+            there = own.find(name, Source(forms=need.source.forms)) if field is not None else None
+            if field is None or there is None:
+                continue
+            if isinstance(field, Items):
+                mine, theirs = [id(entry) for entry in field], [id(entry) for entry in there]
+                checks.append(torch.tensor(mine != theirs and sorted(mine) == sorted(theirs)))
+                continue
+            if not isinstance(there, Tensor) or there.shape != field.shape or there.dtype != field.dtype:
                 continue
             if field.ndim and there.device == field.device and there.data_ptr() != field.data_ptr():
                 given, drawn = content_ids(field), content_ids(there)
@@ -141,7 +147,9 @@ class Batch:
         if "preds" not in need.names or "targets" not in need.names:
             return None
         preds, targets = self._get("preds", need), self._get("targets", need)
-        if preds is None or targets is None or not preds.is_floating_point() or preds.ndim != targets.ndim + 1:
+        if not (isinstance(preds, Tensor) and isinstance(targets, Tensor) and preds.is_floating_point()):
+            return None
+        if preds.ndim != targets.ndim + 1:
             return None
         if preds.ndim < 3 or not preds.shape[2:] == targets.shape[1:] == preds.shape[1:-1]:
             return None
@@ -187,7 +195,8 @@ class Batch:
         if ids is None or ids.ndim != 1 or len(ids) != rows or ids.is_floating_point():
             found = "nothing" if ids is None else f"{str(ids.dtype).removeprefix('torch.')}{list(ids.shape)}"
             raise CaptureError(f"ids={need.source.ids!r} gives {found}, expected one integer for each of {rows} rows")
-        return ids.to(torch.int64)
+        given: Tensor = ids.to(torch.int64)
+        return given
 
     def num_samples(self, need: Need) -> int:
         """Of a batch of which the loader does not tell: the rows of its inputs, or else of its targets or preds."""
@@ -198,5 +207,5 @@ class Batch:
         raise CaptureError(f"how many samples does a batch hold? {self.step.missing('inputs', need.source)}")
 
 
-def num_rows(fields: Mapping[str, Tensor]) -> int | None:
+def num_rows(fields: Mapping[str, Any]) -> int | None:
     return next((len(t) for t in fields.values() if t.ndim), None)

@@ -19,9 +19,12 @@ class Decisions:
 
     def __init__(self) -> None:
         self._kinds: dict[str, str] = {}
+        self._doubts: set[str] = set()
 
     def hear(self, who: str, decision: Decision | None) -> None:
         """Say what was decided: the first time as information; a change since, or from stage to stage, as a warning.
+
+        What speaks against it is a warning, once for a callback, and once for scores that several callbacks read.
 
         Args:
             who: the callback and its key, as in "ConfusionMatrix('val/confusion_matrix')".
@@ -35,3 +38,7 @@ class Decisions:
             rank_zero_info(f"lwcallbacks: {who}: {decision.text}")
         elif before != decision.kind:
             warnings.warn(f"lwcallbacks: {who}: {decision.text}. Before, they were taken for {before}", stacklevel=2)
+        if decision.doubt is not None:
+            if not self._doubts & {owner, decision.doubt}:
+                warnings.warn(f"lwcallbacks: {who}: {decision.doubt}", stacklevel=2)
+            self._doubts |= {owner, decision.doubt}

@@ -67,7 +67,7 @@ class _Part:
     label: str
     need: Need
     batch: Batch
-    fields: Mapping[str, Tensor]
+    fields: Mapping[str, Any]
     rows: int
     drawn: Drawn | None
     has_rows: bool

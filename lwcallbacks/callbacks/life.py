@@ -24,10 +24,13 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
+from lightning_utilities.core.rank_zero import rank_zero_info
+
 from lwcallbacks.artifacts.delivery import Delivery
 from lwcallbacks.artifacts.earlier import tidy
 from lwcallbacks.artifacts.holding import hold, release
 from lwcallbacks.artifacts.ledger import HELD, Ledger
+from lwcallbacks.artifacts.ledgers import sent_from
 from lwcallbacks.artifacts.lineage import remembered, take_over
 from lwcallbacks.artifacts.store import Store
 from lwcallbacks.artifacts.version import Version, plain
@@ -128,9 +131,13 @@ class Life:
         with self._undoing():
             self._saves.open()
         with self._attempt("could not look at what earlier runs have left"):
-            for directory, count in tidy(self._directory.parent.parent, self._directory):
-                told = f"{count} checkpoints of an earlier run wait to be delivered"
-                self._say(f"{told}: python -m lwcallbacks artifacts {directory} --deliver")
+            for left in tidy(self._directory.parent.parent, self._directory):
+                if left.undelivered:
+                    told = f"{left.undelivered} checkpoints of an earlier run wait to be delivered"
+                    self._say(f"{told}: python -m lwcallbacks artifacts {left.directory} --deliver")
+                for address, count in left.staged.items():
+                    told = f"{count} checkpoints of an earlier run are in its offline run of W&B"
+                    rank_zero_info(f"lwcallbacks: {told}: wandb sync {sent_from(left.directory, address)}")
 
     @property
     def remembered(self) -> dict[str, Any]:

@@ -7,14 +7,17 @@ A reduction knows neither who asked for it nor where its fields came from; here 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torchmetrics.classification
 from torch import Tensor
 from torchmetrics import Metric
 
 from lwcallbacks.callbacks.batch import Batch
 from lwcallbacks.callbacks.need import Need
+from lwcallbacks.capture import CaptureError, Items
 from lwcallbacks.capture.look import describe
-from lwcallbacks.capture.messages import filled
+from lwcallbacks.capture.messages import filled, no_tensor
 from lwcallbacks.reductions import FieldError, PayloadError
 from lwcallbacks.reductions.fitting import are_whole
 
@@ -31,28 +34,37 @@ def refused(error: Exception, need: Need, batch: Batch) -> Exception:
     if isinstance(error, (FieldError, PayloadError)):
         text = str(error).removeprefix(f"{type(need.entry).__name__}: ")
         return type(error)(filled(text, batch.codes(need)))
+    if isinstance(need.entry, Metric) and isinstance(error, (AttributeError, TypeError)):
+        fields = batch.find(need)
+        lists = [name for name, found in fields.items() if isinstance(found, Items)]
+        if lists:
+            name, code = lists[0], batch.codes(need)[lists[0]]
+            told = no_tensor(name, need.source.extract(name), list(fields[name]), code)
+            return CaptureError(f"{type(need.entry).__name__} raised {type(error).__name__}: {error}; {told}")
     if isinstance(need.entry, Metric) and type(error) in (ValueError, TypeError, RuntimeError):
         told = f"{str(error).rstrip('.')}. {_of_metric(need.entry, batch.find(need))}"
         return type(error)(filled(told, batch.codes(need)))
     return error
 
 
-def _of_metric(metric: Metric, fields: dict[str, Tensor]) -> str:
-    found = ", ".join(f"{name} {describe(tensor)}" for name, tensor in fields.items())
+def _of_metric(metric: Metric, fields: dict[str, Any]) -> str:
+    found = ", ".join(
+        f"{name} {describe(list(value) if isinstance(value, Items) else value)}" for name, value in fields.items()
+    )
     other, targets = _of_right_task(metric, fields), fields.get("targets")
     cure = f"write {other}" if other else "choose what it takes by preds= and targets="
-    if targets is not None and targets.is_floating_point() and not other:
+    if not (targets is None or isinstance(targets, Items) or other) and targets.is_floating_point():
         labels = "batch[1].long()" if are_whole(targets) else "(batch[1] > 0.5).long()"
         cure = f"labels are integers, as in targets=lambda outputs, batch: {labels}"
     return f"Found {found}, expected what {type(metric).__name__} takes: {cure}"
 
 
-def _of_right_task(metric: Metric, fields: dict[str, Tensor]) -> str | None:
+def _of_right_task(metric: Metric, fields: dict[str, Any]) -> str | None:
     """The classification metric of the same name that takes scores and labels of these shapes."""
     name = type(metric).__name__
     task = next((task for task in _TASKS if name.startswith(task)), None)
     preds, targets = fields.get("preds"), fields.get("targets")
-    if task is None or preds is None or targets is None or not preds.is_floating_point():
+    if task is None or not (isinstance(preds, Tensor) and isinstance(targets, Tensor) and preds.is_floating_point()):
         return None
     if preds.ndim == targets.ndim + 1:
         right, size = "Multiclass", str(preds.shape[1])

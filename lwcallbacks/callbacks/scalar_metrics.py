@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.numbers import NumberCallback
 from lwcallbacks.callbacks.refused import takes_labels
 from lwcallbacks.callbacks.trainer import monitored_keys
-from lwcallbacks.capture import Extract, Source
+from lwcallbacks.capture import Extract, ItemsForm, Source
 from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.reductions import Derived, Reduction, ScoreRange
 from lwcallbacks.reductions.fitting import are_whole, fitted, whole
@@ -36,6 +36,10 @@ class ScalarMetrics(NumberCallback):
     own way to sync, is left to torchmetrics. One that keeps every batch, such as AUROC without thresholds, sends it
     all at an epoch's end. A metric that checks its arguments waits for the device in every update:
     ``validate_args=False`` spares that.
+
+    A metric may also be one that is updated with lists of an entry for each sample, such as texts, or the mappings of
+    "boxes", "labels" and "scores" that `MeanAveragePrecision` and `BoxGrid` take. Boxes in padded tensors become such a
+    list. Entries that are padding are left out as rows are.
 
     A reduction is as good as a metric, and ``Derived(ConfusionCounts(10), macro_f1)`` is a number worked out from one.
     Neither waits but for the steps that are logged, and equal reductions share one state, also with a
@@ -172,8 +176,9 @@ class ScalarMetrics(NumberCallback):
         names, task = tuple(self.fields), None if logits is None else self.task
         checks = takes_labels(entry) and "targets" in names
         prepare = _Arguments(names, task, bool(logits), checks) if checks or task is not None else None
+        forms = ((field, ItemsForm()) for field in names) if prepare is None else ()
         # Whether two metrics are equal cannot be known.
-        return Need(entry, tuple(self.fields), self.source, prepare=prepare, owner=(id(self), name))
+        return Need(entry, names, replace(self.source, forms=tuple(forms)), prepare=prepare, owner=(id(self), name))
 
     def _read(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """By the metrics' names, of what was kept both ways the one that the scores were."""

@@ -17,6 +17,8 @@ from lwcallbacks.capture.forms import drawn_size as drawn_size
 from lwcallbacks.capture.forward import Call as Call
 from lwcallbacks.capture.forward import ForwardCalls as ForwardCalls
 from lwcallbacks.capture.forward import listen_apart as listen_apart
+from lwcallbacks.capture.items import Items as Items
+from lwcallbacks.capture.items import ItemsForm as ItemsForm
 from lwcallbacks.capture.names import KEYS as KEYS
 from lwcallbacks.capture.source import Extract as Extract
 from lwcallbacks.capture.source import Source as Source

@@ -33,15 +33,18 @@ class Form(ABC):
     """How to read a field. Implementations are frozen dataclasses: equal forms read alike."""
 
     is_tensor_too = False
-    """Whether a tensor in the usual places is the field as it is, and goes before what `fits`."""
+    """Whether a tensor in the usual places is the field as it is."""
+
+    is_first = False
+    """Whether what `fits` goes before such a tensor."""
 
     @abstractmethod
     def fits(self, value: Any) -> bool:
         """Whether a value may be the field; a look at types, keys and shapes."""
 
     @abstractmethod
-    def read(self, value: Any, part: str = "") -> Tensor | None:
-        """The field as a tensor [N, ...]; `part` is a further one that belongs to it, None where there is none.
+    def read(self, value: Any, part: str = "") -> Any:
+        """The field as a tensor [N, ...], or as `Items`; `part` is a further one that belongs to it, or None.
 
         Raises:
             CaptureError: it is nothing of the kind.
@@ -142,9 +145,7 @@ class BoxesForm(Form):
         is_list = _is_sequence(value)
         boxes, labels, scores = _padded(value) if is_list else _stacked(value)
         rows = torch.cat([boxes, labels[..., None], scores[..., None]], dim=2)
-        a, b, c, d = boxes.unbind(2)
-        width, height = (c - a, d - b) if self.box_format == "xyxy" else (c, d)
-        real = boxes.isfinite().all(dim=2) & (width > 0) & (height > 0) & (labels >= 0)
+        real = _are_real(boxes, labels, self.box_format)
         rank = torch.where(scores.isnan(), -torch.inf, scores)
         order = rank.sort(dim=1, descending=True, stable=True).indices
         order = order.gather(1, real.gather(1, order).to(torch.uint8).sort(dim=1, descending=True, stable=True).indices)
@@ -155,6 +156,31 @@ class BoxesForm(Form):
         given = (~labels.isnan()).sum(dim=1, dtype=torch.float32) if is_list else count
         head = torch.stack([count, given - count], dim=1)
         return torch.cat([pad(head, (0, 4))[:, None], rows], dim=1)
+
+
+def _are_real(boxes: Tensor, labels: Tensor, box_format: str) -> Tensor:
+    """Which entries are boxes and no padding."""
+    a, b, c, d = boxes.unbind(2)
+    width, height = (c - a, d - b) if box_format == "xyxy" else (c, d)
+    return boxes.isfinite().all(dim=2) & (width > 0) & (height > 0) & (labels >= 0)
+
+
+def boxes_by_image(value: Mapping[str, Any]) -> list[dict[str, Tensor]]:
+    """Of padded tensors, the boxes, labels and scores of each image, as torchvision gives them. It waits for a device.
+
+    What is no box whatever the format is padding: a number is not finite, the last two are 0, or the label is negative.
+
+    >>> boxes, labels = torch.tensor([[[0.0, 0, 2, 2], [0, 0, 0, 0]]]), torch.tensor([[3, 0]])
+    >>> boxes_by_image({"boxes": boxes, "labels": labels})
+    [{'boxes': tensor([[0., 0., 2., 2.]]), 'labels': tensor([3])}]
+    """
+    boxes, labels, scores = _stacked(value)
+    real = _are_real(boxes, labels, "xywh")
+    has_scores = _of(value, _SCORES) is not None
+    return [
+        {"boxes": b[r], "labels": n[r].long(), **({"scores": s[r]} if has_scores else {})}
+        for b, n, s, r in zip(boxes, labels, scores, real, strict=True)
+    ]
 
 
 Columns = tuple[Tensor, Tensor, Tensor]

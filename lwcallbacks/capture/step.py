@@ -59,8 +59,8 @@ class Step:
         """Whether the step returned None, as one does that skips its batch; in training that is an empty dict."""
         return self.outputs is None or (isinstance(self.outputs, Mapping) and not self.outputs)
 
-    def find(self, field: str, source: Source) -> Tensor | None:
-        """Return `field` as a plain tensor without a graph, or None where it is nowhere to be found.
+    def find(self, field: str, source: Source) -> Any:
+        """Return `field` as a plain tensor without a graph, or as its form reads it; None where it is nowhere.
 
         Looked for, in this order: where `source` says, then in the step's output by name, in what `self(x)` returned
         (for preds), in an output that is one tensor (for preds), and in the batch (for inputs and targets). Any
@@ -118,7 +118,8 @@ class Step:
         batch, place = self.batch, BATCH_INDEX.get(field)
         if field != "targets" or source.extract(field) is not None or place is None or names_of(batch):
             return None
-        if source.form(field)[1] is not None or not isinstance(batch, (tuple, list)):
+        form = source.form(field)[1]
+        if (form is not None and not form.is_tensor_too) or not isinstance(batch, (tuple, list)):
             return None
         if next(_by_name(self.outputs, field, has_samples), None) is not None:
             return None
@@ -166,21 +167,19 @@ class Step:
         return next(usual, None)
 
     def _of_form(self, field: str, forward: str | None, form: Form) -> Iterator[_Found]:
-        """A field that is no tensor, in the usual places."""
+        """A field that is no tensor, or may be none, in the usual places."""
+        tensors = self._usual(field, forward) if form.is_tensor_too else iter(())
+        yield from tensors if not form.is_first else ()
         if field == "preds":
-            yield from self._preds(forward) if form.is_tensor_too else ()
             yield from map(_Found, _by_name(self.outputs, field, form.fits) if forward is None else ())
             for first, output in reversed(self.calls.get(forward, ())):
                 yield from (_Found(found, first) for found in _by_name(output, field, form.fits))
                 yield from [_Found(output, first)] if form.fits(output) else []
             yield from [_Found(self.outputs)] if forward is None and form.fits(self.outputs) else []
         elif field in BATCH_INDEX:
-
-            def fits(value: Any) -> bool:
-                return form.fits(value) or (form.is_tensor_too and has_samples(value))
-
-            yield from map(_Found, _by_name(self.outputs, field, fits))
-            yield from map(_Found, self._in_batch(field, fits))
+            yield from map(_Found, _by_name(self.outputs, field, form.fits))
+            yield from map(_Found, self._in_batch(field, form.fits))
+        yield from tensors if form.is_first else ()
 
     def _usual(self, field: str, forward: str | None) -> Iterator[_Found]:
         if field == "preds":

@@ -30,6 +30,7 @@ from lwcallbacks.reductions.score_range import (
     coded,
     decision,
     kind_of,
+    only_label,
     question,
     reach,
     readings,
@@ -218,7 +219,7 @@ ignore_index=7 if that is a target that does not count, or num_classes=8 if it i
 
     def decided(self, state: State) -> Decision | None:
         """What scores were taken for, to be said; None where `logits` says it, or nothing was decided."""
-        return decision(state["range"]) if self._decides else None
+        return decision(state["range"], only_label(self.value(state))) if self._decides else None
 
     def _kind(self, state: State) -> Kind:
         return kind_of(state["range"]) if self._decides else "probabilities"

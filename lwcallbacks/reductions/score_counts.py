@@ -23,7 +23,17 @@ from lwcallbacks.reductions.confusion import largest
 from lwcallbacks.reductions.fitting import fitted, whole
 from lwcallbacks.reductions.outside import of_labels
 from lwcallbacks.reductions.score_bins import ScoreBins
-from lwcallbacks.reductions.score_range import RANGE, Decision, Kind, check_scores, decision, kind_of, question, reach
+from lwcallbacks.reductions.score_range import (
+    RANGE,
+    Decision,
+    Kind,
+    check_scores,
+    decision,
+    kind_of,
+    only_label,
+    question,
+    reach,
+)
 from lwcallbacks.reductions.softmax import same_softmax
 
 MAX_BYTES = 256 * 2**20
@@ -258,7 +268,15 @@ ignore_index=7 if that is a target that does not count'
 
     def decided(self, state: State) -> Decision | None:
         """What scores were taken for, to be said; None where `logits` says it, or nothing was decided."""
-        return decision(state["range"]) if self.logits is None else None
+        if self.logits is not None:
+            return None
+        return decision(state["range"], None if self.task == "multiclass" else self._only(state))
+
+    def _only(self, state: State) -> int | None:
+        """The label that all scores say as probabilities, where the targets have both."""
+        rows = self.value(state).classes
+        sides = [(r.low < 0.5, of) for r in rows for of in (r.negatives, r.positives)]
+        return only_label(torch.tensor([[int(of[low].sum()), int(of[~low].sum())] for low, of in sides]))
 
     def _kind(self, state: State) -> Kind:
         if self.logits is None:

@@ -149,14 +149,36 @@ class Decision(NamedTuple):
     kind: Kind
     text: str
     """The same in words, with the range that was found and how to say it."""
+    doubt: str | None = None
+    """What speaks against it, and what to write."""
 
 
-def decision(table: Tensor) -> Decision | None:
-    """What the scores of a table `RANGE` are taken for; None where there were none, or where it is not decided."""
+def decision(table: Tensor, only: int | None = None) -> Decision | None:
+    """What the scores of a table `RANGE` are taken for; None where there were none, or where it is not decided.
+
+    Args:
+        table: of all scores.
+        only: the label that all of them were predicted to be, where the targets have both. Logits in [0, 1] would be.
+    """
     kind = kind_of(table)
     if kind not in ("probabilities", "logits"):
         return None
-    return Decision(kind, f"{_lie(table)} and are taken for {kind}; pass logits={kind == 'logits'} to say so")
+    taken = f"{_lie(table)} and are taken for {kind}"
+    if kind == "logits":
+        return Decision(kind, f"{taken}; pass logits=True to say so")
+    doubt = None
+    if only is not None:
+        doubt = f"{taken}: all predictions are {only}, expected some of 0 and of 1, as the targets are. {_EITHER}"
+    return Decision(kind, f"{taken}; pass logits=False to say so, or logits=True if they are logits", doubt)
+
+
+_EITHER = "Write logits=True if they are logits, logits=False if they are probabilities"
+
+
+def only_label(cells: Tensor) -> int | None:
+    """The one label that was predicted, where there are both: of counts [..., 2, 2], rows are the truth."""
+    truths, predicted = cells.reshape(-1, 2, 2).sum(dim=(0, 2)), cells.reshape(-1, 2, 2).sum(dim=(0, 1))
+    return int(predicted.argmax()) if bool((truths > 0).all()) and not bool(predicted.all()) else None
 
 
 def _lie(table: Tensor) -> str:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from itertools import compress
 from typing import Any, TypeAlias
 
 import torch
@@ -213,8 +214,8 @@ class MetricMember(Member):
         if self._paused:
             return _nothing
         if valid is not None:
-            args = tuple(a[valid] if isinstance(a, Tensor) and len(a) == len(valid) else a for a in args)
-        device = next((a.device for a in args if isinstance(a, Tensor)), None)
+            args = tuple(_counted_rows(a, valid) for a in args)
+        device = next((tensor.device for tensor in _tensors_in(args)), None)
         # Slices of a batch need not be contiguous, and metrics of torchmetrics take a `view` of what they are given.
         args = tuple(a.contiguous() if isinstance(a, Tensor) else a for a in args)
         if device is not None and device != self.metric.device:
@@ -305,6 +306,20 @@ class MetricMember(Member):
     def reset(self) -> None:
         with torch.inference_mode(mode=False):
             self.metric.reset()
+
+
+def _counted_rows(arg: Any, valid: Tensor) -> Any:
+    if not isinstance(arg, (Tensor, list)) or len(arg) != len(valid):
+        return arg
+    return arg[valid] if isinstance(arg, Tensor) else list(compress(arg, valid.tolist()))
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple, Mapping)):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors_in(part)
 
 
 class _Before:

@@ -6,13 +6,16 @@
     value(metric, states, update_count)
 
 A state that is summed, or reduced to a minimum or maximum, crosses as one tensor for all. Any other, such as a list of
-what every batch brought, crosses whole, and the metric's own `dist_reduce_fx` puts the processes' together. A metric
+what every batch brought, crosses whole, and the metric's own `dist_reduce_fx` puts the processes' together. Entries of
+a list that are no tensors, such as texts or encoded masks, cross as bytes where nothing is to reduce them. A metric
 that holds other metrics, or has its own way to sync, is left to itself: nothing of it crosses here.
 """
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Sequence
+from itertools import chain, zip_longest
 from typing import Any
 
 import torch
@@ -23,13 +26,23 @@ from torchmetrics.utilities.data import dim_zero_cat, dim_zero_max, dim_zero_min
 from lwcallbacks.state.link import ReduceOp
 from lwcallbacks.state.ragged import DTYPES, wire_dtype
 
+_NO_PART = object()
 _OPS: dict[Any, ReduceOp] = {dim_zero_sum: "sum", dim_zero_max: "max", dim_zero_min: "min"}
 
 
 def joins(metric: Metric) -> bool:
-    """Whether the metric's states cross in the one sync."""
+    """Whether the metric's states cross in the one sync.
+
+    The mean average precision of torchmetrics has a way of its own only for the masks, which are no tensors, and it
+    waits forever where processes have unequal numbers of images: it joins.
+    """
     holds_metrics = any(isinstance(child, Metric) for child in metric.children())
-    return not holds_metrics and type(metric)._sync_dist is Metric._sync_dist
+    has_own = type(metric)._sync_dist is not Metric._sync_dist and not _is_of_detection(type(metric)._sync_dist)
+    return not holds_metrics and not has_own
+
+
+def _is_of_detection(method: Any) -> bool:
+    return str(method.__module__).startswith("torchmetrics.detection.")
 
 
 def _ops(metric: Metric) -> dict[str, ReduceOp]:
@@ -90,7 +103,7 @@ def obstacle(metric: Metric) -> str | None:
                 wire_dtype(part.dtype, op)
         for name in _others(metric):
             for part in _parts(metric, name):
-                if part.dtype not in DTYPES:
+                if isinstance(part, Tensor) and part.dtype not in DTYPES:
                     return f"{type(metric).__name__}.{name} holds a tensor of {part.dtype}: it cannot be synced"
     except TypeError as error:
         return str(error)
@@ -133,24 +146,37 @@ def _nothing(op: ReduceOp, dtype: torch.dtype) -> Tensor:
 
 
 def whole(metric: Metric, contributes: bool = True) -> list[list[Tensor]]:
-    """The other states, each as a list of tensors.
+    """The other states, each as a list of its tensors and a list of the bytes of all else.
 
     Raises:
-        TypeError: a state holds something that is no tensor.
+        TypeError: a state holds something that cannot cross.
     """
     lists = []
     for name in _others(metric):
         parts = _parts(metric, name, contributes)
-        lists.append([dim_zero_cat(parts)] if len(parts) > 1 and metric._reductions[name] is dim_zero_cat else parts)
+        tensors = [part for part in parts if isinstance(part, Tensor)]
+        plain = [part for part in parts if not isinstance(part, Tensor)]
+        joined = len(tensors) > 1 and metric._reductions[name] is dim_zero_cat
+        lists.append([dim_zero_cat(tensors)] if joined else tensors)
+        lists.append([torch.frombuffer(bytearray(pickle.dumps(plain)), dtype=torch.uint8)] if plain else [])
     return lists
 
 
-def _parts(metric: Metric, name: str, contributes: bool = True) -> list[Tensor]:
+def _parts(metric: Metric, name: str, contributes: bool = True) -> list[Any]:
     state = _held(metric, name, contributes)
     parts = state if isinstance(state, list) else [state]
-    if not all(isinstance(part, Tensor) for part in parts):
+    others = [part for part in parts if not isinstance(part, Tensor)]
+    if others and not (metric._reductions[name] is None and all(map(_is_plain, others))):
         raise TypeError(f"{type(metric).__name__}.{name} holds something that is no tensor: it cannot be synced")
     return parts
+
+
+def _is_plain(value: Any) -> bool:
+    if type(value) is dict:
+        return _is_plain(list(value.items()))
+    if type(value) in (list, tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (str, bytes, bool, int, float)
 
 
 def merged(metric: Metric, tensors: Iterator[Tensor], lists: Iterator[list[list[Tensor]]]) -> dict[str, Any]:
@@ -166,11 +192,20 @@ def merged(metric: Metric, tensors: Iterator[Tensor], lists: Iterator[list[list[
     """
     states: dict[str, Any] = {name: next(tensors) for name in _ops(metric)}
     for name in _others(metric):
-        parts = [part for of_rank in next(lists) for part in of_rank]
+        by_rank: list[list[Any]] = [list(of_rank) for of_rank in next(lists)]
+        for of_rank, data in zip(by_rank, next(lists), strict=True):
+            of_rank += [part for plain in data for part in pickle.loads(plain.numpy().tobytes())]
+        parts = list(chain(*by_rank)) if metric._reductions[name] is dim_zero_cat else _in_turn(by_rank)
         joined = parts if isinstance(metric._defaults[name], list) else _stacked(parts)
         reduce_fx = metric._reductions[name]
         states[name] = reduce_fx(joined) if callable(reduce_fx) and len(joined) else joined
     return states
+
+
+def _in_turn(by_rank: list[list[Any]]) -> list[Any]:
+    """One of each process after another, as torchmetrics has them: the order in which a sampler dealt the samples."""
+    turns = zip_longest(*by_rank, fillvalue=_NO_PART)
+    return [part for turn in turns for part in turn if part is not _NO_PART]
 
 
 def _stacked(parts: list[Tensor]) -> Tensor:
@@ -190,7 +225,8 @@ def value(metric: Metric, states: dict[str, Any], update_count: int) -> Any:
         return metric.compute()
     own = {name: getattr(metric, name) for name in states}
     for name, state in states.items():
-        held = [part.to(metric.device) for part in state] if isinstance(state, list) else state.to(metric.device)
+        is_list = isinstance(state, list)
+        held = [_on(metric.device, part) for part in state] if is_list else state.to(metric.device)
         setattr(metric, name, held)
     metric._update_count = update_count
     metric._computed = None
@@ -202,6 +238,10 @@ def value(metric: Metric, states: dict[str, Any], update_count: int) -> Any:
         for name, state in own.items():
             # A reset wants to find lists where there were lists.
             setattr(metric, name, state)
+
+
+def _on(device: torch.device, part: Any) -> Any:
+    return part.to(device) if isinstance(part, Tensor) else part
 
 
 def saved(metric: Metric, states: dict[str, Any], world_size: int) -> dict[str, Any] | None:

@@ -16,7 +16,6 @@ it has, only the server knows: `resumed` finds out, and delivers what is missing
 from __future__ import annotations
 
 import json
-import os
 import re
 import threading
 import zlib
@@ -236,15 +235,6 @@ def resumed(run_id: str, project: str | None = None, entity: str | None = None) 
     settings = wandb.Settings(mode="online", silent=True, console="off")
     with wandb.init(entity=entity, project=project, id=run_id, resume="allow", settings=settings) as run:
         yield WandbStore(run)
-
-
-def is_synced(run_dir: str | os.PathLike[str]) -> bool:
-    """Whether `wandb sync` has been over an offline run.
-
-    That does not say that its artifacts have arrived: where the server refused one, or the content was no longer there,
-    `wandb sync` ends the same way, with the same mark. `resumed` delivers what is missing.
-    """
-    return any(Path(run_dir).glob("*.wandb.synced"))
 
 
 def artifact_name(name: str) -> str:

@@ -20,10 +20,10 @@ from typing import Any
 
 from lwcallbacks.artifacts.delivery import Delivery
 from lwcallbacks.artifacts.ledger import Entry, InUse, Ledger
-from lwcallbacks.artifacts.ledgers import place_of
+from lwcallbacks.artifacts.ledgers import is_synced, place_of
 from lwcallbacks.artifacts.store import Receipt
 from lwcallbacks.artifacts.version import Version
-from lwcallbacks.writers.wandb_artifacts import ID, artifact_name, is_synced, resumed
+from lwcallbacks.writers.wandb_artifacts import ID, artifact_name, resumed
 
 PATIENCE = 120.0  # seconds without progress
 _OFFLINE = re.compile(r"offline-run-\d{8}_\d{6}-\w+")

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lwcallbacks.artifacts import Receipt, Version
-from lwcallbacks.artifacts.earlier import mend, tidy
+from lwcallbacks.artifacts.earlier import Left, mend, tidy
 from lwcallbacks.artifacts.holding import hold
 from lwcallbacks.artifacts.ledger import FILE, Fate, InUse, Ledger, read
 
@@ -272,8 +272,8 @@ def test_a_run_that_was_killed_is_tidied(tmp_path: Path) -> None:
         (directory / "held" / "never entered").mkdir()
         (directory / "held" / "never entered" / "a.ckpt").write_bytes(b"x")
     own = tmp_path / "second" / "artifacts"
-    for _ in range(2):
-        assert tidy(tmp_path, own) == [(directory, 1)]
+    for said in ([Left(directory, 1, {})], []):  # once
+        assert tidy(tmp_path, own) == said
         assert waits.exists()
         assert not done.exists()
         assert [path.name for path in (directory / "held").iterdir()] == ["waits"]
@@ -298,13 +298,15 @@ def test_a_folder_that_cannot_be_read_does_not_cost_the_others(tmp_path: Path) -
     write(tmp_path / "broken" / "artifacts", 3)
     with Ledger(tmp_path / "first" / "artifacts") as ledger:
         held(ledger, "1")
-    assert tidy(tmp_path, tmp_path / "own" / "artifacts") == [(tmp_path / "first" / "artifacts", 1)]
+    assert tidy(tmp_path, tmp_path / "own" / "artifacts") == [Left(tmp_path / "first" / "artifacts", 1, {})]
 
 
 def test_a_staged_version_keeps_its_content(tmp_path: Path) -> None:
-    """Something else is to deliver it from there."""
+    """Something else is to deliver it from there, and it is named apart from what waits, once."""
     with Ledger(tmp_path / "first" / "artifacts") as ledger:
         path = held(ledger, "1")
         ledger.delivered("1", "shelf", Receipt("staged", "run"))
-    assert tidy(tmp_path, tmp_path / "own" / "artifacts") == [(tmp_path / "first" / "artifacts", 1)]
+        held(ledger, "2")
+    for said in ([Left(tmp_path / "first" / "artifacts", 1, {"run": 1})], []):
+        assert tidy(tmp_path, tmp_path / "own" / "artifacts") == said
     assert path.exists()

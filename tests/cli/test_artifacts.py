@@ -73,7 +73,7 @@ def test_every_state_is_said(every_kind: Path, capsys: pytest.CaptureFixture[str
     kept = every_kind / "version_0" / "checkpoints" / "epoch=0.ckpt"
     assert printed.err == ""
     assert printed.out == (
-        "8 versions of 1 run in logs, 2 to deliver\n"
+        "8 versions of 1 run in logs, 1 to deliver, 1 staged for wandb sync\n"
         "\n"
         "logs/version_0/artifacts\n"
         "  model-1a2b\n"
@@ -98,8 +98,25 @@ def test_every_state_is_said(every_kind: Path, capsys: pytest.CaptureFixture[str
         "      failed: its content is gone\n"
         "\n"
         "Deliver them with: lwcallbacks artifacts logs --deliver\n"
+        f"Send what is staged with: wandb sync {OFFLINE}\n"
     )
     assert max(map(len, printed.out.replace(str(kept), "").splitlines())) <= 80
+
+
+def test_what_is_staged_is_listed_with_what_sends_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the offline run is by now; once `wandb sync` has been over it, --deliver asks what has arrived."""
+    save(tmp_path / "logs" / "version_0", 1)
+    offline = tmp_path / "logs" / OFFLINE
+    offline.mkdir(parents=True)
+    note(tmp_path / "logs" / "version_0", 1, "delivered", "wandb", Receipt("staged", OFFLINE))
+    assert main(["artifacts", "logs"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("1 version of 1 run in logs, none to deliver, 1 staged for wandb sync\n")
+    assert printed.endswith(f"\nSend what is staged with: wandb sync {offline}\n")
+    (offline / "run-1.wandb.synced").touch()
+    assert main(["artifacts", "logs"]) == 0
+    told = "See whether W&B has what was sent: lwcallbacks artifacts logs --deliver\n"
+    assert capsys.readouterr().out.endswith(told)
 
 
 def test_the_page_shows_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -270,7 +287,7 @@ def test_while_the_server_is_away_everything_is_kept(
     assert main(["artifacts", "run", "--deliver"]) == 1
     printed = capsys.readouterr().out
     assert "  W&B is not there: " in printed
-    assert "1 version of 1 run in run, 1 to deliver\n" in printed
+    assert "1 version of 1 run in run, none to deliver, 1 staged for wandb sync\n" in printed
     assert len(list((tmp_path / "run" / "artifacts" / "held").iterdir())) == 1
     server.up()
     assert main(["artifacts", "run", "--deliver"]) == 0

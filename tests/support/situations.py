@@ -78,6 +78,11 @@ def score(scores: Tensor) -> dict[str, Tensor]:
     return {"score": scores[:, 0] / 8 + 0.4, "truth": (scores[:, 0] > 0).long()}
 
 
+def small(scores: Tensor) -> dict[str, Tensor]:
+    """Logits of a network that has hardly learnt: all in [0, 1]."""
+    return {"score": scores[:, 0] / 100 + 0.1, "truth": (scores[:, 0] > 0).long()}
+
+
 def labels_of_tokens(scores: Tensor) -> dict[str, Tensor]:
     """Three labels a sample."""
     return {"labels": scores.argmax(1)[:, None, None].expand(-1, 3, 1), "truth": torch.zeros(len(scores), 3)}
@@ -173,6 +178,11 @@ SITUATIONS = [
     Situation(
         "Scores that may be probabilities or logits", "lw.ConfusionMatrix(2, preds='score', targets='truth')",
         validate(returns=score), CM, "[-0.1", "probabilities in [0, 1]", r"pass (logits=True)",
+        r"lw.ConfusionMatrix(2, preds='score', targets='truth', \1)",
+    ),
+    Situation(
+        "Small logits that look like probabilities", "lw.ConfusionMatrix(2, preds='score', targets='truth')",
+        validate(returns=small), CM, "all predictions are 0", "expected some of 0 and of 1", r"Write (logits=True)",
         r"lw.ConfusionMatrix(2, preds='score', targets='truth', \1)",
     ),
     Situation(

@@ -22,10 +22,11 @@ from support.wandb_online import environment, online, start_run
 from support.wandb_server import WandbServer
 
 from lwcallbacks.artifacts import Gone, Version
+from lwcallbacks.artifacts.ledgers import is_synced
 from lwcallbacks.artifacts.version import dumps
 from lwcallbacks.readers import read_run
 from lwcallbacks.writers import writers_for
-from lwcallbacks.writers.wandb_artifacts import WandbStore, is_synced, resumed
+from lwcallbacks.writers.wandb_artifacts import WandbStore, resumed
 
 
 @pytest.fixture

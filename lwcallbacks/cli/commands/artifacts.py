@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from lwcallbacks.artifacts.ledger import Entry, Fate, InUse, Ledger, content_of, read
-from lwcallbacks.artifacts.ledgers import current_aliases, find_ledgers
+from lwcallbacks.artifacts.ledgers import current_aliases, find_ledgers, is_synced, sent_from
 from lwcallbacks.cli.errors import CommandError
 from lwcallbacks.cli.output import in_size
 from lwcallbacks.cli.text import counted, plain
@@ -106,9 +106,11 @@ def _deliver(ledger: Path, run: str | None, *, quiet: bool) -> bool:
 
 def _listing(directory: Path, found: dict[Path, list[Entry]]) -> Iterator[str]:
     entries = [entry for each in found.values() for entry in each if not entry.is_earlier]
-    waiting = sum(bool(entry.waiting) for entry in entries)
+    waiting = sum(bool(entry.undelivered) for entry in entries)
+    staged = {sent_from(ledger, entry.staged_at) for ledger, each in found.items() for entry in each if entry.staged_at}
     runs = f"{counted(len(entries), 'version')} of {counted(len(found), 'run')} in {plain(directory)}"
-    yield f"{runs}, {waiting or 'none'} to deliver"
+    in_staging = sum(bool(entry.staged_at) for entry in entries)
+    yield f"{runs}, {waiting or 'none'} to deliver" + (f", {in_staging} staged for wandb sync" if staged else "")
     for ledger, each in found.items():
         yield ""
         yield plain(ledger)
@@ -117,9 +119,13 @@ def _listing(directory: Path, found: dict[Path, list[Entry]]) -> Iterator[str]:
             yield f"  {plain(name)}"
             for entry in versions:
                 yield from _lines(entry, aliases[entry.version.id])
-    if waiting:
+    if waiting or staged:
         yield ""
+    if waiting:
         yield f"Deliver them with: lwcallbacks artifacts {plain(directory)} --deliver"
+    for folder in sorted(staged):
+        asks = f"See whether W&B has what was sent: lwcallbacks artifacts {plain(directory)} --deliver"
+        yield asks if is_synced(folder) else f"Send what is staged with: wandb sync {plain(folder)}"
 
 
 def _lines(entry: Entry, aliases: list[str]) -> Iterator[str]:
