@@ -126,12 +126,14 @@ def leaving_inference() -> Any:
 
 
 class ReductionMember(Member):
+    _state: State | None
+    _may_overwrite: bool
+
     def __init__(self, reduction: Reduction, owner: str | None) -> None:
         self.reduction = reduction
         self.owner = owner
         self.identity = f"{stable(reduction)} ({', '.join(layout(reduction))})"
-        self._state: State | None = None
-        self._may_overwrite = False
+        self._set(None)
 
     def update(self, args: tuple[Any, ...], valid: Tensor | None, values: bool) -> StepValue:
         with leaving_inference(), torch.no_grad():
@@ -202,8 +204,9 @@ class MetricMember(Member):
         self.identity = ordinary.identity(self.metric)
         self.joins = ordinary.joins(self.metric)
         self._paused = False
-        if group is not None and self.metric.process_group is None:
-            self.metric.process_group = group
+        for part in self.metric.modules():  # one that holds others lets each sync itself
+            if isinstance(part, Metric) and part.process_group is None:
+                part.process_group = group
 
     @property
     def num_updates(self) -> int:  # type: ignore[override]

@@ -37,9 +37,9 @@ class Layout:
     """Index number `i` of this process is number `rank + i * num_replicas` of `num_samples`."""
 
     num_samples: int
-    batch_size: int | None = 1
+    batch_size: int | None
     """None where the data set gives ready-made batches, one for each index."""
-    share: int = 0
+    share: int
     """How many indices this process draws in an epoch, padding included."""
     rank: int = 0
     num_replicas: int = 1
@@ -55,7 +55,7 @@ class Layout:
         begins again."""
         size = self.batch_size or 1
         start = batch % max(1, -(-self.share // size)) * size
-        size = max(0, min(size, self.share - start))
+        size = min(size, self.share - start)
         own = -(-(self.num_samples - self.rank) // self.num_replicas)
         return Drawn(start, size, max(0, min(size, own - start)))
 

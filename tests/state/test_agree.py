@@ -17,6 +17,7 @@ from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy, Multicl
 import lwcallbacks as lw
 from lwcallbacks.reductions import ConfusionCounts, ExactMean, Extrema, First, Product, TopK
 from lwcallbacks.state.core import Collected, UnlikeError, collecting, snapshotting
+from lwcallbacks.state.sync import on_processes
 from lwcallbacks.testing import World
 
 LABELS = torch.tensor([0, 1, 1, 2, 2, 2])
@@ -127,6 +128,12 @@ def test_the_owner_is_named_where_there_is_one() -> None:
     for classes, core in zip((3, 4), cores, strict=True):
         core.register("k", ConfusionCounts(classes), owner="ConfusionMatrix('val/confusion_matrix')")
     assert "unlike things: ConfusionMatrix('val/confusion_matrix') is ConfusionCounts(num_classes=3" in told(cores)
+
+
+def test_of_many_processes_the_first_eight_are_named() -> None:
+    """A message of bounded length, at any number of processes."""
+    assert on_processes(range(8)) == "processes 0, 1, 2, 3, 4, 5, 6, 7"
+    assert on_processes(range(9)) == "processes 0, 1, 2, 3, 4, 5, 6, 7, ..."
 
 
 def test_of_many_differences_the_first_are_told() -> None:

@@ -26,16 +26,19 @@ def batches(sizes: list[int], classes: int = 3) -> list[tuple[torch.Tensor, torc
 
 def test_step_values_are_of_the_batch_and_epoch_values_of_all() -> None:
     """The design's own example: a plain loop, no Trainer."""
-    core = lw.StateCore({"loss": ExactMean(), "confusion": ConfusionCounts(3)})
+    core = lw.StateCore({"loss": ExactMean(), "confusion": ConfusionCounts(3), "top": MaxMetric()})
     data = batches([4, 1, 7])
     for preds, targets in data:
-        step = core.step_end(loss=(preds[:, 0],), confusion=(preds, targets))
+        step = core.step_end(loss=(preds[:, 0],), confusion=(preds, targets), top=(preds,))
         assert step["loss"] == pytest.approx(float(preds[:, 0].double().mean()), abs=1e-12)
         assert int(step["confusion"].sum()) == len(targets)
+        assert step["top"] == preds.max()
+        assert list(step) == ["loss", "confusion", "top"]
     epoch = core.epoch_end()
     everything = torch.cat([p[:, 0] for p, _ in data]).double()
     assert epoch["loss"] == pytest.approx(float(everything.mean()), abs=1e-12)
     assert int(epoch["confusion"].sum()) == 12
+    assert epoch["top"] == max(p.max() for p, _ in data)
 
 
 def test_a_step_value_that_is_read_late_is_still_of_its_batch() -> None:
@@ -77,11 +80,13 @@ def test_a_metric_that_has_seen_data_starts_empty_and_stays_as_it_is() -> None:
     assert metric.compute() == 9.0
 
 
-def test_a_metric_goes_where_its_batch_is() -> None:
-    """From the CPU, where it was made, to another device."""
-    core, x = lw.StateCore({"error": MeanSquaredError()}), torch.ones(3, device="meta")
-    core.update({"error": (x, x)}, values=False)
-    assert {tensor.device.type for tensor in core.members["error"].held()} == {"meta"}
+def test_a_state_goes_where_its_batch_is() -> None:
+    """A metric's from the CPU, where it was made; a reduction's from where the batch before was."""
+    core, x = lw.StateCore({"error": MeanSquaredError(), "mean": ExactMean()}), torch.ones(3)
+    core.update({"mean": (x,)}, values=False)
+    x = x.to("meta")
+    core.update({"error": (x, x), "mean": (x,)}, values=False)
+    assert {tensor.device.type for member in core.members.values() for tensor in member.held()} == {"meta"}
 
 
 class Views(Metric):

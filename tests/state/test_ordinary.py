@@ -175,6 +175,26 @@ def test_what_is_no_tensor_fails_alone() -> None:
         assert "process 1: Words.words holds something that is no tensor" in of_all.failures[0]["words"]
 
 
+def test_what_has_no_order_fails_alone() -> None:
+    """The maximum of complex numbers is asked for: told before anything is sent, and the other metric has its value."""
+
+    class Peak(Metric):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_state("peak", torch.tensor(0j), dist_reduce_fx="max")
+
+        def update(self, x: torch.Tensor) -> None:
+            self.peak = x.sum() + 0j
+
+        def compute(self) -> torch.Tensor:
+            return self.peak
+
+    cores = cores_of(2, lambda: {"peak": Peak(), "mean": MeanMetric()}, [[(torch.ones(2),)], []])
+    for of_all in ended(cores, World(2)):
+        assert of_all.values == {0: {"mean": 1.0}}
+        assert "the max over processes of a tensor of torch.complex64 is not defined" in of_all.failures[0]["peak"]
+
+
 def test_one_process_sends_nothing() -> None:
     """Alone, any metric computes from its own states, whatever they are."""
     [core] = cores_of(1, lambda: {"words": Words()}, [[(torch.ones(2),), (torch.ones(3),)]])

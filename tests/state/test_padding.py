@@ -106,6 +106,8 @@ def test_a_loader_that_begins_again_has_the_same_batches() -> None:
     layout = Layout(num_samples=7, batch_size=3, share=7)
     assert [layout.drawn(k).size for k in range(6)] == [3, 3, 1, 3, 3, 1]
     assert [layout.drawn(k).start for k in range(6)] == [0, 3, 6, 0, 3, 6]
+    one = Layout(num_samples=3, batch_size=3, share=3)
+    assert [one.drawn(k).start for k in range(2)] == [0, 0]
 
 
 class Backwards(DistributedSampler):

@@ -137,11 +137,11 @@ def test_unlike_processes_raise_the_same_and_do_not_hang(case: str) -> None:
 
 
 def test_a_core_syncs_in_its_process_group() -> None:
-    """And process 0 of the group has the payload."""
+    """And process 0 of the group has the payload. A metric that syncs itself does so in the group, too."""
     alone, first, last = run_processes(3, syncs.in_groups, timeout=60)
-    assert alone == {"sum": 1.0, "shown": [[0]]}
-    assert first == {"sum": 110.0, "shown": [[1, 2]]}
-    assert last == {"sum": 110.0, "shown": []}
+    assert alone == {"sum": 1.0, "shown": [[0]], "wrapped": 1.0}
+    assert first == {"sum": 110.0, "shown": [[1, 2]], "wrapped": 110.0}
+    assert last == {"sum": 110.0, "shown": [], "wrapped": 110.0}
 
 
 def test_who_is_absent_is_found_out_without_a_collective() -> None:
@@ -180,8 +180,9 @@ def test_texts_are_left_for_other_processes_without_a_collective() -> None:
 
 
 def test_each_request_is_answered_and_what_is_sent_stays_as_it_is() -> None:
-    """By all processes alike, but for the bytes that process 0 alone gets."""
-    for rank, (answers, own) in enumerate(run_processes(3, syncs.requests, timeout=60)):
+    """By all processes alike, but for the bytes that process 0 alone gets; what was sent is kept for a while."""
+    for rank, (answers, own, is_kept) in enumerate(run_processes(3, syncs.requests, timeout=60)):
+        assert is_kept
         assert own == [1.0 + rank, -2.0 - 2 * rank]
         *reduced, gathered, at_root = answers
         assert reduced == [[6.0, -12.0], [3.0, -2.0], [1.0, -6.0]]
