@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -120,11 +119,6 @@ def stable(value: object) -> str:
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
-def leaving_inference() -> Any:
-    """A state made under inference mode could not be overwritten outside of it: leave the mode for the update."""
-    return torch.inference_mode(mode=False) if torch.is_inference_mode_enabled() else nullcontext()
-
-
 class ReductionMember(Member):
     _state: State | None
     _may_overwrite: bool
@@ -136,7 +130,8 @@ class ReductionMember(Member):
         self._set(None)
 
     def update(self, args: tuple[Any, ...], valid: Tensor | None, values: bool) -> StepValue:
-        with leaving_inference(), torch.no_grad():
+        # A state made under inference mode could not be overwritten outside of it: leave the mode.
+        with torch.inference_mode(mode=False), torch.no_grad():
             state = None if self._state is None else _on_device_of(args, self._state)
             if state is not None and self._may_overwrite and not values:
                 self._state = self.reduction.accumulate(state, *args, valid=valid)

@@ -81,12 +81,14 @@ def test_a_metric_that_has_seen_data_starts_empty_and_stays_as_it_is() -> None:
 
 
 def test_a_state_goes_where_its_batch_is() -> None:
-    """A metric's from the CPU, where it was made; a reduction's from where the batch before was."""
+    """A metric's from the CPU, where it was made; a reduction's from where the batch before was. As plain tensors."""
     core, x = lw.StateCore({"error": MeanSquaredError(), "mean": ExactMean()}), torch.ones(3)
     core.update({"mean": (x,)}, values=False)
     x = x.to("meta")
-    core.update({"error": (x, x), "mean": (x,)}, values=False)
-    assert {tensor.device.type for member in core.members.values() for tensor in member.held()} == {"meta"}
+    with torch.inference_mode():
+        core.update({"error": (x, x), "mean": (x,)}, values=False)
+    held = [tensor for member in core.members.values() for tensor in member.held()]
+    assert {(tensor.device.type, tensor.is_inference()) for tensor in held} == {("meta", False)}
 
 
 class Views(Metric):
@@ -146,17 +148,26 @@ def test_valid_leaves_samples_out_of_reductions_and_of_ordinary_metrics() -> Non
     assert torch.equal(masked["acc"], removed["acc"])
 
 
+@pytest.mark.parametrize("values", [True, False])
 @pytest.mark.parametrize("inside", [True, False])
-def test_states_cross_inference_mode(inside: bool) -> None:
-    """Registered and first updated in inference mode or out of it, then updated and reset on the other side."""
-    preds, targets = batches([6])[0]
+def test_states_cross_inference_mode(inside: bool, values: bool) -> None:
+    """Registered and first updated in inference mode or out of it, then updated and reset on the other side: no state
+    is ever a tensor of that mode."""
+    fields = dict.fromkeys(("c", "acc"), batches([6])[0])
+
+    def assert_plain(core: lw.StateCore) -> None:
+        assert not any(tensor.is_inference() for member in core.members.values() for tensor in member.held())
+
     with torch.inference_mode(mode=inside):
         core = lw.StateCore({"c": ConfusionCounts(3), "acc": MulticlassAccuracy(3)})
-        core.step_end(c=(preds, targets), acc=(preds, targets))
+        assert_plain(core)
+        core.update(fields, values=values)
+        assert_plain(core)
     with torch.inference_mode(mode=not inside):
-        core.update({"c": (preds, targets), "acc": (preds, targets)}, values=False)
+        core.update(fields, values=not values)
         assert int(core.epoch_end()["c"].sum()) == 12
-        core.step_end(c=(preds, targets), acc=(preds, targets))
+        assert_plain(core)
+        core.update(fields, values=values)
     assert int(core.epoch_end()["c"].sum()) == 6
 
 

@@ -224,6 +224,7 @@ def test_inference_mode_may_be_on_at_any_time(first: bool) -> None:
         for batch, mode in ((A, not inside), (B, inside), (C, not inside)):
             with torch.inference_mode(mode):
                 m.update(*batch)
+                assert not m.counts.is_inference()
         assert value(m) == counts(A, B, C)
 
 
@@ -255,3 +256,24 @@ def test_a_checkpoint_holds_the_number_of_updates() -> None:
     loaded.load_state_dict(torch.load("metric.pt", weights_only=True))
     assert loaded.update_count == 2
     assert loaded.compute() == 3.0
+
+
+def test_a_checkpoint_holds_what_a_choice_shows() -> None:
+    """Also of a metric that is part of a module; a reset forgets it, in both metrics."""
+
+    def module() -> torch.nn.ModuleDict:
+        return torch.nn.ModuleDict({name: lw.ReductionMetric(RandomSample(2)) for name in ("shown", "hidden")})
+
+    saved, loaded = module(), module()
+    ids = torch.arange(5)
+    saved["shown"].update(ids, torch.arange(15.0).reshape(5, 3))
+    saved["hidden"].update(ids)
+    torch.save(saved.state_dict(), "module.pt")
+    loaded.load_state_dict(torch.load("module.pt", weights_only=True))
+    expected, found = saved["shown"].compute(), loaded["shown"].compute()
+    assert found.payload[0].equal(expected.payload[0])
+    assert loaded["hidden"].compute().payload == ()
+    for made in (saved["shown"], loaded["shown"]):
+        made.reset()
+        made.update(ids)
+        assert made.compute().payload == ()
