@@ -211,7 +211,7 @@ class MetricMember(Member):
         if self._paused:
             return _nothing
         if valid is not None:
-            args = tuple(a[valid] if isinstance(a, Tensor) and len(a) == len(valid) else a for a in args)
+            args = tuple(a[valid] if isinstance(a, Tensor) and a.shape[:1] == valid.shape else a for a in args)
         device = next((a.device for a in args if isinstance(a, Tensor)), None)
         # Slices of a batch need not be contiguous, and metrics of torchmetrics take a `view` of what they are given.
         args = tuple(a.contiguous() if isinstance(a, Tensor) else a for a in args)
@@ -363,11 +363,8 @@ def _nothing() -> None:
 
 
 def _on_device_of(tensors: Iterable[Any], state: State) -> State:
-    for tensor in tensors:
-        if isinstance(tensor, Tensor):
-            device = tensor.device
-            break
-    else:
+    device = next((tensor.device for tensor in tensors if isinstance(tensor, Tensor)), None)
+    if device is None:
         return state
     for tensor in state.values():
         if tensor.device != device:

@@ -200,6 +200,34 @@ def test_two_dtypes_that_were_learnt_become_one_that_holds_both() -> None:
         assert collected.values[0]["m"].tolist() == [1 + 1e-9] * 2
 
 
+class Takes(Learns):
+    """Holds what it was last given."""
+
+    def update(self, x: torch.Tensor) -> None:
+        self.state = x
+
+
+def test_two_dtypes_that_no_third_holds_fail_alone() -> None:
+    """With both of them; the other entry has its value."""
+    cores = [lw.StateCore({"m": Takes("sum"), "mean": ExactMean()}) for _ in range(2)]
+    for core, dtype in zip(cores, (torch.uint16, torch.int8), strict=True):
+        core.update({"m": (torch.ones(2, dtype=dtype),), "mean": (torch.ones(1),)}, values=False)
+    for collected in ended(cores):
+        assert collected.values == {0: {"mean": 1.0}}
+        cause = "its state 'state' has uint16 on process 0, int8 on process 1, expected one dtype for all"
+        assert collected.failures == {0: {"m": cause}}
+
+
+@pytest.mark.parametrize("op", ["min", "max"])
+def test_an_infinite_number_that_was_learnt_is_kept(op: str) -> None:
+    """It is data, though it is what another process starts from."""
+    x = torch.tensor([[float("inf"), -float("inf"), 2.0]])
+    cores = [lw.StateCore({"m": Learns(op)}) for _ in range(2)]
+    cores[1].update({"m": (x,)}, values=False)
+    for collected in ended(cores):
+        assert collected.values[0]["m"].tolist() == x[0].tolist()
+
+
 def test_two_shapes_that_were_learnt_fail_alone() -> None:
     """No sum of them is right: the entry fails on every process with both shapes, and the other has its value."""
     cores = [lw.StateCore({"m": Learns("sum"), "mean": ExactMean()}) for _ in range(3)]

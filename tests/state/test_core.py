@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torchmetrics import MaxMetric, Metric, MetricCollection
+from torchmetrics import MaxMetric, MeanMetric, Metric, MetricCollection, MinMaxMetric, SumMetric
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
 from torchmetrics.regression import ExplainedVariance, MeanSquaredError
 
@@ -50,6 +50,22 @@ def test_a_step_value_that_is_read_late_is_still_of_its_batch() -> None:
     assert (first["mean"], second["mean"], core.epoch_end()["mean"]) == (1.0, 9.0, 5.0)
 
 
+def test_an_update_adds_to_the_table_in_place() -> None:
+    """From the first batch on, and again after a step whose value is kept: the memory of one table."""
+    core = lw.StateCore({"m": ExactMean()})
+
+    def are_added_to_in_place() -> bool:
+        before = core.members["m"].held()
+        core.update({"m": (torch.ones(4),)}, values=False)
+        return all(a is b for a, b in zip(before, core.members["m"].held(), strict=True))
+
+    core.update({"m": (torch.ones(4),)}, values=False)
+    assert are_added_to_in_place()
+    core.step_end(m=(torch.ones(4),))
+    assert are_added_to_in_place()
+    assert core.epoch_end() == {"m": 1.0}
+
+
 class Echo(Alone):
     """Two processes of which the other always brings what this one does, and sums are not asked for."""
 
@@ -71,11 +87,11 @@ def test_calls_in_which_processes_meet_are_counted() -> None:
 
 
 def test_a_metric_that_has_seen_data_starts_empty_and_stays_as_it_is() -> None:
-    """The core has a copy of its own."""
+    """The core has a copy of its own, which takes plain numbers, too."""
     metric = MaxMetric()
     metric.update(9.0)
     core = lw.StateCore({"top": metric})
-    core.step_end(top=(torch.tensor(4.0),))
+    core.step_end(top=(4.0,))
     assert core.epoch_end() == {"top": torch.tensor(4.0)}
     assert metric.compute() == 9.0
 
@@ -89,6 +105,17 @@ def test_a_state_goes_where_its_batch_is() -> None:
         core.update({"error": (x, x), "mean": (x,)}, values=False)
     held = [tensor for member in core.members.values() for tensor in member.held()]
     assert {(tensor.device.type, tensor.is_inference()) for tensor in held} == {("meta", False)}
+
+
+def test_a_metric_keeps_a_process_group_of_its_own() -> None:
+    """Where it has none, it gets the core's, and so does each that it holds."""
+    own, without = SumMetric(process_group="own"), MinMaxMetric(SumMetric())
+    core = lw.StateCore({"own": own, "without": without}, group="the core's")
+    groups = {
+        name: [part.process_group for part in member.metric.modules()]  # type: ignore[attr-defined]
+        for name, member in core.members.items()
+    }
+    assert groups == {"own": ["own"], "without": ["the core's"] * 2}
 
 
 class Views(Metric):
@@ -139,13 +166,20 @@ def test_valid_leaves_samples_out_of_reductions_and_of_ordinary_metrics() -> Non
     valid = torch.tensor([True, False, True, True, False, True])
 
     def values(p: torch.Tensor, t: torch.Tensor, **kwargs: Any) -> dict[Any, Any]:
-        core = lw.StateCore({"c": ConfusionCounts(3), "acc": MulticlassAccuracy(3)})
-        core.step_end(c=(p, t), acc=(p, t), **kwargs)
+        kinds: dict[str, Any] = {
+            "c": ConfusionCounts(3),
+            "acc": MulticlassAccuracy(3),
+            "m": MeanMetric(),
+            "n": MeanMetric(),
+        }
+        core = lw.StateCore(kinds)
+        # A weight that is one number is none of the samples.
+        core.step_end(c=(p, t), acc=(p, t), m=(p[:, 0], 2.0), n=(p[:, 0], torch.tensor(2.0)), **kwargs)
         return core.epoch_end()
 
     masked, removed = values(preds, targets, valid=valid), values(preds[valid], targets[valid])
-    assert torch.equal(masked["c"], removed["c"])
-    assert torch.equal(masked["acc"], removed["acc"])
+    for name in ("c", "acc", "m", "n"):
+        assert torch.equal(masked[name], removed[name]), name
 
 
 @pytest.mark.parametrize("values", [True, False])

@@ -72,6 +72,13 @@ def test_an_update_adds_to_the_table_in_place() -> None:
     assert value(m) == counts(A, B)
 
 
+def test_a_table_goes_where_its_batch_is() -> None:
+    """Also where the metric was left on another device."""
+    m = metric(A)
+    m.update(*(field.to("meta") for field in B))
+    assert m.counts.device.type == "meta"
+
+
 def test_an_update_adds_in_place_under_inference_mode_too() -> None:
     """Only the first batch after a reset makes a table, one that may be written to in any mode."""
     with torch.inference_mode():
@@ -195,6 +202,7 @@ def test_a_merge_leaves_the_other_metric_alone() -> None:
     """`merge_state` makes tables of its own."""
     m, other = metric(A), metric(B)
     m.merge_state(other)
+    assert m.update_count == 2
     m.update(*C)
     assert value(m) == counts(A, B, C)
     assert value(other) == counts(B)

@@ -108,6 +108,9 @@ def test_a_loader_that_begins_again_has_the_same_batches() -> None:
     assert [layout.drawn(k).start for k in range(6)] == [0, 3, 6, 0, 3, 6]
     one = Layout(num_samples=3, batch_size=3, share=3)
     assert [one.drawn(k).start for k in range(2)] == [0, 0]
+    full = layout_of(DataLoader(Numbers(7), 3, drop_last=True))
+    assert full is not None
+    assert [full.drawn(k).start for k in range(4)] == [0, 3, 0, 3]
 
 
 class Backwards(DistributedSampler):
