@@ -45,7 +45,6 @@ class ReductionMetric(Metric):
     """
 
     full_state_update = False
-    is_differentiable = False
 
     def __init__(self, reduction: Reduction, **kwargs: Any) -> None:
         if not isinstance(reduction, Reduction):

@@ -466,6 +466,25 @@ def test_a_step_value_may_use_what_was_seen_so_far() -> None:
     assert core.epoch_end() == {"m": 3.0}
 
 
+class OfDicts(ExactMean):
+    """A user's reduction, which takes a batch as it comes."""
+
+    def lift(self, batch: dict[str, torch.Tensor], *, valid: Any = None) -> Any:  # type: ignore[override]
+        return super().lift(batch["loss"], valid=valid)
+
+    def accumulate(self, state: Any, batch: dict[str, torch.Tensor], *, valid: Any = None) -> Any:  # type: ignore[override]
+        return super().accumulate(state, batch["loss"], valid=valid)
+
+
+@pytest.mark.parametrize("values", [True, False])
+def test_a_reduction_may_take_what_is_no_tensor(values: bool) -> None:
+    """Every batch counts."""
+    core = lw.StateCore({"m": OfDicts()})
+    for x in (1.0, 2.0, 6.0):
+        core.update({"m": ({"loss": torch.tensor([x])},)}, values=values)
+    assert core.epoch_end() == {"m": 3.0}
+
+
 def test_what_cannot_be_synced_is_refused_when_it_is_registered() -> None:
     """A reduction that is neither scattered nor a choice."""
 

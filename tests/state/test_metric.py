@@ -278,6 +278,7 @@ def test_a_checkpoint_holds_what_a_choice_shows() -> None:
     saved["hidden"].update(ids)
     torch.save(saved.state_dict(), "module.pt")
     loaded.load_state_dict(torch.load("module.pt", weights_only=True))
+    assert loaded.state_dict().keys() == saved.state_dict().keys()
     expected, found = saved["shown"].compute(), loaded["shown"].compute()
     assert found.payload[0].equal(expected.payload[0])
     assert loaded["hidden"].compute().payload == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -188,6 +189,35 @@ def test_each_request_is_answered_and_what_is_sent_stays_as_it_is() -> None:
         assert reduced == [[6.0, -12.0], [3.0, -2.0], [1.0, -6.0]]
         assert gathered == [[1.0, -2.0], [2.0, -4.0], [3.0, -6.0]]
         assert at_root == ([] if rank else [[], [0], [0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "kept_on"),
+    [
+        ("gloo", "cpu", "cpu"),
+        ("mpi", "cpu", "cpu"),
+        ("cpu:gloo,meta:nccl", "cpu", "meta"),
+        ("cpu:ucc,meta:nccl", "cpu", "meta"),
+        ("nccl", "meta", "meta"),
+    ],
+)
+def test_tensors_are_sent_where_the_backend_takes_them(
+    backend: str, device: str, kept_on: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU unless it is for an accelerator alone, here the meta device; one that may stay does where it can."""
+    reduced: list[str] = []
+    for name, value in (("get_rank", 0), ("get_world_size", 2), ("get_backend", backend)):
+        monkeypatch.setattr(torch.distributed, name, lambda group, value=value: value)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda x, op, group: reduced.append(x.device.type))
+    accelerators = SimpleNamespace(current_accelerator=lambda: torch.device("meta"))
+    monkeypatch.setattr(torch, "accelerator", accelerators, raising=False)
+    there = link.ProcessLink()
+    for tensor, stays in ((torch.ones(2), False), (torch.ones(2, device=kept_on), True)):
+        there.perform(link.AllReduce(tensor, "sum", stays=stays))
+    assert reduced == [device, kept_on]
+    if device != kept_on:
+        with pytest.raises(NotImplementedError):  # nothing can be copied from the meta device to the CPU
+            there.perform(link.AllReduce(torch.ones(2, device=kept_on), "sum"))
 
 
 def test_the_interpreter_ends_when_threads_of_gloo_are_done() -> None:

@@ -184,6 +184,8 @@ def texts() -> dict[str, Any]:
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     told: dict[str, Any] = {"nobody": link.posts("nobody", timeout=60.0)}
+    dist.barrier()
+    time.sleep(0.3 * rank)
     link.post("both", f"from {rank}")
     told["both"] = link.posts("both", timeout=60.0)
     if rank == 1:
