@@ -252,11 +252,8 @@ def _choose(choices: list[tuple[Choice, State]], rank: int) -> Generator[Request
     data = torch.empty(sizes[rank], dtype=torch.uint8)
     for parcel in senders.get(rank, []):
         payload = choices[parcel.choice][1][f"{PAYLOAD}{parcel.field}"]
-        rows = [as_bytes(payload[slot]) for slot in parcel.slots]
-        if payload.device == data.device:
-            torch.stack(rows, out=parcel.rows(data))
-        else:
-            parcel.rows(data).copy_(torch.stack(rows))
+        held = as_bytes(payload).reshape(len(payload), parcel.row_bytes)
+        parcel.rows(data).copy_(held[parcel.slots])
     received = yield ToRoot(data, sizes)
     if rank == 0:
         _place(received, senders, choices, sources, layouts, merged)

@@ -14,6 +14,7 @@ import lwcallbacks as lw
 from lwcallbacks.reductions import ConfusionCounts, ExactMean, RandomSample
 from lwcallbacks.state.core import Collected, collecting
 from lwcallbacks.state.link import AllReduce, Alone, Counted, Steps, run
+from lwcallbacks.state.sync import Bundle, synced
 from lwcallbacks.testing import World
 
 
@@ -298,6 +299,30 @@ def test_every_failure_is_told_and_a_long_one_is_cut() -> None:
     text = ended(cores)[1].failures[0]["mean"]
     # 1,024 bytes: "ValueError: " and then two bytes for each letter.
     assert text == f"failed on 2 of 3 processes; process 0: ValueError: {'é' * 506}; process 2: KeyError: 'x'"
+
+
+def test_one_entry_can_be_forgotten() -> None:
+    """With its rows, and not with the batches that were skipped; the other stays as it is."""
+    core = lw.StateCore({"mean": ExactMean(), "other": ExactMean()})
+    for name in core.names:
+        core.update({name: (torch.ones(3),)}, values=False)
+        core.tally(name, "rows", 3)
+        core.tally(name, "doubtful", 2)
+    core.skip("mean", "unread")
+    core.forget("mean")
+    core.update({"mean": (torch.tensor([4.0]),)}, values=False)
+    [collected] = ended([core])
+    assert collected.values[0] == {"mean": 4.0, "other": 1.0}
+    assert collected.tallies[0]["mean"] == {"skipped": 1, "rows": 0, "doubtful": 0, "repeats": 0}
+    assert collected.tallies[0]["other"] == {"skipped": 0, "rows": 3, "doubtful": 2, "repeats": 0}
+
+
+def test_states_of_two_devices_are_packed_on_the_accelerator() -> None:
+    """A process without data has states on the CPU still."""
+    states = [ExactMean().lift(torch.ones(2, device=device)) for device in ("cpu", "meta", "cpu")]
+    bundle = Bundle(states=[(ExactMean(), state) for state in states])
+    merged = run(synced(bundle, 0, 1), Alone())
+    assert {t.device.type for state in merged.states for t in state.values()} == {"meta"}
 
 
 def test_after_a_failure_the_next_epoch_starts_anew() -> None:

@@ -203,7 +203,9 @@ def test_workers_that_keep_the_order_change_nothing(num_workers: int, in_order: 
     if not (in_order or HAS_ORDER):
         pytest.skip("torch before 2.6 has no in_order")
     options = {} if in_order else {"in_order": False}
-    assert layout_of(DataLoader(Numbers(5), 2, num_workers=num_workers, **options)) == Layout(5, 2, 5)
+    assert layout_of(DataLoader(Numbers(5), 2, num_workers=num_workers, **options)) == Layout(
+        num_samples=5, batch_size=2, share=5, rank=0, num_replicas=1, in_order=True, num_dropped=0, is_dealt=False
+    )
 
 
 @pytest.mark.parametrize("predicts", [False, True])
