@@ -47,8 +47,8 @@ class Member(ABC):
     """How many batches an ordinary metric has seen here: a metric without any computes in another way."""
 
     @abstractmethod
-    def update(self, args: tuple[Any, ...], valid: Tensor | None, values: bool) -> StepValue:
-        """Merge one batch, all of it or, if that raises, nothing; return how to get the batch's own value."""
+    def update(self, args: tuple[Any, ...], valid: Tensor | None, values: bool) -> StepValue | None:
+        """Merge one batch, all of it or, if that raises, nothing; return how to get its own value, if wanted."""
 
     @abstractmethod
     def held(self) -> list[Tensor]:
@@ -129,13 +129,13 @@ class ReductionMember(Member):
         self.identity = f"{stable(reduction)} ({', '.join(layout(reduction))})"
         self._set(None)
 
-    def update(self, args: tuple[Any, ...], valid: Tensor | None, values: bool) -> StepValue:
+    def update(self, args: tuple[Any, ...], valid: Tensor | None, values: bool) -> StepValue | None:
         # A state made under inference mode could not be overwritten outside of it: leave the mode.
         with torch.inference_mode(mode=False), torch.no_grad():
             state = None if self._state is None else _on_device_of(args, self._state)
             if state is not None and self._may_overwrite and not values:
                 self._state = self.reduction.accumulate(state, *args, valid=valid)
-                return _nothing
+                return None
             lifted = self.reduction.lift(*args, valid=valid)
             if state is None:
                 self._state = lifted
@@ -207,7 +207,7 @@ class MetricMember(Member):
     def num_updates(self) -> int:  # type: ignore[override]
         return self.metric.update_count
 
-    def update(self, args: tuple[Any, ...], valid: Tensor | None, values: bool) -> StepValue:
+    def update(self, args: tuple[Any, ...], valid: Tensor | None, values: bool) -> StepValue | None:
         if self._paused:
             return _nothing
         if valid is not None:
@@ -218,9 +218,12 @@ class MetricMember(Member):
         if device is not None and device != self.metric.device:
             with torch.inference_mode(mode=False):
                 self.metric.to(device, non_blocking=_need_not_wait(device))
-        return self._counted_with_value(args) if values else self._counted(args)
+        if values:
+            return self._counted_with_value(args)
+        self._counted(args)
+        return None
 
-    def _counted(self, args: tuple[Any, ...]) -> StepValue:
+    def _counted(self, args: tuple[Any, ...]) -> None:
         before = _Before(self.metric)
         try:
             with torch.inference_mode(mode=False), torch.no_grad():
@@ -228,7 +231,6 @@ class MetricMember(Member):
         except Exception:
             before.bring_back()
             raise
-        return _nothing
 
     def _counted_with_value(self, args: tuple[Any, ...]) -> StepValue:
         before = _Before(self.metric, clone=True)

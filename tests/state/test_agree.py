@@ -84,14 +84,15 @@ def test_the_order_of_registration_does_not_matter(data: st.DataObject) -> None:
 
 
 def test_names_of_any_hashable_kind_are_put_in_one_order() -> None:
-    """Strings, numbers, tuples and reductions with functions inside, whose addresses differ between processes."""
-    names: list[Any] = ["b", 1, ("a", 2), None, "1", (ConfusionCounts(3), whole)]
-    for order in ([0, 1, 2, 3, 4, 5], [5, 3, 1, 0, 4, 2]):
-        cores = [lw.StateCore({names[i]: ExactMean() for i in places}) for places in (range(6), order)]
+    """Strings, numbers, tuples and reductions with functions inside, whose addresses differ between processes. Names
+    that read alike are told apart by their order."""
+    names: list[Any] = ["b", 1, ("a", 2), None, "1", (ConfusionCounts(3), whole), object(), object()]
+    for order in ([0, 1, 2, 3, 4, 5, 6, 7], [5, 3, 6, 1, 0, 4, 2, 7]):
+        cores = [lw.StateCore({names[i]: ExactMean() for i in places}) for places in (range(8), order)]
         for core in cores:
             core.update({name: (torch.tensor([float(i)]),) for i, name in enumerate(names)})
         for collected in ended(cores):
-            assert [collected.values[0][name] for name in names] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+            assert [collected.values[0][name] for name in names] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
 
 
 UNLIKE: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
@@ -355,8 +356,19 @@ def saved(cores: list[lw.StateCore], **kwargs: Any) -> list[dict[Any, Any]]:
 
 
 def test_a_snapshot_leaves_out_what_failed() -> None:
-    """And reports it only at the end of the epoch."""
-    cores = [lw.StateCore({"a": ExactMean(), "b": ExactMean()}) for _ in range(2)]
-    cores[1].fail("a", "no a")
-    assert [of_rank.keys() for of_rank in saved(cores)] == [{"b"}] * 2
-    assert [collected.failures[0].keys() for collected in ended(cores)] == [{"a"}] * 2
+    """And what cannot be put together; both are reported only at the end of the epoch."""
+    cores = [lw.StateCore({"a": ExactMean(), "b": First(1), "c": ExactMean()}) for _ in range(2)]
+    cores[1].fail("a", "")
+    for rank, core in enumerate(cores):
+        core.update({"b": (torch.tensor([rank]), torch.ones(1, 2 + rank))})
+    assert [of_rank.keys() for of_rank in saved(cores)] == [{"c"}] * 2
+    for collected in ended(cores):
+        assert collected.failures[0].keys() == {"a", "b"}
+        assert collected.failures[0]["a"].endswith("process 1: no reason was given")
+
+
+def test_a_core_without_entries_ends_its_epoch() -> None:
+    """With no value, and nothing is sent for it but the header."""
+    world = World(2)
+    assert [collected.values for collected in ended([lw.StateCore(), lw.StateCore()], world)] == [{0: {}}] * 2
+    assert [exchange.kind for exchange in world.log] == ["all_reduce"]
