@@ -110,6 +110,11 @@ UNLIKE: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         {"a": MulticlassAccuracy(5)},
         ["tp: int64 [3], sum", "tp: int64 [5], sum", "on process 0", "on process 1"],
     ),
+    "lists": (
+        {"a": BinaryAUROC()},
+        {"a": BinaryAUROC(thresholds=5)},
+        ["preds: list, dim_zero_cat", "confmat: int64 [5, 2, 2], sum"],
+    ),
     "k": ({"a": TopK(2)}, {"a": TopK(3)}, ["TopK(k=2", "TopK(k=3"]),
 }
 
