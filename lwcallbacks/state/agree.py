@@ -193,7 +193,7 @@ def _difference(entries: Mapping[int, Told], missing: list[int]) -> str:
     return f"{next(iter(entries.values())).shown} is {', '.join(parts)}"
 
 
-def _grouped(entries: Mapping[int, Told], of: Callable[[Told], Any]) -> dict[Any, list[int]]:
+def _grouped(entries: Mapping[int, Any], of: Callable[[Any], Any]) -> dict[Any, list[int]]:
     """Ranks by what their entries have."""
     ranks: dict[Any, list[int]] = {}
     for rank, entry in entries.items():
@@ -205,21 +205,22 @@ def _make_alike(agreement: Agreement, label: str, entries: list[Told]) -> None:
     # What holds no data has its defaults still, and those fit anything.
     learnt = {rank: entry for rank, entry in enumerate(entries) if entry.seen} or dict(enumerate(entries))
     try:
-        agreement.fits[label] = [_fit(learnt, i) for i in range(len(entries[0].states))]
+        states = zip(*(entry.states for entry in learnt.values()), strict=True)
+        agreement.fits[label] = [_fit(dict(zip(learnt, of_all, strict=True))) for of_all in states]
         agreement.common.append(label)
     except ValueError as error:
         agreement.failed[label] = str(error)
 
 
-def _fit(learnt: Mapping[int, Told], i: int) -> Fit:
-    """The dtype that holds every process's that has learnt one, and their one shape.
+def _fit(learnt: Mapping[int, tuple[str, str, list[int]]]) -> Fit:
+    """Of one state by rank, where it was learnt: the dtype that holds every process's, and their one shape.
 
     Raises:
         ValueError: there is none.
     """
-    name = next(iter(learnt.values())).states[i][0]
-    dtypes = _grouped(learnt, lambda entry: entry.states[i][1])
-    shapes = _grouped(learnt, lambda entry: tuple(entry.states[i][2]))
+    name = next(iter(learnt.values()))[0]
+    dtypes = _grouped(learnt, lambda state: state[1])
+    shapes = _grouped(learnt, lambda state: tuple(state[2]))
     if len(shapes) > 1:
         held = ", ".join(f"{list(shape)} on {on_processes(ranks)}" for shape, ranks in shapes.items())
         raise ValueError(f"its state {name!r} has shape {held}, expected one shape for all")

@@ -141,7 +141,9 @@ class StateCore:
         first: Exception | None = None
         for name, args in fields.items():
             try:
-                step[name] = self._member(name).update(args, valid, values)
+                value = self._member(name).update(args, valid, values)
+                if value is not None:
+                    step[name] = value
             except Exception as error:
                 first = first or error
         if first is not None:

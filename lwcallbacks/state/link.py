@@ -130,9 +130,8 @@ class ProcessLink:
             for sender in range(1, self.world_size)
             if request.sizes[sender]
         ]
-        for message in arriving:
-            if message is not None:
-                message.wait()
+        for message in filter(None, arriving):
+            message.wait()
         return received
 
     def _global(self, rank: int) -> int:
@@ -161,7 +160,6 @@ def _let_go(patience: float = 1.0) -> None:
     deadline = time.monotonic() + patience
     while any(sys.getrefcount(tensor) > _OURS for tensor in _latest) and time.monotonic() < deadline:
         time.sleep(0.001)
-    _latest.clear()
 
 
 _OURS = 3  # references to one of `_latest`, counted where that is done: the deque's, the loop's and the argument

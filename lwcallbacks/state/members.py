@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from functools import partial
 from itertools import compress
 from typing import Any, TypeAlias
@@ -49,8 +48,8 @@ class Member(ABC):
     """How many batches an ordinary metric has seen here: a metric without any computes in another way."""
 
     @abstractmethod
-    def update(self, args: tuple[Any, ...], valid: Tensor | None, values: bool) -> StepValue:
-        """Merge one batch, all of it or, if that raises, nothing; return how to get the batch's own value."""
+    def update(self, args: tuple[Any, ...], valid: Tensor | None, values: bool) -> StepValue | None:
+        """Merge one batch, all of it or, if that raises, nothing; return how to get its own value, if wanted."""
 
     @abstractmethod
     def held(self) -> list[Tensor]:
@@ -121,25 +120,23 @@ def stable(value: object) -> str:
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
-def leaving_inference() -> Any:
-    """A state made under inference mode could not be overwritten outside of it: leave the mode for the update."""
-    return torch.inference_mode(mode=False) if torch.is_inference_mode_enabled() else nullcontext()
-
-
 class ReductionMember(Member):
+    _state: State | None
+    _may_overwrite: bool
+
     def __init__(self, reduction: Reduction, owner: str | None) -> None:
         self.reduction = reduction
         self.owner = owner
         self.identity = f"{stable(reduction)} ({', '.join(layout(reduction))})"
-        self._state: State | None = None
-        self._may_overwrite = False
+        self._set(None)
 
-    def update(self, args: tuple[Any, ...], valid: Tensor | None, values: bool) -> StepValue:
-        with leaving_inference(), torch.no_grad():
+    def update(self, args: tuple[Any, ...], valid: Tensor | None, values: bool) -> StepValue | None:
+        # A state made under inference mode could not be overwritten outside of it: leave the mode.
+        with torch.inference_mode(mode=False), torch.no_grad():
             state = None if self._state is None else _on_device_of(args, self._state)
             if state is not None and self._may_overwrite and not values:
                 self._state = self.reduction.accumulate(state, *args, valid=valid)
-                return _nothing
+                return None
             lifted = self.reduction.lift(*args, valid=valid)
             if state is None:
                 self._state = lifted
@@ -203,14 +200,15 @@ class MetricMember(Member):
         self.identity = ordinary.identity(self.metric)
         self.joins = ordinary.joins(self.metric)
         self._paused = False
-        if group is not None and self.metric.process_group is None:
-            self.metric.process_group = group
+        for part in self.metric.modules():  # one that holds others lets each sync itself
+            if isinstance(part, Metric) and part.process_group is None:
+                part.process_group = group
 
     @property
     def num_updates(self) -> int:  # type: ignore[override]
         return self.metric.update_count
 
-    def update(self, args: tuple[Any, ...], valid: Tensor | None, values: bool) -> StepValue:
+    def update(self, args: tuple[Any, ...], valid: Tensor | None, values: bool) -> StepValue | None:
         if self._paused:
             return _nothing
         if valid is not None:
@@ -221,9 +219,12 @@ class MetricMember(Member):
         if device is not None and device != self.metric.device:
             with torch.inference_mode(mode=False):
                 self.metric.to(device, non_blocking=_need_not_wait(device))
-        return self._counted_with_value(args) if values else self._counted(args)
+        if values:
+            return self._counted_with_value(args)
+        self._counted(args)
+        return None
 
-    def _counted(self, args: tuple[Any, ...]) -> StepValue:
+    def _counted(self, args: tuple[Any, ...]) -> None:
         before = _Before(self.metric)
         try:
             with torch.inference_mode(mode=False), torch.no_grad():
@@ -231,7 +232,6 @@ class MetricMember(Member):
         except Exception:
             before.bring_back()
             raise
-        return _nothing
 
     def _counted_with_value(self, args: tuple[Any, ...]) -> StepValue:
         before = _Before(self.metric, clone=True)
@@ -309,9 +309,9 @@ class MetricMember(Member):
 
 
 def _counted_rows(arg: Any, valid: Tensor) -> Any:
-    if not isinstance(arg, (Tensor, list)) or len(arg) != len(valid):
-        return arg
-    return arg[valid] if isinstance(arg, Tensor) else list(compress(arg, valid.tolist()))
+    if isinstance(arg, list) and len(arg) == len(valid):
+        return list(compress(arg, valid.tolist()))
+    return arg[valid] if isinstance(arg, Tensor) and arg.shape[:1] == valid.shape else arg
 
 
 def _tensors_in(value: Any) -> Iterator[Tensor]:
@@ -380,11 +380,8 @@ def _nothing() -> None:
 
 
 def _on_device_of(tensors: Iterable[Any], state: State) -> State:
-    for tensor in tensors:
-        if isinstance(tensor, Tensor):
-            device = tensor.device
-            break
-    else:
+    device = next((tensor.device for tensor in tensors if isinstance(tensor, Tensor)), None)
+    if device is None:
         return state
     for tensor in state.values():
         if tensor.device != device:

@@ -45,7 +45,6 @@ class ReductionMetric(Metric):
     """
 
     full_state_update = False
-    is_differentiable = False
 
     def __init__(self, reduction: Reduction, **kwargs: Any) -> None:
         if not isinstance(reduction, Reduction):
@@ -182,5 +181,5 @@ def _may_overwrite(tables: State, fields: tuple[Any, ...]) -> bool:
     Nobody else holds them: torchmetrics clones its defaults at a reset, and the states that it keeps aside during
     `forward` and between `sync` and `unsync`.
     """
-    device = fields[0].device if fields and isinstance(fields[0], Tensor) else None
+    device = next((field.device for field in fields if isinstance(field, Tensor)), None)
     return all(table.device == device and not table.is_inference() for table in tables.values())

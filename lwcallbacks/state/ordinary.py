@@ -1,7 +1,7 @@
 """An ordinary torchmetrics metric in the one sync: what of it crosses, and how it goes on from what all processes hold.
 
     obstacle(metric), learnt(metric)                # why it cannot cross; what all processes must have alike
-    reduced(metric), whole(metric)                  # what crosses, as a sync's `Bundle` takes it
+    reduced(metric, True, None), whole(metric, True)  # what crosses, as a sync's `Bundle` takes it
     states = merged(metric, tensors, lists)         # what comes back, in the same order
     value(metric, states, update_count)
 
@@ -111,7 +111,7 @@ def obstacle(metric: Metric) -> str | None:
 
 
 def reduced(
-    metric: Metric, contributes: bool = True, fits: Sequence[tuple[torch.dtype, tuple[int, ...]]] | None = None
+    metric: Metric, contributes: bool, fits: Sequence[tuple[torch.dtype, tuple[int, ...]]] | None
 ) -> list[tuple[Tensor, ReduceOp]]:
     """The states that are reduced elementwise.
 
@@ -145,7 +145,7 @@ def _nothing(op: ReduceOp, dtype: torch.dtype) -> Tensor:
     return torch.tensor(info.max if op == "min" else info.min, dtype=dtype)
 
 
-def whole(metric: Metric, contributes: bool = True) -> list[list[Tensor]]:
+def whole(metric: Metric, contributes: bool) -> list[list[Tensor]]:
     """The other states, each as a list of its tensors and a list of the bytes of all else.
 
     Raises:
@@ -156,7 +156,7 @@ def whole(metric: Metric, contributes: bool = True) -> list[list[Tensor]]:
         parts = _parts(metric, name, contributes)
         tensors = [part for part in parts if isinstance(part, Tensor)]
         plain = [part for part in parts if not isinstance(part, Tensor)]
-        joined = len(tensors) > 1 and metric._reductions[name] is dim_zero_cat
+        joined = bool(tensors) and metric._reductions[name] is dim_zero_cat
         lists.append([dim_zero_cat(tensors)] if joined else tensors)
         lists.append([torch.frombuffer(bytearray(pickle.dumps(plain)), dtype=torch.uint8)] if plain else [])
     return lists
@@ -214,7 +214,7 @@ def _stacked(parts: list[Tensor]) -> Tensor:
     return torch.stack([part.expand(shape) if part.ndim < len(shape) else part for part in parts])
 
 
-def alone(metric: Metric, contributes: bool = True) -> dict[str, Any]:
+def alone(metric: Metric, contributes: bool) -> dict[str, Any]:
     """`merged` where there is no other process: what is left out stays as the metric has it."""
     return {} if contributes or not joins(metric) else {name: _held(metric, name, False) for name in metric._defaults}
 

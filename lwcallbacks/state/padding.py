@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, SequentialSampler
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Layout:
     """Index number `i` of this process is number `rank + i * num_replicas` of `num_samples`."""
 
     num_samples: int
-    batch_size: int | None = 1
+    batch_size: int | None
     """None where the data set gives ready-made batches, one for each index."""
-    share: int = 0
+    share: int
     """How many indices this process draws in an epoch, padding included."""
     rank: int = 0
     num_replicas: int = 1
@@ -55,7 +55,7 @@ class Layout:
         begins again."""
         size = self.batch_size or 1
         start = batch % max(1, -(-self.share // size)) * size
-        size = max(0, min(size, self.share - start))
+        size = min(size, self.share - start)
         own = -(-(self.num_samples - self.rank) // self.num_replicas)
         return Drawn(start, size, max(0, min(size, own - start)))
 
@@ -73,7 +73,7 @@ def layout_of(loader: Any) -> Layout | None:
     `DataLoader(in_order=False)`: what these draw, or in which order, only they know. In order are `SequentialSampler`,
     `DistributedSampler(shuffle=False)`, and Lightning's wrapper of a sampler that is.
     """
-    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset) or not _is_known(loader):
+    if not isinstance(loader, DataLoader) or not _is_known(loader):
         return None
     if loader.num_workers and not getattr(loader, "in_order", True):
         return None
@@ -146,7 +146,7 @@ def _goes_in_order(sampler: DistributedSampler[Any]) -> bool:
 
 
 def _says_it_again(sampler: Any) -> bool:
-    is_wrapper = type(sampler).__bases__ == (DistributedSampler,) and _is_lightnings(sampler)
+    is_wrapper = type(sampler).__bases__ == (DistributedSampler,)
     return type(sampler) is DistributedSampler or (is_wrapper and type(_wrapped(sampler)) is SequentialSampler)
 
 

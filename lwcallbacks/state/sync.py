@@ -181,20 +181,18 @@ Layout: TypeAlias = list[tuple[torch.dtype, tuple[int, ...]]]
 
 
 def _describe(state: State) -> Tensor:
-    """Shapes and dtypes of the payload, int64 [1 + MAX_FIELDS * _FIELD]: a process that saw nothing has none."""
-    header = [0] * (1 + MAX_FIELDS * _FIELD)
-    names = payload_names(state)
-    header[0] = len(names)
-    for i, name in enumerate(names):
+    """Dtype, number of dimensions and shape of each field of the payload, int64 [MAX_FIELDS * _FIELD]; zeros where
+    there is none, as of a process that saw nothing."""
+    header = torch.zeros(MAX_FIELDS, _FIELD, dtype=torch.int64)
+    for of_field, name in zip(header, payload_names(state), strict=False):
         shape = state[name].shape[1:]
-        at = 1 + i * _FIELD
-        header[at : at + 2 + len(shape)] = [DTYPES.index(state[name].dtype), len(shape), *shape]
-    return torch.tensor(header, dtype=torch.int64)
+        of_field[: 2 + len(shape)] = torch.tensor([1 + DTYPES.index(state[name].dtype), len(shape), *shape])
+    return header.reshape(-1)
 
 
 def _fields(header: Sequence[int]) -> Layout:
-    fields = [header[1 + i * _FIELD : 1 + (i + 1) * _FIELD] for i in range(header[0])]
-    return [(DTYPES[code], tuple(dims[:ndim])) for code, ndim, *dims in fields]
+    fields = [header[at : at + _FIELD] for at in range(0, len(header), _FIELD)]
+    return [(DTYPES[code - 1], tuple(dims[:ndim])) for code, ndim, *dims in fields if code]
 
 
 def _common(choice: Choice, keys: Tensor, headers: Tensor) -> Layout | str:
@@ -205,7 +203,7 @@ def _common(choice: Choice, keys: Tensor, headers: Tensor) -> Layout | str:
         if any(header) or bool((key != NO_KEY).any()):
             ranks.setdefault(tuple(header), []).append(rank)
     if len(ranks) <= 1:
-        return _fields(next(iter(ranks), (0,)))
+        return _fields(next(iter(ranks), ()))
     held = [f"{_words(_fields(header))} on {on_processes(members)}" for header, members in ranks.items()]
     return (
         f"{type(choice).__name__}: processes hold payloads of unlike shapes: {', '.join(held)}; "
@@ -250,15 +248,12 @@ def _choose(choices: list[tuple[Choice, State]], rank: int) -> Generator[Request
     # Every process knows who sends how much, so nothing is asked twice and nobody waits for an empty message. What
     # process 0 holds itself need not travel.
     senders = {owner: _parcels(owner, sources, layouts) for source in sources for owner, _ in source if owner}
-    sizes = tuple(senders[owner][-1].end if senders.get(owner) else 0 for owner in range(len(answers)))
+    sizes = tuple(sum(parcel.num_bytes for parcel in senders.get(owner, ())) for owner in range(len(answers)))
     data = torch.empty(sizes[rank], dtype=torch.uint8)
     for parcel in senders.get(rank, []):
         payload = choices[parcel.choice][1][f"{PAYLOAD}{parcel.field}"]
-        rows = [as_bytes(payload[slot]) for slot in parcel.slots]
-        if payload.device == data.device:
-            torch.stack(rows, out=parcel.rows(data))
-        else:
-            parcel.rows(data).copy_(torch.stack(rows))
+        held = as_bytes(payload).reshape(len(payload), parcel.row_bytes)
+        parcel.rows(data).copy_(held[parcel.slots])
     received = yield ToRoot(data, sizes)
     if rank == 0:
         _place(received, senders, choices, sources, layouts, merged)
@@ -272,29 +267,30 @@ class _Parcel:
     choice: int
     field: int
     slots: list[int]
-    dtype: torch.dtype
-    shape: tuple[int, ...]
+    row_bytes: int
     start: int
-    end: int
+
+    @property
+    def num_bytes(self) -> int:
+        return len(self.slots) * self.row_bytes
 
     def rows(self, data: Tensor) -> Tensor:
         """The bytes of each row, uint8 [rows, bytes]: a view."""
-        size = self.dtype.itemsize * math.prod(self.shape)
-        return data[self.start : self.start + len(self.slots) * size].reshape(len(self.slots), size)
+        return data[self.start : self.start + self.num_bytes].reshape(len(self.slots), self.row_bytes)
 
 
-_ALIGNMENT = 16  # bytes; the itemsize of every dtype divides it
+def _row_bytes(dtype: torch.dtype, shape: tuple[int, ...]) -> int:
+    return dtype.itemsize * math.prod(shape)
 
 
 def _parcels(owner: int, sources: list[list[tuple[int, int]]], layouts: list[Layout]) -> list[_Parcel]:
     parcels: list[_Parcel] = []
-    end = 0
+    start = 0
     for c, (source, layout) in enumerate(zip(sources, layouts, strict=True)):
         slots = [slot for o, slot in source if o == owner]
         for f, (dtype, shape) in enumerate(layout if slots else []):
-            start, size = end, len(slots) * dtype.itemsize * math.prod(shape)
-            end = start + -(-size // _ALIGNMENT) * _ALIGNMENT
-            parcels.append(_Parcel(c, f, slots, dtype, shape, start, end))
+            parcels.append(_Parcel(c, f, slots, _row_bytes(dtype, shape), start))
+            start += parcels[-1].num_bytes
     return parcels
 
 
@@ -319,6 +315,6 @@ def _place(
             name = f"{PAYLOAD}{f}"
             own = choices[c][1][name].cpu().unbind() if any(owner == 0 for owner, _ in source) else ()
             rows = [next(arrived[owner, c, f]) if owner else as_bytes(own[slot]) for owner, slot in source]
-            size = dtype.itemsize * math.prod(shape)
-            rows += [torch.zeros(size, dtype=torch.uint8)] * (len(state["key"]) - len(rows))
+            empty = torch.zeros(_row_bytes(dtype, shape), dtype=torch.uint8)
+            rows += [empty] * (len(state["key"]) - len(rows))
             state[name] = torch.cat(rows).view(dtype).reshape(len(rows), *shape)

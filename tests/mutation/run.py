@@ -41,7 +41,7 @@ from mutation.mutants import Mutant, mutants  # noqa: E402
 from mutation.touched import instrumented  # noqa: E402
 
 # What is mutated, and the tests that may kill it.
-STATE = ("link", "sync", "core", "members", "metric", "agree", "ragged", "padding", "ordinary", "replica")
+STATE = ("link", "sync", "core", "ending", "members", "metric", "agree", "ragged", "padding", "ordinary", "replica")
 PARTS = {
     "reductions": (["reductions/*.py"], ["tests/reductions", "tests/state/test_metric.py"]),
     "state": (

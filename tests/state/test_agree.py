@@ -17,6 +17,7 @@ from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy, Multicl
 import lwcallbacks as lw
 from lwcallbacks.reductions import ConfusionCounts, ExactMean, Extrema, First, Product, TopK
 from lwcallbacks.state.core import Collected, UnlikeError, collecting, snapshotting
+from lwcallbacks.state.sync import on_processes
 from lwcallbacks.testing import World
 
 LABELS = torch.tensor([0, 1, 1, 2, 2, 2])
@@ -83,14 +84,15 @@ def test_the_order_of_registration_does_not_matter(data: st.DataObject) -> None:
 
 
 def test_names_of_any_hashable_kind_are_put_in_one_order() -> None:
-    """Strings, numbers, tuples and reductions with functions inside, whose addresses differ between processes."""
-    names: list[Any] = ["b", 1, ("a", 2), None, "1", (ConfusionCounts(3), whole)]
-    for order in ([0, 1, 2, 3, 4, 5], [5, 3, 1, 0, 4, 2]):
-        cores = [lw.StateCore({names[i]: ExactMean() for i in places}) for places in (range(6), order)]
+    """Strings, numbers, tuples and reductions with functions inside, whose addresses differ between processes. Names
+    that read alike are told apart by their order."""
+    names: list[Any] = ["b", 1, ("a", 2), None, "1", (ConfusionCounts(3), whole), object(), object()]
+    for order in ([0, 1, 2, 3, 4, 5, 6, 7], [5, 3, 6, 1, 0, 4, 2, 7]):
+        cores = [lw.StateCore({names[i]: ExactMean() for i in places}) for places in (range(8), order)]
         for core in cores:
             core.update({name: (torch.tensor([float(i)]),) for i, name in enumerate(names)})
         for collected in ended(cores):
-            assert [collected.values[0][name] for name in names] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+            assert [collected.values[0][name] for name in names] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
 
 
 UNLIKE: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
@@ -107,6 +109,11 @@ UNLIKE: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         {"a": MulticlassAccuracy(3)},
         {"a": MulticlassAccuracy(5)},
         ["tp: int64 [3], sum", "tp: int64 [5], sum", "on process 0", "on process 1"],
+    ),
+    "lists": (
+        {"a": BinaryAUROC()},
+        {"a": BinaryAUROC(thresholds=5)},
+        ["preds: list, dim_zero_cat", "confmat: int64 [5, 2, 2], sum"],
     ),
     "k": ({"a": TopK(2)}, {"a": TopK(3)}, ["TopK(k=2", "TopK(k=3"]),
 }
@@ -127,6 +134,12 @@ def test_the_owner_is_named_where_there_is_one() -> None:
     for classes, core in zip((3, 4), cores, strict=True):
         core.register("k", ConfusionCounts(classes), owner="ConfusionMatrix('val/confusion_matrix')")
     assert "unlike things: ConfusionMatrix('val/confusion_matrix') is ConfusionCounts(num_classes=3" in told(cores)
+
+
+def test_of_many_processes_the_first_eight_are_named() -> None:
+    """A message of bounded length, at any number of processes."""
+    assert on_processes(range(8)) == "processes 0, 1, 2, 3, 4, 5, 6, 7"
+    assert on_processes(range(9)) == "processes 0, 1, 2, 3, 4, 5, 6, 7, ..."
 
 
 def test_of_many_differences_the_first_are_told() -> None:
@@ -191,6 +204,34 @@ def test_two_dtypes_that_were_learnt_become_one_that_holds_both() -> None:
     cores[1].update({"m": (torch.full((1, 2), 1e-9, dtype=torch.float64),)})
     for collected in ended(cores):
         assert collected.values[0]["m"].tolist() == [1 + 1e-9] * 2
+
+
+class Takes(Learns):
+    """Holds what it was last given."""
+
+    def update(self, x: torch.Tensor) -> None:
+        self.state = x
+
+
+def test_two_dtypes_that_no_third_holds_fail_alone() -> None:
+    """With both of them; the other entry has its value."""
+    cores = [lw.StateCore({"m": Takes("sum"), "mean": ExactMean()}) for _ in range(2)]
+    for core, dtype in zip(cores, (torch.uint16, torch.int8), strict=True):
+        core.update({"m": (torch.ones(2, dtype=dtype),), "mean": (torch.ones(1),)}, values=False)
+    for collected in ended(cores):
+        assert collected.values == {0: {"mean": 1.0}}
+        cause = "its state 'state' has uint16 on process 0, int8 on process 1, expected one dtype for all"
+        assert collected.failures == {0: {"m": cause}}
+
+
+@pytest.mark.parametrize("op", ["min", "max"])
+def test_an_infinite_number_that_was_learnt_is_kept(op: str) -> None:
+    """It is data, though it is what another process starts from."""
+    x = torch.tensor([[float("inf"), -float("inf"), 2.0]])
+    cores = [lw.StateCore({"m": Learns(op)}) for _ in range(2)]
+    cores[1].update({"m": (x,)}, values=False)
+    for collected in ended(cores):
+        assert collected.values[0]["m"].tolist() == x[0].tolist()
 
 
 def test_two_shapes_that_were_learnt_fail_alone() -> None:
@@ -320,8 +361,19 @@ def saved(cores: list[lw.StateCore], **kwargs: Any) -> list[dict[Any, Any]]:
 
 
 def test_a_snapshot_leaves_out_what_failed() -> None:
-    """And reports it only at the end of the epoch."""
-    cores = [lw.StateCore({"a": ExactMean(), "b": ExactMean()}) for _ in range(2)]
-    cores[1].fail("a", "no a")
-    assert [of_rank.keys() for of_rank in saved(cores)] == [{"b"}] * 2
-    assert [collected.failures[0].keys() for collected in ended(cores)] == [{"a"}] * 2
+    """And what cannot be put together; both are reported only at the end of the epoch."""
+    cores = [lw.StateCore({"a": ExactMean(), "b": First(1), "c": ExactMean()}) for _ in range(2)]
+    cores[1].fail("a", "")
+    for rank, core in enumerate(cores):
+        core.update({"b": (torch.tensor([rank]), torch.ones(1, 2 + rank))})
+    assert [of_rank.keys() for of_rank in saved(cores)] == [{"c"}] * 2
+    for collected in ended(cores):
+        assert collected.failures[0].keys() == {"a", "b"}
+        assert collected.failures[0]["a"].endswith("process 1: no reason was given")
+
+
+def test_a_core_without_entries_ends_its_epoch() -> None:
+    """With no value, and nothing is sent for it but the header."""
+    world = World(2)
+    assert [collected.values for collected in ended([lw.StateCore(), lw.StateCore()], world)] == [{0: {}}] * 2
+    assert [exchange.kind for exchange in world.log] == ["all_reduce"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torchmetrics import MaxMetric, Metric, MetricCollection
+from torchmetrics import MaxMetric, MeanMetric, Metric, MetricCollection, MinMaxMetric, SumMetric
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
 from torchmetrics.regression import ExplainedVariance, MeanSquaredError
 
@@ -14,6 +14,7 @@ import lwcallbacks as lw
 from lwcallbacks.reductions import ConfusionCounts, ExactMean, RandomSample
 from lwcallbacks.state.core import Collected, collecting
 from lwcallbacks.state.link import AllReduce, Alone, Counted, Steps, run
+from lwcallbacks.state.sync import Bundle, synced
 from lwcallbacks.testing import World
 
 
@@ -26,16 +27,19 @@ def batches(sizes: list[int], classes: int = 3) -> list[tuple[torch.Tensor, torc
 
 def test_step_values_are_of_the_batch_and_epoch_values_of_all() -> None:
     """The design's own example: a plain loop, no Trainer."""
-    core = lw.StateCore({"loss": ExactMean(), "confusion": ConfusionCounts(3)})
+    core = lw.StateCore({"loss": ExactMean(), "confusion": ConfusionCounts(3), "top": MaxMetric()})
     data = batches([4, 1, 7])
     for preds, targets in data:
-        step = core.step_end(loss=(preds[:, 0],), confusion=(preds, targets))
+        step = core.step_end(loss=(preds[:, 0],), confusion=(preds, targets), top=(preds,))
         assert step["loss"] == pytest.approx(float(preds[:, 0].double().mean()), abs=1e-12)
         assert int(step["confusion"].sum()) == len(targets)
+        assert step["top"] == preds.max()
+        assert list(step) == ["loss", "confusion", "top"]
     epoch = core.epoch_end()
     everything = torch.cat([p[:, 0] for p, _ in data]).double()
     assert epoch["loss"] == pytest.approx(float(everything.mean()), abs=1e-12)
     assert int(epoch["confusion"].sum()) == 12
+    assert epoch["top"] == max(p.max() for p, _ in data)
 
 
 def test_a_step_value_that_is_read_late_is_still_of_its_batch() -> None:
@@ -45,6 +49,22 @@ def test_a_step_value_that_is_read_late_is_still_of_its_batch() -> None:
     core.update({"mean": (torch.tensor([5.0]),)}, values=False)
     second = core.step_end(mean=(torch.tensor([9.0]),))
     assert (first["mean"], second["mean"], core.epoch_end()["mean"]) == (1.0, 9.0, 5.0)
+
+
+def test_an_update_adds_to_the_table_in_place() -> None:
+    """From the first batch on, and again after a step whose value is kept: the memory of one table."""
+    core = lw.StateCore({"m": ExactMean()})
+
+    def are_added_to_in_place() -> bool:
+        before = core.members["m"].held()
+        core.update({"m": (torch.ones(4),)}, values=False)
+        return all(a is b for a, b in zip(before, core.members["m"].held(), strict=True))
+
+    core.update({"m": (torch.ones(4),)}, values=False)
+    assert are_added_to_in_place()
+    core.step_end(m=(torch.ones(4),))
+    assert are_added_to_in_place()
+    assert core.epoch_end() == {"m": 1.0}
 
 
 class Echo(Alone):
@@ -68,20 +88,35 @@ def test_calls_in_which_processes_meet_are_counted() -> None:
 
 
 def test_a_metric_that_has_seen_data_starts_empty_and_stays_as_it_is() -> None:
-    """The core has a copy of its own."""
+    """The core has a copy of its own, which takes plain numbers, too."""
     metric = MaxMetric()
     metric.update(9.0)
     core = lw.StateCore({"top": metric})
-    core.step_end(top=(torch.tensor(4.0),))
+    core.step_end(top=(4.0,))
     assert core.epoch_end() == {"top": torch.tensor(4.0)}
     assert metric.compute() == 9.0
 
 
-def test_a_metric_goes_where_its_batch_is() -> None:
-    """From the CPU, where it was made, to another device."""
-    core, x = lw.StateCore({"error": MeanSquaredError()}), torch.ones(3, device="meta")
-    core.update({"error": (x, x)}, values=False)
-    assert {tensor.device.type for tensor in core.members["error"].held()} == {"meta"}
+def test_a_state_goes_where_its_batch_is() -> None:
+    """A metric's from the CPU, where it was made; a reduction's from where the batch before was. As plain tensors."""
+    core, x = lw.StateCore({"error": MeanSquaredError(), "mean": ExactMean()}), torch.ones(3)
+    core.update({"mean": (x,)}, values=False)
+    x = x.to("meta")
+    with torch.inference_mode():
+        core.update({"error": (x, x), "mean": (x,)}, values=False)
+    held = [tensor for member in core.members.values() for tensor in member.held()]
+    assert {(tensor.device.type, tensor.is_inference()) for tensor in held} == {("meta", False)}
+
+
+def test_a_metric_keeps_a_process_group_of_its_own() -> None:
+    """Where it has none, it gets the core's, and so does each that it holds."""
+    own, without = SumMetric(process_group="own"), MinMaxMetric(SumMetric())
+    core = lw.StateCore({"own": own, "without": without}, group="the core's")
+    groups = {
+        name: [part.process_group for part in member.metric.modules()]  # type: ignore[attr-defined]
+        for name, member in core.members.items()
+    }
+    assert groups == {"own": ["own"], "without": ["the core's"] * 2}
 
 
 class Views(Metric):
@@ -132,26 +167,42 @@ def test_valid_leaves_samples_out_of_reductions_and_of_ordinary_metrics() -> Non
     valid = torch.tensor([True, False, True, True, False, True])
 
     def values(p: torch.Tensor, t: torch.Tensor, **kwargs: Any) -> dict[Any, Any]:
-        core = lw.StateCore({"c": ConfusionCounts(3), "acc": MulticlassAccuracy(3)})
-        core.step_end(c=(p, t), acc=(p, t), **kwargs)
+        kinds: dict[str, Any] = {
+            "c": ConfusionCounts(3),
+            "acc": MulticlassAccuracy(3),
+            "m": MeanMetric(),
+            "n": MeanMetric(),
+        }
+        core = lw.StateCore(kinds)
+        # A weight that is one number is none of the samples.
+        core.step_end(c=(p, t), acc=(p, t), m=(p[:, 0], 2.0), n=(p[:, 0], torch.tensor(2.0)), **kwargs)
         return core.epoch_end()
 
     masked, removed = values(preds, targets, valid=valid), values(preds[valid], targets[valid])
-    assert torch.equal(masked["c"], removed["c"])
-    assert torch.equal(masked["acc"], removed["acc"])
+    for name in ("c", "acc", "m", "n"):
+        assert torch.equal(masked[name], removed[name]), name
 
 
+@pytest.mark.parametrize("values", [True, False])
 @pytest.mark.parametrize("inside", [True, False])
-def test_states_cross_inference_mode(inside: bool) -> None:
-    """Registered and first updated in inference mode or out of it, then updated and reset on the other side."""
-    preds, targets = batches([6])[0]
+def test_states_cross_inference_mode(inside: bool, values: bool) -> None:
+    """Registered and first updated in inference mode or out of it, then updated and reset on the other side: no state
+    is ever a tensor of that mode."""
+    fields = dict.fromkeys(("c", "acc"), batches([6])[0])
+
+    def assert_plain(core: lw.StateCore) -> None:
+        assert not any(tensor.is_inference() for member in core.members.values() for tensor in member.held())
+
     with torch.inference_mode(mode=inside):
         core = lw.StateCore({"c": ConfusionCounts(3), "acc": MulticlassAccuracy(3)})
-        core.step_end(c=(preds, targets), acc=(preds, targets))
+        assert_plain(core)
+        core.update(fields, values=values)
+        assert_plain(core)
     with torch.inference_mode(mode=not inside):
-        core.update({"c": (preds, targets), "acc": (preds, targets)}, values=False)
+        core.update(fields, values=not values)
         assert int(core.epoch_end()["c"].sum()) == 12
-        core.step_end(c=(preds, targets), acc=(preds, targets))
+        assert_plain(core)
+        core.update(fields, values=values)
     assert int(core.epoch_end()["c"].sum()) == 6
 
 
@@ -248,6 +299,30 @@ def test_every_failure_is_told_and_a_long_one_is_cut() -> None:
     text = ended(cores)[1].failures[0]["mean"]
     # 1,024 bytes: "ValueError: " and then two bytes for each letter.
     assert text == f"failed on 2 of 3 processes; process 0: ValueError: {'é' * 506}; process 2: KeyError: 'x'"
+
+
+def test_one_entry_can_be_forgotten() -> None:
+    """With its rows, and not with the batches that were skipped; the other stays as it is."""
+    core = lw.StateCore({"mean": ExactMean(), "other": ExactMean()})
+    for name in core.names:
+        core.update({name: (torch.ones(3),)}, values=False)
+        core.tally(name, "rows", 3)
+        core.tally(name, "doubtful", 2)
+    core.skip("mean", "unread")
+    core.forget("mean")
+    core.update({"mean": (torch.tensor([4.0]),)}, values=False)
+    [collected] = ended([core])
+    assert collected.values[0] == {"mean": 4.0, "other": 1.0}
+    assert collected.tallies[0]["mean"] == {"skipped": 1, "rows": 0, "doubtful": 0, "repeats": 0}
+    assert collected.tallies[0]["other"] == {"skipped": 0, "rows": 3, "doubtful": 2, "repeats": 0}
+
+
+def test_states_of_two_devices_are_packed_on_the_accelerator() -> None:
+    """A process without data has states on the CPU still."""
+    states = [ExactMean().lift(torch.ones(2, device=device)) for device in ("cpu", "meta", "cpu")]
+    bundle = Bundle(states=[(ExactMean(), state) for state in states])
+    merged = run(synced(bundle, 0, 1), Alone())
+    assert {t.device.type for state in merged.states for t in state.values()} == {"meta"}
 
 
 def test_after_a_failure_the_next_epoch_starts_anew() -> None:
@@ -381,6 +456,7 @@ def test_a_batch_without_a_value_of_its_own_counts(kind: type[Metric]) -> None:
     core = lw.StateCore({"m": kind()})
     core.step_end(m=(torch.ones(2),))
     step = core.step_end(m=(torch.zeros(3),))
+    assert ("m" in step, "n" in step) == (True, False)  # nothing is computed for that
     with pytest.raises(ValueError, match="nothing positive"):
         step["m"]
     assert core.epoch_end() == {"m": (5, 2.0, 2)}
@@ -413,6 +489,25 @@ def test_a_step_value_may_use_what_was_seen_so_far() -> None:
         steps.append(core.step_end(m=(torch.tensor([x]),)))
         core.update({"m": (torch.tensor([3.0]),)}, values=False)
     assert [step["m"] for step in steps] == [(1.0, 1.0), (2.0, 2.0), (6.0, 3.0)]
+    assert core.epoch_end() == {"m": 3.0}
+
+
+class OfDicts(ExactMean):
+    """A user's reduction, which takes a batch as it comes."""
+
+    def lift(self, batch: dict[str, torch.Tensor], *, valid: Any = None) -> Any:  # type: ignore[override]
+        return super().lift(batch["loss"], valid=valid)
+
+    def accumulate(self, state: Any, batch: dict[str, torch.Tensor], *, valid: Any = None) -> Any:  # type: ignore[override]
+        return super().accumulate(state, batch["loss"], valid=valid)
+
+
+@pytest.mark.parametrize("values", [True, False])
+def test_a_reduction_may_take_what_is_no_tensor(values: bool) -> None:
+    """Every batch counts."""
+    core = lw.StateCore({"m": OfDicts()})
+    for x in (1.0, 2.0, 6.0):
+        core.update({"m": ({"loss": torch.tensor([x])},)}, values=values)
     assert core.epoch_end() == {"m": 3.0}
 
 

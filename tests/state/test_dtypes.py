@@ -42,6 +42,19 @@ def test_every_dtype_crosses_and_comes_back_as_it_was(world: str) -> None:
         assert results[0]["payload"][str(dtype)] == (str(dtype), rows.tolist()), dtype
 
 
+@pytest.mark.parametrize(("op", "dtype"), cases())
+def test_no_bit_of_a_number_is_lost_on_the_way(op: Any, dtype: torch.dtype) -> None:
+    """The largest number of its dtype, and the next after one."""
+    if dtype == torch.bool:
+        x = torch.tensor([True, False])
+    elif dtype.is_floating_point or dtype.is_complex:
+        info = torch.finfo(dtype)
+        x = torch.tensor([info.max, 1 + info.eps], dtype=torch.float64).to(dtype)
+    else:
+        x = torch.tensor([torch.iinfo(dtype).max, 1], dtype=dtype)
+    assert syncs.listed(off_wire(on_wire(x, op), dtype, op)) == syncs.listed(x)
+
+
 def test_the_largest_numbers_of_64_bits_keep_their_order() -> None:
     """Above the largest signed number."""
     big = [torch.tensor([v], dtype=torch.uint64) for v in (2**64 - 1, 3, 2**63)]

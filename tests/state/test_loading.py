@@ -120,5 +120,7 @@ def test_a_state_that_is_loaded_under_inference_mode_is_updated_outside_of_it() 
     saved = core.state_dict()
     with torch.inference_mode():
         core.load_state_dict(saved)
+    loaded = core.members["mean"].held()
     core.update({"mean": (torch.tensor([4.0]),), "top": (torch.tensor(1.0),)}, values=False)
+    assert all(a is b for a, b in zip(loaded, core.members["mean"].held(), strict=True))
     assert core.epoch_end() == {"mean": 3.0, "top": torch.tensor(2.0)}

@@ -72,6 +72,13 @@ def test_an_update_adds_to_the_table_in_place() -> None:
     assert value(m) == counts(A, B)
 
 
+def test_a_table_goes_where_its_batch_is() -> None:
+    """Also where the metric was left on another device."""
+    m = metric(A)
+    m.update(*(field.to("meta") for field in B))
+    assert m.counts.device.type == "meta"
+
+
 def test_an_update_adds_in_place_under_inference_mode_too() -> None:
     """Only the first batch after a reset makes a table, one that may be written to in any mode."""
     with torch.inference_mode():
@@ -195,6 +202,7 @@ def test_a_merge_leaves_the_other_metric_alone() -> None:
     """`merge_state` makes tables of its own."""
     m, other = metric(A), metric(B)
     m.merge_state(other)
+    assert m.update_count == 2
     m.update(*C)
     assert value(m) == counts(A, B, C)
     assert value(other) == counts(B)
@@ -224,6 +232,7 @@ def test_inference_mode_may_be_on_at_any_time(first: bool) -> None:
         for batch, mode in ((A, not inside), (B, inside), (C, not inside)):
             with torch.inference_mode(mode):
                 m.update(*batch)
+                assert not m.counts.is_inference()
         assert value(m) == counts(A, B, C)
 
 
@@ -255,3 +264,25 @@ def test_a_checkpoint_holds_the_number_of_updates() -> None:
     loaded.load_state_dict(torch.load("metric.pt", weights_only=True))
     assert loaded.update_count == 2
     assert loaded.compute() == 3.0
+
+
+def test_a_checkpoint_holds_what_a_choice_shows() -> None:
+    """Also of a metric that is part of a module; a reset forgets it, in both metrics."""
+
+    def module() -> torch.nn.ModuleDict:
+        return torch.nn.ModuleDict({name: lw.ReductionMetric(RandomSample(2)) for name in ("shown", "hidden")})
+
+    saved, loaded = module(), module()
+    ids = torch.arange(5)
+    saved["shown"].update(ids, torch.arange(15.0).reshape(5, 3))
+    saved["hidden"].update(ids)
+    torch.save(saved.state_dict(), "module.pt")
+    loaded.load_state_dict(torch.load("module.pt", weights_only=True))
+    assert loaded.state_dict().keys() == saved.state_dict().keys()
+    expected, found = saved["shown"].compute(), loaded["shown"].compute()
+    assert found.payload[0].equal(expected.payload[0])
+    assert loaded["hidden"].compute().payload == ()
+    for made in (saved["shown"], loaded["shown"]):
+        made.reset()
+        made.update(ids)
+        assert made.compute().payload == ()

@@ -133,6 +133,9 @@ def test_a_state_that_has_learnt_its_shape_is_stacked_with_one_that_has_not() ->
 
     for value in collected(cores_of(2, lambda: {"m": Latest()}, [[(torch.ones(3),)], []]), World(2)):
         assert value["m"].tolist() == [[1.0] * 3, [0.0] * 3]
+    unlike = cores_of(2, lambda: {"m": Latest()}, [[(torch.ones(3),)], [(torch.ones(1),)]])
+    for of_all in ended(unlike, World(2)):
+        assert "RuntimeError: stack expects each tensor to be equal size" in of_all.failures[0]["m"], "never repeated"
 
 
 def test_a_mean_of_states_is_the_metrics_own_affair() -> None:
@@ -173,6 +176,35 @@ def test_what_is_no_tensor_fails_alone() -> None:
     for of_all in ended(cores, World(3)):
         assert of_all.values == {0: {"mean": 1.0}}
         assert "process 1: Words.words holds something that is no tensor" in of_all.failures[0]["words"]
+
+
+@pytest.mark.parametrize(
+    ("default", "op", "dtype", "words"),
+    [
+        (torch.tensor(0.0), "max", torch.complex64, "the max over processes of a tensor of torch.complex64 is not def"),
+        ([], None, torch.bits8, "Odd.held holds a tensor of torch.bits8: it cannot be synced"),
+    ],
+    ids=["no order", "no number"],
+)
+def test_a_dtype_that_cannot_cross_fails_alone(default: Any, op: Any, dtype: torch.dtype, words: str) -> None:
+    """Told before anything is sent; the other metric has its value."""
+
+    class Odd(Metric):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_state("held", default, dist_reduce_fx=op)
+
+        def update(self, x: torch.Tensor) -> None:
+            odd = torch.empty(2, dtype=dtype)
+            self.held = [*self.held, odd] if isinstance(self.held, list) else odd
+
+        def compute(self) -> int:
+            return len(self.held)
+
+    cores = cores_of(2, lambda: {"odd": Odd(), "mean": MeanMetric()}, [[(torch.ones(2),)], []])
+    for of_all in ended(cores, World(2)):
+        assert of_all.values == {0: {"mean": 1.0}}
+        assert words in of_all.failures[0]["odd"]
 
 
 def test_one_process_sends_nothing() -> None:

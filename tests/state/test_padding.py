@@ -106,6 +106,11 @@ def test_a_loader_that_begins_again_has_the_same_batches() -> None:
     layout = Layout(num_samples=7, batch_size=3, share=7)
     assert [layout.drawn(k).size for k in range(6)] == [3, 3, 1, 3, 3, 1]
     assert [layout.drawn(k).start for k in range(6)] == [0, 3, 6, 0, 3, 6]
+    one = Layout(num_samples=3, batch_size=3, share=3)
+    assert [one.drawn(k).start for k in range(2)] == [0, 0]
+    full = layout_of(DataLoader(Numbers(7), 3, drop_last=True))
+    assert full is not None
+    assert [full.drawn(k).start for k in range(4)] == [0, 3, 0, 3]
 
 
 class Backwards(DistributedSampler):
@@ -198,7 +203,9 @@ def test_workers_that_keep_the_order_change_nothing(num_workers: int, in_order: 
     if not (in_order or HAS_ORDER):
         pytest.skip("torch before 2.6 has no in_order")
     options = {} if in_order else {"in_order": False}
-    assert layout_of(DataLoader(Numbers(5), 2, num_workers=num_workers, **options)) == Layout(5, 2, 5)
+    assert layout_of(DataLoader(Numbers(5), 2, num_workers=num_workers, **options)) == Layout(
+        num_samples=5, batch_size=2, share=5, rank=0, num_replicas=1, in_order=True, num_dropped=0, is_dealt=False
+    )
 
 
 @pytest.mark.parametrize("predicts", [False, True])

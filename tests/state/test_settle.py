@@ -181,6 +181,7 @@ def test_one_process_that_does_not_contribute_has_nothing() -> None:
     """Alone, and so for a metric that keeps lists and one that holds others."""
     core = lw.StateCore({"mean": SumMetric(), "range": MinMaxMetric(SumMetric())})
     core.update({"mean": (torch.ones(2),), "range": (torch.ones(2),)}, values=False)
+    assert snapshot({"k": core}, contributes=False)["k"]["mean"]["state"] == {"sum_value": 0.0}
     values = run([core], contributes=[False])[0].values["k"]
     assert values["mean"] == 0.0
     assert values["range"]["raw"] == 0.0
@@ -241,5 +242,7 @@ def test_a_wrapper_sees_nothing_of_a_snapshot_that_settles() -> None:
     """It is not saved either."""
     core = lw.StateCore({"range": MinMaxMetric(SumMetric())})
     rows(core, 1.0, name="range")
-    assert snapshot({"k": core}, settle=lambda flagged: rows(core, 100.0, name="range")) == {"k": {}}
+    told = list[Any]()
+    assert snapshot({"k": core}, settle=lambda _: told.append(core.step_end(range=(100.0,))["range"])) == {"k": {}}
+    assert told == [None]
     assert float(core.epoch_end()["range"]["raw"]) == 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -137,11 +138,11 @@ def test_unlike_processes_raise_the_same_and_do_not_hang(case: str) -> None:
 
 
 def test_a_core_syncs_in_its_process_group() -> None:
-    """And process 0 of the group has the payload."""
+    """And process 0 of the group has the payload. A metric that syncs itself does so in the group, too."""
     alone, first, last = run_processes(3, syncs.in_groups, timeout=60)
-    assert alone == {"sum": 1.0, "shown": [[0]]}
-    assert first == {"sum": 110.0, "shown": [[1, 2]]}
-    assert last == {"sum": 110.0, "shown": []}
+    assert alone == {"sum": 1.0, "shown": [[0]], "wrapped": 1.0}
+    assert first == {"sum": 110.0, "shown": [[1, 2]], "wrapped": 110.0}
+    assert last == {"sum": 110.0, "shown": [], "wrapped": 110.0}
 
 
 def test_who_is_absent_is_found_out_without_a_collective() -> None:
@@ -180,13 +181,43 @@ def test_texts_are_left_for_other_processes_without_a_collective() -> None:
 
 
 def test_each_request_is_answered_and_what_is_sent_stays_as_it_is() -> None:
-    """By all processes alike, but for the bytes that process 0 alone gets."""
-    for rank, (answers, own) in enumerate(run_processes(3, syncs.requests, timeout=60)):
+    """By all processes alike, but for the bytes that process 0 alone gets; what was sent is kept for a while."""
+    for rank, (answers, own, is_kept) in enumerate(run_processes(3, syncs.requests, timeout=60)):
+        assert is_kept
         assert own == [1.0 + rank, -2.0 - 2 * rank]
         *reduced, gathered, at_root = answers
         assert reduced == [[6.0, -12.0], [3.0, -2.0], [1.0, -6.0]]
         assert gathered == [[1.0, -2.0], [2.0, -4.0], [3.0, -6.0]]
         assert at_root == ([] if rank else [[], [0], [0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "kept_on"),
+    [
+        ("gloo", "cpu", "cpu"),
+        ("mpi", "cpu", "cpu"),
+        ("cpu:gloo,meta:nccl", "cpu", "meta"),
+        ("cpu:ucc,meta:nccl", "cpu", "meta"),
+        ("nccl", "meta", "meta"),
+    ],
+)
+def test_tensors_are_sent_where_the_backend_takes_them(
+    backend: str, device: str, kept_on: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU unless it is for an accelerator alone, here the meta device; one that may stay does where it can."""
+    reduced: list[str] = []
+    for name, value in (("get_rank", 0), ("get_world_size", 2), ("get_backend", backend)):
+        monkeypatch.setattr(torch.distributed, name, lambda group, value=value: value)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda x, op, group: reduced.append(x.device.type))
+    accelerators = SimpleNamespace(current_accelerator=lambda: torch.device("meta"))
+    monkeypatch.setattr(torch, "accelerator", accelerators, raising=False)
+    there = link.ProcessLink()
+    for tensor, stays in ((torch.ones(2), False), (torch.ones(2, device=kept_on), True)):
+        there.perform(link.AllReduce(tensor, "sum", stays=stays))
+    assert reduced == [device, kept_on]
+    if device != kept_on:
+        with pytest.raises(NotImplementedError):  # nothing can be copied from the meta device to the CPU
+            there.perform(link.AllReduce(torch.ones(2, device=kept_on), "sum"))
 
 
 def test_the_interpreter_ends_when_threads_of_gloo_are_done() -> None:

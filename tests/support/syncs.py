@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torchmetrics import Metric, SumMetric
+from torchmetrics import Metric, MinMaxMetric, SumMetric
 from torchmetrics.classification import MulticlassAUROC
 
 import lwcallbacks as lw
@@ -157,11 +157,13 @@ def in_groups() -> dict[Any, Any]:
     dist.init_process_group("gloo")
     groups = [dist.new_group([0]), dist.new_group([1, 2])]
     rank = dist.get_rank()
-    core = lw.StateCore({"sum": ExactSum(), "shown": First(3)}, group=groups[min(rank, 1)])
-    core.step_end(sum=(torch.tensor([10.0**rank]),), shown=(torch.tensor([rank]), torch.tensor([rank])))
+    kinds: dict[str, Any] = {"sum": ExactSum(), "shown": First(3), "wrapped": MinMaxMetric(SumMetric())}
+    core, x = lw.StateCore(kinds, group=groups[min(rank, 1)]), torch.tensor([10.0**rank])
+    core.update({"sum": (x,), "shown": (torch.tensor([rank]), torch.tensor([rank])), "wrapped": (x,)}, values=False)
     values = core.epoch_end()
     leave()
-    return {"sum": values["sum"], "shown": [p.tolist() for p in values["shown"].payload]}
+    shown = [p.tolist() for p in values["shown"].payload]
+    return {"sum": values["sum"], "shown": shown, "wrapped": float(values["wrapped"]["raw"])}
 
 
 def roll_call() -> list[Any]:
@@ -182,6 +184,8 @@ def texts() -> dict[str, Any]:
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     told: dict[str, Any] = {"nobody": link.posts("nobody", timeout=60.0)}
+    dist.barrier()
+    time.sleep(0.3 * rank)
     link.post("both", f"from {rank}")
     told["both"] = link.posts("both", timeout=60.0)
     if rank == 1:
@@ -196,16 +200,19 @@ def texts() -> dict[str, Any]:
 
 
 def requests() -> list[Any]:
-    """What a link answers to each request, and the tensor that was sent, as it is afterwards."""
+    """What a link answers to each request; the tensor that was sent, as it is afterwards; and whether what was sent is
+    kept for a thread of gloo that may still hold it."""
     dist.init_process_group("gloo")
     there = link.ProcessLink()
     own = torch.tensor([1.0, -2.0]) * (there.rank + 1)
     answers: list[Any] = [there.perform(link.AllReduce(own, op)).tolist() for op in ("sum", "max", "min")]
-    answers.append([tensor.tolist() for tensor in there.perform(link.AllGather(own))])
+    gathered = there.perform(link.AllGather(own))
+    is_kept = all(any(kept.data_ptr() == tensor.data_ptr() for kept in link._latest) for tensor in gathered)
+    answers.append([tensor.tolist() for tensor in gathered])
     data = torch.arange(there.rank, dtype=torch.uint8)  # nothing of process 0, one byte of process 1, two of process 2
     answers.append([tensor.tolist() for tensor in there.perform(link.ToRoot(data, (0, 1, 2)))])
     leave()
-    return [answers, own.tolist()]
+    return [answers, own.tolist(), is_kept]
 
 
 def lets_go_in_the_end() -> tuple[bool, float]:

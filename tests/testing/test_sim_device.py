@@ -151,7 +151,7 @@ for metric, reduction in ((lambda: Weighted(non_blocking=True), Runs()), (Homesi
 
 
 def test_metrics_and_cores_work_on_it() -> None:
-    """A metric moves to its data; an epoch of batches on a device ends without a wait in any step."""
+    """A metric and a state move to their data; an epoch of batches on a device ends without a wait in any step."""
     run("""
 from lwcallbacks import ReductionMetric, StateCore
 from lwcallbacks.reductions import ConfusionCounts, ExactMean, TopK
@@ -162,13 +162,17 @@ metric = ReductionMetric(ConfusionCounts(3)).to(device)
 preds, targets = torch.tensor([0, 2, 1]).to(device), torch.tensor([0, 1, 1]).to(device)
 losses, ids = torch.tensor([1.0, 2.0, 6.0]).to(device), torch.arange(3).to(device)
 core.step_end(mean=(losses,))
+left_behind = StateCore({"loss": ExactMean()})
+left_behind.step_end(loss=(torch.ones(3),))
 sim.waits.clear()
+left_behind.step_end(loss=(losses,))
 for _ in range(2):
     core.step_end(loss=(losses,), seen=(preds, targets), worst=(losses, ids, losses))
     metric.update(preds, targets)
 assert sim.waits == []
 values = core.epoch_end()
 assert (values["loss"], values["mean"].item(), values["worst"].ids.tolist()) == (3.0, 3.0, [2, 1])
+assert left_behind.epoch_end() == {"loss": 2.0}
 assert metric.compute().tolist() == values["seen"].tolist() == [[2, 0, 0], [0, 2, 2], [0, 0, 0]]
 """)
 

@@ -233,19 +233,19 @@ def test_ordinary_metrics_join_the_sync_of_a_core() -> None:
 
 
 def test_payloads_of_unlike_shapes_fail_on_every_process() -> None:
-    """Before anybody sends them, and alone: another choice has its value."""
-    cores = [StateCore({"worst": TopK(1), "best": TopK(1)}) for _ in range(2)]
+    """Before anybody sends them, and alone: the choices before and after it have their values."""
+    cores = [StateCore({"best": TopK(1), "middle": TopK(1), "worst": TopK(1)}) for _ in range(2)]
     for rank, core in enumerate(cores):
-        core.step_end(worst=(t(1.0), torch.tensor([rank]), torch.zeros(1, 2 + rank)))
-        core.step_end(best=(t(1.0), torch.tensor([rank]), t(7.0)))
+        core.step_end(middle=(t(1.0), torch.tensor([rank]), torch.zeros(1, 2 + rank)))
+        core.step_end(**dict.fromkeys(("best", "worst"), (t(1.0), torch.tensor([rank]), t(7.0))))
     told = (
-        r"StateCore: worst: no value: TopK: processes hold payloads of unlike shapes: float32 \[2\] on process 0, "
+        r"StateCore: middle: no value: TopK: processes hold payloads of unlike shapes: float32 \[2\] on process 0, "
         r"float32 \[3\] on process 1; bring the samples to one size"
     )
     with pytest.warns(UserWarning, match=told):
         first, second = World(2).collect(cores)
-    assert first.keys() == second.keys() == {"best"}
-    assert first["best"].payload[0].tolist() == [7.0]
+    assert first.keys() == second.keys() == {"best", "worst"}
+    assert [first[name].payload[0].tolist() for name in ("best", "worst")] == [[7.0], [7.0]]
 
 
 @pytest.mark.parametrize(("payload", "fits"), [([1] * 8, True), ([1] * 9, False), ([7], True), ([8], False)])
