@@ -292,7 +292,11 @@ class Diagnosis:
                 one, rule = self._finding(i, names[i], was[i]), int(np.flatnonzero(was[i])[0])
                 since, until = int(a["was_since"][i, rule]), int(a["was_shown"][i, rule])
                 found.append(replace(one, since=since, until=until))
-        return sorted(found, key=lambda one: (-one.severity, one.since))[:MOST]
+        absent = self._absent.passed(self._module)
+        found += [one for one in reversed(absent) if one.layer not in now]  # the last of them is the one to look at
+        found.sort(key=lambda one: (-one.severity, one.since))
+        worst = {one.layer: one for one in reversed(found)}
+        return [one for one in found if one is worst[one.layer]][:MOST]
 
     def _finding(self, i: int, name: str, ill: np.ndarray) -> Finding:
         a = {key: array[i] for key, array in self._arrays.items()}
