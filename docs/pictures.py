@@ -129,7 +129,7 @@ def illnesses(target: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         torch.manual_seed(0)
         diagnose(make(), logger=CSVLogger("logs", name="diagnose", version=name))
-        for key in ("norm", "update_ratio") if name == "healthy" else ("norm",):
+        for key in {"healthy": ("norm", "update_ratio"), "slow": ("update_ratio",), "large": ()}.get(name, ("norm",)):
             path = max((folder / "media" / "gradients" / f"{key}_by_step").glob("*.png"))
             with PIL.Image.open(path) as image:
                 image.save(target / f"gradients_{name}_{key}.png", optimize=True)

@@ -1,4 +1,4 @@
-"""Five small networks on handwritten digits: four have an illness that is planted, and a callback says which and where.
+"""Seven small networks on handwritten digits: six have an illness that is planted, and a callback says which and where.
 
     python examples/diagnose.py
 
@@ -83,7 +83,23 @@ def underflow() -> Network:
     return Network(*stack(3, nn.ReLU), loss_scale=2.0**-15)
 
 
-NETWORKS = {"healthy": healthy, "vanishing": vanishing, "exploding": exploding, "dead": dead, "underflow": underflow}
+def slow() -> Network:
+    """One layer has a learning rate that is meant for another optimizer."""
+    return Network(*stack(3, nn.ReLU), rates={3: 1e-4})
+
+
+def large() -> Network:
+    """One layer is initialised for outputs that are scaled down, and nothing scales them down."""
+    layers = stack(3, nn.ReLU)
+    with torch.no_grad():
+        layers[4].weight *= 300
+    return Network(*layers)
+
+
+NETWORKS = {
+    "healthy": healthy, "vanishing": vanishing, "exploding": exploding, "dead": dead, "underflow": underflow,
+    "slow": slow, "large": large,
+}  # fmt: skip
 
 
 @cache

@@ -3,6 +3,7 @@
 absent = Absent()
 absent.feed(50, Members(learning=("a.weight", "b.weight")), with_gradient=("b.weight",))
 absent.findings(lambda name: name.rpartition(".")[0])      # by module: [Finding("a", "no gradient", ...)], if it lasts
+absent.passed(lambda name: name.rpartition(".")[0])        # what was found before, with its last step
 
 A parameter that is used now and then, as an expert of a mixture, is no finding: a pause has to be longer than twice the
 longest before, and so long that steps which have a gradient as often as before, by chance and each by itself, would
@@ -22,6 +23,7 @@ from lwcallbacks.gradients.finding import NEEDED, WINDOW, Finding, Illness, plur
 
 BY_CHANCE = 1e-4
 """Probability of a pause below which it is no chance."""
+_ILLNESSES: tuple[Illness, ...] = ("no gradient", "in no optimizer")
 
 
 @dataclass(frozen=True)
@@ -75,37 +77,61 @@ class Absent:
         a["outside"][outside] += 1
         gone = np.setdiff1d(np.flatnonzero(a["outside"]), outside)
         a["outside"][gone] = 0
+        self._look_back(step, np.union1d(rows, outside))
 
-    def findings(self, module: Callable[[str], str]) -> list[Finding]:
-        """By module where all parameters of one have it, else by parameter; in the order of `learning`."""
-        a, names = self._arrays, list(self._names)
+    def _look_back(self, step: int, rows: np.ndarray) -> None:
+        """What is found now, if it should pass: from when to when it was seen, and in how many logged steps."""
+        a, ill = self._arrays, self._ill(rows)
+        now = {"was_since": a["since"][rows], "was_until": step, "was_in": np.maximum(a["run"], a["outside"])[rows]}
+        for name, value in now.items():
+            a[name][rows] = np.where(ill, np.broadcast_to(value, len(rows))[:, None], a[name][rows])
+
+    def _ill(self, rows: np.ndarray | slice) -> np.ndarray:
+        """Which of these parameters have which of `_ILLNESSES` by now, bool [M, 2]."""
+        a = {name: array[rows] for name, array in self._arrays.items()}
         is_over = (a["run"] >= WINDOW) & (a["run"] > 2 * a["longest"])
         share = a["seen"] / (a["seen"] + a["pauses"] + 1)  # as if there had been one pause more
         is_over &= a["run"] * np.log1p(-share) <= math.log(BY_CHANCE) * (a["seen"] > 0)
-        is_out = a["outside"] >= NEEDED
-        together: dict[str, list[int]] = {}
-        for i, name in enumerate(names):
-            if a["optimized"][i] or a["outside"][i]:
-                together.setdefault(module(name), []).append(i)
-        found = []
-        both: tuple[tuple[Illness, np.ndarray], ...] = ("no gradient", is_over), ("in no optimizer", is_out)
-        for illness, is_ill in both:
-            for of_module, rows in together.items():
-                ill = [i for i in rows if is_ill[i]]
-                if len(ill) == len(rows):
-                    found.append(self._finding(of_module, illness, ill))
-                else:
-                    found += [self._finding(names[i], illness, [i]) for i in ill]
+        return np.stack([is_over, a["outside"] >= NEEDED], 1)
+
+    def findings(self, module: Callable[[str], str]) -> list[Finding]:
+        """By module where all parameters of one have it, else by parameter; in the order of `learning`."""
+        a, found = self._arrays, []
+        for illness, name, rows in self._together(module, self._ill(slice(None))):
+            steps = plural(int(a["run"][rows].min()), "logged step")
+            text = f"no gradient in {steps}" if a["seen"][rows].any() else f"never had a gradient, in {steps}"
+            if illness == "in no optimizer":
+                text = "gets a gradient and is in no optimizer"
+            found.append(Finding(name, illness, int(a["since"][rows].max()), text, severity(illness, 1)))
         return found
 
-    def _finding(self, name: str, illness: Illness, rows: list[int]) -> Finding:
-        a = {key: array[rows] for key, array in self._arrays.items()}
-        since = int(a["since"].max())
-        if illness == "in no optimizer":
-            return Finding(name, illness, since, "gets a gradient and is in no optimizer", severity(illness, 1))
-        steps = plural(int(a["run"].min()), "logged step")
-        text = f"no gradient in {steps}" if a["seen"].any() else f"never had a gradient, in {steps}"
-        return Finding(name, illness, since, text, severity(illness, 1))
+    def passed(self, module: Callable[[str], str]) -> list[Finding]:
+        """What was found and is over, the last time of each; by module where that is the same of all parameters."""
+        a, names, found = self._arrays, list(self._names), []
+        was = (a["was_until"] >= 0) & ~self._ill(slice(None))
+        for illness, module_name, rows in self._together(module, was):
+            rule = _ILLNESSES.index(illness)
+            times = {i: tuple(int(a[key][i, rule]) for key in ("was_since", "was_until", "was_in")) for i in rows}
+            is_one = len(set(times.values())) == 1
+            for name, (since, until, number) in {module_name if is_one else names[i]: times[i] for i in rows}.items():
+                text = f"no gradient in {plural(number, 'logged step')}"
+                if illness == "in no optimizer":
+                    text = "had a gradient and was in no optimizer"
+                found.append(Finding(name, illness, since, text, severity(illness, 1), until))
+        return found
+
+    def _together(self, module: Callable[[str], str], ill: np.ndarray) -> list[tuple[Illness, str, list[int]]]:
+        """Illness, name and parameters: those of a module together, where all of them have it."""
+        a, names = self._arrays, list(self._names)
+        modules: dict[str, list[int]] = {}
+        for i in np.flatnonzero(a["optimized"] | (a["outside"] > 0)).tolist():
+            modules.setdefault(module(names[i]), []).append(i)
+        found: list[tuple[Illness, str, list[int]]] = []
+        for rule, illness in enumerate(_ILLNESSES):
+            for name, rows in modules.items():
+                own = [i for i in rows if ill[i, rule]]
+                found += [(illness, name, own)] if len(own) == len(rows) else [(illness, names[i], [i]) for i in own]
+        return found
 
     def _rows(self, names: tuple[str, ...]) -> np.ndarray:
         """Where they are in the state, int [P]."""
@@ -134,4 +160,6 @@ def _empty(size: int) -> dict[str, np.ndarray]:
     """The state of so many parameters that were never fed."""
     counts = ("seen", "run", "longest", "pauses", "outside")
     found = {name: np.zeros(size, np.int64) for name in counts}
-    return {**found, "since": np.full(size, -1), "optimized": np.zeros(size, bool)}
+    # Of the last time that each of `_ILLNESSES` was found: from when to when, and in how many logged steps.
+    before = {name: np.full((size, len(_ILLNESSES)), -1) for name in ("was_since", "was_until", "was_in")}
+    return {**found, **before, "since": np.full(size, -1), "optimized": np.zeros(size, bool)}

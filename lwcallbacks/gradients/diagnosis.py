@@ -13,8 +13,8 @@ A layer here is a module: its weight and its bias together, so that a bias befor
 nothing but rounding, or one that began at zero, speaks for nobody. An illness is what `NEEDED` of the last `WINDOW`
 logged steps of the layer have shown; all of them where it is a gradient of zero or a layer that is not updated, and a
 single step where it is NaN or infinity. Norms are those before clipping, where they are known. What has no gradient at
-all is in `absent.py`. A false alarm is worse than one that is missed: thresholds are powers of ten away from what
-healthy networks show.
+all is in `absent.py`, what is out of proportion to the other layers in `unlike.py`, and what is said in `words.py`. A
+false alarm is worse than one that is missed: thresholds are powers of ten away from what healthy networks show.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ from typing import Any
 import numpy as np
 
 from lwcallbacks.gradients.absent import Absent, Members
-from lwcallbacks.gradients.finding import ILLNESSES, NEEDED, WINDOW, Finding, Illness, plural, severity
+from lwcallbacks.gradients.finding import ILLNESSES, NEEDED, WINDOW, Finding, Illness, severity
 from lwcallbacks.gradients.layers import Layers
 from lwcallbacks.gradients.norms import joined
 from lwcallbacks.gradients.sample import SAMPLE
+from lwcallbacks.gradients.unlike import Beside
+from lwcallbacks.gradients.words import in_words, large_in_words, odd_in_words, size_in_words
 
 MOST = 10
 """Findings that are given at once."""
@@ -164,7 +166,8 @@ class Diagnosis:
         median = np.full(len(rows), np.nan)
         median[aged] = np.nanmedian(logs[aged], axis=1)
         by_itself = np.nan_to_num(10.0 ** (own.log_norm - median))
-        growth = np.fmax(by_itself, np.nan_to_num(own.norm / peer))
+        is_young = a["last"][rows] - a["first"][rows] < SETTLED  # from zero it grows, though its gradient is sound
+        growth = np.fmax(by_itself, np.where(is_young, 0, np.nan_to_num(own.norm / peer)))
         is_fast = own.alive & (own.floored > TOO_FAST)
         if own.has_ratios:
             explodes = is_fast & ((growth > EXPLODED) | (own.floored > 1))
@@ -181,7 +184,12 @@ class Diagnosis:
         is_behind = (ratio < BEHIND * peer_ratio) | (a["peak"][rows] < TOO_SLOW)
         a["growth"][rows[explodes]] = growth[explodes]
         a["beside"][rows[vanishes], 0], a["beside"][rows[vanishes], 1] = own.norm[vanishes], upper
+        a["began"][rows] = np.where(np.isnan(a["began"][rows]), own.beside.scale, a["began"][rows])
+        larger, faster, slower = own.beside.large(a["began"][rows]), own.beside.faster(), own.beside.slower()
         return {
+            "large weights": (larger > 0, larger),
+            "faster than the others": (faster > 0, faster),
+            "slower than the others": (slower > 0, slower),
             "explodes": (explodes, own.floored if own.has_ratios else growth),
             "zero": (own.alive.any() & (own.zero >= own.zero_from), own.zero),
             "vanishes": (vanishes, own.norm / upper),
@@ -198,6 +206,8 @@ class Diagnosis:
         begins = rows[odd & (a["odd_steps"][rows] == 0)]
         a["since_odd"][begins] = np.where(a["since_odd"][begins] < 0, step, a["since_odd"][begins])
         a["exploded"][begins] = np.where(a["votes"][begins, rule] > 0, a["since"][begins, rule], -1)
+        large = _RULES.index("large weights")
+        a["large"][begins] = np.where(a["votes"][begins, large] > 0, a["measure"][begins, large], 0)
         a["odd_steps"][rows] += odd
         a["odd"][rows] += own.odd
         alive = rows[own.alive]
@@ -292,40 +302,29 @@ class Diagnosis:
                 one, rule = self._finding(i, names[i], was[i]), int(np.flatnonzero(was[i])[0])
                 since, until = int(a["was_since"][i, rule]), int(a["was_shown"][i, rule])
                 found.append(replace(one, since=since, until=until))
-        return sorted(found, key=lambda one: (-one.severity, one.since))[:MOST]
+        absent = self._absent.passed(self._module)
+        found += [one for one in reversed(absent) if one.layer not in now]  # the last of them is the one to look at
+        found.sort(key=lambda one: (-one.severity, one.since))
+        worst = {one.layer: one for one in reversed(found)}
+        return [one for one in found if one is worst[one.layer]][:MOST]
 
     def _finding(self, i: int, name: str, ill: np.ndarray) -> Finding:
         a = {key: array[i] for key, array in self._arrays.items()}
         if a["odd_steps"]:
-            num_nan, num_inf = a["odd"].tolist()
-            parts = " and ".join(f"{n:,} {word}" for n, word in ((num_nan, "NaN"), (num_inf, "Inf")) if n)
-            text = f"{parts} in {plural(int(a['odd_steps']), 'logged step')}"
+            text = odd_in_words(a)
+            if a["large"] > 0:
+                text = f"{large_in_words(a['large'])}, and then {text}"
+                return Finding(name, "large weights", int(a["first"]), text, severity("not finite", 2))
             if a["exploded"] < 0:
                 return Finding(name, "not finite", int(a["since_odd"]), text, severity("not finite", 0.5))
-            text = f"explodes: a step changed it by {_size(a['onset'])}, and then {text}, from {a['since_odd']:,} on"
+            onset = size_in_words(a["onset"])
+            text = f"explodes: a step changed it by {onset}, and then {text}, from {a['since_odd']:,} on"
             return Finding(name, "explodes", int(a["exploded"]), text, severity("not finite", 1))
         rule = int(np.flatnonzero(ill)[0])
         illness, measure = _RULES[rule], float(a["measure"][rule])
-        norm, upper = a["beside"].tolist()
-        grown = f"norm {_times(a['growth'])} times the median, and " if a["growth"] > EXPLODED else ""
-        by = f"{grown}a step changes it by {_size(measure)}"
-        if a["clipped"] > 0:
-            by = f"its norm before clipping is {a['clipped']:.1g}, and clipping leaves {a['clip']:.1g} of it"
-        text, weight = {
-            "explodes": (f"explodes: {by}", 1),
-            "zero": (f"gradient zero in {_percent(measure)} of the elements", measure),
-            "vanishes": (f"gradient vanishes: norm {norm:.1g}, that of a quarter of the layers above {upper:.1g}",
-                         -np.log10(max(measure, 1e-300))),
-            "lost in float16": (f"gradient lost in float16: {_percent(measure)} of what is not zero is as small as "
-                                "it can hold, and smaller ones are zero; a larger loss scale keeps them", measure),
-            "not updated": ("not updated: it has a gradient, and its learning rate is 0 or too small for its precision",
-                            1),
-            "learns too fast": (f"update ratio {measure:.2g}: the learning rate is too high for this layer",
-                                np.log10(measure * 10)),
-            "dead units": (f"dead units: {_percent(measure)} give nothing for any sample", measure),
-            "hardly learns": (f"update ratio {measure:.1g}: it hardly learns", -np.log10(max(measure, 1e-300))),
-        }[illness]  # fmt: skip
-        return Finding(name, illness, int(a["since"][rule]), text, severity(illness, weight))
+        text, weight = in_words(illness, measure, a, is_grown=bool(a["growth"] > EXPLODED))
+        since = a["first"] if illness == "large weights" else a["since"][rule]  # which they were from the start
+        return Finding(name, illness, int(since), text, severity(illness, weight))
 
     # -- a checkpoint ----------------------------------------------------------------------------------------------
 
@@ -372,6 +371,8 @@ def _empty(size: int) -> dict[str, np.ndarray]:
         "since_odd": np.full(size, -1),
         "onset": np.zeros(size),  # what a step changed when it began to explode
         "exploded": np.full(size, -1),  # when that was, of a layer that is not finite
+        "began": np.full(size, np.nan),  # root mean square of its largest parameter, when it was first seen
+        "large": np.zeros(size),  # how large its weights were beside the others, of a layer that is not finite
         "log_norms": np.full((size, REMEMBERED), np.nan, np.float32),
         "num_norms": np.zeros(size, np.int64),
     }
@@ -402,9 +403,12 @@ class _Signals:
         self.zero = np.ones(size)
         np.minimum.at(self.zero, group, share)
         self.zero_from = np.where(total(np.ones(len(group))) > 1, ZERO, 1.0)
+        largest = np.full(size, -1)
+        np.maximum.at(largest, group, layers.elements)
         self.has_ratios = layers.changes is not None and layers.weights is not None
         self.ratio = self.floored = np.full(size, np.nan)
         self.is_still = np.zeros(size, bool)
+        self.beside = Beside(used, elements - num_zero, elements, *[self.ratio] * 3)
         if layers.changes is not None and layers.weights is not None:
             change, weight = _joined(layers.changes, group, size), _joined(layers.weights, group, size)
             change[~np.isfinite(change) | ~np.isfinite(weight)] = np.nan
@@ -413,6 +417,10 @@ class _Signals:
             is_told = (nonzero > 0) & (layers.weights > 0)
             is_told &= (layers.elements < 2 * SAMPLE) | (nonzero * SAMPLE >= FEWEST_MOVED * layers.elements)
             self.is_still = (change == 0) & (total(is_told) > 0) & (used > MOVES * weight)
+            is_largest = layers.elements == largest[group]
+            scale = _joined(np.where(is_largest, layers.weights, 0), group, size)
+            scale /= np.sqrt(np.maximum(total(np.where(is_largest, layers.elements, 0)), 1))
+            self.beside = Beside(used, elements - num_zero, elements, change, weight, scale)
             self.floored = np.nan_to_num(change / np.maximum(weight, FLOOR * np.sqrt(np.maximum(elements, 1))))
         self.lost = np.zeros(size)
         if in_float16:
@@ -437,17 +445,3 @@ def _quantile(values: np.ndarray, alive: np.ndarray, q: float) -> float:
 
 def _ones(votes: np.ndarray) -> np.ndarray:
     return np.asarray(np.unpackbits(votes[..., None], axis=-1).sum(-1))
-
-
-def _percent(share: float) -> str:
-    """Of all and of nothing alone it says 100 and 0."""
-    return f"{100 * share:.0f} %" if share in (0, 1) or 0.005 <= share < 0.995 else f"{100 * share:.3g} %"
-
-
-def _size(ratio: float) -> str:
-    """How much of itself a step changes."""
-    return _percent(ratio) if ratio < 1 else f"{_times(ratio)} times its own size"
-
-
-def _times(factor: float) -> str:
-    return f"{factor:.1f}" if factor < 10 else f"{factor:,.0f}" if factor < 1e6 else f"{factor:.0e}"

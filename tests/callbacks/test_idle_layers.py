@@ -17,6 +17,7 @@ EXPECTED: dict[Kind, list[tuple[str, str, int]]] = {
     "sound": [],
     "detach": [("rnn", "no gradient", 0), ("norm", "no gradient", 0)],
     "detach_late": [("rnn", "no gradient", LATE), ("norm", "no gradient", LATE)],
+    "detach_early": [],
     "lr_late": [("mid", "not updated", LATE)],
     "lr_zero": [("mid", "not updated", 0)],
     "not_in_opt": [("mid", "in no optimizer", 0)],
@@ -41,6 +42,16 @@ def found(callback: Any) -> list[tuple[str, str, int]]:
 def test_a_layer_that_does_not_learn_is_named(kind: Kind, tmp_path: Path) -> None:
     """With the first step; what is frozen on purpose, or used at every third step, is not."""
     assert found(fitted(kind, tmp_path)) == EXPECTED[kind]
+
+
+def test_a_layer_that_has_a_gradient_again_has_passed(tmp_path: Path) -> None:
+    """With its last step without one; in `results` and in the table."""
+    callback = fitted("detach_early", tmp_path)
+    assert [str(one) for one in callback.results["passed"]] == [
+        f"{layer}: no gradient in 20 logged steps, steps 0 to {LATE - 1}" for layer in ("rnn", "norm")
+    ]
+    [*_, table] = data_on_page(tmp_path, "gradients/diagnosis").values()
+    assert table["rows"][1] == ["rnn", "no gradient", 0, f"until step {LATE - 1}: no gradient in 20 logged steps"]
 
 
 def test_the_layer_that_explodes_is_named_and_not_those_beside_it(tmp_path: Path) -> None:

@@ -45,8 +45,45 @@ def test_a_layer_that_has_none_any_more_is_named_with_the_step() -> None:
     assert found(absent) == []
     fed(lambda i: ["b.weight"], range(70 + WINDOW - 1, 100), absent)
     assert found(absent) == [("a", "no gradient", 700, "no gradient in 30 logged steps")]
+    assert past(absent) == []
     fed(lambda i: BOTH.learning, range(100, 101), absent)
     assert found(absent) == []
+    assert past(absent) == [("a", "no gradient", 700, 990, "no gradient in 30 logged steps")]
+
+
+def test_a_pause_that_was_never_named_is_not_listed_as_passed() -> None:
+    """Shorter than what is looked back at, or usual for the layer."""
+    for is_there in (lambda i: not 50 <= i < 50 + WINDOW - 1, lambda i: i % 3 == 0):
+        absent = fed(lambda i, is_there=is_there: BOTH.learning if is_there(i) else ["b.weight"], range(100))
+        assert past(absent) == []
+
+
+def test_the_last_pause_is_the_one_that_is_listed() -> None:
+    """By parameter, where a module's have passed at different times; and not while another one lasts."""
+
+    def has(i: int) -> list[str]:
+        return ["b.weight"] + ["a.bias"] * (not 70 <= i < 90) + ["a.weight"] * (not (70 <= i < 95 or 200 <= i < 300))
+
+    absent = fed(has, range(100))
+    assert past(absent) == [
+        ("a.weight", "no gradient", 700, 940, "no gradient in 25 logged steps"),
+        ("a.bias", "no gradient", 700, 890, "no gradient in 20 logged steps"),
+    ]
+    fed(has, range(100, 280), absent)
+    assert [one[0] for one in past(absent)] == ["a.bias"]
+    fed(has, range(280, 310), absent)
+    assert past(absent)[0] == ("a.weight", "no gradient", 2000, 2990, "no gradient in 100 logged steps")
+
+
+def test_a_layer_that_is_frozen_after_it_had_no_gradient_has_passed() -> None:
+    """And one that is frozen from the start is not listed when it thaws."""
+    frozen = Members(learning=("b.weight",), frozen=("a.weight", "a.bias"))
+    absent = fed(lambda i: ["b.weight"], range(20))
+    assert past(fed(lambda i: ["b.weight"], range(20, 30), absent, lambda i: frozen)) == [
+        ("a", "no gradient", 0, 190, "no gradient in 20 logged steps")
+    ]
+    absent = fed(lambda i: ["b.weight"], range(20), members=lambda i: frozen)
+    assert past(fed(lambda i: BOTH.learning, range(20, 30), absent)) == []
 
 
 def test_a_parameter_beside_others_that_have_one_is_named_by_itself() -> None:
@@ -61,6 +98,11 @@ def test_frozen_parameters_are_not_named() -> None:
     assert found(fed(lambda i: ["b.weight"], range(20), members=lambda i: frozen)) == []
     absent = fed(lambda i: ["b.weight"], range(20))
     assert found(fed(lambda i: ["b.weight"], range(20, 21), absent, lambda i: frozen)) == []
+
+
+def past(absent: Absent) -> list[tuple[str, str, int, int | None, str]]:
+    findings = absent.passed(lambda name: name.rpartition(".")[0])
+    return [(one.layer, one.illness, one.since, one.until, one.how_much) for one in findings]
 
 
 PAUSES: dict[str, Callable[[int], bool]] = {
@@ -98,11 +140,13 @@ def test_what_is_in_no_optimizer_is_named() -> None:
     fed(lambda i: ["b.weight"], range(NEEDED - 1, NEEDED), absent, lambda i: out)
     assert found(absent) == [("a", "in no optimizer", 0, "gets a gradient and is in no optimizer")]
     frozen = Members(learning=("b.weight",))
+    assert past(absent) == []
     assert found(fed(lambda i: ["b.weight"], range(6, 7), absent, lambda i: frozen)) == []
     fed(lambda i: ["b.weight"], range(7, 20), absent, lambda i: out)
     assert found(absent)[0][2] == 70
     fed(lambda i: BOTH.learning, range(20, 21), absent)
     assert found(absent) == []
+    assert past(absent) == [("a", "in no optimizer", 70, 190, "had a gradient and was in no optimizer")]
 
 
 def test_several_optimizers_have_their_own_members() -> None:

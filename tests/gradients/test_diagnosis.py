@@ -70,7 +70,10 @@ ILL = {
     "zero": ((torch.zeros(200), 1e-3), "gradient zero in 100 % of the elements"),
     "learns too fast": ((normal(0.1), 0.2), "update ratio 0.2: the learning rate is too high for this layer"),
     "explodes": ((normal(0.1), 3.0), "explodes: a step changes it by 3.0 times its own size"),
-    "hardly learns": ((normal(0.1), 2.0**-23), "update ratio 1e-07: it hardly learns"),
+    "slower than the others": (
+        (normal(0.1), 2.0**-20),
+        "steps about 1,000 times smaller than those of the other layers",
+    ),
     "not updated": ((normal(0.1), 0.0), "it has a gradient, and its learning rate is 0 or too small"),
 }
 
@@ -100,15 +103,74 @@ def test_an_illness_is_named_with_its_layer_and_its_first_step(illness: str) -> 
 
 def test_young_layers_are_given_time() -> None:
     """At every step, a parameter that began at zero and a warm-up of the learning rate are no illness yet."""
-    for illness, age in (
-        ("vanishes", rules.YOUNG),
-        ("learns too fast", rules.SETTLED),
-        ("hardly learns", rules.SETTLED),
-    ):
+    for illness, age in (("vanishes", rules.YOUNG), ("learns too fast", rules.SETTLED)):
         ill = network(last__weight=ILL[illness][0])
         diagnosis = fed(ill, age, every=1)
         assert found(diagnosis) == []
         assert found(fed(ill, 1, diagnosis, begin=age, every=1)) == [("last", illness, 0)]
+
+
+def test_a_layer_that_hardly_learns_is_given_time() -> None:
+    """Of so few layers none is compared with the others; at every step, rates may be warmed up."""
+    few = {"net.0.weight": (normal(0.2), 1e-3), "last.weight": (normal(0.1), 2.0**-23)}
+    diagnosis = fed(few, rules.SETTLED, every=1)
+    assert found(diagnosis) == []
+    fed(few, 1, diagnosis, begin=rules.SETTLED, every=1)
+    assert found(diagnosis) == [("last", "hardly learns", 0)]
+    assert diagnosis.findings()[0].how_much == "update ratio 1e-07: it hardly learns"
+
+
+def heavy(times: float, change: float, last: torch.Tensor | None = None) -> Layers:
+    """A layer has weights that are so many times as large as those of the others, beside a bias."""
+    gradient = normal(0.1) if last is None else last
+    layers = step_of(network(last__weight=(gradient, change), last__bias=(normal(0.1, 9), change)))
+    assert layers.weights is not None
+    assert layers.changes is not None
+    at = [times if name == "last.weight" else 1.0 for name in layers.names]
+    return replace(layers, weights=layers.weights * at, changes=layers.changes * at)
+
+
+def test_weights_that_began_too_large_are_named_from_the_start() -> None:
+    """And above the layers that they make explode; weights that have grown are not named so."""
+    diagnosis = Diagnosis()
+    for i in range(20):
+        diagnosis.feed(50 * i, heavy(300, 1e-1 if i < 5 else 1e-6))
+    [finding] = diagnosis.findings()
+    assert (finding.layer, finding.illness, finding.since) == ("last", "large weights", 0)
+    words = "weights about 300 times as large as those of the other layers"
+    assert finding.how_much == f"{words}, and a step changes little of them: look at how they are initialised"
+    odd = torch.full((200,), float("nan"))
+    layers = heavy(300, 1e-6, odd)
+    diagnosis.feed(1000, replace(layers, norms=layers.norms * np.nan, largest=layers.norms * np.nan))
+    assert str(diagnosis.findings()[0]) == f"last: {words}, and then 200 NaN in 1 logged step, since step 0"
+    grown = Diagnosis()
+    for i in range(20):
+        grown.feed(50 * i, heavy(300 if i else 1, 1e-6))
+    assert "large weights" not in {one.illness for one in grown.findings()}
+
+
+def test_a_layer_that_began_at_zero_beside_small_gradients_does_not_explode() -> None:
+    """It changes by much of itself for a while; a head behind layers that begin at zero, for instance."""
+    layers = step_of(network(last__weight=(normal(200.0), 0.2)))
+    diagnosis = Diagnosis()
+    for i in range(rules.SETTLED):
+        diagnosis.feed(i, layers)
+    assert found(diagnosis) == []
+    for i in range(rules.NEEDED):
+        diagnosis.feed(rules.SETTLED + i, layers)
+    assert found(diagnosis) == [("last", "explodes", rules.SETTLED)]
+
+
+def test_a_layer_is_listed_once_among_what_has_passed() -> None:
+    """With the worst that it had."""
+    learning = Members(learning=("last.weight",))
+    diagnosis = fed(network(last__weight=(torch.zeros(200), 0.0)), rules.WINDOW)
+    for i in range(rules.WINDOW, 40):
+        is_there = i >= 20
+        diagnosis.feed(50 * i, step_of(network(last__weight=(normal(0.1), 1e-3)) if is_there else network()))
+        diagnosis.feed_members(50 * i, learning, learning.learning if is_there else ())
+    assert found(diagnosis) == []
+    assert [(one.layer, one.illness, one.until) for one in diagnosis.passed()] == [("last", "no gradient", 950)]
 
 
 def test_a_norm_that_grows_explodes_only_where_it_does_harm() -> None:

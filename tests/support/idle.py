@@ -10,7 +10,9 @@ from torch import nn
 
 from .modules import CLASSES, Classifier
 
-Kind = Literal["sound", "detach", "detach_late", "lr_late", "lr_zero", "not_in_opt", "frozen", "large", "third"]
+Kind = Literal[
+    "sound", "detach", "detach_late", "detach_early", "lr_late", "lr_zero", "not_in_opt", "frozen", "large", "third"
+]
 LATE = 20
 
 
@@ -33,6 +35,7 @@ class Idle(Classifier):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = self.rnn(self.norm(x[:, 0]).repeat(1, 4, 1))[1][-1]
         is_cut = self.kind == "detach" or (self.kind == "detach_late" and self.global_step >= LATE)
+        is_cut = is_cut or (self.kind == "detach_early" and self.global_step < LATE)
         is_cut = is_cut or (self.kind == "third" and self.global_step % 3 > 0)
         return self.head(self.mid(h.detach() if is_cut else h).relu())
 
