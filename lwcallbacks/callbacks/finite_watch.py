@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lwcallbacks.callbacks.nonfinite import NonFinite
 from lwcallbacks.callbacks.reading import parameters_of
@@ -29,13 +30,14 @@ from lwcallbacks.callbacks.steps import Steps
 from lwcallbacks.callbacks.trainer import batches_done, gradient_scaler, logging_step, train_loader
 from lwcallbacks.capture import Source, Step
 from lwcallbacks.gradients.finite import held, oddities_of
-from lwcallbacks.gradients.names import Chosen, layers_of, names_of
+from lwcallbacks.gradients.names import Chosen, buffers_of, layers_of, names_of
 from lwcallbacks.lightning import Trainer
 from lwcallbacks.reductions.to_host import arriving
 from lwcallbacks.state.padding import indices_of
 
 MOST = 1000
 """Events that may wait for a device."""
+_KINDS = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128}
 _SHUFFLED = (
     "the loader does not tell. Give ids= (a key of the batch, an index into it, or a function of outputs and batch)"
 )
@@ -49,30 +51,43 @@ class _Arriving:
     values: Callable[[], Tensor]
 
 
+class _Oddities:
+    """Which of some tensors are not finite, on the way to the host."""
+
+    def __init__(self, named: Sequence[tuple[str, Tensor]]) -> None:
+        self._named = [name for name, _ in named]
+        devices = dict.fromkeys(x.device for _, x in named if x.numel())
+        self._places = [[i for i, (_, x) in enumerate(named) if x.device == device and x.numel()] for device in devices]
+        self._found = [_Arriving(*arriving(oddities_of([named[i][1] for i in of]))) for of in self._places]
+
+    def is_here(self) -> bool:
+        return all(found.is_here() for found in self._found)
+
+    def by_name(self) -> dict[str, str]:
+        """ "NaN" or "Inf" by name, in the order of the tensors."""
+        odd: dict[int, float] = {}
+        for places, found in zip(self._places, self._found, strict=True):
+            odd |= {i: x for i, x in zip(places, found.values().tolist(), strict=True) if x != 0}
+        return {self._named[i]: "NaN" if math.isnan(odd[i]) else "Inf" for i in sorted(odd)}
+
+
 @dataclass(frozen=True, eq=False)
 class _Look:
     """One look at losses and gradients."""
 
     where: NonFinite
-    names: Sequence[str]
-    places: Sequence[Sequence[int]]
-    """Of each device, which of the names its gradients have."""
-    oddities: Sequence[_Arriving]
+    oddities: _Oddities
     losses: Sequence[_Arriving]
     factor: float
     samples: Callable[[], tuple[tuple[int, ...] | None, str]]
 
     def is_here(self) -> bool:
-        return all(x.is_here() for x in (*self.oddities, *self.losses))
+        return self.oddities.is_here() and all(loss.is_here() for loss in self.losses)
 
     def seen(self) -> NonFinite:
         """All but the samples."""
         losses = tuple(float(x) * self.factor for loss in self.losses for x in loss.values().flatten().tolist())
-        odd: dict[int, float] = {}
-        for places, oddities in zip(self.places, self.oddities, strict=True):
-            odd |= {i: x for i, x in zip(places, oddities.values().tolist(), strict=True) if x != 0}
-        layers = {self.names[i]: "NaN" if math.isnan(odd[i]) else "Inf" for i in sorted(odd)}
-        return replace(self.where, losses=losses, layers=layers)
+        return replace(self.where, losses=losses, layers=self.oddities.by_name())
 
     def with_samples(self, seen: NonFinite) -> NonFinite:
         samples, how = self.samples()
@@ -101,9 +116,10 @@ class FiniteWatch:
         module: which knows its parameters by name.
         chosen: parameters to look at.
         source: where the ids of a batch's samples are.
+        count: steps that were not finite, before a resume.
     """
 
-    def __init__(self, trainer: Trainer, module: nn.Module, chosen: Chosen, source: Source) -> None:
+    def __init__(self, trainer: Trainer, module: nn.Module, chosen: Chosen, source: Source, count: int = 0) -> None:
         self._trainer = trainer
         self._module = module
         self._chosen = chosen
@@ -114,11 +130,12 @@ class FiniteWatch:
         self._losses: list[Tensor] = []
         self._batch: tuple[Any, int] | None = None
         self._has_looked = False
+        self._model: tuple[_Oddities, _Oddities] | None = None
         self._began = trainer.current_epoch, batches_done(trainer)
         self.candidate: NonFinite | None = None
         """Found in a look, and not used yet."""
         self.first: NonFinite | None = None
-        self.count = 0
+        self.count = count
         """Steps with a gradient or a loss that was not finite."""
 
     def here(self) -> NonFinite:
@@ -127,7 +144,7 @@ class FiniteWatch:
             trainer = self._trainer
             batch_idx = -1 if self._batch is None else self._batch[1]
             return NonFinite(trainer.global_rank, logging_step(trainer), trainer.current_epoch, batch_idx)
-        return self._last.with_samples(self._last.seen())
+        return self._whole(self._last, self._last.seen())
 
     def take(self, steps: Steps) -> None:
         """Look at the parameters of these optimizers, in the order of backward: what the module lists last comes
@@ -136,6 +153,8 @@ class FiniteWatch:
         found = {id(p): (p, name) for of in layers_of(self._module, own, self._chosen, None).values() for p, name in of}
         order = {key: i for i, key in enumerate(names_of(self._module))}
         self._parameters = [found[key] for key in sorted(found, key=lambda key: -order.get(key, -1))]
+        if self._model is None:
+            self._model = _look_at(self._module)
 
     # -- as Lightning calls its hooks ------------------------------------------------------------------------------
 
@@ -191,7 +210,7 @@ class FiniteWatch:
         if isinstance(event, _Look):
             seen = event.seen()
             if seen.layers or seen.has_bad_loss:
-                self.candidate = self.candidate or event.with_samples(seen)
+                self.candidate = self.candidate or self._whole(event, seen)
             elif self.candidate is not None and not self.candidate.has_bad_loss:
                 self.candidate = None
             return
@@ -201,21 +220,26 @@ class FiniteWatch:
             self.count += 1
             self.first = self.first or replace(candidate, is_used=is_used)
 
+    def _whole(self, look: _Look, seen: NonFinite) -> NonFinite:
+        """With what is asked for only where something is not finite."""
+        found = look.with_samples(seen)
+        if self._model is None:
+            return found
+        parameters, buffers = (odd.by_name() for odd in self._model)
+        # An attention mask holds infinities.
+        return replace(found, model=parameters | {name: kind for name, kind in buffers.items() if kind == "NaN"})
+
     @torch.no_grad()
     def _look(self, batch: Any, batch_idx: int, losses: Sequence[Tensor]) -> _Look:
         trainer = self._trainer
         # With a scaler, a gradient that is not finite is never used.
         given = self._parameters if gradient_scaler(trainer) is None else []
         rows = [(name, held(p.grad)) for p, name in given if p.grad is not None]
-        devices = dict.fromkeys(x.device for _, x in rows if x.numel())
-        places = [[i for i, (_, x) in enumerate(rows) if x.device == device and x.numel()] for device in devices]
         epoch, step = trainer.current_epoch, logging_step(trainer)
         is_divided = trainer.lightning_module.automatic_optimization
         return _Look(
             NonFinite(trainer.global_rank, step, epoch, batch_idx, num_layers=len(rows)),
-            [name for name, _ in rows],
-            places,
-            [_Arriving(*arriving(oddities_of([rows[i][1] for i in of]))) for of in places],
+            _Oddities(rows),
             [_Arriving(*arriving(loss)) for loss in losses],
             float(trainer.accumulate_grad_batches) if is_divided else 1.0,
             partial(self._indices, epoch, batch_idx) if self._source.ids is None else _ids(self._source, batch),
@@ -228,6 +252,16 @@ class FiniteWatch:
         except Exception as error:
             return None, f"the loader could not be asked: {type(error).__name__}: {error}"
         return (None, _SHUFFLED) if found is None else (tuple(found), "position")
+
+
+@torch.no_grad()
+def _look_at(module: nn.Module) -> tuple[_Oddities, _Oddities]:
+    """Of a module's parameters, and of its buffers."""
+    names = names_of(module)
+    parameters = [(names[id(p)], p) for p in module.parameters() if id(p) in names]
+    both = parameters, list(buffers_of(module).items())
+    first, second = ([(name, held(x)) for name, x in of if x.dtype in _KINDS and not is_lazy(x)] for of in both)
+    return _Oddities(first), _Oddities(second)
 
 
 def _ids(source: Source, batch: Any) -> Callable[[], tuple[tuple[int, ...] | None, str]]:

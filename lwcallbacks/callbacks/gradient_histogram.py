@@ -85,7 +85,8 @@ class GradientHistogram(WatchingCallback):
     taken to be the one that the module lists last. Under DDP a gradient is a sum over processes by then, and only a
     loss says whose it is. What a gradient scaler skips is no illness; with a scaler only losses are looked at.
     ``results["nonfinite"]`` holds what this process knows: "process", "step", "epoch", "batch", "losses", "layers"
-    ("NaN" or "Inf" by layer), "num_layers", "samples", "samples_by", "is_used".
+    ("NaN" or "Inf" by layer), "num_layers", "samples", "samples_by", "is_used", and "model": what was not finite before
+    training began, by name, as where a checkpoint holds NaN.
 
     With ``on_nonfinite="raise"`` the batch and the state before the step are saved on every process, in
     ``nonfinite/step-N`` of the run's folder, and all end with `NonFiniteError`; `replay` runs the batch again. Only
@@ -227,12 +228,17 @@ class GradientHistogram(WatchingCallback):
     def __getstate__(self) -> dict[str, Any]:
         # Neither hooks nor what waits for a device can be copied.
         counts = self.state_dict()
-        kept = {"_resumed": counts.pop("over_steps", None), "_counts": counts}
+        kept = {
+            "_resumed": counts.pop("over_steps", None),
+            "_num_nonfinite": counts.pop("nonfinite_steps"),
+            "_counts": counts,
+        }
         return {**super().__getstate__(), "_fit": None, "_logged": None, **kept}
 
     def begin(self) -> None:
         super().begin()
         self._counts, self._said, self._logged, self._resumed = {}, set(), None, None
+        self._num_nonfinite = 0
 
     def describe(self, stage: str) -> str:
         return f"GradientHistogram('{self.name}')"
@@ -383,8 +389,10 @@ class GradientHistogram(WatchingCallback):
     def state_dict(self) -> dict[str, Any]:
         counts = self._counts if self._fit is None else self._fit.steps.counts()
         over = self._resumed if self._logged is None else self._logged.over.state_dict()
-        return {**counts, **({} if over is None else {"over_steps": over})}
+        whole = {**counts, "nonfinite_steps": self.watched_count()}
+        return whole if over is None else {**whole, "over_steps": over}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._counts = dict(state_dict)
         self._resumed = self._counts.pop("over_steps", None)
+        self._num_nonfinite = self._counts.pop("nonfinite_steps", 0)

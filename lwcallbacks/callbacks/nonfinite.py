@@ -34,6 +34,8 @@ class NonFinite:
         samples: of the batch, or None.
         samples_by: "ids", "position", or why they are not known.
         is_used: whether an optimizer has stepped with it.
+        model: which parameters and buffers were not finite before training began, "NaN" or "Inf" by name: then the
+            batch is not to blame.
     """
 
     process: int
@@ -46,6 +48,7 @@ class NonFinite:
     samples: tuple[int, ...] | None = None
     samples_by: str = ""
     is_used: bool = False
+    model: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def has_bad_loss(self) -> bool:
@@ -90,7 +93,8 @@ def words(found: Mapping[int, NonFinite], world_size: int) -> str:
         told.append(
             f"the gradient of {len(layers)} of {number} layers is not finite, in backward first {name} ({kind})"
         )
-    told += [_of_samples(f, world_size > 1) for f in _guilty(found)]
+    model = {name: kind for f in found.values() for name, kind in f.model.items()}
+    told += [_of_model(model)] if model else [_of_samples(f, world_size > 1) for f in _guilty(found)]
     if silent := sorted(set(range(world_size)) - found.keys()):
         told.append(f"{_processes(silent)} found nothing or did not answer")
     told.append(_of_step(some, bool(layers)))
@@ -129,6 +133,12 @@ def _of_step(found: NonFinite, is_odd: bool) -> str:
     if found.is_used:
         return "the optimizer has stepped with it"
     return "no optimizer has stepped with it" if is_odd else "the gradient scaler has skipped the step"
+
+
+def _of_model(model: Mapping[str, str]) -> str:
+    name, kind = next(iter(model.items()))
+    number = f"{len(model)} parameters and buffers were" if len(model) > 1 else "a parameter or buffer was"
+    return f"{number} not finite before training began, first {name} ({kind}): look at the checkpoint, not at the batch"
 
 
 def _of_samples(found: NonFinite, names_process: bool) -> str:

@@ -66,6 +66,7 @@ class WatchingCallback(LoggingCallback):
         self._replicas: Replicas | None = None
         self._checks: list[tuple[int, Callable[[], Drift | None]]] = []
         self._finite: FiniteWatch | None = None
+        self._num_nonfinite = 0
         self._stop: Stop | None = None
         self._occasion = ""
         self._is_found = self._is_said = self._has_drifted = False
@@ -86,7 +87,7 @@ class WatchingCallback(LoggingCallback):
         self._stop = None
         self._occasion = Hub.of(trainer).occasion(f"{self.name}/nonfinite")
         if self.on_nonfinite != "ignore":
-            self._finite = FiniteWatch(trainer, module, chosen, Source(ids=self.ids))
+            self._finite = FiniteWatch(trainer, module, chosen, Source(ids=self.ids), self._num_nonfinite)
         if self.on_nonfinite == "raise":
             self._stop = Stop(trainer, self.describe("train"), self._occasion)
         self._replicas, self._checks = None, []
@@ -169,7 +170,12 @@ class WatchingCallback(LoggingCallback):
 
     def watch_no_more(self) -> None:
         """The fit ends."""
+        self._num_nonfinite = self.watched_count()
         self._finite = self._stop = self._replicas = None
+
+    def watched_count(self) -> int:
+        """Steps that were not finite, those before a resume too."""
+        return self._num_nonfinite if self._finite is None else self._finite.count
 
     def watched_first(self) -> NonFinite | None:
         """What was not finite at first in this fit, as far as is known by now."""

@@ -93,6 +93,48 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     assert "the loss is nan; samples of the batch: 4, 5; the gradients are finite" in message
 
 
+class Masked(Roots):
+    """With a mask, as attention has one."""
+
+    def __init__(self, zero_at: int, weight: float) -> None:
+        super().__init__(zero_at=zero_at)
+        self.register_buffer("mask", torch.full((2, 2), -INF).triu(1))
+        self.register_buffer("steps", torch.tensor(3))
+        with torch.no_grad():
+            self.first.weight[0, 0] = weight
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "as on a device"])
+def test_a_model_that_was_not_finite_before_is_to_blame(tmp_path: Path, late: bool) -> None:
+    """As one of a checkpoint that holds NaN; the infinities of a mask are none."""
+    found, message = fit(Masked(99, NAN), lw.GradientHistogram(50), tmp_path / "a", late=late)
+    assert (found["batch"], found["model"]) == (0, {"first.weight": "NaN"})
+    assert "a parameter or buffer was not finite before training began, first first.weight (NaN): look at" in message
+    assert "samples of the batch" not in message
+    found, message = fit(Masked(3, 0.5), lw.GradientHistogram(50), tmp_path / "b", late=late)
+    assert (found["batch"], found["model"]) == (3, {})
+    assert "samples of the batch: 6, 7" in message
+
+
+def test_steps_that_were_not_finite_are_counted_over_a_resume(tmp_path: Path) -> None:
+    """Those before it and those after it; of a copy too, and none of another run."""
+    callback, path = lw.GradientHistogram(50), tmp_path / "a.ckpt"
+    run = trainer(callbacks=[callback], default_root_dir=tmp_path)
+    with pytest.warns(UserWarning, match="at step 3"):
+        run.fit(Roots(zero_at=3), Roots.loader())
+    run.save_checkpoint(path)
+    assert callback.state_dict()["nonfinite_steps"] == 7
+    for copied in (copy.deepcopy(callback), pickle.loads(pickle.dumps(callback))):
+        assert copied.state_dict()["nonfinite_steps"] == 7
+    again = lw.GradientHistogram(50)
+    longer = trainer(callbacks=[again], default_root_dir=tmp_path, max_epochs=2)
+    with pytest.warns(UserWarning, match="3 parameters and buffers were not finite before training began"):
+        longer.fit(Roots(zero_at=3), Roots.loader(), ckpt_path=path)
+    assert again.state_dict()["nonfinite_steps"] == 17
+    fit(Roots(zero_at=3), callback, tmp_path / "b")
+    assert callback.state_dict()["nonfinite_steps"] == 7
+
+
 @pytest.mark.skipif(LIGHTNING_1, reason="Lightning 1 has no gradient scaler for a CPU")
 @pytest.mark.parametrize("fused", [False, True])
 def test_what_a_scaler_skips_is_no_illness(tmp_path: Path, fused: bool) -> None:
