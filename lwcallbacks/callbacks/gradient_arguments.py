@@ -82,6 +82,9 @@ def check_parameters(
                 first = ", ".join(names[:3])
                 found = f"{argument} has {pattern!r}, which no parameter fits"
                 raise ValueError(f"{owner}: {found}, expected a pattern for names as {first}")
+    if not any(Chosen(several(include), several(exclude)).has(name) for name in names):
+        found = f"include={include!r} and exclude={exclude!r} leave none of {len(names)} parameters"
+        raise ValueError(f"{owner}: {found}, expected at least one, as {names[0]}")
     partial_one = next((name for name, p in module.named_parameters() if is_sum(p)), None)
     if partial_one is not None:
         found = f"found the parameter {partial_one} with the placement Partial, of which no process has a value"

@@ -22,6 +22,20 @@ HOOK = "lwcallbacks"
 LOADER = "/dataloader_idx_"
 
 
+def checked_name(owner: str, name: Any) -> str:
+    """A part of keys that a user gives.
+
+    Raises:
+        ValueError: it is no text, or has no letters before or after a "/".
+
+    >>> checked_name("Curves", "roc/mine")
+    'roc/mine'
+    """
+    if not isinstance(name, str) or not all(part.strip() for part in name.split("/")):
+        raise ValueError(f"{owner}: name={name!r}, expected a text for the keys, as in name='mine'")
+    return name
+
+
 class Renamed(NamedTuple):
     """A key that was found to be somebody else's."""
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from lwcallbacks.callbacks.apart import is_whole, set_apart
 from lwcallbacks.callbacks.base import Entries, LoggingCallback, plain, short_key
 from lwcallbacks.callbacks.hub import Hub
+from lwcallbacks.callbacks.keys import checked_name
 from lwcallbacks.callbacks.need import STAGES, Need
 from lwcallbacks.callbacks.report import CONTENT, EPOCH
 from lwcallbacks.callbacks.trainer import logging_step
@@ -79,7 +80,7 @@ class StateCallback(LoggingCallback):
             raise ValueError(f"{type(self).__name__}: stages={stages!r}, {expected}")
         if not isinstance(every_n_epochs, int) or every_n_epochs < 1:
             raise ValueError(f"{type(self).__name__}: every_n_epochs={every_n_epochs!r}, expected an int of at least 1")
-        self.name = name
+        self.name = checked_name(type(self).__name__, name)
         self.stages = plain(stages)
         self.every_n_epochs = every_n_epochs
         self._resumed: dict[str, Any] = {}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lwcallbacks.callbacks.base import Entries, LoggingCallback
 from lwcallbacks.callbacks.finite_watch import FiniteWatch
 from lwcallbacks.callbacks.hub import Hub
+from lwcallbacks.callbacks.keys import checked_name
 from lwcallbacks.callbacks.nonfinite import NonFinite, earliest, table, words
 from lwcallbacks.callbacks.offence import NonFiniteError, Stop
 from lwcallbacks.callbacks.replicas import Drift, Replicas
@@ -59,7 +60,7 @@ class WatchingCallback(LoggingCallback):
             )
         if check_replicas not in (True, False):
             raise ValueError(f"{type(self).__name__}: check_replicas={check_replicas!r}, expected True or False")
-        self.name = name
+        self.name = checked_name(type(self).__name__, name)
         self.on_nonfinite = on_nonfinite
         self.ids = ids
         self.check_replicas = check_replicas

@@ -68,8 +68,9 @@ class _Call:
 class Hooked:
     """See the module's synopsis. Nothing stays on the module."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, batch_is_finite: bool = True) -> None:
         self._module = module
+        self._batch_is_finite = batch_is_finite
         self._handles: list[Any] = []
         self._open: list[_Call] = []
         self._calls: list[_Call] = []
@@ -120,8 +121,9 @@ class Hooked:
         given = [args, kwargs]
         if self._told is None and any(_is_odd(x) for x in floats_in(given)):
             where = f"inside {call.within.title}" if call.within else "in the step"
+            made = f"it was made {where}, and by no module" if self._batch_is_finite else "no module has made it"
             what = f"the input of {title} is the first that is not finite ({described(given)})"
-            self._told = f"{what}: it was made {where}, and by no module"
+            self._told = f"{what}: {made}"
             self.rows = odd_rows(given)
         self._open.append(call)
         self._calls.append(call)

@@ -131,8 +131,9 @@ def _run(found: Replay, module: Any, saved: Mapping[str, Any], loss: Loss | None
         raise RuntimeError(f"replay: the module is not made as the one that was saved: {error}") from error
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     batch, say = _moved(found.batch, device), found.found.append
-    if odd := described(batch):
-        say(f"the batch is not finite ({odd})")
+    of_batch = described(batch)
+    if of_batch:
+        say(f"the batch is not finite ({of_batch})")
     if odd := described(found.weights):
         say(f"the weights were not finite {found.facts['weights']} the step ({odd})")
 
@@ -141,7 +142,7 @@ def _run(found: Replay, module: Any, saved: Mapping[str, Any], loss: Loss | None
             return _loss(module, batch, found.facts["batch"], loss)
 
     module.train()
-    with _as_it_was(module, saved["random"]), Hooked(module) as hooked:
+    with _as_it_was(module, saved["random"]), Hooked(module, of_batch is None) as hooked:
         value = compute()
         told, number = hooked.of_forward(), float(value.detach())
         found.found += [told] if told else []

@@ -45,6 +45,14 @@ def test_all_of_them_together_have_the_results_that_each_has_alone(tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("wrong", ["", "a//b", "/a", " ", 3])
+def test_a_name_without_letters_is_refused(name: str, wrong: Any) -> None:
+    """Keys such as "val/" and "/norm" would be logged."""
+    with pytest.raises(ValueError, match=rf"{name}: name={wrong!r}, expected a text for the keys, as in name='mine'"):
+        examples()[name](name=wrong)
+
+
+@pytest.mark.parametrize("name", NAMED)
 def test_two_of_a_class_are_told_apart_by_name(name: str, tmp_path: Path) -> None:
     """Each has its own keys in the run's folder and its own state in the checkpoint."""
     make = examples()[name]

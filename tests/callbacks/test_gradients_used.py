@@ -459,6 +459,10 @@ def test_a_pattern_that_fits_nothing_is_refused() -> None:
         ValueError, match=r"include has 'encoder.\*', which no parameter fits, expected .* net.1.weight"
     ):
         trainer(callbacks=[lw.GradientHistogram(1, include=["net.*", "encoder.*"])]).fit(Classifier(), loader())
+    with pytest.raises(
+        ValueError, match=r"include=None and exclude='\*' leave none of 2 parameters, expected at least"
+    ):
+        trainer(callbacks=[lw.GradientHistogram(1, exclude="*")]).fit(Classifier(), loader())
 
 
 @pytest.mark.parametrize(("number", "drawn"), [(1000, True), (1001, False)])

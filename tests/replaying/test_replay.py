@@ -132,6 +132,17 @@ def test_the_sample_is_named(tmp_path: Path, by_module: bool) -> None:
     assert "of 4 rows of the batch, these are not finite there: 2 (sample 14)" in found.found
 
 
+def test_a_batch_that_is_not_finite_itself_is_to_blame(tmp_path: Path) -> None:
+    """And not the step."""
+    data = DATA.clone()
+    data[14, 1] = float("nan")
+    found = lw.replay(saved(tmp_path, Net("none"), data), Net("none")).found
+    assert found[0] == "the batch is not finite (NaN in 1 of 12)"
+    assert found[1] == (
+        "the input of net.0 (Linear) is the first that is not finite (NaN in 1 of 12): no module has made it"
+    )
+
+
 @pytest.mark.parametrize("kind", ["batch", "module", "root"])
 def test_no_sample_is_named_where_all_are_ill(tmp_path: Path, kind: str) -> None:
     """Or where only a gradient is."""
