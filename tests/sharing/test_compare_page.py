@@ -14,7 +14,7 @@ from support.runs import EVIL, append, written
 
 from lwcallbacks.cli.runs import mode_of
 from lwcallbacks.html import page_html
-from lwcallbacks.media import Image, Matrix, Table
+from lwcallbacks.media import Image, Matrix, Table, label_report
 from lwcallbacks.sharing import comparison
 from lwcallbacks.writers import FolderWriter
 
@@ -288,12 +288,46 @@ def test_the_hardest_samples_cannot_show_what_was_fixed(browser: Browser, tmp_pa
     page = opened(browser, tmp_path / "c.html")
     said = page.text("#samples")
     assert "chosen by how wrong they were" in said
-    assert "Fixed" not in said
+    assert "PredictionGrid(select='first', name='fixed')" in said
+    assert "Fixed:" not in said
+    assert "In A alone: 2, not among those chosen in B: their losses there are at most 2" in said
+    assert "In B alone: 2, not among those chosen in A: their losses there are at most 2" in said
+    tiles = page.value("[...document.querySelectorAll('#samples ul')].map(list => list.children.length)")
+    assert tiles[-2:] == [2, 2]
     page.close()
     page = opened(browser, tmp_path / "d.html")
     said = page.text("#samples")
     assert "chosen by how wrong" not in said
     assert "Fixed: 0" in said
+    page.close()
+
+
+def of_labels(root: Path, counts: list[list[list[int]]]) -> Path:
+    """A run with a report of labels, by counts [L, 2, 2]."""
+    report = label_report(np.array(counts), ["rain", "snow", "hail"][: len(counts)])
+    FolderWriter(root / "media").write({"val/m_report": report}, 3)
+    return root / "media"
+
+
+def test_labels_are_compared_by_their_reports(browser: Browser, tmp_path: Path) -> None:
+    """Where no matrix is: the worst label of each run, and a row for each label; not judged of another support."""
+    a = of_labels(tmp_path / "a", [[[5, 0], [0, 5]], [[5, 1], [4, 0]], [[8, 0], [1, 1]]])
+    b = of_labels(tmp_path / "b", [[[5, 0], [3, 2]], [[6, 0], [0, 4]], [[6, 0], [2, 2]]])
+    (tmp_path / "c.html").write_text(comparison([a, b]))
+    page = opened(browser, tmp_path / "c.html")
+    assert page.text(".stat h3") == "worst label"
+    answers = page.value("[...document.querySelectorAll('.answer')].map(node => node.innerText.split(/\\s*\\n\\s*/))")
+    assert "snow" in answers[0]
+    assert "rain" in answers[1]
+    rows = page.value(
+        "[...document.querySelectorAll('#classes tr')].map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+    assert rows == [
+        ["label", "support in A", "F1 A", "F1 B", "B − A ↑", "B is", "recall A", "recall B"],
+        ["rain", "5", "1", "0.5714", "−0.4286", "worse", "1", "0.4"],
+        ["hail", "2", "0.6667", "0.6667", "0", "of 4", "0.5", "0.5"],
+        ["snow", "4", "0", "1", "1", "better", "0", "1"],
+    ]
     page.close()
 
 

@@ -7,7 +7,8 @@ function mainMetrics(names, ours = () => false) {
   const first = stages => (which, list = ranked) =>
     list
       .filter(name => stages.includes(partsOf(name).stage) && bestOf(name) === which)
-      .sort((a, b) => usual(a) - usual(b) || partsOf(a).rest.length - partsOf(b).rest.length)[0];
+      .sort((a, b) => usual(a) - usual(b) || partsOf(a).rest.length - partsOf(b).rest.length || leads(b) - leads(a))[0];
+  const leads = name => name.startsWith(partsOf(name).stage); // as ours do, which are exact: "val/acc" before "acc/val"
   const usual = name => {
     const i = USUAL.findIndex(pattern => pattern.test(partsOf(name).rest));
     return i < 0 ? USUAL.length : i;
