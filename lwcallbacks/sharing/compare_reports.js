@@ -3,8 +3,7 @@
 /** The rows of a report by name, without the averages: Map of name -> {f1, recall, support}. Pure. */
 function reportRows({columns, cells}) {
   const at = name => cells[columns.indexOf(name)],
-    averages = cells[0].indexOf("macro average");
-  const names = cells[0].slice(0, averages < 0 ? Infinity : averages);
+    names = cells[0].slice(0, numClasses({cells, length: cells[0].length}));
   return new Map(names.map((name, i) => [String(name), {f1: at("f1")[i], recall: at("recall")[i], support: at("support")[i]}]));
 }
 

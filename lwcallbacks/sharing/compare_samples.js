@@ -57,7 +57,8 @@ function flipsCard(key, i, first, second) {
       ids.length ? flipTiles(ids, i, a, b) : "",
     );
   }
-  for (const [title, note, ids, rows] of hidden ? alone : [])
+  // Of other data nothing is known of a sample that is not there.
+  for (const [title, note, ids, rows] of hidden && both.length && !unlike ? alone : [])
     if (ids.length) card.append(make("h4", {}, `${title}: ${ids.length}`, make("span", {className: "dim"}, `, ${note}`)), aloneTiles(ids, rows));
   return card;
 }

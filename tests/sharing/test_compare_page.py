@@ -272,9 +272,9 @@ def test_runs_that_share_nothing_are_a_page(browser: Browser, tmp_path: Path) ->
     page.close()
 
 
-def hardest(root: Path, ids: range) -> Path:
+def hardest(root: Path, ids: range, target: str = "a") -> Path:
     """A run with a table of samples whose losses fall, half of them wrong."""
-    rows = [[str(i), "ab"[n % 2], "a", 9.0 - n] for n, i in enumerate(ids)]
+    rows = [[str(i), "ab"[n % 2], target, 9.0 - n] for n, i in enumerate(ids)]
     FolderWriter(root / "media").write({"val/hard": Table(("id", "pred", "target", "loss"), rows)}, 3)
     return root / "media"
 
@@ -294,6 +294,13 @@ def test_the_hardest_samples_cannot_show_what_was_fixed(browser: Browser, tmp_pa
     assert "In B alone: 2, not among those chosen in A: their losses there are at most 2" in said
     tiles = page.value("[...document.querySelectorAll('#samples ul')].map(list => list.children.length)")
     assert tiles[-2:] == [2, 2]
+    page.close()
+    (tmp_path / "o.html").write_text(
+        comparison([hardest(tmp_path / "a", range(8)), hardest(tmp_path / "o", range(2, 10), "b")])
+    )
+    page = opened(browser, tmp_path / "o.html")
+    assert "6 with another target" in page.text("#samples")
+    assert "alone" not in page.text("#samples"), "of other data nothing is known"
     page.close()
     page = opened(browser, tmp_path / "d.html")
     said = page.text("#samples")
@@ -421,6 +428,8 @@ FUNCTIONS: list[tuple[str, Any]] = [
     ("[0, 25, 26, 53].map(letterOf)", ["A", "Z", "A1", "B2"]),
     ("[0, 4, 9, 14, 19, 24].map(step => epochAt([[9, 0], [19, 1]], step))", [-0.9, -0.5, 0, 0.5, 1, 1.5]),
     ("epochAt([[46, 3]], 46)", 3),
+    ("(names => [...reportRows({columns: ['class', 'f1', 'recall', 'support'], cells: [names, [], [], []]}).keys()])("
+     "['a', 'macro average', 'c', 'macro average', 'accuracy'])", ["a", "macro average", "c"]),
     ("[[1, 'max'], [1, 'min'], [-1, 'min'], [0, 'max'], [1, '']].map(pair => verdict(...pair))",
      ["better", "worse", "better", "", ""]),
     ("mostChanged({names: ['a', 'b'], places: [0, 1, 3], counts: [1, -3, 2]}, 2)",
