@@ -24,7 +24,8 @@ function readRuns({runs, images}) {
     const tables = new Map(Object.entries(samples));
     for (const table of tables.values()) table.rows = new Map(Object.entries(table.rows));
     const counted = new Map(Object.entries(matrices).map(([key, matrix]) => [key, {...matrixOf(matrix), ...matrix}]));
-    return {...run, curves: new Set(Object.keys(lines)), matrices: counted, samples: tables};
+    const reports = new Map(Object.entries(run.reports));
+    return {...run, curves: new Set(Object.keys(lines)), matrices: counted, samples: tables, reports};
   });
   for (const run of LW.runs.toReversed()) LW.monitored(run); // the first that monitors a key says which way is better
   [...LW.runs[0].matrices.keys()].forEach((key, number) => LW.key(number, key, "matrix", ""));
@@ -126,6 +127,18 @@ function answersCompared() {
     });
     cards.append(answerCard("worst class", worst, "max", change => `recall ${signed(Math.round(1000 * change) / 10)} points`));
   }
+  const [report] = LW.runs[0].reports.keys();
+  if (key === undefined && report !== undefined) {
+    const worst = LW.runs.map(run => {
+      const table = run.reports.get(report),
+        found = table && worstRow({...table, length: table.cells[0].length});
+      if (!found) return null;
+      const words = `F1 ${brief(found.f1)}, recall ${percent(found.recall)} of ${grouped(found.support)}`;
+      return {value: shorten(found.name, 20), of: found.name, number: found.f1, step: table.step, words};
+    });
+    const [what] = LW.runs[0].reports.get(report).columns;
+    cards.append(answerCard(`worst ${what}`, worst, "max", change => `F1 ${signed(+change.toPrecision(3))}`));
+  }
   if (LW.runs.some(({cost}) => typeof cost === "number")) {
     const costs = LW.runs.map(({cost}) =>
       typeof cost === "number" ? {value: `${brief(cost, 2)} %`, number: cost, words: "of the run"} : null,
@@ -209,6 +222,7 @@ LW.compare = given => {
     answersCompared(),
     curvesSection(),
     matricesCompared(),
+    reportsCompared(),
     samplesCompared(),
     configurationCompared(),
     numbersCompared(),

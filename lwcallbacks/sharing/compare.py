@@ -9,7 +9,8 @@ this file. It is given {"runs": [...], "images": {file: a data: URL}}, where a r
      "shown": [key], "epochs": [[last step, epoch], ...],
      "curves": {key: [[step, value], ...]},
      "matrices": {key: {"step", "class_names", "cells": [[true, predicted, count], ...], "examples": {"0,1": [image]}}},
-     "samples": {key: {"step", "falling", "rows": {id: {...}}}}}
+     "samples": {key: {"step", "falling", "rows": {id: {...}}}},
+     "reports": {key: {"step", "columns", "cells"}}}
 
 and a sample has "correct" and, where they are known, "pred", "target", "confidence", "loss" and "image". An image is
 {"image": file, "box", "caption"}. "cost" is what the callbacks have cost, in percent of the run; "left_out" counts the
@@ -45,7 +46,7 @@ SHARED = (
 )  # fmt: skip
 OTHER_NAMES = {"true": "target", "predicted": "pred"}
 """What a table of the samples behind a matrix calls them."""
-OWN = ("compare", "compare_matrix", "compare_samples")
+OWN = ("compare", "compare_matrix", "compare_reports", "compare_samples")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -113,6 +114,7 @@ def facts(folder: MediaFolder) -> dict[str, Any]:
         "curves": {key: [[step, _finite(value)] for step, value in curve] for key, curve in curves.items()},
         "matrices": {key: _matrix(folder, key, step) for (key, kind), step in last.items() if kind == "matrix"},
         "samples": _samples(folder, {key: step for (key, kind), step in last.items() if kind == "table"}),
+        "reports": _reports(folder, {key: step for (key, kind), step in last.items() if kind == "table"}),
     }
 
 
@@ -199,6 +201,18 @@ def _samples(folder: MediaFolder, tables: Mapping[str, int]) -> dict[str, Any]:
                 "falling": falling,
                 "rows": {str(row["id"]): _sample(row) for row in rows},
             }
+    return found
+
+
+def _reports(folder: MediaFolder, tables: Mapping[str, int]) -> dict[str, Any]:
+    """Of the tables those with a row for each class or label: of several labels a sample there is no matrix."""
+    found = {}
+    for key, step in tables.items():
+        table = folder.data(key).get(step, {"columns": [], "rows": []})
+        columns = table["columns"]
+        if columns[:1] in (["class"], ["label"]) and {"f1", "recall", "support"} <= set(columns):
+            cells = [[row[i] for row in table["rows"]] for i in range(len(columns))]
+            found[key] = {"step": step, "columns": columns, "cells": cells}
     return found
 
 

@@ -10,9 +10,7 @@ function flipped(a, b) {
 }
 
 /** Whether samples were chosen by how wrong they were: their losses fall, or nearly all are wrong. Pure. */
-function chosenByError({falling, rows}) {
-  return falling || (rows.size > 4 && [...rows.values()].filter(row => !row.correct).length >= 0.9 * rows.size);
-}
+const chosenByError = ({falling, rows}) => falling || mostlyWrong([...rows.values()].map(row => row.correct));
 
 function samplesCompared() {
   const cards = [];
@@ -30,11 +28,19 @@ function flipsCard(key, i, first, second) {
     {fixed, broken, wrong, both, unlike} = flipped(a, b),
     hidden = both.length < Math.max(a.size, b.size) && [first, second].some(chosenByError);
   const card = make("article", {className: "card"}, make("header", {}, make("h3", {}, titleOf(key)), make("span", {className: "dim"}, `A and ${letter}`)));
+  const lowest = table => Math.min(...[...table.rows.values()].map(({loss}) => loss).filter(Number.isFinite));
+  const alone = [
+    ["A", a, second, letter, b],
+    [letter, b, first, "A", a],
+  ].map(([owner, rows, other, elsewhere, there]) => {
+    const bound = other.falling ? `: their losses there are at most ${brief(lowest(other))}` : "";
+    return [`In ${owner} alone`, `not among those chosen in ${elsewhere}${bound}`, [...rows.keys()].filter(id => !there.has(id)), rows];
+  });
   const words = [
     both.length
       ? `${plural(both.length, "sample is", "samples are")} in both tables; A has ${a.size}, ${letter} has ${b.size}.`
       : `No sample is in both tables. A has ${a.size}, ${letter} has ${b.size}.${hidden ? "" : ' PredictionGrid(select="random") shows the same ones in every run.'}`,
-    hidden ? "The samples of these tables were chosen by how wrong they were; what was fixed and broken shows in a table of a fixed choice, as PredictionGrid(select='first' or 'random')." : "",
+    hidden ? `The samples of these tables were chosen by how wrong they were; what was fixed and broken shows in a table of a fixed choice: ${FIXED}.` : "",
     unlike ? `${unlike} with another target in the other run are left out.` : "",
     [LW.runs[0], LW.runs[i]].some(({left_out}) => left_out) ? "Some images are left out: they are missing, or the page would be too large." : "",
   ];
@@ -51,13 +57,18 @@ function flipsCard(key, i, first, second) {
       ids.length ? flipTiles(ids, i, a, b) : "",
     );
   }
+  // Of other data nothing is known of a sample that is not there.
+  for (const [title, note, ids, rows] of hidden && both.length && !unlike ? alone : [])
+    if (ids.length) card.append(make("h4", {}, `${title}: ${ids.length}`, make("span", {className: "dim"}, `, ${note}`)), aloneTiles(ids, rows));
   return card;
 }
 
-function flipTiles(ids, i, a, b, most = 24) {
-  const letter = letterOf(i),
-    list = make("ul", {className: "tiles"}),
-    box = make("div", {}, list);
+/** Tiles of samples of one table. */
+const aloneTiles = (ids, rows) =>
+  tilesOf(ids, rows, id => tile(rows.get(id), {image: rows.get(id).image, onclick: () => openSample({id, ...rows.get(id)})}));
+
+function flipTiles(ids, i, a, b) {
+  const letter = letterOf(i);
   const one = id => {
     const before = a.get(id),
       now = b.get(id),
@@ -68,14 +79,19 @@ function flipTiles(ids, i, a, b, most = 24) {
     const said = before.pred === undefined ? "" : `A said ${shorten(String(before.pred), 40)}`;
     return tile(now, {image, words: said, onclick: () => openSample(row, [], image)});
   };
+  return tilesOf(ids, a, one);
+}
+
+/** A list of what `one` makes of each id, some at a time; `rows` say how broad they are. */
+function tilesOf(ids, rows, one, most = 24) {
+  const list = make("ul", {className: "tiles"});
   let shown = 0;
   const more = button("Show more", () => {
     list.append(...ids.slice(shown, shown + most).map(one));
     shown += most;
     more.hidden = shown >= ids.length;
   });
-  box.append(more);
-  list.classList.toggle("broad", ids.some(id => String(a.get(id).pred).length > 12));
+  list.classList.toggle("broad", ids.some(id => String(rows.get(id).pred).length > 12));
   more.onclick();
-  return box;
+  return make("div", {}, list, more);
 }

@@ -14,7 +14,7 @@ from support.runs import EVIL, append, written
 
 from lwcallbacks.cli.runs import mode_of
 from lwcallbacks.html import page_html
-from lwcallbacks.media import Image, Matrix, Table
+from lwcallbacks.media import Image, Matrix, Table, label_report
 from lwcallbacks.sharing import comparison
 from lwcallbacks.writers import FolderWriter
 
@@ -272,9 +272,9 @@ def test_runs_that_share_nothing_are_a_page(browser: Browser, tmp_path: Path) ->
     page.close()
 
 
-def hardest(root: Path, ids: range) -> Path:
+def hardest(root: Path, ids: range, target: str = "a") -> Path:
     """A run with a table of samples whose losses fall, half of them wrong."""
-    rows = [[str(i), "ab"[n % 2], "a", 9.0 - n] for n, i in enumerate(ids)]
+    rows = [[str(i), "ab"[n % 2], target, 9.0 - n] for n, i in enumerate(ids)]
     FolderWriter(root / "media").write({"val/hard": Table(("id", "pred", "target", "loss"), rows)}, 3)
     return root / "media"
 
@@ -288,12 +288,53 @@ def test_the_hardest_samples_cannot_show_what_was_fixed(browser: Browser, tmp_pa
     page = opened(browser, tmp_path / "c.html")
     said = page.text("#samples")
     assert "chosen by how wrong they were" in said
-    assert "Fixed" not in said
+    assert "PredictionGrid(select='first', name='fixed')" in said
+    assert "Fixed:" not in said
+    assert "In A alone: 2, not among those chosen in B: their losses there are at most 2" in said
+    assert "In B alone: 2, not among those chosen in A: their losses there are at most 2" in said
+    tiles = page.value("[...document.querySelectorAll('#samples ul')].map(list => list.children.length)")
+    assert tiles[-2:] == [2, 2]
+    page.close()
+    (tmp_path / "o.html").write_text(
+        comparison([hardest(tmp_path / "a", range(8)), hardest(tmp_path / "o", range(2, 10), "b")])
+    )
+    page = opened(browser, tmp_path / "o.html")
+    assert "6 with another target" in page.text("#samples")
+    assert "alone" not in page.text("#samples"), "of other data nothing is known"
     page.close()
     page = opened(browser, tmp_path / "d.html")
     said = page.text("#samples")
     assert "chosen by how wrong" not in said
     assert "Fixed: 0" in said
+    page.close()
+
+
+def of_labels(root: Path, counts: list[list[list[int]]]) -> Path:
+    """A run with a report of labels, by counts [L, 2, 2]."""
+    report = label_report(np.array(counts), ["rain", "snow", "hail"][: len(counts)])
+    FolderWriter(root / "media").write({"val/m_report": report}, 3)
+    return root / "media"
+
+
+def test_labels_are_compared_by_their_reports(browser: Browser, tmp_path: Path) -> None:
+    """Where no matrix is: the worst label of each run, and a row for each label; not judged of another support."""
+    a = of_labels(tmp_path / "a", [[[5, 0], [0, 5]], [[5, 1], [4, 0]], [[8, 0], [1, 1]]])
+    b = of_labels(tmp_path / "b", [[[5, 0], [3, 2]], [[6, 0], [0, 4]], [[6, 0], [2, 2]]])
+    (tmp_path / "c.html").write_text(comparison([a, b]))
+    page = opened(browser, tmp_path / "c.html")
+    assert page.text(".stat h3") == "worst label"
+    answers = page.value("[...document.querySelectorAll('.answer')].map(node => node.innerText.split(/\\s*\\n\\s*/))")
+    assert "snow" in answers[0]
+    assert "rain" in answers[1]
+    rows = page.value(
+        "[...document.querySelectorAll('#classes tr')].map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+    assert rows == [
+        ["label", "support in A", "F1 A", "F1 B", "B − A ↑", "B is", "recall A", "recall B"],
+        ["rain", "5", "1", "0.5714", "−0.4286", "worse", "1", "0.4"],
+        ["hail", "2", "0.6667", "0.6667", "0", "of 4", "0.5", "0.5"],
+        ["snow", "4", "0", "1", "1", "better", "0", "1"],
+    ]
     page.close()
 
 
@@ -387,6 +428,8 @@ FUNCTIONS: list[tuple[str, Any]] = [
     ("[0, 25, 26, 53].map(letterOf)", ["A", "Z", "A1", "B2"]),
     ("[0, 4, 9, 14, 19, 24].map(step => epochAt([[9, 0], [19, 1]], step))", [-0.9, -0.5, 0, 0.5, 1, 1.5]),
     ("epochAt([[46, 3]], 46)", 3),
+    ("(names => [...reportRows({columns: ['class', 'f1', 'recall', 'support'], cells: [names, [], [], []]}).keys()])("
+     "['a', 'macro average', 'c', 'macro average', 'accuracy'])", ["a", "macro average", "c"]),
     ("[[1, 'max'], [1, 'min'], [-1, 'min'], [0, 'max'], [1, '']].map(pair => verdict(...pair))",
      ["better", "worse", "better", "", ""]),
     ("mostChanged({names: ['a', 'b'], places: [0, 1, 3], counts: [1, -3, 2]}, 2)",

@@ -392,6 +392,21 @@ def test_samples_are_real_images_with_text_and_history(page: Page) -> None:
     assert width >= 28
 
 
+def test_what_cannot_be_compared_with_another_run_is_said(browser: Browser, tmp_path: Path) -> None:
+    """Below samples that were chosen by how wrong they are, before there is a second run."""
+    for name, losses in (("hard", [5, 4, 3, 2, 1]), ("fixed", [1, 4, 3, 2, 5])):
+        rows = [[i, "ab"[i % 2], "a", float(loss)] for i, loss in enumerate(losses)]
+        FolderWriter(tmp_path).write({f"val/{name}": Table(("id", "pred", "target", "loss"), rows)}, 1)
+    page = opened(browser, tmp_path, missing=3)
+    page.wait("document.querySelectorAll('#samples .tile').length === 10")
+    said = page.value(
+        "Object.fromEntries([...document.querySelectorAll('#samples .card')].map(card => [card.querySelector('h3')"
+        ".textContent, card.innerText.includes(FIXED)]))"
+    )
+    assert said == {"val/hard": True, "val/fixed": False}
+    page.close()
+
+
 def test_a_sample_has_one_history_over_the_tables_of_its_stage(browser: Browser, tmp_path: Path) -> None:
     """Right in one table and later wrong in the other: both say so. Another target, or stage, is another sample."""
     writer = FolderWriter(tmp_path)

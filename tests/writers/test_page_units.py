@@ -113,6 +113,7 @@ CALLS: dict[str, list[tuple[str, Any]]] = {
         ("coloursOf(['val/loss', 'train/loss_epoch', 'train/loss_step', 'a', 'b'])", ["c1", "c2", "c2", "c3", "c4"]),
         ("mainMetrics(['train/loss_step', 'val/f1', 'val/acc', 'val/loss', 'test/acc'])",
          {"score": "val/acc", "loss": "val/loss"}),
+        ("mainMetrics(['acc/val', 'val/acc', 'loss/val']).score", "val/acc"),
         ("coloursOf([0, 1].map(i => `val/loss/dataloader_idx_${i}`))", ["c1", "c3"]),
         ("new Set(looksOf(Array.from({length: 28}, (_, i) => `val/acc_${i}`)).map(JSON.stringify)).size", 28),
         ("looksOf(['acc/val/dataloader_idx_0', 'val/acc/dataloader_idx_0', 'train/loss_step', 'train/loss_epoch'])"

@@ -7,7 +7,8 @@ function mainMetrics(names, ours = () => false) {
   const first = stages => (which, list = ranked) =>
     list
       .filter(name => stages.includes(partsOf(name).stage) && bestOf(name) === which)
-      .sort((a, b) => usual(a) - usual(b) || partsOf(a).rest.length - partsOf(b).rest.length)[0];
+      .sort((a, b) => usual(a) - usual(b) || partsOf(a).rest.length - partsOf(b).rest.length || leads(b) - leads(a))[0];
+  const leads = name => name.startsWith(partsOf(name).stage); // as ours do, which are exact: "val/acc" before "acc/val"
   const usual = name => {
     const i = USUAL.findIndex(pattern => pattern.test(partsOf(name).rest));
     return i < 0 ? USUAL.length : i;
@@ -44,13 +45,18 @@ function cardMetrics() {
 
 const USUAL = [/^acc(uracy)?$/i, /^loss$/i, /acc/i, /f1/i, /auroc|auc/i, /iou|dice/i, /loss/i];
 
+/** How many rows of a report are classes or labels: averages are behind them, and a class may be called like one. Pure. */
+function numClasses({cells, length}) {
+  const averages = cells[0].lastIndexOf("macro average");
+  return averages < 0 ? length : averages;
+}
+
 /** The class or label of a report whose F1 is lowest: {what, name, f1, recall, support}; null if it is no report. Pure. */
 function worstRow({columns, cells, length}) {
   const at = name => cells[columns.indexOf(name)],
     [what] = columns;
   if (!["class", "label"].includes(what) || !["f1", "recall", "support"].every(at)) return null;
-  const averages = cells[0].indexOf("macro average"),
-    rows = [...Array(averages < 0 ? length : averages).keys()].filter(i => at("support")[i] > 0);
+  const rows = [...Array(numClasses({cells, length})).keys()].filter(i => at("support")[i] > 0);
   if (!rows.length) return null;
   const i = rows.reduce((worst, row) => (at("f1")[row] < at("f1")[worst] ? row : worst));
   return {what, name: String(cells[0][i]), f1: at("f1")[i], recall: at("recall")[i], support: at("support")[i]};

@@ -76,6 +76,14 @@ async function sampleHistories(key, most = 30) {
   return promise;
 }
 
+/** Whether samples seem to have been chosen for being wrong. Pure. */
+const mostlyWrong = rights => rights.length > 4 && rights.filter(right => right === false).length >= 0.9 * rights.length;
+
+const FIXED = "PredictionGrid(select='first', name='fixed')";
+
+/** Whether losses fall: then the hardest were chosen. Pure. */
+const fall = losses => losses.length > 4 && losses[0] > losses.at(-1) && losses.every((loss, i) => !i || loss <= losses[i - 1]);
+
 const imageOf = row => Object.values(row).find(isImage);
 
 const SAMPLES = {
@@ -134,7 +142,12 @@ const SAMPLES = {
         settings.most *= 4;
         refresh();
       });
-    box.append(list, more);
+    const note = make(
+      "p",
+      {className: "dim", hidden: true},
+      `Chosen by how wrong they are: another run shows others. To compare runs, add ${FIXED}.`,
+    );
+    box.append(list, more, note);
     return async (table, entry) => {
       const rows = rowsOf(table),
         has = name => table.columns.includes(name);
@@ -164,6 +177,9 @@ const SAMPLES = {
         }),
       );
       more.hidden = kept.length <= settings.most;
+      const losses = rows.map(({loss}) => loss).filter(Number.isFinite),
+        isBehind = page.matrices.some(key => examplesOf(key) === entry.key);
+      note.hidden = isBehind || !has("id") || !(fall(losses) || mostlyWrong(rows.map(isRight)));
     };
   },
 };
