@@ -22,6 +22,9 @@ HOOK = "lwcallbacks"
 LOADER = "/dataloader_idx_"
 
 
+_OF_PRESET = ", or the same argument of the preset that it is of"
+
+
 class Renamed(NamedTuple):
     """A key that was found to be somebody else's."""
 
@@ -36,7 +39,7 @@ class Renamed(NamedTuple):
         return (
             f"{self.owner[0]}: {self.key!r} is logged by somebody else, too: the module or another callback. It keeps "
             f"the key, and ours is logged as {self.new!r} from now on. Expected a key of its own: write "
-            f"{self.owner[0]}(..., {self.owner[1]})"
+            f"{self.owner[0]}(..., {self.owner[1]}){_OF_PRESET if self.owner[1].startswith('prefix=') else ''}"
         )
 
 
