@@ -116,7 +116,7 @@ def accuracy(counts: Tensor) -> float:
 
 
 def balanced_accuracy(counts: Tensor) -> float:
-    """The mean recall of the classes that were there; of counts [L, 2, 2] those of yes and no, all labels together.
+    """The mean recall of the classes that were there; of counts [L, 2, 2] the mean over the labels of theirs.
 
     That is scikit-learn's `balanced_accuracy_score`. torchmetrics' accuracy with `average="macro"` takes a class that
     was predicted and never there for one of recall 0.
@@ -124,7 +124,10 @@ def balanced_accuracy(counts: Tensor) -> float:
     >>> balanced_accuracy(torch.tensor([[3, 1], [0, 4]]))
     0.875
     """
-    return mean(rates(_pooled(counts))["recall"])
+    if counts.ndim == 2:
+        return mean(rates(counts)["recall"])
+    recall = ratio(counts.diagonal(dim1=1, dim2=2), counts.sum(dim=2))
+    return mean(recall.nanmean(dim=1))
 
 
 def cohen_kappa(counts: Tensor) -> float:

@@ -186,8 +186,16 @@ def test_the_numbers_of_labels_are_those_of_torchmetrics(seed: int) -> None:
     matthews = float(peer.multilabel_matthews_corrcoef(preds, targets, num_labels=4))
     assert numbers["matthews_corrcoef"] == pytest.approx(matthews, rel=1e-5)
     assert numbers["cohen_kappa"] == pytest.approx(float(peer.binary_cohen_kappa(*flat)), rel=1e-5)
-    balanced = float(peer.multiclass_accuracy(*flat, num_classes=2, average="macro"))
-    assert numbers["balanced_accuracy"] == pytest.approx(balanced, rel=1e-6)
+    each = [peer.multiclass_accuracy(preds[:, i], targets[:, i], num_classes=2, average="macro") for i in range(4)]
+    assert numbers["balanced_accuracy"] == pytest.approx(float(torch.stack(each).mean()), rel=1e-6)
+
+
+def test_the_balanced_accuracy_of_labels_shows_a_rare_one_that_is_missed() -> None:
+    """It is the mean over the labels: one that is never found has 1/2. One that is never there has what it has."""
+    found, missed, absent = [[50, 0], [0, 50]], [[98, 0], [2, 0]], [[100, 0], [0, 0]]
+    assert overall(torch.tensor([found, missed]))["balanced_accuracy"] == (1 + 1 / 2) / 2
+    assert overall(torch.tensor([found, absent]))["balanced_accuracy"] == 1
+    assert math.isnan(overall(torch.zeros(2, 2, 2, dtype=torch.int64))["balanced_accuracy"])
 
 
 def test_counts_beyond_what_a_float_holds_are_exact() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from lwcallbacks.artifacts.cache import Cache
 from lwcallbacks.artifacts.download import progress
 from lwcallbacks.artifacts.holding import NotHeld, digest_of, hold
 from lwcallbacks.artifacts.trust import needs_code
+from lwcallbacks.warn import warn
 
 SCHEME = "wandb://"
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
@@ -165,7 +165,7 @@ def _kept(cache: Cache, key: str, size: int, fetch: Callable[[Path], None], dige
         try:
             return _locate(content, digest or cache.facts(key)["digest"])[0]
         except (ValueError, LookupError, OSError, NotHeld) as error:
-            warnings.warn(f"lw.checkpoint_path: fetched once more, since {error}", stacklevel=5)
+            warn(f"checkpoint_path: fetched once more, since {error}")
             cache.drop(key)
 
 

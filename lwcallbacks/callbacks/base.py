@@ -159,6 +159,12 @@ class LoggingCallback(Callback):
         if publisher is not None:
             publisher.say(self.describe("val"), filled(text, self._codes))
 
+    def note_of_images(self, text: str) -> None:
+        """The same of values of images, once for all callbacks that draw them: what helps one helps the others."""
+        publisher = _PUBLISHERS.get(self)
+        if publisher is not None:
+            publisher.say(self.describe("val"), filled(text, self._codes), for_all=True)
+
     def take_resumed(self, stage: str) -> list[tuple[str, Any]]:
         """What a checkpoint held of a stage that was under way, by the name of the need; given once."""
         return []

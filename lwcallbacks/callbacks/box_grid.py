@@ -72,7 +72,7 @@ class BoxGrid(StateCallback):
         ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
-        name: the last part of the keys.
+        name: the last part of the keys. Two of a class in one Trainer need two names.
         stages: out of "train", "val", "test" and "predict".
         every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
         max_overhead: the share of the run that all callbacks of the Trainer may cost together, as 0.02 for 2 %. Above
@@ -174,7 +174,7 @@ class BoxGrid(StateCallback):
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         inputs, sizes, *kept = values["sample"].payload
-        pixels = to_pixels(inputs, self.mean, self.std, self.note)
+        pixels = to_pixels(inputs, self.mean, self.std, self.note_of_images)
         packed = [boxes.numpy() for boxes in kept]
         for name, read, boxes in zip(("preds", "targets"), self._readings, packed, strict=False):
             for text in read.doubts(name, boxes, sizes.numpy()):

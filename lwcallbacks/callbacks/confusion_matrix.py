@@ -62,7 +62,7 @@ class ConfusionMatrix(CountingCallback):
         ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
-        name: the last part of the keys.
+        name: the last part of the keys. Two of a class in one Trainer need two names.
         stages: out of "train", "val", "test" and "predict".
         every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
         on_error: "warn" once and go on, or "raise", when something fails while training runs.
@@ -205,7 +205,7 @@ class ConfusionMatrix(CountingCallback):
         examples, thumbnails = examples_of(values, self.num_classes, self.logits)
         images = []
         if thumbnails is not None and examples:
-            images = captioned(examples, list(to_pixels(thumbnails, self.mean, self.std, self.note)))
+            images = captioned(examples, list(to_pixels(thumbnails, self.mean, self.std, self.note_of_images)))
         matrix, before = Matrix(values["counts"].numpy(), names, by_cell(examples, images)), values["before"]
         entries: dict[str, Entry | float] = {
             key: draw_matrix(matrix, title=key, normalize=self.normalize),

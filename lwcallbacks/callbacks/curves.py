@@ -36,7 +36,8 @@ class Curves(NumberCallback):
         ignore_index: a target that does not count.
         logits: whether scores are logits. None decides by all scores of the epoch together: in [0, 1] they are
             probabilities, any below -0.5 or above 1.5 makes them logits, and between the two a warning asks for this
-            argument.
+            argument. Of one score for each target or label, logits far from 0 have wider bins than their probabilities,
+            so that the bound is larger: at -5 about 5 times.
         threshold_by: what makes a threshold the best: "f1", "youden" for true positive rate minus false positive rate,
             or what mistakes cost, as ``{"false_positive": 1, "false_negative": 5}``. A score of at least so much (>=)
             is a positive.
@@ -50,7 +51,7 @@ class Curves(NumberCallback):
         ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
-        name: the last part of the keys.
+        name: the last part of the keys. Two of a class in one Trainer need two names.
         stages: out of "train", "val", "test" and "predict".
         every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
         on_error: "warn" once and go on, or "raise", when something fails while training runs.

@@ -7,11 +7,11 @@ decisions.hear("ConfusionMatrix('val/confusion_matrix')", counts.decided(state))
 from __future__ import annotations
 
 import re
-import warnings
 
 from lightning_utilities.core.rank_zero import rank_zero_info
 
 from lwcallbacks.reductions.score_range import Decision
+from lwcallbacks.warn import warn
 
 
 class Decisions:
@@ -37,8 +37,8 @@ class Decisions:
         if before is None:
             rank_zero_info(f"lwcallbacks: {who}: {decision.text}")
         elif before != decision.kind:
-            warnings.warn(f"lwcallbacks: {who}: {decision.text}. Before, they were taken for {before}", stacklevel=2)
+            warn(f"lwcallbacks: {who}: {decision.text}. Before, they were taken for {before}")
         if decision.doubt is not None:
             if not self._doubts & {owner, decision.doubt}:
-                warnings.warn(f"lwcallbacks: {who}: {decision.doubt}", stacklevel=2)
+                warn(f"lwcallbacks: {who}: {decision.doubt}")
             self._doubts |= {owner, decision.doubt}

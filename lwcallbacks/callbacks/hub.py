@@ -95,6 +95,8 @@ class Hub:
         """Of the training epoch under way, as the Trainer counts."""
         self.step_values = StepValues({})
         self.keys = LoggedKeys()
+        self.without_value: list[tuple[str, str]] = []
+        """What is logged as NaN at this epoch's end: whose, and its key."""
         self._decisions = Decisions()
         self._stops: list[Callable[[], object]] = []
         self.meter = Meter()
@@ -123,6 +125,7 @@ class Hub:
             self._has_begun = False
             self._num_batches = 0
             self.keys = LoggedKeys()
+            self.without_value = []
             self._decisions = Decisions()
             self._took_part = []
             self.meter = Meter()
@@ -373,6 +376,18 @@ class Hub:
             for owner, decision in found.ended.decisions if self.outlet.publisher is not None else ():
                 self._decisions.hear(owner, decision)
         return found.ended or Ended()
+
+    def tell_without_value(self) -> None:
+        """Say which numbers had to be logged as NaN, all callbacks' at once: they tend to have one cause."""
+        missing, self.without_value = self.without_value, []
+        if not missing:
+            return
+        owner, key = missing[0]
+        told = f"{owner}: {key!r} has" if len(missing) == 1 else f"{key!r} and {len(missing) - 1} more numbers have"
+        self.outlet.say(
+            f"{told} no value in this epoch and had none before, so NaN is logged. EarlyStopping(check_finite=True), "
+            "its default, stops on NaN"
+        )
 
     def _is_strict(self) -> bool:
         return any(callback.on_error == "raise" for callback in self._callbacks)

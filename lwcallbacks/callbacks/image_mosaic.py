@@ -73,7 +73,7 @@ class ImageMosaic(StateCallback):
         ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
-        name: the last part of the keys.
+        name: the last part of the keys. Two of a class in one Trainer need two names.
         stages: out of "train", "val", "test" and "predict".
         every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
         max_overhead: the share of the run that all callbacks of the Trainer may cost together, as 0.02 for 2 %. Above
@@ -188,7 +188,7 @@ class ImageMosaic(StateCallback):
         return found
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
-        scaled = Scaled(self.mean, self.std, self.same_scale, self.bands, self.note, self.is_made)
+        scaled = Scaled(self.mean, self.std, self.same_scale, self.bands, self.note_of_images, self.is_made)
         if self.is_made:
             images, usual = values["made"], list(values["made"])
         else:

@@ -20,6 +20,7 @@ from lwcallbacks.lightning import Trainer
 
 HOOK = "lwcallbacks"
 LOADER = "/dataloader_idx_"
+_OF_PRESET = ", or the same argument of the preset that it is of"
 
 
 def checked_name(owner: str, name: Any) -> str:
@@ -50,7 +51,7 @@ class Renamed(NamedTuple):
         return (
             f"{self.owner[0]}: {self.key!r} is logged by somebody else, too: the module or another callback. It keeps "
             f"the key, and ours is logged as {self.new!r} from now on. Expected a key of its own: write "
-            f"{self.owner[0]}(..., {self.owner[1]})"
+            f"{self.owner[0]}(..., {self.owner[1]}){_OF_PRESET if self.owner[1].startswith('prefix=') else ''}"
         )
 
 

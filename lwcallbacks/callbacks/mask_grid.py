@@ -75,7 +75,7 @@ class MaskGrid(StateCallback):
         ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
-        name: the last part of the keys.
+        name: the last part of the keys. Two of a class in one Trainer need two names.
         stages: out of "train", "val", "test" and "predict".
         every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
         max_overhead: the share of the run that all callbacks of the Trainer may cost together, as 0.02 for 2 %. Above
@@ -178,7 +178,8 @@ class MaskGrid(StateCallback):
 
     def entries(self, key: str, values: Mapping[str, Any]) -> Entries:
         inputs, *kept = self._labelled(values).payload
-        pixels, (guess, *truths) = to_pixels(inputs, self.mean, self.std, self.note), (mask.numpy() for mask in kept)
+        pixels = to_pixels(inputs, self.mean, self.std, self.note_of_images)
+        guess, *truths = (mask.numpy() for mask in kept)
         if self.ignore_index is not None:
             guess = np.where(np.any([truth == self.ignore_index for truth in truths], axis=0), -1, guess)
             truths = [np.where(truth == self.ignore_index, -1, truth) for truth in truths]

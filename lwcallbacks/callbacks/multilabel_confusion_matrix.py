@@ -37,7 +37,7 @@ class MultilabelConfusionMatrix(CountingCallback):
         ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
-        name: the last part of the keys.
+        name: the last part of the keys. Two of a class in one Trainer need two names.
         stages: out of "train", "val", "test" and "predict".
         every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
         on_error: "warn" once and go on, or "raise", when something fails while training runs.
@@ -54,7 +54,8 @@ class MultilabelConfusionMatrix(CountingCallback):
                                              label, the macro, weighted and micro averages, and the
                                              numbers below; and how each has changed
     ``{stage}/{name}_accuracy``              share of right decisions, of all labels of all samples
-    ``{stage}/{name}_balanced_accuracy``     mean recall of labels that are there and absent
+    ``{stage}/{name}_balanced_accuracy``     mean over the labels: half the recall where a label is
+                                             there, and half that where it is absent
     ``{stage}/{name}_cohen_kappa``           Cohen's kappa of all decisions
     ``{stage}/{name}_matthews_corrcoef``     Matthews' correlation of all decisions
     ``{stage}/{name}_macro_f1``              mean F1 over the labels

@@ -57,10 +57,7 @@ class NumberCallback(StateCallback):
     def _log_nothing(self, trainer: Trainer, keys: Iterable[str]) -> None:
         """Keep the last value for whoever monitors it; without one, NaN, so that the key is there."""
         for key in sorted(set(keys) - self._had - trainer.callback_metrics.keys()):
-            Hub.of(trainer).outlet.say(
-                f"{type(self).__name__}: {key!r} has no value in this epoch and had none before, so NaN is logged. "
-                "EarlyStopping(check_finite=True), its default, stops on NaN"
-            )
+            Hub.of(trainer).without_value.append((type(self).__name__, key))
             self._give(trainer, key, torch.tensor(float("nan")), on_step=False)
 
     def _check_keys(self, trainer: Trainer, stage: str) -> None:
@@ -68,6 +65,7 @@ class NumberCallback(StateCallback):
         if stage not in self.stages or trainer.sanity_checking:
             return
         hub = Hub.of(trainer)
+        hub.tell_without_value()
         lost: dict[str, float] = {}
         for renamed in hub.keys.check(trainer, stage):
             hub.outlet.say(str(renamed))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 import signal
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from lwcallbacks.callbacks.receipt import folder_of, tell_cost, tell_page
 from lwcallbacks.callbacks.record import Record
 from lwcallbacks.callbacks.trainer import is_debugging, media_directory, new_directory
 from lwcallbacks.lightning import LightningModule, Trainer
+from lwcallbacks.warn import warn
 from lwcallbacks.writers import FolderWriter, Publisher, Writer, writers_for
 
 
@@ -146,7 +146,7 @@ class Outlet:
         words = re.sub(r"\d+", "#", message)
         if words not in self._said and (everywhere or self.publisher is not None):
             self._said.add(words)
-            warnings.warn(message, stacklevel=3)
+            warn(message)
 
     def say_here(self, message: str) -> None:
         """Warn on this process."""

@@ -82,7 +82,7 @@ class PredictionGrid(StateCallback):
         ids: what tells samples apart, integers [N], where rows of a batch are not the samples that its loader drew.
         forward: the submodule whose calls return the predictions, as "net" where the step calls `self.net(x)`; the
             module itself if left out, by `self(x)` or `self.forward(x)`.
-        name: the last part of the keys.
+        name: the last part of the keys. Two of a class in one Trainer need two names.
         stages: out of "train", "val", "test" and "predict".
         every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
         max_overhead: the share of the run that all callbacks of the Trainer may cost together, as 0.02 for 2 %. Above
@@ -235,7 +235,7 @@ class PredictionGrid(StateCallback):
             if self.inputs is None and not self._codes.get("inputs"):
                 self.note("no inputs were found, so samples are shown without images. Say where images are: inputs=...")
             return {f"{key}_table": table_of(samples, None, self._name, strips, scores)}
-        stack = to_pixels(inputs, self.mean, self.std, self.note) if samples else ()
+        stack = to_pixels(inputs, self.mean, self.std, self.note_of_images) if samples else ()
         images = [Image(pixels) for pixels in stack]
         tiles = [
             Image(self._framed(image, sample), self._caption(sample, i, len(samples)))

@@ -21,6 +21,11 @@ from lwcallbacks.capture.messages import filled, no_tensor
 from lwcallbacks.reductions import FieldError, PayloadError
 from lwcallbacks.reductions.fitting import are_whole
 
+
+class LabelsFound(FieldError):
+    """Labels were found for the predictions, and scores are needed: what is to be written says where those are."""
+
+
 _TASKS = ("Binary", "Multiclass", "Multilabel")
 
 
@@ -32,8 +37,10 @@ def takes_labels(metric: Metric) -> bool:
 def refused(error: Exception, need: Need, batch: Batch) -> Exception:
     """An error of the same class that says where the refused fields are, or which metric would take them."""
     if isinstance(error, (FieldError, PayloadError)):
-        text = str(error).removeprefix(f"{type(need.entry).__name__}: ")
-        return type(error)(filled(text, batch.codes(need)))
+        text, codes = str(error).removeprefix(f"{type(need.entry).__name__}: "), batch.codes(need)
+        if isinstance(error, LabelsFound):
+            return FieldError(filled(text, codes | {"preds": batch.step.code_of_scores(need.source)}))
+        return type(error)(filled(text, codes))
     if isinstance(need.entry, Metric) and isinstance(error, (AttributeError, TypeError)):
         fields = batch.find(need)
         lists = [name for name, found in fields.items() if isinstance(found, Items)]

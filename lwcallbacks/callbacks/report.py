@@ -37,9 +37,13 @@ def faults(
     def filled_in(name: Any, problem: str) -> str:
         return filled(problem, codes.get(str(name).removesuffix(CONTENT), {}))
 
+    alike: dict[Any, list[tuple[str, str]]] = {}
+    for i, n, problem in collected.problems:
+        text = filled_in(n, problem)
+        alike.setdefault((i, re.sub(r"\d+ \w+", "#", text)), []).append((_who(n, owners), text))
     said = [
-        f"{_who(n, owners)}, {stage}{places[i].name} data: {filled_in(n, problem)}"
-        for i, n, problem in collected.problems
+        f"{' and '.join(dict.fromkeys(who for who, _ in found))}, {stage}{places[i].name} data: {found[0][1]}"
+        for (i, _), found in alike.items()
     ]
     said += without_value(stage, places, collected.failures, owners)
     for i, tallies in collected.tallies.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from lwcallbacks.callbacks.names import named_in_full
 from lwcallbacks.media import is_channels_last
 from lwcallbacks.reductions import FieldError
+from lwcallbacks.warn import warn
 
 
 def check_size(owner: str, size: Any) -> int | tuple[int, int]:
@@ -83,4 +83,4 @@ def warn_unnamed(
         cure = f"Give {unnamed[-1] + 1} names{named_in_full(names, unnamed[-1] + 1)}"
         if may_ignore:
             cure = f"For a target that does not count write ignore_index={unnamed[-1]}. {cure}"
-        warnings.warn(f"lwcallbacks: {owner}: {found}; its index is shown. {cure}", stacklevel=2)
+        warn(f"lwcallbacks: {owner}: {found}; its index is shown. {cure}")

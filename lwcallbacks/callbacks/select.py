@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from lwcallbacks.callbacks.need import Need
+from lwcallbacks.callbacks.refused import LabelsFound
 from lwcallbacks.callbacks.sample import expect_channels_first
 from lwcallbacks.capture import Source
 from lwcallbacks.labels import is_one_score, known, nothing
@@ -146,7 +147,7 @@ class Rated:
             raise FieldError(f"select={self.select!r} needs targets, and none were found: write select='random'")
         if self.select in _NEEDING_SCORES and not preds.is_floating_point():
             found = f"select={self.select!r} needs scores, and preds are {preds.dtype} {tuple(preds.shape)}"
-            raise FieldError(
+            raise LabelsFound(
                 f"{found}: give the scores, as in preds=lambda outputs, batch: ..., or a score of your own, as in "
                 "select=lambda outputs, batch: ..., or write select='wrong'"
             )

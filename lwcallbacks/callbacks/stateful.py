@@ -37,7 +37,7 @@ class StateCallback(LoggingCallback):
     """A callback whose entries are made from all samples of an epoch.
 
     Args:
-        name: the last part of the keys.
+        name: the last part of the keys. Two of a class in one Trainer need two names.
         stages: out of "train", "val", "test" and "predict".
         every_n_epochs: publish at every n-th training epoch; numbers and `results` come at each.
         on_error: as for `LoggingCallback`.
@@ -255,6 +255,11 @@ class StateCallback(LoggingCallback):
 
         `read` has the names of the needs that some batch of the epoch was read for.
         """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if fault := self.source.fault():
+            raise ValueError(f"{type(self).__name__}: {fault}")
+        super().setup(trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_fit_start(trainer, pl_module)

@@ -74,7 +74,10 @@ def part_code(code: str, container: Any, name: Any) -> str:
 def no_key(field: str, key: str, there: Sequence[Any]) -> str:
     """A key that neither the step's output, nor what the forward call returned, nor the batch has."""
     told = f"{field}={key!r} is no key of the step's output, of what self(x) returned, or of the batch"
-    return f"{told}{_did_you_mean(key, there)}"
+    close = _did_you_mean(key, there)
+    if close or not _meant(field, there):
+        return f"{told}{close}"
+    return f"{told}, expected one that is there, as {field}={_best(field, there)!r}"
 
 
 def no_submodule(forward: str | None, unknown: Mapping[str, Sequence[str]]) -> str:

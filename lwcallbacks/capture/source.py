@@ -63,6 +63,19 @@ class Source:
             pairs = given.items() if isinstance(given, Mapping) else given or ()
             object.__setattr__(self, name, tuple((field, value) for field, value in pairs))
 
+    def fault(self) -> str | None:
+        """What is no place at all, and what was expected; None where all are places."""
+        given = {name: getattr(self, name) for name in _OWN} | dict(self.more)
+        for name, extract in given.items():
+            is_place = extract is None or isinstance(extract, (str, int)) or callable(extract)
+            if isinstance(extract, bool) or not is_place:
+                found = f"{name}={extract!r}"
+                return f"{found}, expected a key, an index into the batch, or a function of outputs and batch"
+        if self.forward is not None and not isinstance(self.forward, str):
+            found = f"forward is {type(self.forward).__name__}"
+            return f"{found}, expected the name of a submodule: write forward='net' where the step calls self.net(x)"
+        return None
+
     def form(self, field: str) -> tuple[str, Form | None, str]:
         """The field that is to be found, how to read it, and which part of it is wanted."""
         whole, _, part = field.partition(".")

@@ -110,6 +110,12 @@ class Step:
             return ""
         return found.code or next((p.code for p in self._parts(source.forward) if p.value is found.value), "")
 
+    def code_of_scores(self, source: Source) -> str:
+        """How a function would get scores, of samples, of what the step or a forward call returned; "" without any."""
+        parts = (part for part in self._parts(source.forward) if not part.code.startswith("batch"))
+        scores = (p.code for p in parts if isinstance(p.value, Tensor) and p.value.is_floating_point() and p.value.ndim)
+        return next(scores, "")
+
     def guess(self, field: str, source: Source) -> str | None:
         """What was guessed of where a field is, and how to say it; None where it is plain.
 

@@ -19,7 +19,6 @@ import sys
 import threading
 import time
 import unicodedata
-import warnings
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib.util import find_spec
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lwcallbacks.media.coverage import NONE, characters
+from lwcallbacks.warn import warn
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
@@ -141,10 +141,9 @@ class Fonts:
     def _say(missing: str, kind: str) -> None:
         shown = f"{missing[:20]}…" if len(missing) > 20 else missing
         folder = FOLDERS.get(sys.platform, FOLDERS["linux"])[0]
-        warnings.warn(
+        warn(
             f"lwcallbacks: no font here has characters such as {shown!r}: pictures show boxes in their place. "
-            f"Install a font that has them, such as {CURES[kind]}, or put its .ttf or .otf file into {folder}",
-            stacklevel=2,
+            f"Install a font that has them, such as {CURES[kind]}, or put its .ttf or .otf file into {folder}"
         )
 
 

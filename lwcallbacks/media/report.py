@@ -58,7 +58,7 @@ def label_report(
 ) -> Table:
     """The same of L labels, from counts int64 [L, 2, 2] with the truth as rows; the first column is label.
 
-    The numbers of all labels are those of all their decisions together.
+    The numbers of all labels are those of all their decisions together; the balanced accuracy is the mean of theirs.
     """
     return _report("label", distinct(class_names), counts, before, cost)
 

@@ -6,7 +6,6 @@ trainer = pl.Trainer(strategy=lw.DataParallelStrategy(replicas=3), accelerator="
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -30,6 +29,7 @@ from lwcallbacks.parallel.logged import Logged, log_once
 from lwcallbacks.parallel.replicas import CpuReplicas, Replicas, TorchReplicas, here
 from lwcallbacks.parallel.shares import Shares, gather, scatter
 from lwcallbacks.state.replica import refuse_metrics
+from lwcallbacks.warn import warn
 
 _ENDS = {"training_step": "training_step_end", "validation_step": "validation_step_end", "test_step": "test_step_end"}
 _LIGHTNING_ENDS = hasattr(SingleDeviceStrategy, "training_step_end")
@@ -234,5 +234,5 @@ def _hand_over(listening: Sequence[dict[ForwardCalls, ForwardCalls]], shares: Sh
                 recorder.calls.append((shares.original([first for first, _ in calls]), output))
         except ValueError as error:
             # Whoever needs the predictions says so; whoever has them from the step's output is not disturbed.
-            warnings.warn(f"what self(x) returned is not seen by callbacks: {error}", stacklevel=2)
+            warn(f"what self(x) returned is not seen by callbacks: {error}")
             recorder.calls.clear()

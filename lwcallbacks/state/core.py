@@ -10,7 +10,6 @@ the others have their values. `collect` ends the epoch of several cores with one
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -34,6 +33,7 @@ from lwcallbacks.state.link import Link
 from lwcallbacks.state.members import Member, Remembered, member_of
 from lwcallbacks.state.replica import refuse_in_replica
 from lwcallbacks.state.sync import UpdateError
+from lwcallbacks.warn import warn as say
 
 
 class StepValues(Mapping[Hashable, Any]):
@@ -235,7 +235,7 @@ class StateCore:
             if is_first:
                 load()
         for message in left_out if warn else ():
-            warnings.warn(message, stacklevel=2)
+            say(message)
         return left_out
 
     def _loading(self, name: Hashable, saved: Mapping[str, Any]) -> Callable[[], None]:

@@ -13,7 +13,6 @@ Everything goes in the order of the sorted names, so that no process depends on 
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Hashable, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from lwcallbacks.state.agree import Agreement, Marks, Told, agreed
 from lwcallbacks.state.link import Link, Request, current_link, run
 from lwcallbacks.state.members import Member, Read, stable
 from lwcallbacks.state.sync import Bundle, Merged, UpdateError, synced
+from lwcallbacks.warn import warn
 
 Settle: TypeAlias = Callable[[dict[Any, set[Hashable]]], None]
 """Called on every process with the names, by core, that any process has flagged."""
@@ -344,4 +344,4 @@ def reported(collected: Collected, on_problem: Literal["warn", "raise"]) -> None
     if texts and on_problem == "raise":
         raise ValueError("; ".join(texts))
     for text in texts:
-        warnings.warn(text, stacklevel=3)
+        warn(text)

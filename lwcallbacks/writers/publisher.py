@@ -21,7 +21,6 @@ import queue
 import re
 import threading
 import time
-import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lwcallbacks.media import Entry, drawn_once, fitted, kind_of
+from lwcallbacks.warn import warn
 from lwcallbacks.writers.base import NotWritten, Writer, each
 
 Render = Callable[[], Mapping[str, Entry | float]]
@@ -223,10 +223,13 @@ class Publisher:
         except Exception as error:
             self._failed(who, what, error)
 
-    def say(self, owner: str, text: str) -> None:
-        """Warn on the main thread at the next call there; once for each owner and text, whatever numbers are in it."""
+    def say(self, owner: str, text: str, *, for_all: bool = False) -> None:
+        """Warn on the main thread at the next call there; once for each owner and text, whatever numbers are in it.
+
+        With `for_all` once for the text, whoever is the first.
+        """
         with self._lock:
-            if self._is_new(owner, ("said", _masked(text))):
+            if self._is_new("" if for_all else owner, ("said", _masked(text))):
                 self._said.append(f"{owner}: {text}")
 
     def flush(self) -> None:
@@ -272,7 +275,7 @@ class Publisher:
         self._end()
         self.failures += dropped
         found = f"{dropped} queued {'drawing was' if dropped == 1 else 'drawings were'} not written"
-        warnings.warn(f"On Ctrl-C the queue is dropped: {found}.", stacklevel=3)
+        warn(f"On Ctrl-C the queue is dropped: {found}.")
 
     def _end(self) -> None:
         self._thread = None
@@ -376,13 +379,13 @@ class Publisher:
             errors, self._errors = self._errors, []
             said, self._said = self._said, []
         for text in said:
-            warnings.warn(text, stacklevel=3)
+            warn(text)
         for message, error in errors:
             if self.on_error == "raise":
                 error.add_note(f"lwcallbacks: {message}")
                 raise error
             found = f"{message}: {type(error).__name__}: {error}".rstrip(".")
-            warnings.warn(f"{found}. Training goes on; further failures of this kind are only counted.", stacklevel=3)
+            warn(f"{found}. Training goes on; further failures of this kind are only counted.")
 
 
 _all: weakref.WeakSet[Publisher] = weakref.WeakSet()

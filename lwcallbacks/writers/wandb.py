@@ -25,7 +25,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from numbers import Real
@@ -51,6 +50,7 @@ from lwcallbacks.media import (
     kind_of,
     to_pil,
 )
+from lwcallbacks.warn import warn
 from lwcallbacks.writers.base import Writer, each, raise_errors, uploads_itself
 from lwcallbacks.writers.wandb_artifacts import WandbStore, artifact_name
 
@@ -119,9 +119,7 @@ class WandbWriter(Writer):
     def _at_most(self, limit: int, key: str, items: Sequence[Any]) -> Sequence[Any]:
         if len(items) > limit and key not in self._cut:
             self._cut.add(key)
-            warnings.warn(
-                f"W&B keeps at most {limit} of the {len(items)} items of {key!r}; the rest is cut", stacklevel=2
-            )
+            warn(f"W&B keeps at most {limit} of the {len(items)} items of {key!r}; the rest is cut")
         return items[:limit]
 
     def _log_artifact(self, file: File) -> None:

@@ -37,7 +37,7 @@ def test_what_earlier_runs_have_left_is_said_once(tmp_path: Path, caplog: pytest
             ledger.saved(Version(number, "model-0", "s3://bucket/a.ckpt", ("latest",), {}), ["wandb"])
         ledger.delivered("2", "wandb", Receipt("staged", OFFLINE))
     assert said(tmp_path, caplog) == [
-        "CheckpointArtifact: 1 checkpoints of an earlier run wait to be delivered: "
+        "lwcallbacks: CheckpointArtifact: 1 checkpoints of an earlier run wait to be delivered: "
         f"python -m lwcallbacks artifacts {directory} --deliver",
         f"lwcallbacks: 1 checkpoints of an earlier run are in its offline run of W&B: wandb sync {OFFLINE}",
     ]

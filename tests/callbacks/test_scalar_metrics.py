@@ -217,7 +217,7 @@ class TestDerived:
         with pytest.warns(UserWarning, match="road") as told:
             t.fit(Classifier(), loader(), loader())
         [failed] = [str(w.message) for w in told if "could not work out" in str(w.message)]
-        assert failed.startswith("ScalarMetrics('road') could not work out its number: KeyError: 'road'")
+        assert failed.startswith("lwcallbacks: ScalarMetrics('road') could not work out its number: KeyError: 'road'")
         there = {"train/acc_step", "train/acc_epoch", "val/acc"}
         assert there | {"train/road_epoch", "val/road"} == t.callback_metrics.keys()
         assert t.callback_metrics["val/road"].isnan()  # there for whoever monitors it

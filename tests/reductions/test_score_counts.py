@@ -287,3 +287,17 @@ def test_a_label_out_of_range_is_no_class(label: int) -> None:
     without = reduction.lift(scores[::2], targets[::2])
     assert torch.equal(found["counts"][:-1], without["counts"][:-1])
     assert int(found["counts"][-1] - without["counts"][-1]) == 4  # once for each class, and for the best score
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "least", "most"), [(0, 1, 0, 1), (1, 2, 0.7, 2), (2, 4, 1.8, 4), (4, 8, 3.9, 8)]
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_bins_of_logits_are_as_wide_as_the_page_says(low: int, high: int, least: float, most: float, sign: int) -> None:
+    """In probabilities, as a multiple of the bin that the probability itself falls into."""
+    logits, probabilities = ScoreBins(10, logits=True), ScoreBins(10)
+    scores = sign * (low + (high - low) * (torch.arange(200) + 0.5) / 200)
+    place, of = logits.of(scores).numpy(), probabilities.of(scores.sigmoid()).numpy()
+    upper, lower = (1 / (1 + np.exp(-logits.edges[place + i])) for i in (1, 0))
+    ratio = (upper - lower) / (probabilities.edges[of + 1] - probabilities.edges[of])
+    assert least <= ratio.min() <= ratio.max() <= most

@@ -103,6 +103,27 @@ SITUATIONS = [
         r"lw.ConfusionMatrix(5, \1returned['scores'])",
     ),
     Situation(
+        "A key that is like none", "lw.ConfusionMatrix(5, preds='probabilities', targets=1)",
+        validate(returns=lambda s: {"found": s, "target": Y[: len(s)]}), CM,
+        "preds='probabilities' is no key of the step's output", "expected one that is there", r"as (preds='found')",
+        r"lw.ConfusionMatrix(5, \1, targets=1)",
+    ),
+    Situation(
+        "A place that is none", "lw.ConfusionMatrix(5, targets=True)", validate(), "ConfusionMatrix", "targets=True",
+        "expected a key, an index into the batch", r"(targets)=True", r"lw.ConfusionMatrix(5, \1=1)",
+    ),
+    Situation(
+        "A module where its name was meant", "lw.ConfusionMatrix(64, forward=torch.nn.Flatten())", validate(),
+        "ConfusionMatrix", "forward is Flatten", "expected the name of a submodule", r"write (forward='net')",
+        r"lw.ConfusionMatrix(64, \1)",
+    ),
+    Situation(
+        "Labels where scores are needed", "lw.PredictionGrid(4, select='hardest')",
+        validate(returns=lambda s: {"pred": s.argmax(1)}), "PredictionGrid('val/predictions')",
+        "preds are torch.int64 (4,)", "needs scores", r"as in (preds=lambda .*?), or",
+        r"lw.PredictionGrid(4, select='hardest', \1)", 4,
+    ),
+    Situation(
         "An index beyond the batch", "lw.ConfusionMatrix(5, targets=2)", validate(), CM,
         "targets=2: the batch has 2 parts", "targets=0 to targets=1", r"targets=0 to (targets=1)",
         r"lw.ConfusionMatrix(5, \1)",

@@ -156,7 +156,7 @@ def test_a_failing_render_warns_and_the_next_one_is_written() -> None:
         publisher.publish(lambda: {"image": IMAGE}, 2)
         publisher.close()
 
-    with pytest.warns(UserWarning, match=r"^A callback could not be drawn at step 1: ZeroDivisionError"):
+    with pytest.warns(UserWarning, match=r"^lwcallbacks: A callback could not be drawn at step 1: ZeroDivisionError"):
         both()
     assert good.seen == [(["image"], 2)]
 
@@ -364,7 +364,7 @@ def test_a_render_that_asks_to_exit_does_not_end_the_thread() -> None:
         publisher.publish(lambda: {"image": IMAGE}, 2)
         publisher.close()
 
-    with pytest.warns(UserWarning, match=r"^A callback could not be drawn at step 1: SystemExit"):
+    with pytest.warns(UserWarning, match=r"^lwcallbacks: A callback could not be drawn at step 1: SystemExit"):
         both()
     assert writer.seen == [(["image"], 2)]
 
@@ -462,9 +462,9 @@ def test_two_owners_that_fail_are_both_named_and_each_reason_is_said_once() -> N
         publish()
     goes_on = ". Training goes on; further failures of this kind are only counted."
     assert [str(warning.message) for warning in caught] == [
-        f"ImageMosaic('val/mosaic') could not be drawn at step 1: ValueError: images are (1, 4){goes_on}",
-        f"PredictionGrid('val/predictions') could not be drawn at step 1: ValueError: no names{goes_on}",
-        f"PredictionGrid('val/predictions') could not be drawn at step 1: ValueError: no images{goes_on}",
+        f"lwcallbacks: ImageMosaic('val/mosaic') could not be drawn at step 1: ValueError: images are (1, 4){goes_on}",
+        f"lwcallbacks: PredictionGrid('val/predictions') could not be drawn at step 1: ValueError: no names{goes_on}",
+        f"lwcallbacks: PredictionGrid('val/predictions') could not be drawn at step 1: ValueError: no images{goes_on}",
     ]
     assert publisher.failures == 6
 
@@ -499,8 +499,9 @@ def test_an_entry_that_fails_costs_itself(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="Training goes on") as caught:
         publish()
     first, second = (str(warning.message) for warning in caught)
-    assert first.startswith("Mine('val') could not be drawn at step 1: TypeError: 'no' is a str, expected Image")
-    assert second.startswith(f"The folder {tmp_path} could not write empty of step 1: ")
+    found = "TypeError: 'no' is a str, expected Image"
+    assert first.startswith(f"lwcallbacks: Mine('val') could not be drawn at step 1: {found}")
+    assert second.startswith(f"lwcallbacks: The folder {tmp_path} could not write empty of step 1: ")
     folder = read_folder(tmp_path)
     assert (folder.steps(), folder.scalars) == ({"table": [1]}, (Logged(1, None, {"n": 0.5}),))
     assert publisher.failures == 2
@@ -536,7 +537,8 @@ def test_what_is_said_is_a_warning_on_the_main_thread_once() -> None:
 
     with pytest.warns(UserWarning, match="Mine") as caught:
         publish()
-    assert [str(w.message) for w in caught] == ["Mine('val'): images are float32 from -1 to 1.5, expected 0 to 1"]
+    told = "lwcallbacks: Mine('val'): images are float32 from -1 to 1.5, expected 0 to 1"
+    assert [str(w.message) for w in caught] == [told]
     assert publisher.failures == 0
 
 
