@@ -19,7 +19,7 @@ PLANTED = {
     "exploding": {"net.5: explodes: a step changed it by "},
     "dead": {"net.3: gradient zero in 100 % of the elements, since step 0"},
     "slow": {"net.3: steps about 1,000 times smaller than those of the other layers: its learning rate is too low"},
-    "large": {f"net.5: weights about {times} times as large as those of the other layers" for times in (900, 1000)},
+    "large": {f"net.5: weights about {times} times as large as those of the other" for times in ("900", "1,000")},
     "underflow": {f"net.{i}: gradient lost in float16: " for i in (1, 3)},
 }
 """How the worst finding begins. Underflow is in all layers, and worst far from the loss."""

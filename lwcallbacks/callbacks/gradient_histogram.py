@@ -73,9 +73,10 @@ class GradientHistogram(WatchingCallback):
     Of all logged steps so far, on each process, ``results["diagnosis"]`` lists what ``{name}/diagnosis`` shows, the
     worst layer first, each with `layer`, `illness`, `since`, `how_much` and `severity`; a healthy network has none.
     Layers that do not learn are listed, too: an optimizer has them and they have no gradient, or a step changes
-    nothing, or they have a gradient and no optimizer has them. ``results["passed"]`` lists what was found and has
+    nothing, or they have a gradient and no optimizer has them; and layers whose steps are 200 times smaller or larger
+    than those of the others, or whose weights began far larger. ``results["passed"]`` lists what was found and has
     passed, with the last step in `until`. The rules, with their thresholds and sources, are in
-    ``lwcallbacks/gradients/diagnosis.py``.
+    ``lwcallbacks/gradients/diagnosis.py`` and, of what is compared with other layers, ``unlike.py``.
     ``results["loss_spikes"]`` lists losses of this process that stood out from the 128 before: `step`, `loss`, `usual`
     and `score`, a modified z-score above 10 (Iglewicz and Hoaglin, 1993). All of it goes on after a resume.
 

@@ -102,7 +102,8 @@ class OverSteps:
                 if found_layers is not None:
                     self._take(step, found_layers)
                 if not read.is_skipped:
-                    self._diagnosis.feed_members(step, read.members, () if found_layers is None else found_layers.names)
+                    names = () if found_layers is None else found_layers.names
+                    self._diagnosis.feed_members(step, read.members, names, read.optimizer)
 
     def _take(self, step: int, layers: Layers) -> None:
         self._diagnosis.feed(step, layers)

@@ -54,10 +54,16 @@ class Absent:
     def __init__(self) -> None:
         self._names: dict[str, int] = {}
         self._arrays = _empty(0)
+        self._optimizers: list[str] = []
         self._places: dict[tuple[str, ...], np.ndarray] = {}
 
-    def feed(self, step: int, members: Members, with_gradient: Iterable[str]) -> None:
-        """Take in a logged step of an optimizer."""
+    def feed(self, step: int, members: Members, with_gradient: Iterable[str], optimizer: str = "") -> None:
+        """Take in a logged step of an optimizer.
+
+        What begins with its name and a dot, or is called so, are parameters that the network does not have.
+        """
+        if optimizer and optimizer not in self._optimizers:
+            self._optimizers.append(optimizer)
         rows = self._rows(members.learning)
         outside, frozen = self._rows(members.outside), self._rows(members.frozen)
         a, here = self._arrays, set(with_gradient)
@@ -102,6 +108,9 @@ class Absent:
             text = f"no gradient in {steps}" if a["seen"][rows].any() else f"never had a gradient, in {steps}"
             if illness == "in no optimizer":
                 text = "gets a gradient and is in no optimizer"
+            elif not a["seen"][rows].any() and list(self._names)[rows[0]].partition(".")[0] in self._optimizers:
+                text = f"{plural(len(rows), 'tensor')} without a gradient that the model does not have: "
+                text += "were its parameters replaced after the optimizer was made?"
             found.append(Finding(name, illness, int(a["since"][rows].max()), text, severity(illness, 1)))
         return found
 
@@ -147,11 +156,16 @@ class Absent:
 
     def state_dict(self) -> dict[str, Any]:
         """Names, and arrays of one number for each."""
-        return {"names": list(self._names), **{key: a.copy() for key, a in self._arrays.items()}}
+        return {
+            "names": list(self._names),
+            "optimizers": list(self._optimizers),
+            **{key: a.copy() for key, a in self._arrays.items()},
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
         self._names = {name: i for i, name in enumerate(state["names"])}
+        self._optimizers = list(state["optimizers"])
         self._arrays = {key: np.array(state[key], a.dtype) for key, a in _empty(0).items()}
         self._places = {}
 

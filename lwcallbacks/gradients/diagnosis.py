@@ -30,7 +30,7 @@ from lwcallbacks.gradients.finding import ILLNESSES, NEEDED, WINDOW, Finding, Il
 from lwcallbacks.gradients.layers import Layers
 from lwcallbacks.gradients.norms import joined
 from lwcallbacks.gradients.sample import SAMPLE
-from lwcallbacks.gradients.unlike import Beside
+from lwcallbacks.gradients.unlike import FEWEST_ELEMENTS, Beside
 from lwcallbacks.gradients.words import in_words, large_in_words, odd_in_words, size_in_words
 
 MOST = 10
@@ -73,6 +73,8 @@ at the end of a schedule all of them are small."""
 MOVES = 1e-5
 """A layer is not updated where a step changes no element, though the gradient's norm is above this part of the layer's,
 so that a step of any usual size does. A smaller one may be lost to rounding, as that of a network without a loss."""
+SHRUNK = 1e-2
+"""Part of what it began with that is left of a layer's weights, from which on a weight decay has taken them."""
 FEWEST_MOVED = 32
 """Of a parameter whose change is told by a sample, as many elements of it have to have a gradient, by their share."""
 ZERO = 0.99
@@ -135,18 +137,22 @@ class Diagnosis:
             begins = self._vote(rows, _RULES.index(name), step, *seen)
             if name == "explodes":
                 a["onset"][rows[begins]] = seen[1][begins]
+            if name == "zero":
+                is_due = self._fed - a["leapt"][rows[begins]] <= WINDOW
+                a["before_zero"][rows[begins]] = np.where(is_due, a["leap"][rows[begins]], 0)
         self._remember(step, own, rows)
         self._look_back(rows)
 
-    def feed_members(self, step: int, members: Members, with_gradient: Iterable[str]) -> None:
+    def feed_members(self, step: int, members: Members, with_gradient: Iterable[str], optimizer: str = "") -> None:
         """Take in which parameters an optimizer has at a logged step, and which of them have a gradient.
 
         Args:
             step: its number, as it is to be named.
             members: by the names that `feed` is given.
             with_gradient: those of `members.learning` that have one.
+            optimizer: its name, as `layers_of` calls parameters by it that the network does not have.
         """
-        self._absent.feed(step, members, with_gradient)
+        self._absent.feed(step, members, with_gradient, optimizer)
 
     def feed_nonfinite(self, step: int, names: Iterable[str]) -> None:
         """The first step, logged or not, at which gradients of these layers were not finite."""
@@ -185,9 +191,12 @@ class Diagnosis:
         a["growth"][rows[explodes]] = growth[explodes]
         a["beside"][rows[vanishes], 0], a["beside"][rows[vanishes], 1] = own.norm[vanishes], upper
         a["began"][rows] = np.where(np.isnan(a["began"][rows]), own.beside.scale, a["began"][rows])
+        leaps = own.alive & (own.floored > 1)
+        a["leapt"][rows[leaps]], a["leap"][rows[leaps]] = self._fed, own.floored[leaps]
         larger, faster, slower = own.beside.large(a["began"][rows]), own.beside.faster(), own.beside.slower()
         return {
             "large weights": (larger > 0, larger),
+            "weights vanish": own.shrunk(a["began"][rows]),
             "faster than the others": (faster > 0, faster),
             "slower than the others": (slower > 0, slower),
             "explodes": (explodes, own.floored if own.has_ratios else growth),
@@ -371,6 +380,9 @@ def _empty(size: int) -> dict[str, np.ndarray]:
         "since_odd": np.full(size, -1),
         "onset": np.zeros(size),  # what a step changed when it began to explode
         "exploded": np.full(size, -1),  # when that was, of a layer that is not finite
+        "leapt": np.full(size, -(1 << 30)),  # at which logged step one has last changed it by more than its own size
+        "leap": np.zeros(size),  # and by how much
+        "before_zero": np.zeros(size),  # the same of one shortly before its gradient became zero, or 0
         "began": np.full(size, np.nan),  # root mean square of its largest parameter, when it was first seen
         "large": np.zeros(size),  # how large its weights were beside the others, of a layer that is not finite
         "log_norms": np.full((size, REMEMBERED), np.nan, np.float32),
@@ -422,11 +434,17 @@ class _Signals:
             scale /= np.sqrt(np.maximum(total(np.where(is_largest, layers.elements, 0)), 1))
             self.beside = Beside(used, elements - num_zero, elements, change, weight, scale)
             self.floored = np.nan_to_num(change / np.maximum(weight, FLOOR * np.sqrt(np.maximum(elements, 1))))
+        self.is_several = elements >= FEWEST_ELEMENTS
         self.lost = np.zeros(size)
         if in_float16:
             limit = 4 * layers.bins.smallest()
             tiny = total(layers.bins.smaller_than(limit) - zeros) if np.isfinite(limit) else self.lost
             self.lost = tiny / np.maximum(elements - num_zero, 1)
+
+    def shrunk(self, began: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of which layers hardly anything is left, and how much, beside what they began with."""
+        left = np.divide(self.beside.scale, began, where=began > 0, out=np.ones(len(began)))
+        return self.is_several & (left < SHRUNK), left
 
 
 def _joined(norms: np.ndarray, group: np.ndarray, size: int) -> np.ndarray:

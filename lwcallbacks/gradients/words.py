@@ -31,13 +31,17 @@ def in_words(illness: Illness, measure: float, row: Mapping[str, Any], *, is_gro
     by = f"{grown}a step changes it by {size_in_words(measure)}"
     if row["clipped"] > 0:
         by = f"its norm before clipping is {row['clipped']:.1g}, and clipping leaves {row['clip']:.1g} of it"
+    leap = float(row["before_zero"])
+    behind = f", behind a step that changed it by {size_in_words(leap)}" if leap else ""
     return {
         "explodes": (f"explodes: {by}", 1.0),
         "large weights": (f"{large_in_words(measure)}, and a step changes little of them: "
                           "look at how they are initialised", measure),
         "faster than the others": (f"steps about {_about(measure)} times as large as those of the other layers: "
                                    "its learning rate is too high", measure),
-        "zero": (f"gradient zero in {_percent(measure)} of the elements", measure),
+        "weights vanish": (f"weights shrunk to {_percent(measure)} of their size at the start: "
+                           "look at the weight decay", small),
+        "zero": (f"gradient zero in {_percent(measure)} of the elements{behind}", measure + bool(leap)),
         "vanishes": (f"gradient vanishes: norm {norm:.1g}, that of a quarter of the layers above {upper:.1g}", small),
         "lost in float16": (f"gradient lost in float16: {_percent(measure)} of what is not zero is as small as "
                             "it can hold, and smaller ones are zero; a larger loss scale keeps them", measure),

@@ -158,6 +158,23 @@ def test_several_optimizers_have_their_own_members() -> None:
     assert found(absent) == [("b", "no gradient", 0, "never had a gradient, in 20 logged steps")]
 
 
+def test_tensors_of_an_optimizer_that_the_model_does_not_have_are_named_as_such() -> None:
+    """As those of a layer that was replaced; not those that have a gradient, as of a loss outside of the model."""
+    members = Members(learning=("Adam.0", "Adam.3", "b.weight"))
+    for optimizer, words in (
+        ("Adam", "2 tensors without a gradient that the model does not have: were its parameters replaced after the "
+         "optimizer was made?"),
+        ("", "never had a gradient, in 20 logged steps"),
+    ):  # fmt: skip
+        absent = Absent()
+        for i in range(20):
+            absent.feed(i, members, ["b.weight"], optimizer)
+        assert found(absent) == [("Adam", "no gradient", 0, words)]
+    for i in range(20):
+        absent.feed(i, members, members.learning, "Adam")
+    assert found(absent) == []
+
+
 def test_it_goes_on_from_a_checkpoint() -> None:
     """With the same bits."""
     whole = fed(lambda i: BOTH.learning[i % 2 :], range(30))

@@ -149,6 +149,30 @@ def test_weights_that_began_too_large_are_named_from_the_start() -> None:
     assert "large weights" not in {one.illness for one in grown.findings()}
 
 
+def test_weights_of_which_hardly_anything_is_left_are_named() -> None:
+    """A hundredth of what they began with; what began at zero, or small, has not shrunk."""
+    for left, is_said in ((0.9 * rules.SHRUNK, True), (1.1 * rules.SHRUNK, False)):
+        diagnosis = Diagnosis()
+        for i in range(20):
+            layers = heavy(left if i > 9 else 1.0, 1e-3)
+            diagnosis.feed(50 * i, layers)
+        assert found(diagnosis) == [("last", "weights vanish", 500)] * is_said
+    diagnosis = Diagnosis()
+    for i in range(20):
+        diagnosis.feed(50 * i, heavy(0.0 if i == 0 else 1e-3, 1e-3))
+    assert found(diagnosis) == []
+
+
+def test_a_gradient_that_is_zero_behind_a_leap_says_so() -> None:
+    """By how much the last step before has changed the layer, if that was by more than all of it, and lately."""
+    words = "gradient zero in 100 % of the elements"
+    for since, behind in ((0, ", behind a step that changed it by 5.0 times its own size"), (rules.WINDOW, "")):
+        diagnosis = fed(network(last__weight=(normal(0.1), 5.0)), 2)
+        fed(network(last__weight=(normal(0.1), 1e-3)), since, diagnosis, begin=2)
+        fed(network(last__weight=(torch.zeros(200), 0.0)), rules.WINDOW, diagnosis, begin=2 + since)
+        assert [one.how_much for one in diagnosis.findings()] == [words + behind]
+
+
 def test_a_layer_that_began_at_zero_beside_small_gradients_does_not_explode() -> None:
     """It changes by much of itself for a while; a head behind layers that begin at zero, for instance."""
     layers = step_of(network(last__weight=(normal(200.0), 0.2)))
