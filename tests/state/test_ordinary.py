@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any
 
 import pytest
@@ -18,17 +19,18 @@ from lwcallbacks.testing import World
 
 
 class Words(Metric):
-    """Remembers strings, which no process can send as tensors."""
+    """Remembers texts and such, which are no tensors."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Callable[[str], Any] = str) -> None:
         super().__init__()
+        self.kind = kind
         self.add_state("words", [], dist_reduce_fx=None)
 
     def update(self, x: torch.Tensor) -> None:
-        self.words.append("x" * len(x))
+        self.words.append(self.kind("x" * len(x)))
 
-    def compute(self) -> int:
-        return sum(map(len, self.words))
+    def compute(self) -> list[Any]:
+        return list(self.words)
 
 
 class Pieces(Metric):
@@ -80,7 +82,6 @@ CASES: dict[str, tuple[Callable[[], Metric], Callable[..., tuple[Any, ...]]]] = 
     "float and integer lists": (BinaryAUROC, binary),
     "one list": (CatMetric, lambda x, y: (x,)),
     "two lists of floats": (SpearmanCorrCoef, lambda x, y: (x, y)),
-    "lists of unlike tensors": (Pieces, lambda x, y: (x - 0.5,)),
 }
 
 
@@ -97,6 +98,34 @@ def test_shares_of_any_size_give_the_value_of_one_process(case: str) -> None:
     for value in collected(cores_of(5, lambda: {"m": make()}, shards), World(5)):
         expected = alone.compute()
         assert torch.equal(value["m"], expected) if isinstance(expected, torch.Tensor) else value["m"] == expected
+
+
+def test_entries_that_are_not_joined_come_in_turn() -> None:
+    """The first of each process, then the second, as torchmetrics has them; of any shape, dtype and number."""
+    batches = [samples(n, n)[:1] for n in (4, 1, 7)]
+    shards = [[], [batches[0]], [], batches[1:], []]
+    alone = [Pieces(), Pieces()]
+    for metric, shard in zip(alone, (batches[:1], batches[1:]), strict=True):
+        for batch in shard:
+            metric.update(*batch)
+    turns = zip_longest(*(metric.compute()[0] for metric in alone))
+    expected = [piece for turn in turns for piece in turn if piece is not None]
+    for value in collected(cores_of(5, lambda: {"m": Pieces()}, shards), World(5)):
+        assert value["m"][0] == expected
+        assert value["m"][2] == 3
+    even = [batches[:1], batches[1:2], batches[2:]]
+    by_torchmetrics, *_ = World(3).compute(Pieces, even)
+    for value in collected(cores_of(3, lambda: {"m": Pieces()}, even), World(3)):
+        assert value["m"] == by_torchmetrics
+
+
+@pytest.mark.parametrize("kind", [str, str.encode, len, lambda x: {"text": [x, (None, 0.5, True)]}])
+def test_entries_that_are_no_tensors_cross_as_they_are(kind: Callable[[str], Any]) -> None:
+    """Texts, numbers and containers of them, beside a metric of tensors."""
+    batches = [samples(n, n)[:1] for n in (2, 1, 4)]
+    cores = cores_of(3, lambda: {"words": Words(kind), "mean": MeanMetric()}, [batches[:1], [], batches[1:]])
+    for value in collected(cores, World(3)):
+        assert value["words"] == [kind("xx"), kind("x"), kind("xxxx")]
 
 
 def test_tensors_that_only_the_metric_can_combine() -> None:
@@ -170,9 +199,9 @@ def test_the_number_of_exchanges_does_not_grow_with_the_metrics() -> None:
 
 
 def test_what_is_no_tensor_fails_alone() -> None:
-    """Strings in a state of one process: every process knows, nobody waits, and the other metric has its value."""
+    """Sets in a state of one process: every process knows, nobody waits, and the other metric has its value."""
     shards = [[], [(torch.ones(2),)], []]
-    cores = cores_of(3, lambda: {"words": Words(), "mean": MeanMetric()}, shards)
+    cores = cores_of(3, lambda: {"words": Words(set), "mean": MeanMetric()}, shards)
     for of_all in ended(cores, World(3)):
         assert of_all.values == {0: {"mean": 1.0}}
         assert "process 1: Words.words holds something that is no tensor" in of_all.failures[0]["words"]
@@ -210,7 +239,7 @@ def test_a_dtype_that_cannot_cross_fails_alone(default: Any, op: Any, dtype: tor
 def test_one_process_sends_nothing() -> None:
     """Alone, any metric computes from its own states, whatever they are."""
     [core] = cores_of(1, lambda: {"words": Words()}, [[(torch.ones(2),), (torch.ones(3),)]])
-    assert core.epoch_end() == {"words": 5}
+    assert core.epoch_end() == {"words": ["xx", "xxx"]}
 
 
 def test_a_reduction_as_a_metric_shares_the_exchange() -> None:
@@ -233,6 +262,7 @@ def test_a_reduction_as_a_metric_shares_the_exchange() -> None:
 def test_a_saved_epoch_goes_on(make: Callable[[], Metric]) -> None:
     """Half an epoch saved, loaded into another core and ended there is the whole epoch."""
     args = next((fields for maker, fields in CASES.values() if maker is make), lambda x, y: (x, y))
+    args = (lambda x, y: (x - 0.5,)) if make is Pieces else args
     first, second = args(*samples(5, 1)), args(*samples(3, 2))
     [whole] = cores_of(1, lambda: {"m": make()}, [[first, second]])
     [half] = cores_of(1, lambda: {"m": make()}, [[first]])
@@ -253,7 +283,7 @@ def test_what_cannot_go_on_is_left_out_of_a_checkpoint() -> None:
     words.update(torch.ones(2))
     assert ordinary.saved(words, {}, 1) is None
     metric = PearsonCorrCoef()
-    states = ordinary.merged(metric, iter(()), iter([[[torch.zeros(1)]] * 2] * len(metric._defaults)))
+    states = ordinary.merged(metric, iter(()), iter([[[torch.zeros(1)]] * 2, [[]] * 2] * len(metric._defaults)))
     assert ordinary.saved(metric, states, 2) is None
 
 
