@@ -77,6 +77,13 @@ class Entry:
     """Whether another run has saved it, and delivers it: the run that this one goes on from."""
 
     @property
+    def is_written(self) -> bool:
+        """Whether its checkpoint was written to its end, as far as is known: one that a kill has cut short was not."""
+        version = self.version
+        is_known = version.content is not None or version.digest is not None or version.is_remote
+        return is_known or bool(self.fates) or self.is_earlier
+
+    @property
     def is_removed(self) -> bool:
         """Whether the Trainer has removed its checkpoint."""
         return self.removed_after is not None

@@ -49,6 +49,7 @@ def find(directory: Path, alias: str) -> tuple[Version, Path | None, str]:
     if not having:
         there = sorted({f"{e.version.name}:{one}" for _, e in entries for one in e.version.aliases})
         raise LookupError(f"{directory} has no checkpoint {alias!r}, expected one of {', '.join(there) or 'none'}")
+    having = [(ledger, e) for ledger, e in having if e.is_written] or having
     having = [(ledger, e) for ledger, e in having if not e.is_earlier] or having  # a run's own ledger has it, too
     among = sorted({(str(ledger), e.version.name) for ledger, e in having})
     if len(among) > 1:
@@ -61,9 +62,12 @@ def find(directory: Path, alias: str) -> tuple[Version, Path | None, str]:
 
 
 def current_aliases(entries: Sequence[Entry]) -> dict[str, list[str]]:
-    """The aliases that each version of a ledger has now, by its id: a later version of the same name takes them."""
-    owners = {(e.version.name, alias): e.version.id for e in entries for alias in e.version.aliases}
-    return {e.version.id: [a for a in e.version.aliases if owners[e.version.name, a] == e.version.id] for e in entries}
+    """The aliases that each version of a ledger has now, by its id: a later version of the same name takes them, once
+    it is written."""
+    owners = {(e.version.name, alias): e.version.id for e in entries if e.is_written for alias in e.version.aliases}
+    return {
+        e.version.id: [a for a in e.version.aliases if owners.get((e.version.name, a)) == e.version.id] for e in entries
+    }
 
 
 def _content(ledger: Path, entry: Entry) -> Path | None:

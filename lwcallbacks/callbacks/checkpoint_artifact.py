@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from lwcallbacks.artifacts.checkpoint_path import resolve
 from lwcallbacks.callbacks.base import LoggingCallback, plain
 from lwcallbacks.callbacks.delivery_bar import DeliveryBar
+from lwcallbacks.callbacks.facts import KEYS
 from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.life import Life, Policy
 from lwcallbacks.callbacks.outlet import heeding_interrupts
@@ -94,6 +95,11 @@ class CheckpointArtifact(LoggingCallback):
             raise ValueError(f"CheckpointArtifact: staging_limit={staging_limit!r}, expected bytes, 0 or more, or None")
         if not patience >= 0:
             raise ValueError(f"CheckpointArtifact: patience={patience!r}, expected seconds, 0 or more")
+        if taken := sorted(KEYS & set(metadata or ())):
+            raise ValueError(
+                f"CheckpointArtifact: metadata has {', '.join(map(repr, taken))}, which each save fills in. Expected "
+                f"other keys than {', '.join(sorted(KEYS))}"
+            )
         self.name = name
         self.aliases = plain(aliases)
         self.keep = keep

@@ -11,6 +11,13 @@ from typing import Any
 from lwcallbacks.artifacts.version import plain
 from lwcallbacks.lightning import LightningModule, Trainer
 
+KEYS = frozenset(
+    (
+        *("hparams", "num_parameters", "versions", "git_commit", "world_size", "precision"),
+        *("epoch", "step", "score", "monitor", "mode", "metrics", "filename", "callback"),
+    )
+)
+"""Of the metadata of a save: those of the run, and those of its moment."""
 _PACKAGES = ("lwcallbacks", "torch", "pytorch-lightning", "lightning", "torchmetrics")
 
 

@@ -270,11 +270,11 @@ class Life:
     def _version(self, save: Save, scope: _Scope, facts: Mapping[str, Any], is_last: bool) -> Version:
         own = self._policy.metadata
         metadata = plain({**self._facts, **facts, "filename": save.path.rsplit("/", 1)[-1], **own})
-        aliases = self._aliases(save, facts, metadata, is_last)
+        aliases = self._aliases(save, scope.name, facts, metadata, is_last)
         return Version(uuid4().hex[:16], scope.name, _absolute(save.path), aliases, metadata)
 
     def _aliases(
-        self, save: Save, facts: Mapping[str, Any], metadata: Mapping[str, Any], is_last: bool
+        self, save: Save, scope: str, facts: Mapping[str, Any], metadata: Mapping[str, Any], is_last: bool
     ) -> tuple[str, ...]:
         aliases = ["latest"]
         if _is_best(save, facts):
@@ -284,11 +284,19 @@ class Life:
         for template in self._policy.aliases:
             try:
                 alias = template.format(**{**facts["metrics"], **metadata})
-            except (LookupError, ValueError) as error:
-                self._say(f"the alias {template!r} has no value: {type(error).__name__}: {error}")
+            except Exception as error:  # a field that is not there, or of which there is no value at this save
+                known = {**facts["metrics"], **metadata}
+                there = ", ".join(sorted(key for key, value in known.items() if _fits(value)))
+                told = f"the alias {template!r} has no value for a save of {scope}, which goes without it"
+                self._say(f"{told}: {type(error).__name__}: {error}. There are: {there}")
                 continue
             aliases.append(re.sub(r"[^\w.=+-]", "-", alias))
         return tuple(dict.fromkeys(aliases))
+
+
+def _fits(value: Any) -> bool:
+    """Whether it can be a part of an alias."""
+    return isinstance(value, (str, int, float))
 
 
 def _is_last(save: Save) -> bool:

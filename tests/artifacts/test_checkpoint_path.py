@@ -238,7 +238,7 @@ def test_what_was_changed_in_the_cache_is_fetched_again(how: str, server: LyingS
         path.write_bytes(CONTENT[:-1] + b"x")
     else:
         place.symlink_to(outside / path.name if place == path else outside, target_is_directory=place != path)
-    with pytest.warns(UserWarning, match=r"lw\.checkpoint_path: fetched once more, since"):
+    with pytest.warns(UserWarning, match=r"lwcallbacks: checkpoint_path: fetched once more, since"):
         again = Path(lw.checkpoint_path(address()))
     assert (again / path.name).read_bytes() == CONTENT
     assert not any(part.is_symlink() for part in (again / path.name, again, again.parent))
@@ -346,7 +346,9 @@ def test_what_is_no_longer_held_is_looked_for(run: Run, server: LyingServer) -> 
     server.shelve("model", {"epoch=1.ckpt": saved({"epoch": 1})})
     assert epoch_of(str(run.directory.parent), "best") == 1
     assert "GET blobs" not in server.calls  # the content is in the cache
-    run.save(2, "best", held=False, sealed=False)
+    run.save(2, "best", held=False, sealed=False)  # a kill has cut it short: the one before it is still the best
+    assert epoch_of(str(run.directory.parent), "best") == 1
+    run.save(3, "best", held=False).unlink()
     with pytest.raises(LookupError, match=r"the content of 'best' of .* is no longer on this machine, nor at W&B"):
         lw.checkpoint_path(run.directory.parent, "best")
 

@@ -225,11 +225,36 @@ def test_a_metric_that_is_not_finite(shelf: Shelf, tmp_path: Path) -> None:
     assert [("best" in kept.aliases) for kept in came(shelf)] == [False, True, False]
 
 
-def test_metadata_of_ones_own_decides_nothing(shelf: Shelf, tmp_path: Path) -> None:
-    """It stands in the metadata, also in place of a fact; which version is the best goes by the fact."""
-    fitted(tmp_path, shelf, best(tmp_path), module=Scored(float("nan"), 2.0, 1.0), metadata={"score": "nan", "a": 1})
-    assert [kept.version.metadata["score"] for kept in came(shelf)] == ["nan"] * 3
-    assert [("best" in kept.aliases) for kept in came(shelf)] == [False, True, False]
+def test_metadata_of_ones_own_is_beside_the_facts(shelf: Shelf, tmp_path: Path) -> None:
+    """In the place of a fact it is refused: every version would be of epoch 99."""
+    fitted(tmp_path, shelf, best(tmp_path), metadata={"a": 1})
+    assert [(kept.version.metadata["a"], kept.version.metadata["epoch"]) for kept in came(shelf)] == [
+        (1, 0), (1, 1), (1, 2),
+    ]  # fmt: skip
+    told = r"metadata has 'epoch', 'step', which each save fills in. Expected other keys than callback, epoch, "
+    with pytest.raises(ValueError, match=told):
+        lw.CheckpointArtifact(metadata={"epoch": 99, "step": -1, "a": 1})
+    facts = came(shelf)[0].version.metadata.keys() - {"a"}
+    for fact in facts:
+        with pytest.raises(ValueError, match=f"metadata has '{fact}'"):
+            lw.CheckpointArtifact(metadata={fact: 1})
+
+
+def test_an_alias_without_a_value_costs_no_version(shelf: Shelf, tmp_path: Path) -> None:
+    """As that of a score, of a checkpoint that has none; the message lists what there is."""
+    ours = lw.CheckpointArtifact(aliases=["acc-{score:.1f}", "{epoch.wrong}", "{scor}", "e{epoch}"])
+    t = trainer(
+        callbacks=[ours, best(tmp_path), SavesNow(tmp_path / "mine.ckpt")], max_epochs=2,
+        logger=ShelfLogger(tmp_path / "logs", shelf), default_root_dir=tmp_path, enable_checkpointing=True,
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match="the alias") as caught:
+        t.fit(Scored(), loader(), loader())
+    aliases = {(kept.version.name[:10], kept.aliases[-2:]) for kept in came(shelf)}
+    assert len(came(shelf)) == 4
+    assert {alias for _, pair in aliases for alias in pair} >= {"acc-1.0", "acc-2.0", "e0", "e1"}
+    told = [str(w.message) for w in caught if "has no value for" in str(w.message)]
+    assert any("'acc-{score:.1f}' has no value for" in text and "goes without it: TypeError" in text for text in told)
+    assert any("There are: callback, epoch, filename, " in text and "'{scor}'" in text for text in told)
 
 
 def test_checkpoints_in_mid_epoch(shelf: Shelf, tmp_path: Path) -> None:

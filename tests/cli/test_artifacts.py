@@ -66,6 +66,32 @@ def every_kind(tmp_path: Path) -> Path:
     return tmp_path / "logs"
 
 
+def test_what_is_on_disk_is_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    """Without a store: what is there, what was removed by hand, what a later save has replaced, what was cut short."""
+    from lwcallbacks.artifacts.version import Version
+
+    monkeypatch.chdir(tmp_path)
+    files = {name: tmp_path / "checkpoints" / name for name in ("a.ckpt", "b.ckpt", "hand.ckpt", "torn.ckpt")}
+    with Ledger(tmp_path / "logs" / "artifacts") as ledger:
+        for number, name in enumerate(("a.ckpt", "b.ckpt", "hand.ckpt", "hand.ckpt", "torn.ckpt")):
+            ledger.saved(Version(str(number), "model", str(files[name]), ("latest",), {"step": number}), [])
+            if name != "torn.ckpt":
+                ledger.sealed(str(number), f"sha256:{number:064}", 10)
+    files["a.ckpt"].parent.mkdir()
+    for name in ("a.ckpt", "hand.ckpt"):
+        files[name].write_text(name)
+    assert main(["artifacts", "logs"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for text in (
+        f"step 0 0.0 KiB kept at {files['a.ckpt']}",
+        f"step 1 0.0 KiB was at {files['b.ckpt']}, where nothing is any more",
+        f"step 2 0.0 KiB replaced by a later save to {files['hand.ckpt']}",
+        f"step 3 0.0 KiB latest kept at {files['hand.ckpt']}",
+        "step 4 not written yet, as far as is known",
+    ):
+        assert text in told, told
+
+
 def test_every_state_is_said(every_kind: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In lines of a terminal's usual width; an alias is with the last version that has it."""
     assert main(["artifacts", "logs"]) == 0

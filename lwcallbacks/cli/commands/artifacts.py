@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from lwcallbacks.artifacts.ledger import Entry, Fate, InUse, Ledger, content_of, read
-from lwcallbacks.artifacts.ledgers import current_aliases, find_ledgers, is_synced, sent_from
+from lwcallbacks.artifacts.ledgers import current_aliases, find_ledgers, is_synced, place_of, sent_from
 from lwcallbacks.cli.errors import CommandError
 from lwcallbacks.cli.output import in_size
 from lwcallbacks.cli.text import counted, plain
@@ -118,7 +118,7 @@ def _listing(directory: Path, found: dict[Path, list[Entry]]) -> Iterator[str]:
         for name, versions in groupby(sorted(each, key=lambda entry: entry.version.name), lambda e: e.version.name):
             yield f"  {plain(name)}"
             for entry in versions:
-                yield from _lines(entry, aliases[entry.version.id])
+                yield from _lines(ledger, entry, aliases[entry.version.id], _is_replaced(entry, each))
     if waiting or staged:
         yield ""
     if waiting:
@@ -128,7 +128,12 @@ def _listing(directory: Path, found: dict[Path, list[Entry]]) -> Iterator[str]:
         yield asks if is_synced(folder) else f"Send what is staged with: wandb sync {plain(folder)}"
 
 
-def _lines(entry: Entry, aliases: list[str]) -> Iterator[str]:
+def _is_replaced(entry: Entry, entries: list[Entry]) -> bool:
+    """Whether a later save of the run has the same path."""
+    return any(later.version.path == entry.version.path for later in entries[entries.index(entry) + 1 :])
+
+
+def _lines(ledger: Path, entry: Entry, aliases: list[str], is_replaced: bool) -> Iterator[str]:
     facts, size = entry.version.metadata, entry.version.size
     told = [f"{key} {facts[key]}" for key in ("epoch", "step") if facts.get(key) is not None]
     if facts.get("monitor") is not None and facts.get("score") is not None:
@@ -137,7 +142,7 @@ def _lines(entry: Entry, aliases: list[str]) -> Iterator[str]:
     told += [", ".join(aliases)] if aliases else []
     told += ["of the run that this one goes on from"] if entry.is_earlier else []
     yield from _wrapped(plain("   ".join(told)), "    ")
-    for store, fate in _fates(entry).items():
+    for store, fate in (_fates(entry) or {"": _on_disk(ledger, entry, is_replaced)}).items():
         yield from _wrapped(plain(f"{store}: {_in_words(fate)}" if store else _in_words(fate)), "      ")
 
 
@@ -154,10 +159,20 @@ def _fates(entry: Entry) -> dict[str, Fate]:
     if entry.why:
         return {"": Fate("failed", why=entry.why)}
     fates = {store: entry.fates.get(store, WAITS) for store in dict.fromkeys((*entry.stores, *entry.fates))}
+    return fates
+
+
+def _on_disk(ledger: Path, entry: Entry, is_replaced: bool) -> Fate:
+    """Of one that goes to no store."""
+    path = entry.version.path
     if entry.is_removed:
-        return fates or {"": Fate("removed by the Trainer")}
-    is_written = entry.version.content or entry.version.is_remote
-    return fates or {"": Fate(f"kept at {entry.version.path}" if is_written else "not written yet, as far as is known")}
+        return Fate("removed by the Trainer")
+    if is_replaced:
+        return Fate(f"replaced by a later save to {path}")
+    found = path if entry.version.is_remote else place_of(ledger, path)
+    if entry.is_written:
+        return Fate(f"kept at {found}" if found else f"was at {path}, where nothing is any more")
+    return Fate("not written yet, as far as is known")
 
 
 def _in_words(fate: Fate) -> str:
