@@ -41,10 +41,10 @@ class Layout:
     """None where the data set gives ready-made batches, one for each index."""
     share: int
     """How many indices this process draws in an epoch, padding included."""
+    in_order: bool
+    """Whether those numbers are positions in the data set (else: in some permutation of it)."""
     rank: int = 0
     num_replicas: int = 1
-    in_order: bool = True
-    """Whether those numbers are positions in the data set (else: in some permutation of it)."""
     num_dropped: int = 0
     """Samples that no process is given, so that shares are equal."""
     is_dealt: bool = False
@@ -92,9 +92,9 @@ def layout_of(loader: Any) -> Layout | None:
         dropped = max(0, length - sampler.total_size)
         in_order = _goes_in_order(sampler)
         return Layout(
-            length, batch_size, share, sampler.rank, sampler.num_replicas, in_order, dropped, sampler.num_replicas > 1
+            length, batch_size, share, in_order, sampler.rank, sampler.num_replicas, dropped, sampler.num_replicas > 1
         )
-    return Layout(share, batch_size, share, in_order=type(sampler) is SequentialSampler)
+    return Layout(share, batch_size, share, type(sampler) is SequentialSampler)
 
 
 def indices_of(loader: Any, batch: int) -> list[int] | None:

@@ -519,3 +519,5 @@ def test_what_cannot_be_synced_is_refused_when_it_is_registered() -> None:
 
     with pytest.raises(TypeError, match="Odd cannot be synced, expected a Scattered, a Choice or a Product of them"):
         lw.StateCore({"odd": Odd()})
+    with pytest.raises(TypeError, match="Odd cannot be synced"):
+        next(synced(Bundle(states=[(Odd(), {})]), 0, 2))  # as a ReductionMetric of it would

@@ -134,7 +134,7 @@ def test_any_function_that_gathers_will_do() -> None:
 
     def thrice(tensor: torch.Tensor, group: Any = None) -> list[torch.Tensor]:
         groups.append(group)
-        return [tensor, torch.zeros_like(tensor), tensor]
+        return [tensor, tensor, torch.zeros_like(tensor)]
 
     m = metric(A, B, dist_sync_fn=thrice, process_group="a group", distributed_available_fn=lambda: True)
     assert value(m) == counts(A, B, A, B)

@@ -103,10 +103,10 @@ def test_the_number_of_indices_is_exact_for_the_samplers_of_torch(sampler: Any, 
 
 def test_a_loader_that_begins_again_has_the_same_batches() -> None:
     """As under a CombinedLoader that cycles."""
-    layout = Layout(num_samples=7, batch_size=3, share=7)
+    layout = Layout(num_samples=7, batch_size=3, share=7, in_order=True)
     assert [layout.drawn(k).size for k in range(6)] == [3, 3, 1, 3, 3, 1]
     assert [layout.drawn(k).start for k in range(6)] == [0, 3, 6, 0, 3, 6]
-    one = Layout(num_samples=3, batch_size=3, share=3)
+    one = Layout(num_samples=3, batch_size=3, share=3, in_order=True)
     assert [one.drawn(k).start for k in range(2)] == [0, 0]
     full = layout_of(DataLoader(Numbers(7), 3, drop_last=True))
     assert full is not None

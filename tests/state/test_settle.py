@@ -64,6 +64,15 @@ def test_what_any_process_flags_every_process_settles(flagging: list[int]) -> No
     assert [c.values["k"]["padding"] for c in run(cores)] == [3.0] * 3, "an epoch later nothing is dropped"
 
 
+def test_a_flag_is_told_once() -> None:
+    """The header that goes ahead of what was settled needs no exchange of flags any more."""
+    cores, world = padded(2), World(2)
+    cores[0].flag("rows")
+    settles = [settling(core, []) for core in cores]
+    world.run(lambda rank: collecting({"k": cores[rank]}, rank, 2, settles[rank]))
+    assert len(world.log) == 5  # a header and the flags; a header; floats and integers
+
+
 def test_a_shape_that_is_learnt_while_settling_is_agreed_on() -> None:
     """An update on one process only, of a metric that no process has data for."""
     cores = [lw.StateCore({"roc": BinaryAUROC(), "mean": MeanMetric()}) for _ in range(2)]
