@@ -294,3 +294,12 @@ def test_the_advice_is_right_in_a_run(kind: str, monkeypatch: pytest.MonkeyPatch
     matrix = lw.ConfusionMatrix(CLASSES, **right)
     trainer(callbacks=[matrix]).validate(Classifier(), data, verbose=False)
     assert int(matrix.results["val"].sum()) == 40
+
+
+def test_what_is_there_under_a_usual_name_is_not_asked_for() -> None:
+    """A list of boxes under "preds": what it is comes first, and not that one should return "preds"."""
+    boxes = [{"boxes": torch.zeros(2, 4), "labels": torch.zeros(2)}]
+    told = str(Step({"preds": boxes}, (torch.zeros(1, 3), torch.zeros(1))).missing("preds", Source(), "val"))
+    assert "outputs['preds'] is ({'boxes': float32[2, 4], 'labels': float32[2]}), expected a tensor" in told
+    assert "To fix it, pass preds= (a key" in told
+    assert "return a dict" not in told

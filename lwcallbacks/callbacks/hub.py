@@ -384,10 +384,12 @@ class Hub:
             return
         owner, key = missing[0]
         told = f"{owner}: {key!r} has" if len(missing) == 1 else f"{key!r} and {len(missing) - 1} more numbers have"
-        self.outlet.say(
-            f"{told} no value in this epoch and had none before, so NaN is logged. EarlyStopping(check_finite=True), "
-            "its default, stops on NaN"
-        )
+        # A warning may be an error. What made the numbers fail is then the first that is raised.
+        with self.outlet.attempt("lwcallbacks", "could not say which numbers have no value"):
+            self.outlet.say(
+                f"{told} no value in this epoch and had none before, so NaN is logged. "
+                "EarlyStopping(check_finite=True), its default, stops on NaN"
+            )
 
     def _is_strict(self) -> bool:
         return any(callback.on_error == "raise" for callback in self._callbacks)

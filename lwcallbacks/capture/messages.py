@@ -150,9 +150,11 @@ def function_of_three(field: str, outputs: Any, returned: Any) -> str:
 def advice(field: str, source: Source, there: Mapping[str, Any], stage: str | None) -> str:
     """What to write for a field that is nowhere to be found, from what is `there` by place."""
     how = "" if field == "loss" else " (a key, an index into the batch, or a function of outputs and batch)"
-    ways = _ways(field, source)
+    passed_over = _passed_over(field, there)
+    # What has the usual name is there: to be told to return it would be no help.
+    ways = f"pass {field}=" if passed_over and field != "loss" else _ways(field, source)
     ways += _example(field, there) if ways.endswith("=") else ""
-    told = [f"To fix it, {ways}{how}", *_passed_over(field, there)]
+    told = [*passed_over, f"To fix it, {ways}{how}"]
     if stage is not None:
         others = "val" if stage != "val" else "train"
         told.append(f"If {stage} has no {field}, leave the stage out, as in stages=({others!r},)")
