@@ -163,6 +163,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     rows = _rows(report for report in reports if getattr(report, "when", None) == "call")
     path = config.getoption("--metric-laws-json")
     if path is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(json.dumps({"laws": rows}, indent=1) + "\n", encoding="utf-8")
     if rows:
         terminalreporter.section("metric laws")

@@ -175,16 +175,21 @@ class Step:
     def _of_form(self, field: str, forward: str | None, form: Form) -> Iterator[_Found]:
         """A field that is no tensor, or may be none, in the usual places."""
         tensors = self._usual(field, forward) if form.is_tensor_too else iter(())
-        yield from tensors if not form.is_first else ()
         if field == "preds":
+            yield from tensors if not form.is_first else ()
             yield from map(_Found, _by_name(self.outputs, field, form.fits) if forward is None else ())
             for first, output in reversed(self.calls.get(forward, ())):
                 yield from (_Found(found, first) for found in _by_name(output, field, form.fits))
                 yield from [_Found(output, first)] if form.fits(output) else []
             yield from [_Found(self.outputs)] if forward is None and form.fits(self.outputs) else []
         elif field in BATCH_INDEX:
-            yield from map(_Found, _by_name(self.outputs, field, form.fits))
-            yield from map(_Found, self._in_batch(field, form.fits))
+            takes_tensors = form.is_tensor_too and not form.is_first
+
+            def fits(value: Any) -> bool:
+                return form.fits(value) or (takes_tensors and has_samples(value))
+
+            yield from map(_Found, _by_name(self.outputs, field, fits))
+            yield from map(_Found, self._in_batch(field, fits))
         yield from tensors if form.is_first else ()
 
     def _usual(self, field: str, forward: str | None) -> Iterator[_Found]:

@@ -179,6 +179,10 @@ def _examine(
 ) -> dict[str, Finding]:
     __tracebackhide__ = True
     own = {name: _closeness(name, tolerance) for name, tolerance in (options.tolerances or {}).items()}
+    if options.reference is not None and not callable(options.reference):
+        raise ValueError(f"check_metric: reference={options.reference!r}, expected a function of all samples at once")
+    if options.known is not None and not isinstance(options.known, Mapping):
+        raise ValueError(f"check_metric: known={options.known!r}, expected laws with reasons, as {{'order': 'ties'}}")
     said = None if options.reference is None else Reference(options.reference, own.get("reference", USUAL))
     subject = MetricSubject(factory, options.closeness(), reference=said)
     selected = METRIC_LAWS.selected(options.laws)

@@ -211,11 +211,15 @@ class Laws(dict[str, Law[S]]):
             argument: by which they were given, for the message.
 
         Raises:
-            ValueError: a name is of no law.
+            ValueError: a name is of no law; or there is none.
         """
         if names is None:
             return [law for law in self.values() if not (law.speed or law.strict)]
+        if isinstance(names, str):
+            raise ValueError(f"{argument}: found {names!r}, expected a list of names, as {argument}=[{names!r}]")
         names = list(names)
+        if not names and argument == "laws":
+            raise ValueError(f"laws: found none, expected some of {list(self)}")
         if unknown := [name for name in names if name not in self]:
             raise ValueError(f"{argument}: {unknown} are unknown, expected some of {list(self)}")
         return [law for law in self.values() if law.name in names]
@@ -255,6 +259,8 @@ class Finding:
 def default_examples() -> int:
     """LWCALLBACKS_EXAMPLES of the environment, else `max_examples` of a profile that the user loaded, else 50."""
     if told := os.environ.get("LWCALLBACKS_EXAMPLES"):
+        if not told.isascii() or not told.isdigit() or int(told) == 0:
+            raise ValueError(f"LWCALLBACKS_EXAMPLES={told!r} in the environment, expected a number of examples, as 50")
         return int(told)
     if settings.get_current_profile_name() in ("default", "ci"):  # hypothesis's own
         return 50

@@ -53,12 +53,9 @@ def inputs_unchanged(subject: MetricSubject, case: Case) -> None:
     for args in given:
         metric.update(*args)
     metric.compute()
-    for args in given:
-        try:
+    with suppress(Exception):  # that `forward` works is a law of its own
+        for args in given:
             metric(*args)
-        except Exception:
-            if subject.has_value([args]):
-                raise
     if where := differing(given, expected, nan_bits=True):
         first, second = where.shortly()
         words = f"your batch holds {first} after the update where the loader gave {second}"

@@ -53,6 +53,7 @@ def first_try(
 
     def plain(subject: MetricSubject, case: Case) -> None:
         _update_and_compute(subject, case.original)
+        _ask_reference(subject, case.original)
         with suppress(Indivisible):
             smallest.extend(n for n in map(count, case.original) if n)
             seen[_KEPT:] = []
@@ -125,9 +126,22 @@ def _update_and_compute(subject: MetricSubject, batches: Any) -> None:
         except Exception as error:
             raise _Unusable(_advice(error, args)) from error
     try:
-        metric.compute()
+        value = metric.compute()
     except Exception as error:
         raise _Unusable(_advice(error, batches)) from error
+    if value is None:
+        raise _Unusable("have compute return the value") from TypeError("compute returned None")
+
+
+def _ask_reference(subject: MetricSubject, batches: Any) -> None:
+    """A reference that raises says nothing of the metric."""
+    if subject.reference is None:
+        return
+    try:
+        with suppress(Indivisible):
+            subject.reference.of(batches)
+    except AssertionError as error:
+        raise _Unusable("mend reference=, or let it return None where it says nothing") from error.__cause__
 
 
 def _as_tuples(drawn: Any) -> str:

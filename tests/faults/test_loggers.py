@@ -74,10 +74,10 @@ def test_pictures_go_on_when_the_process_of_wandb_is_killed(tmp_path: Path) -> N
     assert ours.facts["weights"] == alone.facts["weights"]
     assert ours.left == []
     wandb, waits, asked = sorted(ours.warnings, key=lambda told: ("asked again" in told, "wait to be" in told))
-    assert wandb.startswith("lwcallbacks: WandbLogger ")
+    assert wandb.startswith("WandbLogger ")
     assert "ConnectionResetError" in wandb
-    assert re.fullmatch(r"lwcallbacks: \d checkpoints wait to be delivered: .* --deliver", waits)
-    assert asked.startswith("lwcallbacks: CheckpointArtifact: wandb did not take a checkpoint, and is asked again: ")
+    assert re.fullmatch(r"\d checkpoints wait to be delivered: .* --deliver", waits)
+    assert asked.startswith("CheckpointArtifact: wandb did not take a checkpoint, and is asked again: ")
     page = on_page(tmp_path / "True")
     assert page["val/mosaic"] == page["val/predictions"] == EPOCHS
     assert (

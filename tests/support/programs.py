@@ -49,7 +49,7 @@ class Ended:
     def warnings(self) -> list[str]:
         """Messages of the UserWarnings that came from lwcallbacks."""
         # Lightning before 2.5 leaves out what kind of warning it is.
-        return re.findall(r"^\S*lwcallbacks/\S+\.py:\d+: (?:UserWarning: )?(.+)", self.err, re.MULTILINE)
+        return re.findall(r"^\S+:\d+: (?:UserWarning: )?lwcallbacks: (.+)", self.err, re.MULTILINE)
 
     @property
     def exception(self) -> str:

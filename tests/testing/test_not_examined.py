@@ -28,6 +28,7 @@ from lwcallbacks.testing.metric_subject import MetricSubject
 from lwcallbacks.testing.tried import has_nan
 
 BATCHES = labelled_batches(num_classes=3)
+NUMBERS = st.lists(st.tuples(floats32(3, nan=False)), min_size=1, max_size=3)
 NANS = st.lists(st.tuples(floats32(3)), min_size=1, max_size=3)
 
 
@@ -43,6 +44,23 @@ class Halves(Metric):
 
     def compute(self) -> Tensor:
         return torch.tensor(1 // int(self.total))
+
+
+class Silent(Halves):
+    """Forgets to return its value."""
+
+    def update(self, x: Tensor) -> None:
+        self.total += x.sum()
+
+    def compute(self) -> None:  # type: ignore[override]
+        pass
+
+
+class BreaksInForward(MeanMetric):
+    """Has a fault in the step's value alone."""
+
+    def forward(self, value: Tensor) -> Any:
+        raise RuntimeError("no step")
 
 
 def raises() -> Metric:
@@ -92,6 +110,7 @@ CASES: dict[str, tuple[Any, st.SearchStrategy[Any], list[str]]] = {
         st.just([(torch.ones(2),)]),
         ["OverflowError", "test_not_examined.py:", "compute: return torch.tensor(1"],
     ),
+    "no value": (Silent, st.just([(torch.ones(2),)]), ["compute returned None", "have compute return the value"]),
 }
 
 
@@ -109,6 +128,48 @@ def test_what_cannot_be_examined_is_an_outcome_of_its_own(name: str) -> None:
     assert findings.keys() == METRIC_LAWS.keys()
     with pytest.raises(NotExaminable, match="could not be examined"):
         violations_of_metric(factory, batches, examples=20)
+
+
+def test_what_raises_in_forward_alone_is_a_fault_of_the_steps_value() -> None:
+    """And not of the batch, which was not written into."""
+    findings = examine_metric(BreaksInForward, NUMBERS, examples=20)
+    assert findings["inputs_unchanged"].outcome == "kept"
+    assert "logging a step it raises RuntimeError: no step" in findings["step_value"].message
+
+
+def test_a_reference_that_raises_is_not_held_against_the_metric() -> None:
+    """The message has its exception, its line, and what to change; a reference that is no function is an error."""
+
+    def wrong(x: Tensor) -> Tensor:
+        return x.mean(3)
+
+    with pytest.raises(
+        NotExaminable, match=r"IndexError(.|\n)*wrong: return x.mean\(3\)(.|\n)*mend reference=, or let"
+    ):
+        check_metric(MeanMetric, NUMBERS, reference=wrong, examples=20)
+    with pytest.raises(ValueError, match=r"reference=3.0, expected a function of all samples at once"):
+        check_metric(MeanMetric, NUMBERS, reference=3.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"laws": []}, r"laws: found none, expected some of \['inputs_unchanged'"),
+        ({"laws": "order"}, r"laws: found 'order', expected a list of names, as laws=\['order'\]"),
+        ({"known": ["order"]}, r"known=\['order'\], expected laws with reasons, as \{'order': 'ties'\}"),
+    ],
+)
+def test_options_that_examine_nothing_are_an_error(options: dict[str, Any], said: str) -> None:
+    """They had passed, or had raised something else."""
+    with pytest.raises(ValueError, match=said):
+        check_metric(MeanMetric, NUMBERS, examples=5, **options)
+
+
+def test_a_number_of_examples_that_is_none_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the name of the variable."""
+    monkeypatch.setenv("LWCALLBACKS_EXAMPLES", "many")
+    with pytest.raises(ValueError, match="LWCALLBACKS_EXAMPLES='many' in the environment, expected a number"):
+        check_metric(MeanMetric, NUMBERS)
 
 
 def pairs(least: int, *, most: int = 6) -> st.SearchStrategy[list[Any]]:

@@ -313,7 +313,6 @@ def test_impossible_sizes_are_an_error(sizes: dict[str, int]) -> None:
 @pytest.mark.parametrize(
     ("strategy", "said"),
     [
-        (binary_batches(preds="scores"), "expected 'probs', 'logits' or 'labels'"),  # type: ignore[arg-type]
         (grid(2, low=0.01, high=0.02), "no multiple of step=0.1 is in low=0.01 to high=0.02"),
         (grid(2, step=0), "step=0"),
     ],
@@ -322,6 +321,13 @@ def test_a_wrong_argument_is_an_error(strategy: SearchStrategy[Any], said: str) 
     """When the first example is drawn; the message has what was found and what was expected."""
     with pytest.raises(ValueError, match=said):
         find(strategy, lambda drawn: True)
+
+
+@pytest.mark.parametrize("make", [binary_batches, multiclass_batches, multilabel_batches])
+def test_a_form_of_preds_that_is_none_is_an_error(make: Any) -> None:
+    """At once, and for each task alike: probabilities had been drawn for it."""
+    with pytest.raises(ValueError, match="preds='logit', expected 'probs', 'logits' or 'labels'"):
+        make(preds="logit")
 
 
 @pytest.mark.parametrize(

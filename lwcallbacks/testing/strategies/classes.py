@@ -10,7 +10,7 @@ all scores are equal, or all are right: what a curve or an average of classes ma
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from hypothesis import strategies as st
@@ -93,6 +93,7 @@ def binary_batches(
         >>> from lwcallbacks.testing import check_metric
         >>> check_metric(BinaryF1Score, binary_batches(), laws=["batch_size", "order", "shards"], examples=10)
     """
+    _checked(preds)
 
     def samples(draw: DrawFn, n: int) -> Args:
         kind = draw(st.sampled_from(_KINDS)) if degenerate else "ordinary"
@@ -137,6 +138,7 @@ def multiclass_batches(
         ...         assert preds.shape == (len(target), 4) and torch.allclose(preds.sum(1), torch.ones(len(target)))
         >>> test()
     """
+    _checked(preds)
 
     def samples(draw: DrawFn, n: int) -> Args:
         kind = draw(st.sampled_from(_KINDS)) if degenerate else "ordinary"
@@ -186,6 +188,7 @@ def multilabel_batches(
         ...         assert preds.shape == target.shape == (len(target), 2) and target.max() <= 1
         >>> test()
     """
+    _checked(preds)
 
     def samples(draw: DrawFn, n: int) -> Args:
         kind = draw(st.sampled_from(_KINDS)) if degenerate else "ordinary"
@@ -207,13 +210,16 @@ def _target(draw: DrawFn, kind: str, size: tuple[int, ...], classes: int) -> Ten
     return target
 
 
+def _checked(preds: Any) -> None:
+    if preds not in get_args(Preds):
+        raise ValueError(f"preds={preds!r}, expected 'probs', 'logits' or 'labels'")
+
+
 def _preds(draw: DrawFn, kind: str, form: Preds, target: Tensor, classes: int, step: float, nan: bool) -> Tensor:
     """Labels of any number of classes, or the score of the second of two."""
     if form == "labels":
         found = _constant(_labels(draw, target.shape, classes), kind)
         return target.clone() if kind == "perfect preds" else found
-    if form not in ("probs", "logits"):
-        raise ValueError(f"preds={form!r}, expected 'probs', 'logits' or 'labels'")
     low, high = (0.0, 1.0) if form == "probs" else (-5.0, 5.0)
     found = _constant(draw(grid(target.shape, low=low, high=high, step=step)), kind)
     if kind == "perfect preds":
