@@ -400,7 +400,7 @@ def test_a_step_that_returned_none_has_none(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.filterwarnings("ignore:lwcallbacks: GradientHistogram.*the loss is inf")
+@pytest.mark.filterwarnings("ignore:lwcallbacks. GradientHistogram.*the loss is inf")
 @pytest.mark.skipif(LIGHTNING_1, reason="Lightning 1 has no gradient scaler for a CPU")
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_step_that_a_scaler_skips_has_none(tmp_path: Path, fused: bool) -> None:

@@ -16,7 +16,7 @@ from lwcallbacks.testing.same import difference
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:lwcallbacks. the callbacks cost"),
-    pytest.mark.filterwarnings("ignore:lwcallbacks: GradientHistogram.*the callbacks cost"),
+    pytest.mark.filterwarnings("ignore:lwcallbacks. GradientHistogram.*the callbacks cost"),
 ]
 
 WAYS = {

@@ -82,7 +82,7 @@ class Spoilt(Idle):
         return loss * float("nan") if self.global_step == 5 else loss
 
 
-@pytest.mark.filterwarnings("ignore:lwcallbacks: GradientHistogram.*the loss is nan")
+@pytest.mark.filterwarnings("ignore:lwcallbacks. GradientHistogram.*the loss is nan")
 def test_what_is_not_finite_has_the_step_at_which_it_was_seen(tmp_path: Path) -> None:
     """By the look at every step; only every fourth is logged."""
     callback = lw.GradientHistogram(4, histograms=False)

@@ -170,7 +170,7 @@ def test_a_spike_is_not_logged_before_its_step() -> None:
     assert over.scores("gradients", 59) == {}
 
 
-@pytest.mark.filterwarnings("ignore:lwcallbacks: GradientHistogram.*the loss is nan")
+@pytest.mark.filterwarnings("ignore:lwcallbacks. GradientHistogram.*the loss is nan")
 def test_a_loss_that_is_not_finite_is_listed(tmp_path: Path) -> None:
     """Once; it has no score that could be logged."""
     module = Spiking()
