@@ -32,7 +32,7 @@ from support.versions import (
 
 import lwcallbacks as lw
 from lwcallbacks.artifacts.ledger import read
-from lwcallbacks.callbacks import saves
+from lwcallbacks.callbacks import life, saves
 
 ONE_PATH: dict[str, Any] = {"enable_version_counter": False} if HAS_VERSION_COUNTER else {}
 
@@ -255,6 +255,27 @@ def test_an_alias_without_a_value_costs_no_version(shelf: Shelf, tmp_path: Path)
     told = [str(w.message) for w in caught if "has no value for" in str(w.message)]
     assert any("'acc-{score:.1f}' has no value for" in text and "goes without it: TypeError" in text for text in told)
     assert any("There are: callback, epoch, filename, " in text and "'{scor}'" in text for text in told)
+
+
+def test_no_room_to_hold_a_checkpoint(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoint stays where it was saved, and the ledger says why it is not delivered; training goes on."""
+
+    def full(*args: Any, **kwargs: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(life, "hold", full)
+    t = trainer(
+        callbacks=[lw.CheckpointArtifact(), best(tmp_path)], max_epochs=2, default_root_dir=tmp_path,
+        logger=ShelfLogger(tmp_path / "logs", shelf), enable_checkpointing=True,
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match="No space left on device"):
+        t.fit(Scored(), loader(), loader())
+    assert t.current_epoch == 2
+    assert came(shelf) == []
+    [ledger] = {path.parent for path in files_in(tmp_path) if path.name == "ledger.jsonl"}
+    entries = read(ledger)
+    assert [entry.why.partition(": ")[0] for entry in entries] == ["could not be held"] * 2
+    assert all(Path(entry.version.path).is_file() for entry in entries)
 
 
 def test_checkpoints_in_mid_epoch(shelf: Shelf, tmp_path: Path) -> None:
