@@ -34,7 +34,7 @@ def joins(metric: Metric) -> bool:
     """Whether the metric's states cross in the one sync.
 
     The mean average precision of torchmetrics has a way of its own only for the masks, which are no tensors, and it
-    waits forever where processes have unequal numbers of images: it joins.
+    fails where processes have unequal numbers of images: it joins.
     """
     holds_metrics = any(isinstance(child, Metric) for child in metric.children())
     has_own = type(metric)._sync_dist is not Metric._sync_dist and not _is_of_detection(type(metric)._sync_dist)

@@ -40,7 +40,7 @@ def test_entries_that_do_not_count_are_left_out() -> None:
 
 @pytest.mark.skipif(not HAS_AP, reason="needs torchvision and pycocotools")
 def test_the_average_precision_of_torchmetrics_is_that_of_all_images(tmp_path: Path) -> None:
-    """On one process and on two with unequal numbers of images, for which its own sync would wait forever."""
+    """On one process and on two with unequal numbers of images, for which its own sync fails."""
     expected = {k: v for k, v in plain(average_precision(), 21).items() if not isinstance(v, list)}
     alone = in_a_trainer(21, 4, str(tmp_path), mean_ap=True)
     for found in (alone, *run_processes(2, in_a_trainer, 21, 4, str(tmp_path), True, True)):
