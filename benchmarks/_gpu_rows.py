@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 import lwcallbacks as lw
-from lwcallbacks.gradients.read import Row as Kept
-from lwcallbacks.gradients.read import kept_each, read
+from lwcallbacks.gradients.changes import Kept
+from lwcallbacks.gradients.read import Row as Layer
+from lwcallbacks.gradients.read import read
 from lwcallbacks.gradients.sample import Samples
 from lwcallbacks.reductions import ConfusionCounts, First, LogHistogram, RandomSample, Reduction, State
 
@@ -97,9 +98,8 @@ def gradients(device: torch.device, turns: int, batch: int, size: int) -> Iterat
 
     @torch.no_grad()
     def logged_step() -> None:
-        copies = kept_each(list(named.values()), samples)
-        rows = [Kept(name, p, copy) for (name, p), copy in zip(named.items(), copies, strict=True)]
-        read(rows, histogram, ["norms", "changes", "weights"], samples)
+        kept = Kept(list(named.values()), samples)
+        read([Layer(name, p) for name, p in named.items()], histogram, ["norms", "changes", "weights"], kept)
 
     found = timed(
         {

@@ -30,7 +30,7 @@ from lwcallbacks.callbacks.steps import Steps
 from lwcallbacks.callbacks.trainer import batches_done, gradient_scaler, logging_step, train_loader
 from lwcallbacks.capture import Source, Step
 from lwcallbacks.gradients.finite import held, oddities_of
-from lwcallbacks.gradients.names import Chosen, buffers_of, layers_of, names_of
+from lwcallbacks.gradients.names import Chosen, buffers_of, layers_of, named_parameters_of, names_of
 from lwcallbacks.lightning import Trainer
 from lwcallbacks.reductions.to_host import arriving
 from lwcallbacks.state.padding import indices_of
@@ -150,8 +150,9 @@ class FiniteWatch:
         """Look at the parameters of these optimizers, in the order of backward: what the module lists last comes
         first."""
         own = {s.name: parameters_of(s.optimizer) for s in steps.of}
-        found = {id(p): (p, name) for of in layers_of(self._module, own, self._chosen, None).values() for p, name in of}
-        order = {key: i for i, key in enumerate(names_of(self._module))}
+        names = names_of(self._module)
+        found = {id(p): (p, name) for of in layers_of(names, own, self._chosen, None).values() for p, name in of}
+        order = {key: i for i, key in enumerate(names)}
         self._parameters = [found[key] for key in sorted(found, key=lambda key: -order.get(key, -1))]
         if self._model is None:
             self._model = _look_at(self._module)
@@ -257,9 +258,7 @@ class FiniteWatch:
 @torch.no_grad()
 def _look_at(module: nn.Module) -> tuple[_Oddities, _Oddities]:
     """Of a module's parameters, and of its buffers."""
-    names = names_of(module)
-    parameters = [(names[id(p)], p) for p in module.parameters() if id(p) in names]
-    both = parameters, list(buffers_of(module).items())
+    both = named_parameters_of(module), list(buffers_of(module).items())
     first, second = ([(name, held(x)) for name, x in of if x.dtype in _KINDS and not is_lazy(x)] for of in both)
     return _Oddities(first), _Oddities(second)
 

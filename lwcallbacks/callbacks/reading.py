@@ -9,7 +9,7 @@ step.layers()                            # waits for the device
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -21,9 +21,10 @@ from torch.nn.parameter import is_lazy
 from lwcallbacks.callbacks.steps import Stepping, Steps, on_host
 from lwcallbacks.gradients import further
 from lwcallbacks.gradients.absent import Members
+from lwcallbacks.gradients.changes import Kept
 from lwcallbacks.gradients.layers import Layers
-from lwcallbacks.gradients.names import Chosen, layers_of, names_of
-from lwcallbacks.gradients.read import Column, Reading, Row, finished, gradient_norms, kept_each, read, read_shared
+from lwcallbacks.gradients.names import Chosen, layers_of, named_parameters_of, names_of
+from lwcallbacks.gradients.read import Column, Reading, Row, finished, gradient_norms, read, read_shared
 from lwcallbacks.gradients.sample import Samples
 from lwcallbacks.gradients.shards import is_spread
 from lwcallbacks.reductions import LogHistogram
@@ -126,7 +127,7 @@ class Reader:
         self._columns = columns
         self._more = more
         self._samples = Samples()
-        self._weights: dict[int, dict[int, tuple[Tensor, tuple[int, ...]]]] = {}
+        self._kept: dict[int, Kept] = {}
         self._unclipped: dict[int, dict[int, Tensor]] = {}
 
     @property
@@ -143,8 +144,7 @@ class Reader:
         chosen = [
             p for p in parameters_of(stepping.optimizer) if p.requires_grad and self._chosen.has(names.get(id(p), "*"))
         ]
-        kept = zip(kept_each(chosen, self._samples), (p.stride() for p in chosen), strict=True)
-        self._weights[stepping.index] = dict(zip(map(id, chosen), kept, strict=True))
+        self._kept[stepping.index] = Kept(chosen, self._samples)
 
     @torch.no_grad()
     def keep_unclipped(self, stepping: Stepping) -> None:
@@ -154,24 +154,27 @@ class Reader:
 
     def forget(self, stepping: Stepping) -> None:
         """What was kept is not needed: the step did not come."""
-        self._weights.pop(stepping.index, None)
+        self._kept.pop(stepping.index, None)
         self._unclipped.pop(stepping.index, None)
 
     @torch.no_grad()
     def read(self, stepping: Stepping) -> Step:
-        kept = self._weights.pop(stepping.index, {})
+        kept = self._kept.pop(stepping.index, Kept())
         unclipped = self._unclipped.pop(stepping.index, {})
         own = {s.name: parameters_of(s.optimizer) for s in self._steps.of}
-        named = layers_of(self._module, own, self._chosen, self._depth)[stepping.name]
-        # What has another order in memory by now cannot be told apart from what has changed.
-        weights = {id(p): kept[id(p)][0] for p, _ in named if id(p) in kept and kept[id(p)][1] == p.stride()}
-        rows = [Row(layer, p, weights.get(id(p)), unclipped.get(id(p))) for p, layer in named]
+        known = named_parameters_of(self._module)
+        names = {id(p): name for name, p in known}
+        named = layers_of(names, own, self._chosen, self._depth)[stepping.name]
+        optimized = {id(p) for of in own.values() for p in of}
+        outside = [p for _, p in known if p.grad is not None and id(p) not in optimized]
+        others = layers_of(names, {"": outside}, self._chosen, self._depth)[""]
+        rows = [Row(layer, p, unclipped.get(id(p))) for p, layer in named]
         link = Counted(current_link())
-        items = self._items(stepping, named, weights)
+        items = self._items(stepping, named, kept)
         if self.is_shared:
-            readings, countings = self._summed(rows, items, link)
+            readings, countings = self._summed(rows, items, kept, link)
         else:
-            readings = read(rows, self._histogram, self._columns, self._samples)
+            readings = read(rows, self._histogram, self._columns, kept)
             countings = further.count(items, self._histogram)
         found_inf, skipped = getattr(stepping.optimizer, "found_inf", None), stepping.skipped_on_device
         return Step(
@@ -185,35 +188,32 @@ class Reader:
             countings,
             "moments" in self._more and not any(item.name.startswith(further.MOMENTS) for item in items),
             f"/{stepping.name}" if len(self._steps.of) > 1 else "",
-            self._members(named, own),
+            _members(named, others),
         )
 
-    def _members(self, named: Sequence[tuple[Tensor, str]], own: Mapping[str, Sequence[Tensor]]) -> Members:
-        learning = dict.fromkeys(layer for p, layer in named if p.requires_grad and not is_lazy(p) and p.numel())
-        frozen = dict.fromkeys(layer for _, layer in named if layer not in learning)
-        optimized = {id(p) for of in own.values() for p in of}
-        outside = [p for p in self._module.parameters() if p.grad is not None and id(p) not in optimized]
-        found = layers_of(self._module, {"": outside}, self._chosen, self._depth)[""] if outside else []
-        others = dict.fromkeys(layer for p, layer in found if p.requires_grad)
-        return Members(tuple(learning), tuple(frozen), tuple(others))
-
-    def _items(
-        self, stepping: Stepping, named: Sequence[tuple[Tensor, str]], before: Mapping[int, Tensor]
-    ) -> list[further.Item]:
+    def _items(self, stepping: Stepping, named: Sequence[tuple[Tensor, str]], kept: Kept) -> list[further.Item]:
         items = further.weights(named) if "weights" in self._more else []
         if "moments" in self._more:
             items += further.moments(named, stepping.optimizer, shared=self.is_shared)
-        return items + (further.updates(named, before) if "updates" in self._more else [])
+        return items + (further.updates(named, kept.copies()) if "updates" in self._more else [])
 
     def _summed(
-        self, rows: Sequence[Row], items: Sequence[further.Item], link: Counted
+        self, rows: Sequence[Row], items: Sequence[further.Item], kept: Kept, link: Counted
     ) -> tuple[list[Reading], list[further.Counting]]:
         here: dict[str, Any] = {"rank": link.rank, "world_size": link.world_size}
-        reading = read_shared(rows, self._histogram, self._columns, self._samples, **here)
+        reading = read_shared(rows, self._histogram, self._columns, kept, **here)
         if not items:
             return [in_one_sum([reading], link)[0]], []
         found = in_one_sum([reading, further.count_shared(items, self._histogram, **here)], link)
         return [found[0]], [found[1]]
+
+
+def _members(named: Sequence[tuple[Tensor, str]], others: Sequence[tuple[Tensor, str]]) -> Members:
+    """Of an optimizer's own parameters, and of those that have a gradient and no optimizer."""
+    learning = dict.fromkeys(layer for p, layer in named if p.requires_grad and not is_lazy(p) and p.numel())
+    frozen = dict.fromkeys(layer for _, layer in named if layer not in learning)
+    outside = dict.fromkeys(layer for p, layer in others if p.requires_grad)
+    return Members(tuple(learning), tuple(frozen), tuple(outside))
 
 
 def in_one_sum(steps: Sequence[Generator[Tensor, Tensor, Any]], link: Counted) -> list[Any]:

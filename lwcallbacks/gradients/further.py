@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lwcallbacks.gradients.read import dense, wide
+from lwcallbacks.gradients.changes import wide
+from lwcallbacks.gradients.read import dense
 from lwcallbacks.gradients.sample import sample_of, stride_of
 from lwcallbacks.gradients.shards import counts_here, local_of
 from lwcallbacks.reductions import LogBins, LogHistogram
@@ -38,7 +39,7 @@ class Item:
         name: what its counts are called; those of one name are added.
         tensor: None where there is none, though there may be on another process.
         like: the parameter that it belongs to, which says how it is spread over processes.
-        kept: what `read.kept_each` has kept of the tensor, for its change since then to be counted.
+        kept: what `Kept` has of the tensor, for its change since then to be counted.
     """
 
     name: str
@@ -91,7 +92,7 @@ def weights(named: Iterable[tuple[Tensor, str]]) -> list[Item]:
 
 
 def updates(named: Iterable[tuple[Tensor, str]], before: Mapping[int, Tensor]) -> list[Item]:
-    """What has changed of parameters that have a gradient, from what `read.kept_each` kept of them, by `id`."""
+    """What has changed of parameters that have a gradient, from what `Kept` has of them, by `id`."""
     return [
         Item(f"updates/{name}", None if kept is None or p.grad is None else p.detach(), p, kept)
         for p, name in named

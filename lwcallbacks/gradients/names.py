@@ -3,13 +3,13 @@
 names = names_of(module)             # {id(parameter): "net.0.weight"}, a shared parameter once
 modules_of(module)                   # {"net.0": <the module>}
 Chosen(("net.*",), ("*.bias",)).has("net.0.weight")
-layers_of(module, {"SGD": parameters}, Chosen(), depth=2)     # {"SGD": [(parameter, "net.0"), ...]}
+layers_of(names, {"SGD": parameters}, Chosen(), depth=2)      # {"SGD": [(parameter, "net.0"), ...]}
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -31,7 +31,26 @@ def names_of(module: nn.Module) -> dict[int, str]:
     >>> list(names_of(nn.ModuleDict({"net": nn.DataParallel(net)})).values())
     ['net.0.weight', 'net.0.bias']
     """
-    return {id(p): name for name, p in _plainly(module, module.named_parameters())}
+    return {id(p): name for name, p in named_parameters_of(module)}
+
+
+def named_parameters_of(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """What `names_of` names, in the order of the module.
+
+    >>> [name for name, _ in named_parameters_of(nn.Sequential(nn.Linear(2, 2)))]
+    ['0.weight', '0.bias']
+    """
+    seen: set[int] = set()
+    found: list[tuple[str, Tensor]] = []
+    wrapped: set[str] = set()  # what stands before a module is visited before it
+    for prefix, inside in module.named_modules():
+        _add_wrapped(wrapped, prefix, inside)
+        before = f"{prefix}." if prefix else ""
+        for name, p in inside._parameters.items():  # named_parameters() of each module costs several times as much
+            if p is not None and id(p) not in seen:
+                seen.add(id(p))
+                found.append((_plain(before + name, wrapped), p))
+    return found
 
 
 def buffers_of(module: nn.Module) -> dict[str, Tensor]:
@@ -40,7 +59,8 @@ def buffers_of(module: nn.Module) -> dict[str, Tensor]:
     >>> list(buffers_of(nn.DataParallel(nn.Sequential(nn.BatchNorm1d(2)))))
     ['0.running_mean', '0.running_var', '0.num_batches_tracked']
     """
-    return dict(_plainly(module, module.named_buffers()))
+    wrapped = _wrapped(module)
+    return {_plain(name, wrapped): buffer for name, buffer in module.named_buffers()}
 
 
 def modules_of(module: nn.Module) -> dict[str, nn.Module]:
@@ -54,23 +74,23 @@ def modules_of(module: nn.Module) -> dict[str, nn.Module]:
     return {plain: part for name, part in module.named_modules() if (plain := _plain(name, wrapped))}
 
 
-def _plainly(module: nn.Module, named: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-    wrapped = _wrapped(module)
-    for name, tensor in named:
-        yield _plain(name, wrapped) if wrapped else name, tensor
-
-
 def _wrapped(module: nn.Module) -> set[str]:
     """Names of modules that are inside of a wrapper."""
-    wrapped = set()
+    wrapped: set[str] = set()
     for prefix, inside in module.named_modules():
-        inner = _WRAPPERS.get(type(inside).__name__)
-        if inner is not None:
-            wrapped.add(f"{prefix}.{inner}" if prefix else inner)
+        _add_wrapped(wrapped, prefix, inside)
     return wrapped
 
 
+def _add_wrapped(wrapped: set[str], prefix: str, module: nn.Module) -> None:
+    inner = _WRAPPERS.get(type(module).__name__)
+    if inner is not None:
+        wrapped.add(f"{prefix}.{inner}" if prefix else inner)
+
+
 def _plain(name: str, wrapped: set[str]) -> str:
+    if not wrapped:
+        return name
     parts = name.split(".")
     return ".".join(part for i, part in enumerate(parts) if ".".join(parts[: i + 1]) not in wrapped)
 
@@ -94,14 +114,13 @@ class Chosen:
 
 
 def layers_of(
-    module: nn.Module, optimizers: Mapping[str, Sequence[Tensor]], chosen: Chosen, depth: int | None
+    names: Mapping[int, str], optimizers: Mapping[str, Sequence[Tensor]], chosen: Chosen, depth: int | None
 ) -> dict[str, list[tuple[Tensor, str]]]:
     """The chosen parameters of each optimizer, each with the name of its layer: the first `depth` parts of its own.
 
-    A layer that several optimizers have a part of has the optimizer's name behind its own. A parameter that the module
-    does not know is called by the optimizer and its number there.
+    `names` are those of `names_of`. A layer that several optimizers have a part of has the optimizer's name behind its
+    own. A parameter that the module does not know is called by the optimizer and its number there.
     """
-    names = names_of(module)
     found: dict[str, list[tuple[Tensor, str]]] = {}
     for optimizer, parameters in optimizers.items():
         own = {id(p): (p, names.get(id(p), f"{optimizer}.{i}")) for i, p in enumerate(parameters)}

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lwcallbacks.reductions.bits import joined_up, parts
+from lwcallbacks.reductions.bits import joined_up, parts, runs
 from lwcallbacks.reductions.looking import may_look
 
 _LOW, _HIGH = 2.0**-40, 2.0**60
@@ -31,6 +31,32 @@ def norms_of(tensors: Sequence[Tensor]) -> Tensor:
     if not tensors:
         return torch.zeros(0, 2)
     return by_dtype(tensors, _of_one_dtype)
+
+
+def norms_of_pieces(flat: Tensor, sizes: Sequence[int]) -> Tensor:
+    """`norms_of` pieces of float32 or float64 [..., N] that lie behind each other, of ascending sizes [P], which add up
+    to N: float32 [..., P, 2].
+
+    >>> norms_of_pieces(torch.tensor([2.0, 3.0, 4.0]), [1, 2])
+    tensor([[2., 1.],
+            [5., 1.]])
+    """
+    shapes = list(runs(sizes))
+    of_runs = torch.split(flat, [size * number for size, number in shapes], -1)
+    rows = [x.view(*x.shape[:-1], number, size) for x, (size, number) in zip(of_runs, shapes, strict=True)]
+
+    def times(scale: float) -> Tensor:
+        found = [torch.linalg.vector_norm(x if scale == 1 else x * scale, dim=-1) for x in rows]
+        return torch.cat(found, -1)
+
+    norms = times(1)
+    if norms.dtype == torch.float64:
+        return _chosen(norms, norms * _SMALLER, norms * _LARGER)
+    # Where one may look, what nobody needs is not worked out: what becomes subnormal is slow.
+    looks = may_look(norms)
+    smaller = norms if looks and not (norms > _HIGH).any() else times(_SMALLER)
+    larger = norms if looks and not (norms < _LOW).any() else times(_LARGER)
+    return _chosen(norms, smaller, larger)
 
 
 def in_float64(pairs: np.ndarray) -> np.ndarray:
@@ -87,12 +113,12 @@ def _of_one_dtype(tensors: list[Tensor]) -> Tensor:
 
 
 def _chosen(norms: Tensor, smaller: Tensor, larger: Tensor) -> Tensor:
-    """By the norms as they are [P] the ones that are right, with their scales: [P, 2]."""
+    """By the norms as they are [..., P] the ones that are right, with their scales: [..., P, 2]."""
     is_high, is_low = norms > _HIGH, norms < _LOW
     right = torch.where(is_high, smaller, torch.where(is_low, larger, norms))
     one = torch.ones_like(right)
     scales = torch.where(is_high, _SMALLER * one, torch.where(is_low, _LARGER * one, one))
-    return torch.stack([right, scales], 1).to(torch.float32)
+    return torch.stack([right, scales], -1).to(torch.float32)
 
 
 def _scaled(tensors: list[Tensor], *scales: float) -> list[Tensor]:

@@ -10,7 +10,7 @@ Nothing in here looks at a value before it is on the host, so it may be called w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lwcallbacks.gradients.changes import Kept
 from lwcallbacks.gradients.layers import Layers
 from lwcallbacks.gradients.norms import in_float64, joined, norms_of, peaks_of
-from lwcallbacks.gradients.sample import Samples, weight_of
 from lwcallbacks.gradients.shards import counts_here, local_of
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.reductions.bits import flattened
@@ -39,13 +39,11 @@ class Row:
     Attributes:
         name: as the user calls it.
         parameter: with its gradient in `.grad`, or without one.
-        weights: that of `kept_each` before the step.
         before: the norm of its gradient before clipping, as `norms_of` gives it, float32 [2].
     """
 
     name: str
     parameter: Tensor
-    weights: Tensor | None = None
     before: Tensor | None = None
 
 
@@ -67,17 +65,6 @@ def dense(gradient: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def kept_each(parameters: Sequence[Tensor], samples: Samples | None = None) -> list[Tensor]:
-    """A copy of what each one's `changes` are worked out from: of this process's shard, or of a sample of it."""
-    views = (samples or Samples()).of(parameters)
-    found: dict[int, Tensor] = {}
-    for rows in _by_kind(views):
-        copy = torch.cat([views[i] for i in rows])
-        found |= zip(rows, torch.split(copy, [views[i].numel() for i in rows]), strict=True)
-    return [found[i] for i in range(len(views))]
-
-
-@torch.no_grad()
 def gradient_norms(parameters: Sequence[Tensor]) -> dict[int, Tensor]:
     """The norms of the gradients as they are now, as `norms_of` gives them, by the `id` of the parameter."""
     found: dict[int, Tensor] = {}
@@ -90,17 +77,17 @@ def gradient_norms(parameters: Sequence[Tensor]) -> dict[int, Tensor]:
 
 @torch.no_grad()
 def read(
-    rows: Sequence[Row], histogram: LogHistogram, columns: Sequence[Column], samples: Samples | None = None
+    rows: Sequence[Row], histogram: LogHistogram, columns: Sequence[Column], kept: Kept | None = None
 ) -> list[Reading]:
     """Read gradients that are whole on this process: one reading for each device.
 
-    `samples` are those of `kept_each`.
+    `kept` is what changes are worked out from.
     """
     local = [(row, dense(row.parameter.grad)) for row in rows if row.parameter.grad is not None]
     local = [(row, x) for row, x in local if x.numel()]
     devices = dict.fromkeys(x.device for _, x in local)
     return [
-        _of_device([pair for pair in local if pair[1].device == device], histogram, columns, samples or Samples())
+        _of_device([pair for pair in local if pair[1].device == device], histogram, columns, kept or Kept())
         for device in devices
     ]
 
@@ -112,11 +99,11 @@ def finished(readings: Sequence[Reading]) -> Layers | None:
 
 
 def _of_device(
-    local: Sequence[tuple[Row, Tensor]], histogram: LogHistogram, columns: Sequence[Column], samples: Samples
+    local: Sequence[tuple[Row, Tensor]], histogram: LogHistogram, columns: Sequence[Column], kept: Kept
 ) -> Reading:
     rows, gradients = [row for row, _ in local], flattened([x for _, x in local])
     bins, peaks = _counted(gradients, histogram)
-    numbers = _numbers(rows, gradients, columns, peaks, samples)
+    numbers = _numbers(rows, gradients, columns, peaks, kept)
     floats = soon_on_host(numbers)
     names, elements = tuple(row.name for row in rows), np.array([x.numel() for x in gradients])
 
@@ -140,67 +127,17 @@ def _counted(gradients: Sequence[Tensor], histogram: LogHistogram) -> tuple[Call
 
 
 def _numbers(
-    rows: Sequence[Row], gradients: Sequence[Tensor], columns: Sequence[Column], peaks: Tensor, samples: Samples
+    rows: Sequence[Row], gradients: Sequence[Tensor], columns: Sequence[Column], peaks: Tensor, kept: Kept
 ) -> Tensor:
     """Of rows that have a gradient here: the largest value, then a pair for each column, float32 [P, 1 + 2 C]."""
-    moved = _moved(rows if "changes" in columns else [], samples)
-    norms = norms_of([*gradients, *moved.changes, *moved.weights])  # one call for all: it is many kernels
-    found: dict[Column, Tensor] = {"norms": norms[: len(rows)]}
+    norms = norms_of(gradients)
+    found: dict[Column, Tensor] = {"norms": norms}
     if "before" in columns:
         nothing = torch.zeros(2, device=norms.device)
         found["before"] = torch.stack([nothing if row.before is None else row.before for row in rows])
     if "changes" in columns:
-        of_rows = moved.norms_by_row(norms[len(rows) :].view(2, -1, 2), len(rows))
-        found["changes"], found["weights"] = of_rows.unbind()
+        found["changes"], found["weights"] = kept.norms([row.parameter for row in rows], norms.device).unbind()
     return torch.cat([peaks[:, None], *(found[column] for column in columns)], 1)
-
-
-@dataclass(frozen=True, eq=False)
-class _Moved:
-    """What a step changed of samples [n] of parameters, and what was there, of the rows of these numbers."""
-
-    rows: list[int]
-    changes: list[Tensor]
-    weights: list[Tensor]
-    factors: list[float]
-    """By which a sample's norm is made that of the whole."""
-
-    def norms_by_row(self, pairs: Tensor, num_rows: int) -> Tensor:
-        """Norms of the whole of each parameter, of samples' [2, R, 2]: [2, P, 2], zeros where there is no sample."""
-        pairs[..., 0] *= torch.tensor(self.factors).to(pairs.device, non_blocking=True)
-        if self.rows == list(range(num_rows)):
-            return pairs
-        place = torch.tensor(self.rows, dtype=torch.int64).to(pairs.device, non_blocking=True)
-        return torch.zeros((2, num_rows, 2), device=pairs.device).index_copy_(1, place, pairs)
-
-
-def _moved(rows: Sequence[Row], samples: Samples) -> _Moved:
-    """Of rows that have weights; those of one kind of number are subtracted in one call."""
-    known = [(i, row.parameter, row.weights) for i, row in enumerate(rows) if row.weights is not None]
-    views = samples.of([parameter for _, parameter, _ in known])
-    found = _Moved([], [], [], [])
-    for of_kind in _by_kind(views):
-        sizes = [views[k].numel() for k in of_kind]
-        before = wide(torch.cat([known[k][2] for k in of_kind]))
-        changes = wide(torch.cat([views[k] for k in of_kind])) - before
-        found.rows.extend(known[k][0] for k in of_kind)
-        found.changes.extend(torch.split(changes, sizes))
-        found.weights.extend(torch.split(before, sizes))
-        found.factors.extend(weight_of(local_of(p, p)) ** 0.5 for p in (known[k][1] for k in of_kind))
-    return found
-
-
-def _by_kind(tensors: Sequence[Tensor]) -> Iterable[list[int]]:
-    """The numbers of the tensors of one dtype and device: they are joined up in one call."""
-    kinds: dict[tuple[torch.dtype, torch.device], list[int]] = {}
-    for i, x in enumerate(tensors):
-        kinds.setdefault((x.dtype, x.device), []).append(i)
-    return kinds.values()
-
-
-def wide(x: Tensor) -> Tensor:
-    """float64 as it is, anything else as float32."""
-    return x if x.dtype == torch.float64 else x.to(torch.float32)
 
 
 def _named(floats: np.ndarray, columns: Sequence[Column]) -> dict[str, np.ndarray]:
@@ -229,7 +166,7 @@ def read_shared(
     rows: Sequence[Row],
     histogram: LogHistogram,
     columns: Sequence[Column],
-    samples: Samples | None = None,
+    kept: Kept | None = None,
     *,
     rank: int,
     world_size: int,
@@ -254,7 +191,7 @@ def read_shared(
         if held:
             gradients = flattened(list(held.values()))
             tables = histogram.tables(gradients).to(dtype)
-            numbers = _numbers([rows[i] for i in held], gradients, columns, peaks_of(gradients), samples or Samples())
+            numbers = _numbers([rows[i] for i in held], gradients, columns, peaks_of(gradients), kept or Kept())
             place = torch.tensor(list(held)).to(device, non_blocking=True)
             counts.index_copy_(0, place, tables)
             floats.index_copy_(0, place, numbers)

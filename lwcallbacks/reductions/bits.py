@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -126,8 +127,8 @@ class LeadingBits:
             found = np.flatnonzero(torch.bincount(slots, minlength=self.size).numpy())
         ranks = torch.zeros(self.size, dtype=torch.int32)
         ranks[found] = torch.arange(len(found), dtype=torch.int32)
-        starts = torch.arange(len(rows), dtype=torch.int32) * len(found)
-        keys = ranks.index_select(0, slots).add_(starts.repeat_interleave(torch.from_numpy(sizes)))
+        starts = np.arange(len(rows), dtype=np.int32) * len(found)
+        keys = ranks.index_select(0, slots).add_(torch.from_numpy(np.repeat(starts, sizes)))
         counts = torch.bincount(keys, minlength=1).numpy()
         filled = np.flatnonzero(counts != 0)  # of bools it is several times faster
         place, rank = np.divmod(filled, max(len(found), 1))
@@ -174,6 +175,13 @@ def parts(tensors: Sequence[Tensor]) -> Iterator[list[tuple[int, Tensor]]]:
             part.append((row, piece))
             room -= piece.numel()
     yield part
+
+
+def runs(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Equal sizes that follow each other as (size, how many), with at most `_AT_ONCE` elements together, or one."""
+    for size, of in groupby(sizes):
+        number, most = len(list(of)), max(1, _AT_ONCE // max(size, 1))
+        yield from ((size, min(most, number - i)) for i in range(0, number, most))
 
 
 def _largest_of_each(bits: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -11,9 +11,10 @@ import torch
 
 from lwcallbacks.gradients import diagnosis as rules
 from lwcallbacks.gradients.absent import Members
+from lwcallbacks.gradients.changes import Kept
 from lwcallbacks.gradients.diagnosis import Diagnosis
 from lwcallbacks.gradients.layers import Layers
-from lwcallbacks.gradients.read import Row, finished, kept_each, read
+from lwcallbacks.gradients.read import Row, finished, read
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.testing.same import difference
 
@@ -24,14 +25,14 @@ Parameter = tuple[torch.Tensor, float]
 def step_of(parameters: Mapping[str, Parameter]) -> Layers:
     """One step, read as the callback reads it."""
     rows = []
-    for name, (gradient, change) in parameters.items():
+    for name, (gradient, _) in parameters.items():
         weights = torch.full(gradient.shape, gradient.numel() ** -0.5, dtype=gradient.dtype)
-        parameter = torch.nn.Parameter(weights.clone())
-        before = kept_each([parameter])[0]
-        parameter.data *= 1 + change
-        parameter.grad = gradient
-        rows.append(Row(name, parameter, before))
-    layers = finished(read(rows, LogHistogram(), ["norms", "changes", "weights"]))
+        rows.append(Row(name, torch.nn.Parameter(weights)))
+    kept = Kept([row.parameter for row in rows])
+    for row, (gradient, change) in zip(rows, parameters.values(), strict=True):
+        row.parameter.data *= 1 + change
+        row.parameter.grad = gradient
+    layers = finished(read(rows, LogHistogram(), ["norms", "changes", "weights"], kept))
     assert layers is not None
     return layers
 

@@ -17,8 +17,8 @@ from support.processes import run_processes
 from support.versions import needs_simulated_device
 
 from lwcallbacks.callbacks.reading import in_one_sum
+from lwcallbacks.gradients.changes import Kept
 from lwcallbacks.gradients.further import Item, count, count_shared, counted, moments
-from lwcallbacks.gradients.read import kept_each
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.reductions.looking import as_on_a_device
 from lwcallbacks.state.link import Alone
@@ -78,7 +78,7 @@ def test_a_parameter_that_is_a_sum_yet_to_be_made_is_refused() -> None:
 def test_a_sample_counts_for_all(way: str) -> None:
     """Each of its elements as often as it stands for others: of a constant change, the number of all but for a rest."""
     p = torch.nn.Parameter(torch.zeros(1000, 1000))
-    before = kept_each([p])[0]
+    [before] = Kept([p]).copies().values()
     with torch.no_grad():
         p += 0.5
     item = Item("updates/p", p.detach(), p, before)
@@ -144,7 +144,8 @@ from support.spread import ALL, SHAPES, having, values
 from lwcallbacks.callbacks.reading import Row, in_one_sum
 from lwcallbacks.gradients.activations import Outputs
 from lwcallbacks.gradients.further import Counts, count_shared, counted, moments, updates, weights
-from lwcallbacks.gradients.read import finished, gradient_norms, kept_each, read_shared
+from lwcallbacks.gradients.changes import Kept
+from lwcallbacks.gradients.read import finished, gradient_norms, read_shared
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.state.link import Alone
 from lwcallbacks.testing import simulated_device
@@ -163,20 +164,20 @@ def found(device):
     outputs = Outputs({"relu": True, "linear": False, "never": True}, 3)
     sim.waits.clear()
     with torch.no_grad():
-        before = {id(p): kept_each([p])[0] for p, _ in named}
+        kept = Kept([p for p, _ in named])
         norms = gradient_norms([p for p, _ in named])
         for p, name in named:
             if p.grad is not None:
                 p.sub_(0.5 * p.grad)
                 optimizer.state[p]["momentum_buffer"] = p.grad.clone()
-        rows = [Row(name, p, before[id(p)], norms.get(id(p))) for p, name in named]
-        items = weights(named) + moments(named, optimizer, shared=True) + updates(named, before)
+        rows = [Row(name, p, norms.get(id(p))) for p, name in named]
+        items = weights(named) + moments(named, optimizer, shared=True) + updates(named, kept.copies())
         for x in (large, large[:3].half()):
             outputs.see("relu", x, 1)
             outputs.keep()
         outputs.see("linear", large[0, 0], None)
         here = dict(rank=0, world_size=1)
-        steps = [read_shared(rows, histogram, ALL, **here), count_shared(items, histogram, **here),
+        steps = [read_shared(rows, histogram, ALL, kept, **here), count_shared(items, histogram, **here),
                  outputs.shared(**here, device=torch.device(device))]
         readings = in_one_sum(steps, Alone())
     assert sim.waits == [], sim.waits

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from lwcallbacks.gradients.changes import Kept
 from lwcallbacks.gradients.layers import COLUMNS, Layers
 from lwcallbacks.gradients.names import Chosen, layers_of, names_of
-from lwcallbacks.gradients.read import Row, finished, kept_each, read
+from lwcallbacks.gradients.read import Row, finished, read
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.reductions.looking import as_on_a_device
 from lwcallbacks.testing.same import difference
@@ -21,14 +22,12 @@ ODD = torch.tensor([0.0, -0.0, 2.0**-25, -(2.0**-26), 2.0**-126, 2.0**-127, 1e-4
 
 def layers(gradients: dict[str, torch.Tensor], mantissa_bits: int = 3) -> Layers:
     """Of parameters of ones, which a step has halved."""
-    rows = []
-    for name, gradient in gradients.items():
-        p = nn.Parameter(torch.ones_like(gradient))
-        rows.append(Row(name, p, kept_each([p])[0]))
-        with torch.no_grad():
-            p.mul_(0.5)
-        p.grad = gradient
-    found = finished(read(rows, LogHistogram(mantissa_bits), ("norms", "changes", "weights")))
+    rows = [Row(name, nn.Parameter(torch.ones_like(gradient))) for name, gradient in gradients.items()]
+    kept = Kept([row.parameter for row in rows])
+    for row, gradient in zip(rows, gradients.values(), strict=True):
+        row.parameter.data.mul_(0.5)
+        row.parameter.grad = gradient
+    found = finished(read(rows, LogHistogram(mantissa_bits), ("norms", "changes", "weights"), kept))
     assert found is not None
     return found
 
@@ -74,10 +73,10 @@ def test_layers_of_several_optimizers_are_told_apart() -> None:
     """By the optimizer's name, where they share a layer; a parameter of nobody is called by its number."""
     net, other = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), nn.Parameter(torch.ones(1))
     of = {"SGD": [net[0].weight, net[0].weight, net[1].bias], "Adam": [net[0].bias, other]}
-    found = layers_of(net, of, Chosen(), depth=1)
+    found = layers_of(names_of(net), of, Chosen(), depth=1)
     assert [name for _, name in found["SGD"]] == ["0/SGD", "1"]
     assert [name for _, name in found["Adam"]] == ["0/Adam", "Adam"]
-    assert [name for _, name in layers_of(net, of, Chosen(), depth=None)["Adam"]] == ["0.bias", "Adam.1"]
+    assert [name for _, name in layers_of(names_of(net), of, Chosen(), depth=None)["Adam"]] == ["0.bias", "Adam.1"]
 
 
 def test_patterns_choose() -> None:
@@ -100,16 +99,18 @@ def test_changes_of_several_kinds_keep_their_places() -> None:
     """Of float16, float32, float64 and complex numbers beside each other, one of which was not kept, on either way."""
     kinds = (torch.float64, torch.float16, torch.float32, torch.complex64, torch.float16, torch.bfloat16)
     parameters = [nn.Parameter(torch.full((size,), 2.0, dtype=kind)) for size, kind in enumerate(kinds, 1)]
-    copies = kept_each(parameters)
-    assert [copy.dtype for copy in copies] == [p.real.dtype for p in parameters]
-    rows = [Row(str(i), p, copies[i] if i != 2 else None) for i, p in enumerate(parameters)]
+    kept = Kept([p for i, p in enumerate(parameters) if i != 2])
+    assert {key: copy.dtype for key, copy in kept.copies().items()} == {
+        id(p): p.real.dtype for i, p in enumerate(parameters) if i != 2
+    }
+    rows = [Row(str(i), p) for i, p in enumerate(parameters)]
     with torch.no_grad():
         for i, p in enumerate(parameters):
             p += i
             p.grad = torch.ones_like(p)
     for way in (nullcontext, as_on_a_device):
         with way():
-            found = finished(read(rows, LogHistogram(), ("norms", "changes", "weights")))
+            found = finished(read(rows, LogHistogram(), ("norms", "changes", "weights"), kept))
         assert found is not None
         assert found.weights is not None
         assert found.weights.tolist() == pytest.approx([2 * size**0.5 if size != 3 else 0 for size in range(1, 7)])
@@ -124,15 +125,19 @@ def test_a_row_is_the_same_whatever_is_read_beside_it(way: type, without: int | 
     generator = torch.Generator().manual_seed(0)
     kinds = (torch.float32, torch.bfloat16, torch.float64)
     rows = []
-    for i, size in enumerate((50, 20_000, 3, 7, 9_000, 400)):
+    for i, size in enumerate((50, 20_000, 3, 7, 9_000, 400, 20_000, 50, 3)):
         p = nn.Parameter(torch.randn(size, generator=generator).to(kinds[i % 3]))
-        rows.append(Row(str(i), p, None if i == without else kept_each([p])[0]))
-        p.data.add_(torch.randn(size, generator=generator).to(p.dtype))
+        rows.append(Row(str(i), p))
         p.grad = torch.randn(size, generator=generator).to(p.dtype) * 1e-30 ** (i % 2)
+    known = [row.parameter for i, row in enumerate(rows) if i != without]
+    kept, each = Kept(known), [Kept([p for p in known if p is row.parameter]) for row in rows]
+    for row in rows:
+        p = row.parameter
+        p.data.add_(torch.randn(p.shape, generator=generator).to(p.dtype))
     columns = ("norms", "changes", "weights")
     with way():
-        together = finished(read(rows, LogHistogram(), columns))
-        alone = [finished(read([row], LogHistogram(), columns)) for row in rows]
+        together = finished(read(rows, LogHistogram(), columns, kept))
+        alone = [finished(read([row], LogHistogram(), columns, of)) for row, of in zip(rows, each, strict=True)]
     for column in ("largest", *columns):
         found, expected = (getattr(together, column).tolist(), [getattr(of, column).item() for of in alone])
         assert found == expected, column
