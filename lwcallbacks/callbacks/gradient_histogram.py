@@ -267,7 +267,10 @@ class GradientHistogram(WatchingCallback):
         self.watch_fit(trainer, pl_module, self._chosen)
         self._fit.watch()
         self._fit.steps.go_on(self._counts)
-        self._fit.read_with(self._reader(trainer, pl_module, self._fit.steps), self._outputs(trainer, pl_module))
+        reader = self._reader(trainer, pl_module, self._fit.steps)
+        self._fit.read_with(reader, self._outputs(trainer, pl_module))
+        with Hub.of(trainer).outlet.attempt(self.describe("train"), "could not read the parameters"):
+            over.start(reader.weights())
         if not pl_module.automatic_optimization and trainer.is_global_zero:
             self._tell("in manual optimization the norm before clipping and the clip coefficient are not available")
 

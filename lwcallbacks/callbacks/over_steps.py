@@ -1,6 +1,7 @@
 """What all logged steps together say: pictures over steps, which layer looks ill, and losses that stand out.
 
 over = OverSteps(by_module=True, in_float16=False)
+over.start(weights)                    # before the first step: what `Reader.weights` gives
 over.hear(step, loss)                  # a hook: keeps the loss as it is on its device, and waits for nothing
 over.add(step, read)                   # a hook: the `Step` that was read behind a logged step, or its `StepOutputs`
 over.settle(read, layers)              # in the background, once its layers are there
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lwcallbacks.callbacks.activations import StepOutputs
-from lwcallbacks.callbacks.reading import Step
+from lwcallbacks.callbacks.reading import Step, Weights
 from lwcallbacks.gradients.diagnosis import Diagnosis
 from lwcallbacks.gradients.finding import Finding
 from lwcallbacks.gradients.history import History
@@ -52,6 +53,7 @@ class OverSteps:
         self._losses: list[tuple[int, Tensor]] = []
         self._coming: deque[tuple[list[int], Callable[[], Tensor]]] = deque()
         self._new_spikes: list[Spike] = []
+        self._start: Callable[[], Weights] | None = None
         self.is_new = False
         """Whether a step was added since `entries` were asked for."""
 
@@ -61,6 +63,10 @@ class OverSteps:
         return self._norms.nbytes + self._ratios.nbytes
 
     # -- in a hook ---------------------------------------------------------------------------------------------------
+
+    def start(self, weights: Callable[[], Weights] | None) -> None:
+        """Parameters before the first step, where they are known."""
+        self._start = weights
 
     def hear(self, step: int, loss: Tensor) -> None:
         """A loss, of one number."""
@@ -89,6 +95,9 @@ class OverSteps:
     def settle(self, until: Step | StepOutputs | None = None, layers: Layers | None = None) -> None:
         """Take in what was added, in its order, up to a step, or all of it. `layers` are those of that step."""
         with self._lock:
+            if self._start is not None:
+                weights, self._start = self._start(), None
+                self._diagnosis.feed_start(*weights)
             while self._coming:
                 steps, losses = self._coming.popleft()
                 found = [self._spikes.feed(*pair) for pair in zip(steps, losses().tolist(), strict=True)]

@@ -1,7 +1,8 @@
 """What a logged step of an optimizer was made of: begun to be read in its hooks, finished in the background.
 
 reader = Reader(module, steps, Chosen(), depth=None, histogram=LogHistogram(), columns=["norms"])
-reader.keep_parameters(stepping)         # before the step
+reader.weights()                         # before the first step
+reader.keep_parameters(stepping)         # before a step
 reader.keep_unclipped(stepping)          # before its gradients are clipped
 step = reader.read(stepping)             # behind it; the processes meet if parameters are spread over them
 step.layers()                            # waits for the device
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -24,6 +26,7 @@ from lwcallbacks.gradients.absent import Members
 from lwcallbacks.gradients.changes import Kept
 from lwcallbacks.gradients.layers import Layers
 from lwcallbacks.gradients.names import Chosen, layers_of, named_parameters_of, names_of
+from lwcallbacks.gradients.norms import in_float64
 from lwcallbacks.gradients.read import Column, Reading, Row, finished, gradient_norms, read, read_shared
 from lwcallbacks.gradients.sample import Samples
 from lwcallbacks.gradients.shards import is_spread
@@ -34,6 +37,8 @@ from lwcallbacks.state.link import AllReduce, Counted, current_link
 More = Literal["weights", "moments", "updates"]
 """What can be counted beside the gradients."""
 _NONE = Members()
+Weights = tuple[Sequence[str], np.ndarray, np.ndarray]
+"""Layers of parameters, int64 numbers of elements and float64 2-norms, a row for each parameter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +139,26 @@ class Reader:
     def is_shared(self) -> bool:
         """Whether processes meet to read: parameters of any optimizer are spread over them. The same on each."""
         return any(is_spread(p) for stepping in self._steps.of for p in parameters_of(stepping.optimizer))
+
+    @torch.no_grad()
+    def weights(self) -> Callable[[], Weights] | None:
+        """Norms of the parameters as they are now; None where there are none, nobody asks for them, or processes would
+        have to meet for them."""
+        own = {s.name: parameters_of(s.optimizer) for s in self._steps.of}
+        of = layers_of(names_of(self._module), own, self._chosen, self._depth).values()
+        named = [(p, layer) for pairs in of for p, layer in pairs if not is_lazy(p)]
+        if not named or "weights" not in self._columns or self.is_shared:
+            return None
+        kept = Kept([p for p, _ in named], self._samples)
+        devices = dict.fromkeys(p.device for p, _ in named)
+        parts = [[pair for pair in named if pair[0].device == device] for device in devices]
+        norms = [
+            soon_on_host(kept.norms([p for p, _ in part], device)[1])
+            for device, part in zip(devices, parts, strict=True)
+        ]
+        layers = [layer for part in parts for _, layer in part]
+        elements = np.array([p.numel() for part in parts for p, _ in part], dtype=np.int64)
+        return lambda: (layers, elements, in_float64(np.concatenate([of().numpy() for of in norms])))
 
     @torch.no_grad()
     def keep_parameters(self, stepping: Stepping) -> None:

@@ -1,6 +1,7 @@
 """Which layer is ill, since which step and how much: rules over what each logged step was made of, in NumPy.
 
 diagnosis = Diagnosis()
+diagnosis.feed_start(names, elements, norms)     # of parameters when training begins
 diagnosis.feed(step=50, layers=layers)          # a `Layers` of one step of an optimizer
 diagnosis.feed_members(50, members, layers.names)   # which parameters it has, and which of them have a gradient
 diagnosis.feed_units(50, {"net.1": (0.43, 512)})    # dead units of modules, and how many values of each were seen
@@ -19,7 +20,7 @@ false alarm is worse than one that is missed: thresholds are powers of ten away 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -75,6 +76,9 @@ MOVES = 1e-5
 so that a step of any usual size does. A smaller one may be lost to rounding, as that of a network without a loss."""
 SHRUNK = 1e-2
 """Part of what it began with that is left of a layer's weights, from which on a weight decay has taken them."""
+GROWN, GROWN_FROM = 50.0, 4.0
+"""So many times the root mean square that they began with, and at least this one: weights that a step, or those before
+the first logged one, have blown up. What grows little by little is meant."""
 FEWEST_MOVED = 32
 """Of a parameter whose change is told by a sample, as many elements of it have to have a gradient, by their share."""
 ZERO = 0.99
@@ -118,6 +122,19 @@ class Diagnosis:
         self._grouping: tuple[tuple[str, ...], np.ndarray, np.ndarray] | None = None
 
     # -- a step ----------------------------------------------------------------------------------------------------
+
+    def feed_start(self, names: Sequence[str], elements: np.ndarray, norms: np.ndarray) -> None:
+        """Take in the 2-norms [P] of parameters before the first step; what a checkpoint has told goes before it.
+
+        Args:
+            names: as `feed` is given them; parameters of one name are one.
+        """
+        of = {name: i for i, name in enumerate(dict.fromkeys(names))}
+        same = np.array([of[name] for name in names], int)
+        group, rows = self._grouped(tuple(of))
+        elements, norms = np.bincount(same, elements), _joined(norms, same, len(of))
+        a, scale = self._arrays, _scale(norms, elements, group, len(rows))
+        a["began"][rows] = np.where(np.isnan(a["began"][rows]), scale, a["began"][rows])
 
     def feed(self, step: int, layers: Layers) -> None:
         """Take in a logged step.
@@ -193,10 +210,13 @@ class Diagnosis:
         a["began"][rows] = np.where(np.isnan(a["began"][rows]), own.beside.scale, a["began"][rows])
         leaps = own.alive & (own.floored > 1)
         a["leapt"][rows[leaps]], a["leap"][rows[leaps]] = self._fed, own.floored[leaps]
+        grown, times = own.grown(a["began"][rows])
+        a["sudden"][rows] |= leaps | (grown & (a["first"][rows] == a["last"][rows]))
         larger, faster, slower = own.beside.large(a["began"][rows]), own.beside.faster(), own.beside.slower()
         return {
             "large weights": (larger > 0, larger),
             "weights vanish": own.shrunk(a["began"][rows]),
+            "weights grow": (grown & a["sudden"][rows], times),
             "faster than the others": (faster > 0, faster),
             "slower than the others": (slower > 0, slower),
             "explodes": (explodes, own.floored if own.has_ratios else growth),
@@ -383,7 +403,8 @@ def _empty(size: int) -> dict[str, np.ndarray]:
         "leapt": np.full(size, -(1 << 30)),  # at which logged step one has last changed it by more than its own size
         "leap": np.zeros(size),  # and by how much
         "before_zero": np.zeros(size),  # the same of one shortly before its gradient became zero, or 0
-        "began": np.full(size, np.nan),  # root mean square of its largest parameter, when it was first seen
+        "began": np.full(size, np.nan),  # root mean square of its largest parameter, at the start or when first seen
+        "sudden": np.zeros(size, bool),  # whether a step has changed it by more than itself, logged or before
         "large": np.zeros(size),  # how large its weights were beside the others, of a layer that is not finite
         "log_norms": np.full((size, REMEMBERED), np.nan, np.float32),
         "num_norms": np.zeros(size, np.int64),
@@ -415,8 +436,6 @@ class _Signals:
         self.zero = np.ones(size)
         np.minimum.at(self.zero, group, share)
         self.zero_from = np.where(total(np.ones(len(group))) > 1, ZERO, 1.0)
-        largest = np.full(size, -1)
-        np.maximum.at(largest, group, layers.elements)
         self.has_ratios = layers.changes is not None and layers.weights is not None
         self.ratio = self.floored = np.full(size, np.nan)
         self.is_still = np.zeros(size, bool)
@@ -429,9 +448,7 @@ class _Signals:
             is_told = (nonzero > 0) & (layers.weights > 0)
             is_told &= (layers.elements < 2 * SAMPLE) | (nonzero * SAMPLE >= FEWEST_MOVED * layers.elements)
             self.is_still = (change == 0) & (total(is_told) > 0) & (used > MOVES * weight)
-            is_largest = layers.elements == largest[group]
-            scale = _joined(np.where(is_largest, layers.weights, 0), group, size)
-            scale /= np.sqrt(np.maximum(total(np.where(is_largest, layers.elements, 0)), 1))
+            scale = _scale(layers.weights, layers.elements, group, size)
             self.beside = Beside(used, elements - num_zero, elements, change, weight, scale)
             self.floored = np.nan_to_num(change / np.maximum(weight, FLOOR * np.sqrt(np.maximum(elements, 1))))
         self.is_several = elements >= FEWEST_ELEMENTS
@@ -443,8 +460,25 @@ class _Signals:
 
     def shrunk(self, began: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of which layers hardly anything is left, and how much, beside what they began with."""
-        left = np.divide(self.beside.scale, began, where=began > 0, out=np.ones(len(began)))
+        left = self._by(began)
         return self.is_several & (left < SHRUNK), left
+
+    def grown(self, began: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which layers are far larger than they began, and how many times."""
+        times = self._by(began)
+        return self.is_several & (times > GROWN) & (self.beside.scale > GROWN_FROM), times
+
+    def _by(self, began: np.ndarray) -> np.ndarray:
+        return np.asarray(np.divide(self.beside.scale, began, where=began > 0, out=np.ones(len(began))))
+
+
+def _scale(norms: np.ndarray, elements: np.ndarray, group: np.ndarray, size: int) -> np.ndarray:
+    """Root mean square of the elements of the largest parameter of each layer, of all if several are."""
+    largest = np.full(size, -1)
+    np.maximum.at(largest, group, elements)
+    is_largest = elements == largest[group]
+    number = np.bincount(group, np.where(is_largest, elements, 0), size)
+    return np.asarray(_joined(np.where(is_largest, norms, 0), group, size) / np.sqrt(np.maximum(number, 1)))
 
 
 def _joined(norms: np.ndarray, group: np.ndarray, size: int) -> np.ndarray:

@@ -12,9 +12,9 @@ WINDOW, NEEDED = 8, 6
 """Logged steps of a layer that are looked back at, and how many of them have to show an illness."""
 
 Illness = Literal[
-    "not finite", "explodes", "no gradient", "large weights", "weights vanish", "faster than the others", "zero",
-    "vanishes", "lost in float16", "in no optimizer", "not updated", "slower than the others", "learns too fast",
-    "dead units", "hardly learns",
+    "not finite", "explodes", "no gradient", "large weights", "weights vanish", "weights grow",
+    "faster than the others", "zero", "vanishes", "lost in float16", "in no optimizer", "not updated",
+    "slower than the others", "learns too fast", "dead units", "hardly learns",
 ]  # fmt: skip
 ILLNESSES: tuple[Illness, ...] = get_args(Illness)
 """The worst first."""

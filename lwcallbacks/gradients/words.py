@@ -41,6 +41,8 @@ def in_words(illness: Illness, measure: float, row: Mapping[str, Any], *, is_gro
                                    "its learning rate is too high", measure),
         "weights vanish": (f"weights shrunk to {_percent(measure)} of their size at the start: "
                            "look at the weight decay", small),
+        "weights grow": (f"weights grown to about {_about(measure)} times their size at the start: "
+                         "the learning rate is too high", measure),
         "zero": (f"gradient zero in {_percent(measure)} of the elements{behind}", measure + bool(leap)),
         "vanishes": (f"gradient vanishes: norm {norm:.1g}, that of a quarter of the layers above {upper:.1g}", small),
         "lost in float16": (f"gradient lost in float16: {_percent(measure)} of what is not zero is as small as "

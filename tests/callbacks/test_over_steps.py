@@ -69,6 +69,23 @@ def test_a_healthy_network_says_so(tmp_path: Path) -> None:
     assert last["rows"] == [["", "no layer looks ill", None, ""]]
 
 
+@pytest.mark.parametrize("every", [1, 6])
+@pytest.mark.parametrize("depth", [None, 2])
+def test_a_learning_rate_that_is_too_high_is_named(tmp_path: Path, every: int, depth: int | None) -> None:
+    """By what it did to the weights, though the first logged step comes after: beside it, all gradients are zero."""
+
+    class Hasty(Deep):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=1e5)
+
+    callback = lw.GradientHistogram(every, depth=depth)
+    trainer(callbacks=[callback], max_epochs=8, default_root_dir=tmp_path).fit(Hasty(is_dead=False), loader())
+    worst = callback.results["diagnosis"][0]
+    assert worst.illness == "weights grow"
+    assert worst.since <= every
+    assert worst.how_much.endswith("times their size at the start: the learning rate is too high")
+
+
 def test_nothing_new_is_not_published_again(tmp_path: Path) -> None:
     """An epoch without a logged step has no picture, and the end of fit none beside that of its last epoch."""
     callback = lw.GradientHistogram(7)

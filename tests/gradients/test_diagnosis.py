@@ -164,6 +164,59 @@ def test_weights_of_which_hardly_anything_is_left_are_named() -> None:
     assert found(diagnosis) == []
 
 
+def started(layers: Layers) -> Diagnosis:
+    """One that has seen the parameters before the first step."""
+    diagnosis = Diagnosis()
+    assert layers.weights is not None
+    diagnosis.feed_start(layers.names, layers.elements, layers.weights)
+    return diagnosis
+
+
+def test_weights_that_steps_have_blown_up_are_named() -> None:
+    """At a logged step or before the first one; not those that grow little by little, or stay of a usual size."""
+    words = "weights grown to about 300 times their size at the start: the learning rate is too high"
+    before = started(heavy(1, 0.0))
+    for i in range(10):
+        before.feed(50 * i, heavy(300, 1e-6))
+    assert [str(one) for one in before.findings()] == [f"last: {words}, since step 0"]
+    leaping, slow, small = started(heavy(1, 0.0)), started(heavy(1, 0.0)), started(heavy(1e-3, 0.0))
+    for i in range(20):
+        leaping.feed(50 * i, heavy(1 if i < 2 else 300, 299.0 if i == 1 else 1e-6))
+        slow.feed(50 * i, heavy(min(2.0**i, 300), 1e-5))
+        small.feed(50 * i, heavy(30 if i else 1e-3, 1e-5))
+    assert found(leaping) == [("last", "weights grow", 100)]
+    assert found(slow) == []
+    assert found(small) == []
+
+
+def test_what_a_layer_began_with_is_what_a_checkpoint_says() -> None:
+    """Where training goes on from one, parameters have changed by then; and layers that nobody knew are taken in."""
+    first = started(heavy(1, 0.0))
+    first.feed(0, heavy(300, 1e-6))
+    second = Diagnosis()
+    second.load_state_dict(first.state_dict())
+    layers = heavy(300, 0.0)
+    assert layers.weights is not None
+    second.feed_start((*layers.names, "new"), np.append(layers.elements, 200), np.append(layers.weights, 1.0))
+    for i in range(1, 10):
+        second.feed(50 * i, heavy(300, 1e-6))
+    assert found(second) == [("last", "weights grow", 0)]
+    assert second.findings()[0].how_much.startswith("weights grown to about 300 times")
+
+
+def test_parameters_of_one_name_begin_as_one() -> None:
+    """As with `depth=`: the root mean square is that of all their elements."""
+    diagnosis, layers = Diagnosis(by_module=False), heavy(1, 1e-6)
+    assert layers.weights is not None
+    layers = replace(layers, weights=layers.weights * np.arange(1, len(layers.names) + 1))
+    assert layers.weights is not None
+    names = ["whole"] * len(layers.names)
+    diagnosis.feed_start(names, layers.elements, layers.weights)
+    for i in range(10):
+        diagnosis.feed(i, replace(layers, weights=1000 * layers.weights).grouped(names))
+    assert diagnosis.findings()[0].how_much.startswith("weights grown to about 1,000 times")
+
+
 def test_a_gradient_that_is_zero_behind_a_leap_says_so() -> None:
     """By how much the last step before has changed the layer, if that was by more than all of it, and lately."""
     words = "gradient zero in 100 % of the elements"
