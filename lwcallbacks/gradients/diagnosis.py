@@ -78,7 +78,8 @@ SHRUNK = 1e-2
 """Part of what it began with that is left of a layer's weights, from which on a weight decay has taken them."""
 GROWN, GROWN_FROM = 50.0, 4.0
 """So many times the root mean square that they began with, and at least this one: weights that a step, or those before
-the first logged one, have blown up. What grows little by little is meant."""
+the first logged one, have blown up. What grows little by little is meant; and with it a gradient is lost in some layer:
+where targets are large, weights have to be."""
 FEWEST_MOVED = 32
 """Of a parameter whose change is told by a sample, as many elements of it have to have a gradient, by their share."""
 ZERO = 0.99
@@ -97,6 +98,7 @@ off in any network."""
 
 _RULES = tuple(name for name in ILLNESSES if name not in ("not finite", "no gradient", "in no optimizer"))
 _AGES: dict[Illness, int] = {"vanishes": YOUNG, "learns too fast": SETTLED, "hardly learns": SETTLED}
+_LOST = [_RULES.index("zero"), _RULES.index("vanishes")]
 _ALWAYS = ("zero", "not updated")
 """What all of the last logged steps have to show."""
 
@@ -274,6 +276,8 @@ class Diagnosis:
         ill = _ones(a["votes"][rows]) >= np.array([WINDOW if rule in _ALWAYS else NEEDED for rule in _RULES])
         for rule, age in _AGES.items():
             ill[:, _RULES.index(rule)] &= a["last"][rows] - a["first"][rows] >= age
+        if not (_ones(a["votes"][:, _LOST]) >= NEEDED).any():
+            ill[:, _RULES.index("weights grow")] = False
         return np.asarray(ill)
 
     def _look_back(self, rows: np.ndarray) -> None:

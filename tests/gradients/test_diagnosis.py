@@ -121,10 +121,10 @@ def test_a_layer_that_hardly_learns_is_given_time() -> None:
     assert diagnosis.findings()[0].how_much == "update ratio 1e-07: it hardly learns"
 
 
-def heavy(times: float, change: float, last: torch.Tensor | None = None) -> Layers:
+def heavy(times: float, change: float, last: torch.Tensor | None = None, **more: Parameter) -> Layers:
     """A layer has weights that are so many times as large as those of the others, beside a bias."""
     gradient = normal(0.1) if last is None else last
-    layers = step_of(network(last__weight=(gradient, change), last__bias=(normal(0.1, 9), change)))
+    layers = step_of(network(last__weight=(gradient, change), last__bias=(normal(0.1, 9), change), **more))
     assert layers.weights is not None
     assert layers.changes is not None
     at = [times if name == "last.weight" else 1.0 for name in layers.names]
@@ -164,6 +164,11 @@ def test_weights_of_which_hardly_anything_is_left_are_named() -> None:
     assert found(diagnosis) == []
 
 
+def dying(times: float, change: float) -> Layers:
+    """Beside it another layer has lost its gradient."""
+    return heavy(times, change, dead__weight=(torch.zeros(200), 0.0))
+
+
 def started(layers: Layers) -> Diagnosis:
     """One that has seen the parameters before the first step."""
     diagnosis = Diagnosis()
@@ -173,44 +178,50 @@ def started(layers: Layers) -> Diagnosis:
 
 
 def test_weights_that_steps_have_blown_up_are_named() -> None:
-    """At a logged step or before the first one; not those that grow little by little, or stay of a usual size."""
+    """At a logged step or before the first one, where they have cost a gradient; not those that grow little by little,
+    or stay of a usual size."""
     words = "weights grown to about 300 times their size at the start: the learning rate is too high"
-    before = started(heavy(1, 0.0))
+    before = started(dying(1, 0.0))
     for i in range(10):
-        before.feed(50 * i, heavy(300, 1e-6))
-    assert [str(one) for one in before.findings()] == [f"last: {words}, since step 0"]
-    leaping, slow, small = started(heavy(1, 0.0)), started(heavy(1, 0.0)), started(heavy(1e-3, 0.0))
+        before.feed(50 * i, dying(300, 1e-6))
+    assert str(before.findings()[0]) == f"last: {words}, since step 0"
+    learning = started(heavy(1, 0.0))
+    for i in range(10):
+        learning.feed(50 * i, heavy(300, 1e-5))
+    assert found(learning) == []
+    leaping, slow, small = started(dying(1, 0.0)), started(dying(1, 0.0)), started(dying(1e-3, 0.0))
     for i in range(20):
-        leaping.feed(50 * i, heavy(1 if i < 2 else 300, 299.0 if i == 1 else 1e-6))
-        slow.feed(50 * i, heavy(min(2.0**i, 300), 1e-5))
-        small.feed(50 * i, heavy(30 if i else 1e-3, 1e-5))
-    assert found(leaping) == [("last", "weights grow", 100)]
-    assert found(slow) == []
-    assert found(small) == []
+        leaping.feed(50 * i, dying(1 if i < 2 else 300, 299.0 if i == 1 else 1e-6))
+        slow.feed(50 * i, dying(min(2.0**i, 300), 1e-5))
+        small.feed(50 * i, dying(30 if i else 1e-3, 1e-5))
+    dead = ("dead", "zero", 0)
+    assert found(leaping) == [("last", "weights grow", 100), dead]
+    assert found(slow) == [dead]
+    assert found(small) == [dead]
 
 
 def test_what_a_layer_began_with_is_what_a_checkpoint_says() -> None:
     """Where training goes on from one, parameters have changed by then; and layers that nobody knew are taken in."""
-    first = started(heavy(1, 0.0))
-    first.feed(0, heavy(300, 1e-6))
+    first = started(dying(1, 0.0))
+    first.feed(0, dying(300, 1e-6))
     second = Diagnosis()
     second.load_state_dict(first.state_dict())
-    layers = heavy(300, 0.0)
+    layers = dying(300, 0.0)
     assert layers.weights is not None
     second.feed_start((*layers.names, "new"), np.append(layers.elements, 200), np.append(layers.weights, 1.0))
     for i in range(1, 10):
-        second.feed(50 * i, heavy(300, 1e-6))
-    assert found(second) == [("last", "weights grow", 0)]
+        second.feed(50 * i, dying(300, 1e-6))
+    assert found(second) == [("last", "weights grow", 0), ("dead", "zero", 0)]
     assert second.findings()[0].how_much.startswith("weights grown to about 300 times")
 
 
 def test_parameters_of_one_name_begin_as_one() -> None:
     """As with `depth=`: the root mean square is that of all their elements."""
-    diagnosis, layers = Diagnosis(by_module=False), heavy(1, 1e-6)
+    diagnosis, layers = Diagnosis(by_module=False), dying(1, 1e-6)
     assert layers.weights is not None
     layers = replace(layers, weights=layers.weights * np.arange(1, len(layers.names) + 1))
     assert layers.weights is not None
-    names = ["whole"] * len(layers.names)
+    names = ["whole" if name != "dead.weight" else name for name in layers.names]
     diagnosis.feed_start(names, layers.elements, layers.weights)
     for i in range(10):
         diagnosis.feed(i, replace(layers, weights=1000 * layers.weights).grouped(names))
