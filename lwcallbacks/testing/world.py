@@ -37,6 +37,8 @@ from lwcallbacks.state.core import StateCore, collecting
 from lwcallbacks.state.ending import reported
 from lwcallbacks.state.link import AllGather, AllReduce, Request, ToRoot
 from lwcallbacks.testing.errors import WouldAbort, WouldHang
+from lwcallbacks.testing.own_calls import own_calls
+from lwcallbacks.warn import warn
 
 T = TypeVar("T")
 
@@ -131,12 +133,19 @@ class World:
         if len(shards) != self.size:
             raise ValueError(f"World({self.size}): {len(shards)} shards, expected one for each process")
         metrics = []
-        for shard in shards:
-            metric = factory()
-            for args in shard:
-                metric.update(*args)
-            metrics.append(metric)
-        return self.compute_all(metrics)
+        with own_calls() as calls:
+            for shard in shards:
+                metric = factory()
+                for args in shard:
+                    metric.update(*args)
+                metrics.append(metric)
+            values = self.compute_all(metrics)
+        if calls:
+            warn(
+                f"lwcallbacks: World: {type(metrics[0]).__name__} asks for its process itself: {'; '.join(calls)}; "
+                "no World answers that, so real processes may report another value"
+            )
+        return values
 
     def compute_all(self, metrics: Sequence[Any]) -> list[Any]:
         """`compute()` of one metric on each process, as if they were the processes' shares of one metric."""
@@ -334,7 +343,7 @@ SENT = frozenset(
         *("complex32", "complex64", "complex128"),
     )
 )
-"""The dtypes that gloo gathers, seen with torch 2.13. int16, the unsigned ones but uint8 and float8 are not among them."""
+"""The dtypes that gloo gathers, seen with torch 2.13; int16, float8 and the unsigned ones but uint8 raise."""
 
 
 class _Link:
@@ -364,7 +373,7 @@ def _name_of(metric: Metric, tensor: Tensor, last: str) -> str:
     for name, state in states.items():
         if state is tensor or (isinstance(state, list) and any(part is tensor for part in state)):
             return name
-    # What is no state itself was made of one: torchmetrics joins the tensors of a list, and makes one for an empty list.
+    # What is no state itself was made of one: torchmetrics joins the tensors of a list, or makes one of no numbers.
     names = list(states)
     made = [name for name in names if isinstance(states[name], list) and metric._reductions[name] is dim_zero_cat]
     after = names.index(last) if last in states else -1

@@ -65,7 +65,7 @@ with pytest.raises(NotImplementedError, match="unsqueeze_ changes a tensor's sha
 
 
 def test_an_index_does_not_leave_its_device() -> None:
-    """As on CUDA: one on the CPU may index a tensor of a device, one of a device no tensor elsewhere; one number is read."""
+    """As on CUDA: one on the CPU may index a tensor of a device, and one of a device no tensor that is elsewhere."""
     run("""
 host, x, y = torch.arange(3.0), torch.arange(3.0, device="sim:0"), torch.arange(3.0, device="sim:1")
 picks, mask = torch.tensor([2, 0]), torch.tensor([True, False, True])
