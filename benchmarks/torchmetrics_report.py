@@ -35,7 +35,20 @@ from pathlib import Path
 from typing import Any
 
 from _other_packages import classes_of, recipes_of
-from _report_page import ATOL, BROKEN, KEPT, NOT_APPLICABLE, OUTCOMES, RTOL, SYMBOLS, Examined, Run, last_words, report
+from _report_page import (
+    ATOL,
+    BROKEN,
+    KEPT,
+    NOT_APPLICABLE,
+    OUTCOMES,
+    REPORTED,
+    RTOL,
+    SYMBOLS,
+    Examined,
+    Run,
+    last_words,
+    report,
+)
 from _report_programs import cannot_run, forked, unlike
 from _torchmetrics_notes import no_violation, not_examined
 from _torchmetrics_recipes import Recipe, recipes_for
@@ -130,7 +143,7 @@ def examine(recipe: Recipe, examples: int, plain: bool) -> Examined:
 
     factory, batches, reference = recipe.suited.factory, recipe.suited.batches, recipe.reference
     row = Examined(recipe.name, data=recipe.suited.data, arguments=not plain)
-    laws = list(METRIC_LAWS) if plain else list(OF_DATA)
+    laws = list(REPORTED) if plain else list(OF_DATA)
     began = time.process_time()
     with at_most_shrinks(1):
         found = _findings(factory, batches, laws=laws, examples=examples, reference=reference)

@@ -6,6 +6,7 @@ violations_of_metric(MeanOfBatchMeans, labelled_batches(num_classes=3))     # {"
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,9 +24,12 @@ from lwcallbacks.testing.reference import USUAL, Reference
 from lwcallbacks.testing.same import Closeness
 from lwcallbacks.testing.tried import first_try
 from lwcallbacks.testing.world import contained_metrics
+from lwcallbacks.warn import warn
 
 METRIC_LAWS: Laws[MetricSubject] = Laws({**laws_of_epochs.LAWS, **laws_of_data.LAWS, **laws_of_state.LAWS})
 """In the order in which they are tried: one that explains others comes before them."""
+_REAL_EXAMPLES = 3
+"""How many examples of a law real processes are started for; each takes about half a second."""
 
 
 def check_metric(
@@ -56,12 +60,15 @@ def check_metric(
             the profile of hypothesis that you loaded, else 50. Laws whose verdict hardly depends on the data take half
             of them, and no fewer than 20.
         seed: of another draw of examples than the usual one.
-        laws: names of `METRIC_LAWS`; by default all but those about speed ("no_host_wait") and the strict ones
-            ("stale_value", "checkpoint_unchanged", "update_count", "labels_in_range").
+        laws: names of `METRIC_LAWS`; by default all but those about speed ("no_host_wait"), the strict ones
+            ("stale_value", "checkpoint_unchanged", "update_count", "labels_in_range") and "buffers_reused", which any
+            list state breaks.
         known: laws that are broken, and why that is all right: {"order": "ties, issue 2022"}. A metric says it of
             itself by an attribute `known_violations`; some of torchmetrics, as BootStrapper, are known.
         confirm: whether to run a counterexample about processes once on real ones, on gloo, and to say what happened.
-            It takes some seconds; where they agree with one process, the law counts as kept.
+            It takes some seconds; where they agree with one process, the law counts as kept. A metric that calls
+            torch.distributed itself is not simulated: with `confirm=True` its laws about processes are tried on real
+            ones, and else a warning says that they are not tried.
         reproduce: what a message said after "reproduce=", to have its example again.
         reference: a function of all samples at once, such as scikit-learn's: it gets the arguments of one `update`,
             and returns what `compute` should. Of a dict it may return some keys; None where it says nothing.
@@ -103,6 +110,8 @@ def examine_metric(
 ) -> dict[str, Finding]:
     """The `Finding` of each law: kept, broken, not applicable, ..., and why. As `check_metric`, but of all laws.
 
+    Of all but "buffers_reused", which is for the asking.
+
     A metric that cannot be examined on this data has that finding, "not examined", under each law.
 
     Examples:
@@ -116,7 +125,7 @@ def examine_metric(
         {'order': 'kept', 'reset': 'kept'}
     """
     __tracebackhide__ = True
-    laws = METRIC_LAWS if laws is None else laws
+    laws = [law.name for law in METRIC_LAWS.values() if not law.asked] if laws is None else laws
     options = _Options(exact, atol, rtol, examples, seed, laws, known, confirm, reproduce, reference, tolerances)
     try:
         return _examine(factory, batches, options, stop=False)
@@ -189,29 +198,52 @@ def _examine(
     METRIC_LAWS.selected(options.known, "known")  # an unknown name is an error
     before = torch.default_generator.get_state()
     try:
-        subject = first_try(subject, batches, examples=options.examples, seed=options.seed)
+        processes = any(one.processes for one in selected)
+        subject = first_try(subject, batches, examples=options.examples, seed=options.seed, processes=processes)
         design = declared(contained_metrics(factory()))
+        excused = {**design, **(options.known or {})}
+        if "batch_size" in excused:  # whoever says so of a metric that draws at random says it of this law as well
+            design.setdefault("repeatable", excused["batch_size"])
         findings: dict[str, Finding] = {}
         for one in selected:
-            findings |= examine_all(
+            own_way = one.processes and bool(subject.own_calls)
+            if own_way and not (options.confirm and hasattr(os, "fork")):
+                findings[one.name] = Finding("not simulated", _not_simulated(subject))
+                continue
+            found = examine_all(
                 [one],
-                replace(subject, close=own.get(one.name, subject.close)),
+                replace(subject, close=own.get(one.name, subject.close), real=own_way),
                 batches,
                 name="batches",
-                examples=options.examples,
+                examples=_REAL_EXAMPLES if own_way else options.examples,
                 seed=options.seed,
                 stop=stop,
                 known=options.known,
                 design=design,
-                confirm=options.confirm,
+                confirm=options.confirm and not own_way,
                 reproduce=options.reproduce,
+                shrink=not own_way,
             )
+            if own_way and found[one.name].outcome == "kept":
+                told = f"on {_REAL_EXAMPLES} examples by real processes (gloo), since simulated ones do not answer it"
+                found = {one.name: Finding("kept", told)}
+            findings |= found
+        if stop and (left := [name for name, finding in findings.items() if finding.outcome == "not simulated"]):
+            warn(f"lwcallbacks: {subject}: not tried: {', '.join(left)}: {findings[left[0]].message}")
     finally:
         torch.default_generator.set_state(before)
     finding = findings.get("reference")
     if said is not None and finding and finding.outcome == "kept" and not said.answers:
         raise ValueError("check_metric: reference= returned None for each example, expected a value for some")
     return findings
+
+
+def _not_simulated(subject: MetricSubject) -> str:
+    asked = "; ".join(subject.own_calls)
+    if not hasattr(os, "fork"):
+        return f"it asks for its process by itself, which is not simulated, and this system cannot fork: {asked}"
+    advice = "let real processes judge it, by confirm=True, or in pytest by --metric-laws-processes 2"
+    return f"it asks for its process by itself, which is not simulated; {advice}: {asked}"
 
 
 def _closeness(name: str, tolerance: Mapping[str, float]) -> Closeness:

@@ -38,7 +38,7 @@ _DESIGNS = [
     _Design(
         ("BootStrapper",),
         _always,
-        ("batch_size", "order", "shards", "empty_process", "step_value", "reset", "state_dict_round_trip",
+        ("repeatable", "batch_size", "order", "shards", "empty_process", "step_value", "reset", "state_dict_round_trip",
          "no_saturation", "merge_after_compute", "load_replaces", "resume_with_forward", "checkpoint_unchanged",
          "pickle_mid_epoch", "instances_are_independent", "sync_on_step", "stale_value"),
         "it draws samples at random in each update",
@@ -56,10 +56,20 @@ _DESIGNS = [
         "its value is all values in the order in which they came",
     ),
     _Design(
+        ("InceptionScore",),
+        lambda metric: metric.splits > 1,
+        ("repeatable", "order", "shards", "empty_process", "compute_is_pure", "merge_state", "pickle_round_trip",
+         "clone_is_independent", "state_dict_round_trip", "forward_accumulates", "step_value", "reset", "device",
+         "merge_after_compute", "load_replaces", "resume_with_forward", "pickle_mid_epoch", "sync_on_step",
+         "checkpoint_unchanged", "stale_value"),
+        "it shuffles the pictures in each compute",
+    ),
+    _Design(
         ("KernelInceptionDistance",),
         _always,
-        ("batch_size", "order", "shards", "empty_process", "compute_is_pure", "merge_state", "pickle_round_trip",
-         "clone_is_independent", "state_dict_round_trip", "forward_accumulates", "step_value", "reset", "device"),
+        ("repeatable", "batch_size", "order", "shards", "empty_process", "compute_is_pure", "merge_state",
+         "pickle_round_trip", "clone_is_independent", "state_dict_round_trip", "forward_accumulates", "step_value",
+         "reset", "device"),
         "it draws subsets at random in each compute",
     ),
     _Design(

@@ -98,6 +98,10 @@ class WouldAbort(LawViolation):
     """
 
 
+class Ended(Exception):
+    """Real processes have not come to a value; the message says how each ended."""
+
+
 class HostSync(AssertionError):
     """An operation that makes the host wait for the device, where none is allowed.
 

@@ -24,7 +24,7 @@ from hypothesis.errors import Flaky, HypothesisException, Unsatisfiable
 from hypothesis.strategies import SearchStrategy
 
 from lwcallbacks.testing.confirm import confirmed
-from lwcallbacks.testing.errors import LawViolation, NotExaminable, WouldAbort, WouldHang
+from lwcallbacks.testing.errors import Ended, LawViolation, NotExaminable, WouldAbort, WouldHang
 from lwcallbacks.testing.law import Broken, Case, Finding, Law, NotApplicable, S, Subject
 from lwcallbacks.testing.program import PRINTED
 
@@ -55,8 +55,11 @@ def search(
     examples: int | None,
     seed: int | None,
     reproduce: Blob | None = None,
+    shrink: bool = True,
 ) -> Search:
     """Look for a smallest example for which a law does not hold; `name` is that of what `strategy` draws.
+
+    Without `shrink` it is the first one that is found.
 
     Raises:
         HypothesisException: the strategy itself failed.
@@ -97,7 +100,7 @@ def search(
         derandomize=False,
         database=usual.database,
         deadline=None,
-        phases=[Phase.reuse, Phase.generate, Phase.shrink],
+        phases=[Phase.reuse, Phase.generate, Phase.shrink][: 3 if shrink else 2],
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
         print_blob=usual.print_blob,
@@ -173,6 +176,7 @@ def examine(
     design: str | None = None,
     confirm: bool = False,
     reproduce: Blob | None = None,
+    shrink: bool = True,
 ) -> Finding:
     """Try one law on a subject.
 
@@ -180,7 +184,7 @@ def examine(
         known: why it is expected to be broken.
         design: why it is expected to give another value, if it is; that explains no exception, hang or abort.
     """
-    found = search(law, subject, strategy, name=name, examples=examples, seed=seed, reproduce=reproduce)
+    found = search(law, subject, strategy, name=name, examples=examples, seed=seed, reproduce=reproduce, shrink=shrink)
     if isinstance(found.error, NotExaminable) and found.error.finding is not None:
         return found.error.finding
     if found.case is not None and found.error is not None:
@@ -212,7 +216,8 @@ def _broken(law: Law[S], subject: S, case: Case, error: Exception, again: str) -
         told, how = "the same example gave another result when it was tried again", "value"
     elif case.doing:
         first = str(error).strip().partition("\n")[0]
-        words = f"{case.doing} it raises {type(error).__name__}: {first[:300]}"
+        raises = "" if isinstance(error, Ended) else f"it raises {type(error).__name__}: "
+        words = f"{case.doing} {raises}{first[:300]}"
     lines = [words or law.means]
     lines.append(f"  law {law.name} is broken" + (f": {law.means}" if words else ""))
     lines.append("  found: " + told.replace("\n", "\n  "))
@@ -263,6 +268,7 @@ def examine_all(
     design: Mapping[str, str] | None = None,
     confirm: bool = False,
     reproduce: Blob | None = None,
+    shrink: bool = True,
 ) -> dict[str, Finding]:
     """The finding of each law; with `stop`, a broken one is raised, unless it is known.
 
@@ -284,6 +290,7 @@ def examine_all(
             design=(design or {}).get(law.name),
             confirm=confirm,
             reproduce=reproduce,
+            shrink=shrink,
         )
         if stop and finding.outcome in ("broken", "not examined"):
             raise failure(subject, finding) from None

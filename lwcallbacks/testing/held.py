@@ -54,9 +54,23 @@ def data_bytes(value: Any) -> int:
 _BOOKS = {"update", "compute", "_update_signature", "_modules", "_defaults", "_persistent", "_reductions"}
 
 
-def attributes(metric: Any) -> list[dict[str, Any]]:
-    """A copy of every attribute that is data, of the metric and of all that it contains."""
+def attributes(metric: Any, *, of_classes: bool = False) -> list[dict[str, Any]]:
+    """A copy of every attribute that is data, of the metric and of all that it contains.
+
+    Args:
+        metric: the metric.
+        of_classes: whether those of their classes belong to it, where these are not torchmetrics' or torch's.
+    """
     return [
-        {name: copied_data(value) for name, value in vars(part).items() if name not in _BOOKS and is_data(value)}
+        {
+            name: copied_data(value)
+            for name, value in ((_of_classes(part) if of_classes else {}) | vars(part)).items()
+            if name not in _BOOKS and is_data(value)
+        }
         for part in contained_metrics(metric)
     ]
+
+
+def _of_classes(part: Any) -> dict[str, Any]:
+    own = [cls for cls in type(part).__mro__ if cls.__module__.partition(".")[0] not in ("torchmetrics", "torch")]
+    return {name: value for cls in reversed(own) for name, value in vars(cls).items() if name[:2] != "__"}

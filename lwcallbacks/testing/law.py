@@ -165,6 +165,8 @@ class Law(Generic[S]):
         half: whether half as many examples do, but for the first 20: what breaks it hardly depends on the data.
         parts: whether it asks for values of parts of the data. Where it raises, and plain update and compute of a
             part do, too, the example says nothing.
+        processes: whether it is about several processes, simulated ones as long as these can stand for real ones.
+        asked: whether right metrics break it by design. Such a law is left out everywhere unless it is named.
     """
 
     name: str
@@ -175,6 +177,8 @@ class Law(Generic[S]):
     strict: bool = False
     half: bool = False
     parts: bool = False
+    processes: bool = False
+    asked: bool = False
 
     def examples(self, told: int | None) -> int:
         """How many to try, where so many are asked for; without a number, `default_examples()`."""
@@ -194,17 +198,20 @@ class Laws(dict[str, Law[S]]):
         strict: bool = False,
         half: bool = False,
         parts: bool = False,
+        processes: bool = False,
+        asked: bool = False,
     ) -> Callable[[Callable[[S, Case], None]], Callable[[S, Case], None]]:
         """Add the decorated function under its name."""
 
         def add(holds: Callable[[S, Case], None]) -> Callable[[S, Case], None]:
-            self[holds.__name__] = Law(holds.__name__, means, holds, speed, rounding, strict, half, parts)
+            name = holds.__name__
+            self[name] = Law(name, means, holds, speed, rounding, strict, half, parts, processes, asked)
             return holds
 
         return add
 
     def selected(self, names: Iterable[str] | None, argument: str = "laws") -> list[Law[S]]:
-        """The laws of these names, in their order; by default all but those about speed and the strict ones.
+        """The laws of these names, in their order; by default all but those of speed, the strict and the asked ones.
 
         Args:
             names: the names.
@@ -214,7 +221,7 @@ class Laws(dict[str, Law[S]]):
             ValueError: a name is of no law; or there is none.
         """
         if names is None:
-            return [law for law in self.values() if not (law.speed or law.strict)]
+            return [law for law in self.values() if not (law.speed or law.strict or law.asked)]
         if isinstance(names, str):
             raise ValueError(f"{argument}: found {names!r}, expected a list of names, as {argument}=[{names!r}]")
         names = list(names)
@@ -231,8 +238,9 @@ class Finding:
 
     Attributes:
         outcome: "kept"; "rounding" (kept, but that floats of 32 bits differ where those of 64 do not); "broken";
-            "known" (broken, and said to be so by `known=` or by the metric itself); "not applicable"; "not examined"
-            (the metric does not take this data, so that nothing is known about the law).
+            "known" (broken, and said to be so by `known=` or by the metric itself); "not applicable"; "not simulated"
+            (a law about processes, of a metric that asks for its process by itself, which simulated ones do not
+            answer); "not examined" (the metric does not take this data, so that nothing is known about the law).
         message: why; of a broken law what a user would see, the law, what was found and a smallest example.
         how: of a broken law: another "value", an "exception"; processes "hang" or "abort".
         values: of a broken law with another value: the two, as the program prints them.
@@ -244,7 +252,7 @@ class Finding:
         Finding(outcome='not applicable', message='there is no second device', how='')
     """
 
-    outcome: Literal["kept", "rounding", "broken", "known", "not applicable", "not examined"]
+    outcome: Literal["kept", "rounding", "broken", "known", "not applicable", "not simulated", "not examined"]
     message: str = ""
     how: Literal["", "value", "exception", "hang", "abort"] = ""
     values: tuple[str, str] | None = field(default=None, repr=False)

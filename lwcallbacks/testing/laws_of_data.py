@@ -221,6 +221,47 @@ def memory(subject: MetricSubject, case: Case) -> None:
         case.fact = f"grows by {sum(told.values()):g} bytes a sample: {', '.join(told)}, declared as growing"
 
 
+@law(
+    "the metric keeps the batch itself: where a loader, or a step, uses its tensors again, the value is of other data",
+    asked=True,
+)
+def buffers_reused(subject: MetricSubject, case: Case) -> None:
+    """What a batch's tensors hold after the update is no business of the metric: it has copied what it keeps."""
+    case.doing = "where the batch's tensors are used again after each update"
+    case.program(_USED_AGAIN, batches=case.sample)
+    metric = subject.new()
+    for args in case.sample:
+        metric.update(*args)
+        for leaf in _all_leaves(args):
+            if isinstance(leaf, Tensor) and leaf.numel():
+                leaf.fill_(0 if leaf.any() else 1)
+    told = f"{case.doing} you report {{}} where with tensors of their own you report {{}}"
+    subject.expect_same(metric.compute(), subject.value(case.sample), told)
+
+
+def _all_leaves(args: Args) -> list[Any]:
+    """What is in tuples, dicts and lists."""
+    found = leaves(args)
+    return [part for leaf in found for part in (_all_leaves(tuple(leaf)) if isinstance(leaf, list) else [leaf])]
+
+
+_USED_AGAIN = """
+def overwritten(value):
+    if isinstance(value, torch.Tensor):
+        value.fill_(0 if value.any() else 1)
+    elif isinstance(value, (tuple, list, dict)):
+        [overwritten(part) for part in (value.values() if isinstance(value, dict) else value)]
+
+expected = updated(make(), batches).compute()
+metric = make()
+for args in batches:
+    metric.update(*args)
+    overwritten(args)
+print(metric.compute())
+print(expected)
+"""
+
+
 # Labels.
 
 

@@ -22,7 +22,7 @@ from lwcallbacks.testing.metric_subject import MetricSubject
 from lwcallbacks.testing.same import differing, in_one_order
 from lwcallbacks.testing.samples import Args, Indivisible, copied, count, on_device, pieces, take
 from lwcallbacks.testing.sim_device import second_device
-from lwcallbacks.testing.world import World, contained_metrics
+from lwcallbacks.testing.world import contained_metrics
 
 LAWS: Laws[MetricSubject] = Laws()
 law = LAWS.law
@@ -42,6 +42,33 @@ def _samples(batches: Sequence[Args]) -> int:
     with suppress(Indivisible):
         return sum(map(count, batches))
     return 0
+
+
+@law("the same batches give another value a second time: it is drawn at random, or holds what another metric saw")
+def repeatable(subject: MetricSubject, case: Case) -> None:
+    """The same batches give the same value twice, each time in a new metric and with other random numbers."""
+    case.doing = "a second time"
+    case.program(_TWICE, batches=case.sample)
+    first, second = (subject.updated(case.sample, seed).compute() for seed in (0, 1))
+    if not differing(second, first, subject.close):
+        return
+    shared = subject.shared(case.sample)
+    words = "in a second new metric the same batches give {} where in the first they gave {}"
+    told = f"{words}: both hold {shared}" if shared else words
+    subject.expect_same(second, first, "the same batches in a second new metric, and in the first", told)
+
+
+_TWICE = """
+def value(seed):
+    torch.manual_seed(0)
+    metric = make()
+    torch.manual_seed(seed)
+    return updated(metric, batches).compute()
+
+first, second = value(0), value(1)
+print(second)
+print(first)
+"""
 
 
 @law("the metric writes into the batch: the loss, or the next metric, sees other data than the loader gave")
@@ -116,7 +143,10 @@ def order(subject: MetricSubject, case: Case) -> None:
         subject.expect_same(found, expected, "in another order, and in the first", words)
 
 
-@law("the value depends on how data is spread over processes: with another number of GPUs you report another value")
+@law(
+    "the value depends on how data is spread over processes: with another number of GPUs you report another value",
+    processes=True,
+)
 def shards(subject: MetricSubject, case: Case) -> None:
     """Processes with uneven shares compute, each, what one process computes of everything."""
     batches = for_two(case.sample, subject.least)
@@ -127,7 +157,7 @@ def shards(subject: MetricSubject, case: Case) -> None:
     shares = [list(batches[start:end]) for start, end in zip([0, *cuts], [*cuts, len(batches)], strict=True)]
     on = case.doing = f"on {size} processes"
     case.program(_PROCESSES, shares=shares)
-    values = World(size).compute_all([subject.updated(share) for share in shares])
+    values = subject.on_processes(case, size, lambda rank: subject.updated(shares[rank]))
     expected = subject.value(batches)
     words = f"on {size} processes you report {{}} where one process reports {{}}"
     subject.expect_same(values[0], expected, f"{on}, and on one", words)
@@ -148,14 +178,17 @@ torch.multiprocessing.start_processes(process, nprocs=len(shares), start_method=
 """
 
 
-@law("a process that got no batch changes the value, or stops the training: data sets smaller than the number of GPUs")
+@law(
+    "a process that got no batch changes the value, or stops the training: data sets smaller than the number of GPUs",
+    processes=True,
+)
 def empty_process(subject: MetricSubject, case: Case) -> None:
     """A process without data does not change the value."""
     without = case.draw("process without data", st.integers(0, 1))
     shares = [[], case.sample] if without == 0 else [case.sample, []]
     case.doing = "beside a process without data"
     case.program(_PROCESSES, shares=shares)
-    values = World(2).compute_all([subject.updated(share) for share in shares])
+    values = subject.on_processes(case, 2, lambda rank: subject.updated(shares[rank]))
     expected = subject.value(case.sample)
     for rank, value in enumerate(values):
         told = "beside a process without data, and alone" if rank == 0 else "on process 1, and alone"

@@ -11,20 +11,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from hypothesis import assume
 from hypothesis.strategies import SearchStrategy
 from torch import Tensor
 
+from lwcallbacks.testing.held import attributes
 from lwcallbacks.testing.law import Broken, Case, Law, Subject
 from lwcallbacks.testing.program import written
+from lwcallbacks.testing.real_processes import on_each_process
 from lwcallbacks.testing.reference import Reference
-from lwcallbacks.testing.same import Closeness, differing
+from lwcallbacks.testing.same import Closeness, difference, differing
 from lwcallbacks.testing.samples import Args, copied, in_float64
 from lwcallbacks.testing.tried import refused
-from lwcallbacks.testing.world import contained_metrics
+from lwcallbacks.testing.world import World, contained_metrics
+
+T = TypeVar("T")
+
+
+def _computed(metric: Any, rank: int) -> Any:
+    return metric.compute()
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,9 @@ class MetricSubject(Subject):
         close: how far floats may be apart; without it, they must have the same bits.
         least: no batch is cut into smaller ones than this.
         double: whether states are in float64, which tells rounding from a fault.
+        reference: what the value should be, where there is such a function.
+        own_calls: where the metric asks for its process by itself, which simulated ones do not answer.
+        real: whether processes are real ones.
     """
 
     factory: Callable[[], Any]
@@ -43,34 +54,67 @@ class MetricSubject(Subject):
     least: int = 1
     double: bool = False
     reference: Reference | None = None
+    own_calls: Sequence[str] = ()
+    real: bool = False
 
     def __str__(self) -> str:
         with suppress(Exception):
             return type(self.factory()).__name__
         return getattr(self.factory, "__name__", "the metric")
 
-    def new(self) -> Any:
+    def new(self, seed: int | None = None) -> Any:
         """A metric that computes each time that it is asked to: a cached value would hide what a law is about.
 
-        Random numbers are the same after each new metric, so that one that draws some is no riddle.
+        Random numbers are the same in and after each new metric, so that one that draws some is no riddle.
+
+        Args:
+            seed: of other random numbers once it is made.
         """
         torch.default_generator.manual_seed(0)
         metric = self.factory()
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
         for part in contained_metrics(metric):
             part.compute_with_cache = False
             if self.double:
                 _to_float64(part)
         return metric
 
-    def updated(self, batches: Sequence[Args]) -> Any:
+    def updated(self, batches: Sequence[Args], seed: int | None = None) -> Any:
         """A new metric that saw copies of these batches."""
-        metric = self.new()
+        metric = self.new(seed)
         for args in batches:
             metric.update(*copied(args))
         return metric
 
+    def on_processes(
+        self, case: Case, size: int, make: Callable[[int], T], call: Callable[[T, int], Any] = _computed
+    ) -> list[Any]:
+        """`call(make(rank), rank)` on each of so many processes, by rank: simulated ones, or real ones on gloo."""
+        if self.real:
+            return on_each_process(size, make, call)
+        world = World(size)
+        values = world.each([make(rank) for rank in range(size)], call)
+        if world.mixed:
+            case.drawn["read as numbers of one's own dtype"] = "; ".join(world.mixed)
+        return values
+
     def value(self, batches: Sequence[Args]) -> Any:
         return self.updated(batches).compute()
+
+    def shared(self, batches: Sequence[Args]) -> str:
+        """What changes in a metric that sees nothing, while another one sees these batches; in words, may be empty."""
+        bystander = self.new()
+        before = attributes(bystander, of_classes=True)
+        self.updated(batches).compute()
+        parts = zip(contained_metrics(bystander), before, attributes(bystander, of_classes=True), strict=True)
+        for part, old, now in parts:
+            for name, found in now.items():
+                if difference(found, old.get(name)):
+                    kind = type(getattr(part, name)).__name__.lower()
+                    of_class = "of its class, " if name not in vars(part) and name not in part._buffers else ""
+                    return f"{type(part).__name__}.{name}, a {kind} {of_class}which all metrics of it share"
+        return ""
 
     @contextmanager
     def where_defined(self, batches: Sequence[Args]) -> Iterator[None]:

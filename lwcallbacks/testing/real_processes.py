@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -24,15 +24,13 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from lwcallbacks.testing.errors import Ended as Ended
 from lwcallbacks.testing.law import Finding
 from lwcallbacks.testing.same import Closeness, differing, shown
 
+T = TypeVar("T")
 SECONDS = 30
 """How long processes wait for each other; then they are ended."""
-
-
-class Ended(Exception):
-    """Processes have not come to a value; the message says how each ended."""
 
 
 def on_real_processes(
@@ -43,10 +41,28 @@ def on_real_processes(
     Raises:
         Ended: a process raised, was aborted, or waited for the others until the time was over.
     """
+
+    def updated(rank: int) -> Any:
+        metric = factory()
+        for args in shares[rank]:
+            metric.update(**args) if isinstance(args, dict) else metric.update(*args)
+        return metric
+
+    return on_each_process(len(shares), updated, lambda metric, rank: metric.compute(), seconds)
+
+
+def on_each_process(
+    size: int, make: Callable[[int], T], call: Callable[[T, int], Any], seconds: float = SECONDS
+) -> list[Any]:
+    """`call(make(rank), rank)` on each of so many processes, with the variables that `torchrun` sets.
+
+    Raises:
+        Ended: a process raised, was aborted, or waited for the others until the time was over.
+    """
     context = multiprocessing.get_context("fork")
     with tempfile.TemporaryDirectory() as folder:
-        ranks = range(len(shares))
-        processes = [context.Process(target=_process, args=(folder, factory, shares, r, seconds)) for r in ranks]
+        tasks = [(folder, rank, size, make, call, seconds) for rank in range(size)]
+        processes = [context.Process(target=_process, args=task) for task in tasks]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python 3.12 and later: this process has threads; none of them is used
             for process in processes:
@@ -55,32 +71,36 @@ def on_real_processes(
             process.join(seconds)
         ends = [_end(process, rank, Path(folder)) for rank, process in enumerate(processes)]
     if told := [f"process {rank} {end}" for rank, end in enumerate(ends) if isinstance(end, str)]:
-        raise Ended("; ".join(told))
+        raise Ended("; ".join(sorted(told, key=_is_left_alone)))
     return [end[0] for end in ends]
 
 
 def _process(
-    folder: str, factory: Callable[[], Any], shares: Sequence[Sequence[Any]], rank: int, seconds: float
+    folder: str, rank: int, size: int, make: Callable[[int], Any], call: Callable[[Any, int], Any], seconds: float
 ) -> None:
     torch.set_num_threads(1)  # threads do not survive a fork
+    ranks, sizes = ("RANK", "LOCAL_RANK"), ("WORLD_SIZE", "LOCAL_WORLD_SIZE")
+    os.environ.update({**dict.fromkeys(ranks, str(rank)), **dict.fromkeys(sizes, str(size)), "GROUP_RANK": "0"})
     found: Any
     try:
         dist.init_process_group(
             "gloo",
             init_method=f"file://{folder}/store",
             rank=rank,
-            world_size=len(shares),
+            world_size=size,
             timeout=timedelta(seconds=seconds),
         )
-        metric = factory()
-        for args in shares[rank]:
-            metric.update(**args) if isinstance(args, dict) else metric.update(*args)
-        found = (metric.compute(),)
+        found = (call(make(rank), rank),)
         dist.barrier()  # none leaves while another needs it
     except Exception as error:
         found = f"raised {type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"
     Path(folder, f"{rank}.pkl").write_bytes(pickle.dumps(found))
     os._exit(0)  # nothing of the one that it was forked from is to be flushed or closed again
+
+
+def _is_left_alone(end: str) -> bool:
+    """Whether a process ended so because of another one; then that one comes first."""
+    return any(sign in end for sign in ("Connection closed", "Connection reset", "Timed out", "waited until"))
 
 
 def _end(process: Any, rank: int, folder: Path) -> Any:

@@ -18,6 +18,7 @@ written in Python cannot say. It needs torch 2.9 or newer, and names of torch th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -134,7 +135,8 @@ def _made(func: Any, *args: Any, **kwargs: Any) -> Any:
     return _computed(func, args, kwargs)
 
 
-_ANY_DEVICES = {"aten::copy_", "aten::_to_copy", "aten::index", "aten::index_put", "aten::index_put_"}
+_INDEXED = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
+_ANY_DEVICES = {"aten::copy_", "aten::_to_copy", *_INDEXED}
 
 
 def _computed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -143,6 +145,8 @@ def _computed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     tensors = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
     if name not in _ANY_DEVICES:
         _expect_one_device(name, tensors)
+    if name in _INDEXED:
+        _expect_index_beside(args[0], args[1])
     if _active is not None and waits(func, args, kwargs):
         _active.waits.append(name)
     device = next((t.device for t in tensors if isinstance(t, SimTensor)), torch.device("cpu"))
@@ -177,6 +181,15 @@ def _expect_one_device(name: str, tensors: list[Tensor]) -> None:
     if len(devices) > 1:
         found = " and ".join(sorted(map(str, devices)))
         raise RuntimeError(f"{name}: Expected all tensors to be on the same device, but found {found}")
+
+
+def _expect_index_beside(indexed: Tensor, indices: Sequence[Tensor | None]) -> None:
+    """As CUDA: an index on the CPU is brought to the tensor, one on a device does not leave it."""
+    for index in indices:
+        if index is not None and index.device.type != "cpu" and index.device != indexed.device:
+            raise RuntimeError(
+                f"indices should be either on cpu or on the same device as the indexed tensor ({indexed.device})"
+            )
 
 
 def second_device() -> torch.device | None:

@@ -26,13 +26,16 @@ from torchmetrics import Metric, MetricCollection
 from lwcallbacks.testing.errors import NotExaminable
 from lwcallbacks.testing.examining import failure, search
 from lwcallbacks.testing.law import Case, Finding, Law
+from lwcallbacks.testing.own_calls import own_calls
 from lwcallbacks.testing.same import shown
-from lwcallbacks.testing.samples import Args, Indivisible, count, join, leaves, pieces
+from lwcallbacks.testing.samples import Args, Indivisible, copied, count, join, leaves, pieces
+from lwcallbacks.testing.world import World
 
 if TYPE_CHECKING:
     from lwcallbacks.testing.metric_subject import MetricSubject
 
 _KEPT = 8  # examples on which the least batch is tried
+_WATCHED = 3  # examples on which it is watched what a metric asks for by itself
 
 
 class _Unusable(Exception):
@@ -40,9 +43,9 @@ class _Unusable(Exception):
 
 
 def first_try(
-    subject: MetricSubject, strategy: SearchStrategy[Any], *, examples: int | None, seed: int | None
+    subject: MetricSubject, strategy: SearchStrategy[Any], *, examples: int | None, seed: int | None, processes: bool
 ) -> MetricSubject:
-    """The subject, with the least batch that it may be given.
+    """The subject, with the least batch that it may be given; for laws about processes, with what it asks for itself.
 
     Raises:
         NotExaminable: the metric has no value on the data that the strategy draws.
@@ -50,9 +53,12 @@ def first_try(
     __tracebackhide__ = True
     seen: list[list[Args]] = []
     smallest: list[int] = []
+    first: list[list[Args]] = []
 
     def plain(subject: MetricSubject, case: Case) -> None:
         _update_and_compute(subject, case.original)
+        first[_WATCHED:] = []
+        first.append(case.sample)
         _ask_reference(subject, case.original)
         with suppress(Indivisible):
             smallest.extend(n for n in map(count, case.original) if n)
@@ -68,7 +74,24 @@ def first_try(
         raise failure(subject, told.finding or Finding("not examined", str(told))) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return replace(subject, least=_least(subject, seen, min(smallest, default=1)))
+        calls = _own_calls(subject, first[:_WATCHED]) if processes else ()
+        return replace(subject, least=_least(subject, seen, min(smallest, default=1)), own_calls=calls)
+
+
+def _own_calls(subject: MetricSubject, examples: Sequence[list[Args]]) -> Sequence[str]:
+    """Where a metric asks for its process by itself: on two processes, with and without data, and in a step."""
+    with own_calls() as calls:
+        for batches in examples:
+            for other in (batches, []):
+                with suppress(Exception):  # of which the laws speak
+                    World(2).compute_all([subject.updated(batches), subject.updated(other)])
+            with suppress(Exception):
+                metric = subject.new()
+                for args in batches:
+                    metric(*copied(args))
+                metric.compute()
+                metric.reset()
+    return calls
 
 
 def refused(subject: MetricSubject, case: Case) -> NotExaminable | None:

@@ -12,7 +12,9 @@ they must for real processes. Where they do not, there is one of three ends, as 
 - they wait for each other forever: `WouldHang`, which names them and what each asked for;
 - they send each other tensors of unlike sizes in bytes, and one is aborted: `WouldAbort`;
 - they send each other tensors of unlike dtypes and equal sizes: each reads the other's bits as its own dtype. That is
-  silent, and it is what is computed with here, too.
+  silent, and it is what is computed with here, too; `World.mixed` says of which states.
+
+A dtype that gloo does not send, as int16, raises what gloo raises. Messages name the state, as "state 'total'".
 
 Another backend may end differently where gloo aborts: NCCL may hang, or hand out what is no data at all.
 """
@@ -29,20 +31,29 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
 
 from lwcallbacks.state.core import StateCore, collecting
 from lwcallbacks.state.ending import reported
 from lwcallbacks.state.link import AllGather, AllReduce, Request, ToRoot
 from lwcallbacks.testing.errors import WouldAbort, WouldHang
+from lwcallbacks.testing.own_calls import own_calls
+from lwcallbacks.warn import warn
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
 class Gather:
-    """Like torchmetrics' `gather_all_tensors`: one number of dimensions and bytes per number, sizes may differ."""
+    """Like torchmetrics' `gather_all_tensors`: one number of dimensions and bytes per number, sizes may differ.
+
+    Attributes:
+        tensor: what a process sends.
+        state: which state of a metric that is, as "state 'total'"; empty where it is none.
+    """
 
     tensor: Tensor
+    state: str = ""
 
 
 Ask: TypeAlias = Request | Gather
@@ -64,6 +75,7 @@ class World:
     Attributes:
         size: how many.
         log: the `Exchange`s so far.
+        mixed: what processes read as numbers of another dtype than it was sent in, in words.
 
     >>> from torchmetrics import MeanMetric
     >>> World(3).compute(MeanMetric, [[(1.0,), (2.0,)], [(6.0,)], []])    # the third process has no data
@@ -75,6 +87,7 @@ class World:
             raise ValueError(f"World: size={size}, expected at least 1 process")
         self.size = size
         self.log: list[Exchange] = []
+        self.mixed: list[str] = []
 
     def run(self, steps: Callable[[int], Generator[Any, Any, T]]) -> list[T]:
         """Drive `steps(rank)` of every rank to its end, in lock step; return their results by rank.
@@ -102,6 +115,8 @@ class World:
                     raise _would_hang(processes) from (failed.error if failed else None)
                 if gathers and not _fit_together(requests):
                     raise _would_abort(processes)
+                if gathers and len({request.tensor.dtype for request in requests}) > 1:
+                    self.mixed.append(_gathering(processes))
                 self.log.append(_logged(requests))
                 answers = _gathered(requests) if gathers else _performed(requests)
         finally:
@@ -118,12 +133,19 @@ class World:
         if len(shards) != self.size:
             raise ValueError(f"World({self.size}): {len(shards)} shards, expected one for each process")
         metrics = []
-        for shard in shards:
-            metric = factory()
-            for args in shard:
-                metric.update(*args)
-            metrics.append(metric)
-        return self.compute_all(metrics)
+        with own_calls() as calls:
+            for shard in shards:
+                metric = factory()
+                for args in shard:
+                    metric.update(*args)
+                metrics.append(metric)
+            values = self.compute_all(metrics)
+        if calls:
+            warn(
+                f"lwcallbacks: World: {type(metrics[0]).__name__} asks for its process itself: {'; '.join(calls)}; "
+                "no World answers that, so real processes may report another value"
+            )
+        return values
 
     def compute_all(self, metrics: Sequence[Any]) -> list[Any]:
         """`compute()` of one metric on each process, as if they were the processes' shares of one metric."""
@@ -134,9 +156,9 @@ class World:
 
         def process(rank: int) -> Generator[Any, Any, Any]:
             def body(ask: Callable[[Ask], Any]) -> Any:
-                link = _Link(rank, self.size, ask)
-                for metric in contained_metrics(metrics[rank]):
-                    metric.dist_sync_fn = link
+                parts = contained_metrics(metrics[rank])
+                for metric in parts:
+                    metric.dist_sync_fn = _Link(rank, self.size, ask, metric, alone=len(parts) == 1)
                     metric.distributed_available_fn = _yes
                 return call(metrics[rank], rank)
 
@@ -195,7 +217,8 @@ def _described(request: Ask, rank: int) -> str:
     if isinstance(request, AllGather):
         return f"all_gather of {request.tensor.dtype} {tuple(request.tensor.shape)}"
     if isinstance(request, Gather):
-        return f"gather_all_tensors of {request.tensor.dtype} with {request.tensor.ndim} dimensions"
+        of = f", {request.state}" if request.state else ""
+        return f"gather_all_tensors of {request.tensor.dtype} with {request.tensor.ndim} dimensions{of}"
     if isinstance(request, ToRoot):
         told = f"sends to process 0: {request.sizes} bytes"
         brought = len(request.data)
@@ -215,24 +238,37 @@ def _would_hang(processes: Sequence[_Process]) -> WouldHang:
     groups = _groups(processes)
     listed = "".join(f"\n  {who}: {asks}" for who, asks in groups)
     failure = WouldHang(f"processes do not ask for the same, so real ones would hang{listed}")
-    waiting = ", ".join(str(process.rank) for process in processes if process.request is not None)
+    waiting = [process for process in processes if process.request is not None]
+    ranks = ", ".join(str(process.rank) for process in waiting)
     gone = next((process for process in processes if process.request is None), None)
     if gone is not None:
         what = "is done" if gone.error is None else gone.asks.partition("\n")[0][:300]
-        verb = "process {} waits" if "," not in waiting else "processes {} wait"
-        failure.words = f"{verb.format(waiting)} for process {gone.rank}, which {what}"
+        verb = "process {} waits" if len(waiting) == 1 else "processes {} wait"
+        failure.words = f"{_state(waiting)}{verb.format(ranks)} for process {gone.rank}, which {what}"
     else:
         failure.words = "processes wait in different collectives"
     return failure
 
 
 def _would_abort(processes: Sequence[_Process]) -> WouldAbort:
-    groups = _groups(processes)
-    listed = "".join(f"\n  {who}: {asks}" for who, asks in groups)
+    listed = "".join(f"\n  {who}: {asks}" for who, asks in _groups(processes))
     failure = WouldAbort(f"processes gather tensors that do not fit together, so gloo aborts one{listed}")
-    asked = [(who, asks.replace("gather_all_tensors of torch.", "gathers ")) for who, asks in groups]
-    failure.words = ", and ".join(f"{who} {asks}" for who, asks in asked)
+    failure.words = _gathering(processes)
     return failure
+
+
+def _state(processes: Sequence[_Process]) -> str:
+    """The state that all these processes gather, ahead of what is said of it; empty where there is no such thing."""
+    states = {getattr(process.request, "state", "") for process in processes}
+    return f"{states.pop()}: " if len(states) == 1 and "" not in states else ""
+
+
+def _gathering(processes: Sequence[_Process]) -> str:
+    """What each process gathers, in words."""
+    of = _state(processes)
+    asked = [(who, asks.replace("gather_all_tensors of torch.", "gathers ")) for who, asks in _groups(processes)]
+    told = ", and ".join(f"{who} {asks}" for who, asks in asked)
+    return of + (told.replace(f", {of.removesuffix(': ')}", "") if of else told)
 
 
 def _named(ranks: Sequence[int]) -> str:
@@ -300,16 +336,48 @@ def _read_as(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.contiguous().view(dtype).clone()
 
 
+SENT = frozenset(
+    getattr(torch, name)
+    for name in (
+        *("bool", "uint8", "int8", "int32", "int64", "float16", "bfloat16", "float32", "float64"),
+        *("complex32", "complex64", "complex128"),
+    )
+)
+"""The dtypes that gloo gathers, seen with torch 2.13; int16, float8 and the unsigned ones but uint8 raise."""
+
+
 class _Link:
     """A metric's way to the other processes: `dist_sync_fn` for any metric, a `Link` for a `ReductionMetric`."""
 
-    def __init__(self, rank: int, world_size: int, ask: Callable[[Ask], Any]) -> None:
+    def __init__(self, rank: int, world_size: int, ask: Callable[[Ask], Any], metric: Metric, alone: bool) -> None:
         self.rank = rank
         self.world_size = world_size
         self.perform = ask
+        self._metric = metric
+        self._alone = alone
+        self._last = ""
 
     def __call__(self, tensor: Tensor, group: Any = None) -> Any:
-        return self.perform(Gather(tensor))
+        self._last = _name_of(self._metric, tensor, self._last)
+        of = f"state '{self._last}'" if self._last else ""
+        of += f" of {type(self._metric).__name__}" if of and not self._alone else ""
+        if tensor.dtype not in SENT:
+            name = str(tensor.dtype).removeprefix("torch.")
+            raise RuntimeError(f"Invalid scalar type: {of or 'a tensor'} is {name}, which gloo does not gather")
+        return self.perform(Gather(tensor, of))
+
+
+def _name_of(metric: Metric, tensor: Tensor, last: str) -> str:
+    """The name of the state that a metric gathers, after the one that it gathered last; empty where it is none."""
+    states = {name: getattr(metric, name, None) for name in metric._reductions}
+    for name, state in states.items():
+        if state is tensor or (isinstance(state, list) and any(part is tensor for part in state)):
+            return name
+    # What is no state itself was made of one: torchmetrics joins the tensors of a list, or makes one of no numbers.
+    names = list(states)
+    made = [name for name in names if isinstance(states[name], list) and metric._reductions[name] is dim_zero_cat]
+    after = names.index(last) if last in states else -1
+    return next((name for name in made if names.index(name) > after), made[0] if made else "")
 
 
 _ABANDON = object()

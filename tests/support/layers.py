@@ -57,7 +57,7 @@ ROOMS: Mapping[str, set[str]] = {
     },
     "presets": {"callbacks", "capture", "reductions"},
     "parallel": {"capture", "lightning", "state", "warn"},
-    "testing": {"reductions", "state"},
+    "testing": {"reductions", "state", "warn"},
     "pytest_plugin": {"testing"},
 }  # fmt: skip
 # What callbacks share: a callback imports these of its own room, and no other callback.

@@ -509,6 +509,53 @@ class SharesItsList(Kept):
         self.seen = []
 
 
+class ListOfTheClass(Metric):
+    """Its state is a list that was made with the class."""
+
+    full_state_update = True
+    seen: list[Tensor] = []  # noqa: RUF012, the mistake
+
+    def update(self, x: Tensor) -> None:
+        self.seen.append(x)
+
+    def compute(self) -> Tensor:
+        return dim_zero_cat(self.seen).sum()
+
+
+class TensorOfTheClass(Metric):
+    """Its state is a tensor that was made with the class, and is added to in place."""
+
+    full_state_update = True
+    total = torch.tensor(0.0)
+
+    def update(self, x: Tensor) -> None:
+        self.total.add_(x.sum())
+
+    def compute(self) -> Tensor:
+        return self.total.clone()
+
+
+class ListOfTheSignature(Metric):
+    """A list that was made with the function."""
+
+    full_state_update = True
+
+    def __init__(self, kept: list[Tensor] = []) -> None:  # noqa: B006, the mistake
+        super().__init__()
+        self.kept = kept
+
+    def update(self, x: Tensor) -> None:
+        self.kept.append(x)
+
+    def compute(self) -> Tensor:
+        return dim_zero_cat(self.kept).sum()
+
+
+class KeepsCopies(Kept):
+    def update(self, x: Tensor) -> None:
+        self.seen.append(x.clone())
+
+
 class ShallowCopy(Kept):
     def __deepcopy__(self, memo: Any) -> ShallowCopy:
         new = copy.copy(self)
@@ -813,7 +860,16 @@ PAIRS: dict[str, Pair] = {
     "softmax over the batch": Pair(SoftmaxOfBatch, SoftmaxOfClasses, SCORES, "batch_size"),
     "macro over the classes of a batch": Pair(PresentInBatch, PresentInAll, LABELS, "batch_size"),
     "a mean of F1 scores": Pair(F1OfBatches, F1, LABELS, "batch_size"),
-    "a random half": Pair(RandomHalf, EvenHalf, POSITIVE, "batch_size"),
+    "a random half": Pair(RandomHalf, EvenHalf, POSITIVE, "repeatable", "in a second new metric the same batches give"),
+    "a list of the class for a state": Pair(
+        ListOfTheClass, Kept, POSITIVE, "repeatable", "both hold ListOfTheClass.seen, a list of its class, which all"
+    ),
+    "a tensor of the class for a state": Pair(
+        TensorOfTheClass, Mean, POSITIVE, "repeatable", "hold TensorOfTheClass.total, a tensor of its class, which all"
+    ),
+    "a list as a default argument": Pair(
+        ListOfTheSignature, Kept, POSITIVE, "repeatable", "both hold ListOfTheSignature.kept, a list which all metrics"
+    ),
     "a moving average": Pair(MovingAverage, Mean, NUMBERS, "order"),
     "the first of equal ones": Pair(FirstOfTheBest, SmallestOfTheBest, IDENTIFIED, "order"),
     "the first of equal ones at the second place": Pair(TopTwo, TopTwoById, IDENTIFIED, "order"),
@@ -839,9 +895,16 @@ PAIRS: dict[str, Pair] = {
     "a total of Python's": Pair(PythonFloats, lambda: ReducedBy("sum"), POSITIVE, "state_dict_round_trip"),
     "the batch centred in place": Pair(Centred, CentredCopy, NUMBERS, "inputs_unchanged"),
     "a default that all share": Pair(
-        SharedDefault, lambda: SharedDefault(lambda: torch.tensor(0.0)), POSITIVE, "instances_are_independent"
+        SharedDefault,
+        lambda: SharedDefault(lambda: torch.tensor(0.0)),
+        POSITIVE,
+        "instances_are_independent",
+        "both hold SharedDefault.total, a tensor which all metrics of it share",
     ),
-    "a list of the class": Pair(SharesItsList, Kept, POSITIVE, "instances_are_independent"),
+    "a list of the class": Pair(SharesItsList, Kept, POSITIVE, "instances_are_independent", "both hold SharesItsList."),
+    "batches kept as they are": Pair(
+        Kept, KeepsCopies, POSITIVE, "buffers_reused", "are used again after each update you report"
+    ),
     "a shallow copy": Pair(ShallowCopy, Kept, POSITIVE, "clone_is_independent"),
     "half of it pickled": Pair(PicklesHalf, Mean, POSITIVE, "pickle_round_trip"),
     "pickled after a step": Pair(
@@ -904,6 +967,9 @@ def forget() -> None:
     """What two of the wrong metrics share is as it was."""
     SHARED_ZERO.zero_()
     SharesItsList.everything.clear()
+    ListOfTheClass.seen.clear()
+    TensorOfTheClass.total.zero_()
+    ListOfTheSignature().kept.clear()
 
 
 def examined(name: str, examples: int) -> Finding:

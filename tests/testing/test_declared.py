@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import strategies as st
+from support.wrong_metrics import POSITIVE, RandomHalf
 from testing.test_laws_refute import NUMBERS
 from torchmetrics import MeanSquaredError, MetricCollection, SumMetric
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 from torchmetrics.regression import CriticalSuccessIndex
 from torchmetrics.wrappers import BootStrapper, MinMaxMetric, Running
 
-from lwcallbacks.testing import Finding, examine_metric, tensors
+from lwcallbacks.testing import Finding, LawViolation, check_metric, examine_metric, tensors
 
 
 def pictures(*shape: int, scale: float = 1.0) -> st.SearchStrategy[Any]:
@@ -76,7 +77,7 @@ def test_a_sequence_along_the_samples_may_come_in_another_order() -> None:
 
 def test_chance_excuses_another_value_and_no_lost_data() -> None:
     """BootStrapper draws in each update; that `forward` drops all batches but the last is another matter."""
-    laws = ["order", "compute_is_pure", "clone_is_independent", "pickle_round_trip", "forward_accumulates"]
+    laws = ["repeatable", "compute_is_pure", "clone_is_independent", "pickle_round_trip", "forward_accumulates"]
     found = examined(lambda: BootStrapper(MeanSquaredError(), num_bootstraps=2), PAIRS, *laws)
     assert [finding.outcome for finding in found] == ["known", "kept", "kept", "kept", "broken"]
 
@@ -112,3 +113,23 @@ def test_another_value_is_excused_and_no_exception() -> None:
     assert (finding.outcome, finding.how) == ("broken", "exception")
     assert finding.message.startswith("in batches of ")
     assert "it raises RuntimeError: no value" in finding.message
+
+
+def test_whoever_said_that_it_is_about_batches_has_said_that_it_draws() -> None:
+    """What draws at random depends on the batch size, too: who declares that need not declare both."""
+
+    class Says(RandomHalf):
+        known_violations = {"batch_size": "a random half of each batch"}  # noqa: RUF012
+
+    [finding] = examined(Says, POSITIVE, "repeatable")
+    assert (finding.outcome, finding.how) == ("known", "value")
+    assert finding.message.startswith(
+        "known: a random half of each batch\nin a second new metric the same batches give"
+    )
+    laws = ["repeatable", "batch_size"]
+    check_metric(Says, POSITIVE, laws=laws, examples=20)
+    check_metric(RandomHalf, POSITIVE, laws=laws, known={"batch_size": "a random half"}, examples=20)
+    with pytest.raises(LawViolation, match="law repeatable is broken"):
+        check_metric(RandomHalf, POSITIVE, laws=laws, known={"order": "a random half"}, examples=20)
+    [kept] = examined(lambda: Running(SumMetric(), window=1), NUMBERS, "repeatable")
+    assert (kept.outcome, kept.message) == ("kept", "")

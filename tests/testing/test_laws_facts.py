@@ -71,6 +71,71 @@ def test_a_strict_law_is_tried_where_it_is_named() -> None:
         check_metric(Complete, POSITIVE, laws=[law], examples=30)
 
 
+def test_a_list_state_keeps_the_batch_by_design() -> None:
+    """So the law about buffers that are used again is tried where it is named, and nowhere else."""
+    assert [name for name, law in METRIC_LAWS.items() if law.asked] == ["buffers_reused"]
+    assert examine_metric(Kept, NUMBERS, examples=3).keys() == METRIC_LAWS.keys() - {"buffers_reused"}
+    with pytest.raises(LawViolation, match="law buffers_reused is broken"):
+        check_metric(Kept, NUMBERS, laws=["buffers_reused"])
+    texts = st.just([(["a", "b"],), (["c"],)])
+    assert finding(Told, texts, "buffers_reused") == ("kept", "")
+    boxes = st.just([([{"boxes": torch.ones(1, 4)}],)])
+    assert finding(KeepsBoxes, boxes, "buffers_reused")[0] == "broken"
+
+
+class Told(Sums):
+    """Counts texts."""
+
+    def __init__(self) -> None:
+        super().__init__(total=torch.tensor(0))
+
+    def update(self, texts: list[str]) -> None:
+        self.total += len(texts)
+
+    def compute(self) -> Tensor:
+        return self.total
+
+
+class KeepsBoxes(Kept):
+    def update(self, preds: Any) -> None:  # type: ignore[override]
+        self.seen += [image["boxes"] for image in preds]
+
+
+def test_a_list_of_the_class_is_told_where_no_value_says_it() -> None:
+    """A list that each new metric empties: two that live at once share it. One that is a cache alone breaks no law."""
+    with pytest.raises(LawViolation) as failure:
+        check_metric(EmptiedByTheNext, POSITIVE, laws=["repeatable", "instances_are_independent"])
+    first, law, *_ = str(failure.value).splitlines()
+    assert "until the other saw data: both hold EmptiedByTheNext.seen, a list of its class, which all" in first
+    assert law.startswith("  law instances_are_independent is broken")
+    check_metric(Cached, POSITIVE, examples=5)
+
+
+class EmptiedByTheNext(Metric):
+    full_state_update = True
+    seen: list[Tensor] = []  # noqa: RUF012, the mistake
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen.clear()
+
+    def update(self, x: Tensor) -> None:
+        self.seen.append(x)
+
+    def compute(self) -> Tensor:
+        return torch.cat(self.seen).sum()
+
+
+class Cached(Mean):
+    """Remembers for all its metrics how long batches were, which is in no value."""
+
+    lengths: dict[int, str] = {}  # noqa: RUF012
+
+    def update(self, x: Tensor) -> None:
+        self.lengths[len(x)] = "seen"
+        super().update(x)
+
+
 @needs_merge_state
 def test_a_value_from_before_is_told_of_merging_too() -> None:
     """A metric that forgets its value when it is loaded may keep it when another is merged."""

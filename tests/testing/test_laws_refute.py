@@ -12,6 +12,7 @@ import torch
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 from support.versions import needs_merge_state
+from support.wrong_metrics import RandomHalf
 from torch import Tensor
 from torchmetrics import CatMetric, MaxMetric, MeanMetric, Metric, MetricCollection, MinMaxMetric, SumMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassConfusionMatrix
@@ -267,6 +268,7 @@ POSITIVE = numbers(min_value=1, max_value=3)
 
 # What is wrong, the metric, its batches, the law that is about it, and whether no other law is broken thereby.
 WRONG: dict[str, tuple[Callable[[], Metric], st.SearchStrategy[Any], str, bool]] = {
+    "a random half": (RandomHalf, POSITIVE, "repeatable", False),
     "a mean of batch means": (MeanOfBatchMeans, NUMBERS, "batch_size", False),
     "a mean over processes of unequal shares": (
         MeanOfShares,
@@ -373,7 +375,7 @@ def test_laws_are_chosen_by_name() -> None:
     with pytest.raises(LawViolation, match="law no_host_wait is broken"):
         check_metric(Reads, NUMBERS, laws=["no_host_wait"])
     with pytest.raises(
-        ValueError, match=r"laws: \['batchsize'\] are unknown, expected some of \['inputs_unchanged', 'batch_size', "
+        ValueError, match=r"laws: \['batchsize'\] are unknown, expected some of \['repeatable', 'inputs_unchanged', "
     ):
         check_metric(Total, NUMBERS, laws=["batchsize"])
 

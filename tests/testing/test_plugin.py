@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -130,11 +131,11 @@ def test_each_law_is_a_test_and_each_metric_a_line(ran: Ran) -> None:
     assert ran.ended("test_mean[shards]") == "XFAIL test_metrics.py::test_mean[shards] - issue 7"
     assert "5 failed, 6 passed, 1 xfailed" in ran.out
     assert ran.table == [
-        ["test_metrics.py::test_mean", "MeanOfRates", "0", "-", "batch_size", "shards", "-", "-"],
-        ["test_metrics.py::test_mended", "Rate", "1", "-", "-", "-", "-", "-"],
-        ["test_metrics.py::test_rate[one]", "Rate", "3", "-", "-", "-", "-", "-"],
-        ["test_metrics.py::test_rate[two]", "Rate", "3", "-", "-", "-", "-", "-"],
-        ["test_metrics.py::test_typing_error", "<lambda>", "0", "-", "-", "-", "-", "order"],
+        ["test_metrics.py::test_mean", "MeanOfRates", "0", "-", "batch_size", "shards", "-", "-", "-"],
+        ["test_metrics.py::test_mended", "Rate", "1", "-", "-", "-", "-", "-", "-"],
+        ["test_metrics.py::test_rate[one]", "Rate", "3", "-", "-", "-", "-", "-", "-"],
+        ["test_metrics.py::test_rate[two]", "Rate", "3", "-", "-", "-", "-", "-", "-"],
+        ["test_metrics.py::test_typing_error", "<lambda>", "0", "-", "-", "-", "-", "-", "order"],
     ]
     found = {(row["test"], row["law"]): row["outcome"] for row in ran.rows}
     assert len(ran.rows) == len(found) == 10
@@ -171,6 +172,38 @@ def test_what_examines_nothing_fails(ran: Ran) -> None:
     assert ran.ended("TestForgotten::test_call[order]").startswith("FAILED")
     assert "found no batches, expected metric_law(factory, batches)" in ran.out
     assert ran.ended("TestForgotten::test_batches[order]").startswith("FAILED")
+
+
+def test_what_is_not_simulated_is_a_skipped_test_and_a_column(tmp_path: Path) -> None:
+    """Of a metric that calls torch.distributed itself, with what to do; with `confirm=True` real ones judge it."""
+    ran = Ran(
+        tmp_path,
+        """
+class Own(Rate):
+    def compute(self):
+        return super().compute() + torch.distributed.is_initialized()
+
+
+@pytest.mark.metric_laws(Own, BATCHES, laws=["order", "shards"])
+def test_own(metric_law):
+    metric_law()
+
+
+@pytest.mark.metric_laws(Own, BATCHES, laws=["shards"], confirm=True)
+def test_real(metric_law):
+    metric_law()
+""",
+    )
+    reason = r"SKIPPED .* law shards was not tried: it asks for its process by itself, .*--metric-laws-processes 2"
+    assert re.search(reason, ran.out)
+    assert "FAILED" in ran.ended("test_real[shards]")
+    outcomes = {(row["test"].rpartition("::")[2], row["law"]): row["outcome"] for row in ran.rows}
+    expected = {
+        ("test_own", "order"): "kept",
+        ("test_own", "shards"): "not simulated",
+        ("test_real", "shards"): "broken",
+    }
+    assert outcomes == expected
 
 
 def test_real_processes_are_one_more_test(tmp_path: Path) -> None:

@@ -64,6 +64,45 @@ with pytest.raises(NotImplementedError, match="unsqueeze_ changes a tensor's sha
 """)
 
 
+def test_an_index_does_not_leave_its_device() -> None:
+    """As on CUDA: one on the CPU may index a tensor of a device, and one of a device no tensor that is elsewhere."""
+    run("""
+host, x, y = torch.arange(3.0), torch.arange(3.0, device="sim:0"), torch.arange(3.0, device="sim:1")
+picks, mask = torch.tensor([2, 0]), torch.tensor([True, False, True])
+for index, picked in ((picks, [2.0, 0.0]), (mask, [0.0, 2.0])):
+    assert host[index].tolist() == x[index].tolist() == x[index.to("sim:0")].tolist() == picked
+    for tensor, device in ((host, "cpu"), (y, "sim:1")):
+        told = f"should be either on cpu or on the same device as the indexed tensor .{device}."
+        with pytest.raises(RuntimeError, match=told):
+            tensor[index.to("sim:0")]
+        with pytest.raises(RuntimeError, match=told):
+            tensor[index.to("sim:0")] = 1.0
+assert host.tolist() == y.tolist() == [0.0, 1.0, 2.0]
+assert float(host[torch.tensor(2, device="sim:0")]) == 2.0
+
+from hypothesis import strategies as st
+from torchmetrics import Metric
+
+class Weighted(Metric):
+    def __init__(self, moved):
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.moved, self.weights = moved, torch.arange(3.0)
+
+    def update(self, labels):
+        weights = self.weights.to(labels.device) if self.moved else self.weights
+        self.total += weights[labels].sum().to(self.total.device)
+
+    def compute(self):
+        return self.total
+
+labels = st.lists(st.tuples(tensors(3, torch.int64, max_value=2)), min_size=1, max_size=2)
+check_metric(lambda: Weighted(True), labels, laws=["device"], examples=3)
+with pytest.raises(LawViolation, match="on sim:1 it raises RuntimeError: indices should be either on cpu or on the"):
+    check_metric(lambda: Weighted(False), labels, laws=["device"], examples=3)
+""")
+
+
 def test_copies_from_the_host_wait_unless_they_are_told_not_to() -> None:
     """As measured on an H100 with torch 2.11, behind a kernel of 30 ms; the error says what to write."""
     run("""

@@ -17,6 +17,8 @@ from lwcallbacks.reductions import ConfusionCounts, ExactMean, Product, TopK
 from lwcallbacks.state.link import AllGather, AllReduce, ToRoot
 from lwcallbacks.state.sync import obstacle
 from lwcallbacks.testing import LawViolation, World, WouldAbort, WouldHang
+from lwcallbacks.testing.real_processes import Ended, on_real_processes
+from lwcallbacks.testing.same import difference
 
 
 def t(*values: float) -> Tensor:
@@ -284,7 +286,95 @@ def test_tensors_of_unlike_sizes_in_bytes_abort() -> None:
         assert isinstance(failure.value, LawViolation)
         for text in ("process 0: gather_all_tensors of torch.float32 with 1 dimensions", "process 1: gather"):
             assert text in str(failure.value)
-    assert "process 0 gathers float32 with 1 dimensions, and process 1 gathers float32 with 0" in failure.value.words
+    told = "process 0 gathers float32 with 1 dimensions, and process 1 gathers float32 with 0 dimensions"
+    assert failure.value.words == f"state 'seen': {told}"
+
+
+class TwoLists(Metric):
+    """Of labels, and of scores, joined for the sync; and a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("number", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("labels", [], dist_reduce_fx="cat")
+        self.add_state("scores", [], dist_reduce_fx="cat")
+
+    def update(self, labels: Tensor, scores: Tensor) -> None:
+        self.labels.append(labels)
+        self.scores.append(scores)
+        self.number += len(labels)
+
+    def compute(self) -> Tensor:
+        return self.number
+
+
+def test_what_cannot_be_gathered_names_the_state() -> None:
+    """Also where it is a list that is joined on the way; in a collection with its metric; two where they are unlike."""
+    good, bad = (t(1.0), t(2.0)), (t(1.0), torch.ones(1, 1))
+    told = "process 0 gathers float32 with 1 dimensions, and process 1 gathers float32 with 2 dimensions"
+    for batches in ([good], [good, good]):
+        with pytest.raises(WouldAbort) as failure:
+            World(2).compute(TwoLists, [batches, [bad] * len(batches)])
+        assert failure.value.words == f"state 'scores': {told}"
+    with pytest.raises(WouldAbort) as failure:
+        World(2).compute(lambda: MetricCollection({"a": TwoLists(), "b": TwoLists()}), [[good], [bad]])
+    assert failure.value.words == f"state 'scores' of TwoLists: {told}"
+    world = World(2)
+    with pytest.raises(WouldAbort) as failure:
+        world.compute(TwoEntries, [[(t(1.0),), (t(2.0),)], [(t(3.0),)]])
+    assert failure.value.words == (
+        "process 0 gathers float32 with 1 dimensions, state 'seen', "
+        "and process 1 gathers int64 with 0 dimensions, state 'number'"
+    )
+
+
+class TwoEntries(Gathered):
+    """A list that is not reduced, and then a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("number", torch.tensor(0), dist_reduce_fx="sum")
+
+
+SENT_BY_GLOO = [
+    *(torch.bool, torch.uint8, torch.int8, torch.int32, torch.int64, torch.float16, torch.bfloat16),
+    *(torch.float32, torch.float64, torch.complex64),
+]
+REFUSED = [torch.int16, torch.uint16, torch.uint32, torch.uint64, torch.float8_e5m2]
+
+
+class Typed(Metric):
+    """A state of each dtype."""
+
+    def __init__(self, *dtypes: torch.dtype) -> None:
+        super().__init__()
+        for dtype in dtypes:
+            name = str(dtype).removeprefix("torch.")
+            self.add_state(name, torch.ones(1, dtype=torch.int64).to(dtype), dist_reduce_fx=None)
+
+    def update(self) -> None:
+        pass
+
+    def compute(self) -> list[Tensor]:
+        return [getattr(self, name) for name in self._defaults]
+
+
+def test_dtypes_that_gloo_sends_are_sent_in_the_world() -> None:
+    """With the values of two real processes."""
+    metric: Any = lambda: Typed(*SENT_BY_GLOO)  # noqa: E731
+    simulated, real = World(2).compute(metric, [[()], [()]]), on_real_processes(metric, [[()], [()]])
+    assert difference(simulated, real) is None
+    assert [x.tolist() for x in simulated[0]] == [[[1], [1]]] * len(SENT_BY_GLOO)
+
+
+@pytest.mark.parametrize("dtype", REFUSED, ids=str)
+def test_a_dtype_that_gloo_does_not_send_raises_in_the_world(dtype: torch.dtype) -> None:
+    """What real processes raise, with the name of the state."""
+    name = str(dtype).removeprefix("torch.")
+    with pytest.raises(RuntimeError, match=f"^Invalid scalar type: state '{name}' is {name}, which gloo does not"):
+        World(2).compute(lambda: Typed(dtype), [[()], [()]])
+    with pytest.raises(Ended, match="process 0 raised RuntimeError: Invalid scalar type"):
+        on_real_processes(lambda: Typed(dtype), [[()], [()]], seconds=5)
 
 
 def test_tensors_of_unlike_dtypes_and_equal_sizes_are_read_as_ones_own() -> None:
@@ -294,6 +384,10 @@ def test_tensors_of_unlike_dtypes_and_equal_sizes_are_read_as_ones_own() -> None
     assert first[1].view(torch.int32).tolist() == [7, 8]
     assert int(second[0]) == 0x3F800000
     assert second[1].tolist() == [7, 8]
+    world = World(2)
+    world.compute(Gathered, [[(t(1.0),)], [(torch.tensor([7, 8], dtype=torch.int32),)]])
+    told = "process 0 gathers float32 with 1 dimensions, and process 1 gathers int32 with 1 dimensions"
+    assert world.mixed == [f"state 'seen': {told}"]
 
 
 def test_nothing_is_gathered_of_any_dtype() -> None:
@@ -306,7 +400,7 @@ def test_a_hang_says_who_waits_for_whom() -> None:
     """One that is done, one that raises, or all in different collectives."""
     with pytest.raises(WouldHang) as failure:
         World(3).compute(Gathered, [[(t(1.0),), (t(2.0),)], [(t(3.0),)], [(t(4.0),), (t(5.0),)]])
-    assert failure.value.words == "processes 0, 2 wait for process 1, which is done"
+    assert failure.value.words == "state 'seen': processes 0, 2 wait for process 1, which is done"
 
     def steps(rank: int) -> Generator[Any, Any, None]:
         if rank:
