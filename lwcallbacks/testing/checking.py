@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from hypothesis import currently_in_test_context
 from hypothesis.strategies import SearchStrategy
 
 from lwcallbacks.testing import laws_of_data, laws_of_epochs, laws_of_state
 from lwcallbacks.testing.declared import declared
 from lwcallbacks.testing.errors import NotExaminable
 from lwcallbacks.testing.examining import Blob, examine_all, failure
-from lwcallbacks.testing.law import Finding, Laws
+from lwcallbacks.testing.law import Finding, Laws, kept_all_the_same, with_reasons
 from lwcallbacks.testing.metric_subject import MetricSubject
 from lwcallbacks.testing.reference import USUAL, Reference
 from lwcallbacks.testing.same import Closeness
@@ -58,8 +59,9 @@ def check_metric(
         seed: of another draw of examples than the usual one.
         laws: names of `METRIC_LAWS`; by default all but those about speed ("no_host_wait") and the strict ones
             ("stale_value", "checkpoint_unchanged", "update_count", "labels_in_range").
-        known: laws that are broken, and why that is all right: {"order": "ties, issue 2022"}. A metric says it of
-            itself by an attribute `known_violations`; some of torchmetrics, as BootStrapper, are known.
+        known: laws that are broken, and why that is all right: {"order": "ties, issue 2022"}. Once such a law is kept,
+            its entry is an error (not within a test of hypothesis). A metric says it of itself by an attribute
+            `known_violations`; some of torchmetrics, as BootStrapper, are known.
         confirm: whether to run a counterexample about processes once on real ones, on gloo, and to say what happened.
             It takes some seconds; where they agree with one process, the law counts as kept.
         reproduce: what a message said after "reproduce=", to have its example again.
@@ -71,7 +73,8 @@ def check_metric(
     Raises:
         LawViolation: the metric breaks a law that is not known to be broken.
         NotExaminable: plain update and compute raise on these batches, or the factory makes no metric.
-        ValueError: an unknown law, a tolerance that does not fit `exact`, or a reference that returned only None.
+        AssertionError: a law of `known` is kept; raised after all laws were tried.
+        ValueError: an unknown law, a reason without words, a tolerance that does not fit `exact`, or a reference that returned only None.
 
     Examples:
         >>> from torchmetrics.classification import MulticlassAccuracy
@@ -181,16 +184,14 @@ def _examine(
     own = {name: _closeness(name, tolerance) for name, tolerance in (options.tolerances or {}).items()}
     if options.reference is not None and not callable(options.reference):
         raise ValueError(f"check_metric: reference={options.reference!r}, expected a function of all samples at once")
-    if options.known is not None and not isinstance(options.known, Mapping):
-        raise ValueError(f"check_metric: known={options.known!r}, expected laws with reasons, as {{'order': 'ties'}}")
     said = None if options.reference is None else Reference(options.reference, own.get("reference", USUAL))
     subject = MetricSubject(factory, options.closeness(), reference=said)
     selected = METRIC_LAWS.selected(options.laws)
-    METRIC_LAWS.selected(options.known, "known")  # an unknown name is an error
+    known = with_reasons(METRIC_LAWS, options.known if options.known is not None else {}, "known")
     before = torch.default_generator.get_state()
     try:
         subject = first_try(subject, batches, examples=options.examples, seed=options.seed)
-        design = declared(contained_metrics(factory()))
+        design = declared(contained_metrics(factory()), METRIC_LAWS)
         findings: dict[str, Finding] = {}
         for one in selected:
             findings |= examine_all(
@@ -201,7 +202,7 @@ def _examine(
                 examples=options.examples,
                 seed=options.seed,
                 stop=stop,
-                known=options.known,
+                known=known,
                 design=design,
                 confirm=options.confirm,
                 reproduce=options.reproduce,
@@ -211,11 +212,15 @@ def _examine(
     finding = findings.get("reference")
     if said is not None and finding and finding.outcome == "kept" and not said.answers:
         raise ValueError("check_metric: reference= returned None for each example, expected a value for some")
+    if stop and not currently_in_test_context():  # there, a law may be broken for other arguments that are drawn
+        kept = [name for name in known if name in findings and findings[name].outcome in ("kept", "rounding")]
+        if kept:
+            raise AssertionError("; ".join(kept_all_the_same(name, known[name], subject) for name in kept))
     return findings
 
 
 def _closeness(name: str, tolerance: Mapping[str, float]) -> Closeness:
-    METRIC_LAWS.selected([name])
+    METRIC_LAWS.selected([name], "tolerances")
     if not isinstance(tolerance, Mapping) or not tolerance or set(tolerance) - {"atol", "rtol"}:
         found = f"{name!r}: {tolerance}"
         raise ValueError(f"check_metric: tolerances={{{found}}}, expected 'atol', 'rtol' or both, as {{'rtol': 1e-4}}")

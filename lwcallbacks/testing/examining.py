@@ -195,7 +195,8 @@ def examine(
     if found.rounding:
         told = "with floats of 32 bits the values differ by more than is allowed, with those of 64 bits they do not"
         return Finding("rounding", f"{told}\n  found: {found.rounding}")
-    return Finding("kept", f"said to be broken ({known}), but no example broke it" if known else found.fact)
+    said = known or design
+    return Finding("kept", f"said to be broken ({said}), but no example broke it" if said else found.fact)
 
 
 def _broken(law: Law[S], subject: S, case: Case, error: Exception, again: str) -> Finding:
@@ -223,7 +224,7 @@ def _broken(law: Law[S], subject: S, case: Case, error: Exception, again: str) -
         lines.append("  a program that shows it: program() of this error, or of the Finding")
     if again:
         lines.append(f"  the same example again: reproduce={again}, laws=[{law.name!r}]")
-    return Finding("broken", "\n".join(lines), how, values, source)  # type: ignore[arg-type]
+    return Finding("broken", "\n".join(lines), how, values, source, law=law.name)  # type: ignore[arg-type]
 
 
 def printed(value: Any, precise: bool) -> str:

@@ -117,8 +117,7 @@ def _update_and_compute(subject: MetricSubject, batches: Any) -> None:
         try:
             inspect.signature(metric.update).bind(*args)
         except TypeError as error:
-            takes = f"update{inspect.signature(metric.update)}"
-            raise _Unusable(f"draw for each batch the tuple of arguments of {takes}") from error
+            raise _Unusable(_arguments(metric, args)) from error
         except ValueError:
             pass  # a signature that Python cannot tell
         try:
@@ -142,6 +141,26 @@ def _ask_reference(subject: MetricSubject, batches: Any) -> None:
             subject.reference.of(batches)
     except AssertionError as error:
         raise _Unusable("mend reference=, or let it return None where it says nothing") from error.__cause__
+
+
+def _arguments(metric: Any, args: tuple[Any, ...]) -> str:
+    """What to change where the arguments do not fit. Those of a tuple have no names."""
+    signature = inspect.signature(metric.update)
+    parameters = [p for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    needed = [p for p in parameters if p.default is p.empty]
+    taken = parameters if len(args) == len(parameters) else needed
+    if all(p.kind is not p.KEYWORD_ONLY for p in taken):
+        return f"draw for each batch the tuple of arguments of update{signature}"
+    name = type(metric).__name__
+    given = ", ".join(f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name for p in taken)
+    names = ", ".join(p.name for p in taken)
+    tuples = f"({names}{',' * (len(taken) == 1)})"
+    return (
+        f"examine a class whose update takes arguments by position, for tuples {tuples}:\n"
+        f"    class {name}ByPosition({name}):\n"
+        f"        def update(self, {names}):\n"
+        f"            super().update({given})"
+    )
 
 
 def _as_tuples(drawn: Any) -> str:

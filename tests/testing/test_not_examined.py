@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -163,6 +164,27 @@ def test_options_that_examine_nothing_are_an_error(options: dict[str, Any], said
     """They had passed, or had raised something else."""
     with pytest.raises(ValueError, match=said):
         check_metric(MeanMetric, NUMBERS, examples=5, **options)
+
+
+class Named(MeanMetric):
+    """Takes an argument by its name only."""
+
+    def update(self, value: Tensor, *, scale: Tensor) -> None:  # type: ignore[override]
+        super().update(value * scale)
+
+
+@pytest.mark.parametrize("drawn", [1, 2])
+def test_arguments_by_name_only_need_a_class_that_is_shown(drawn: int) -> None:
+    """A tuple has no names. The class in the message can be copied, and is held to the laws then."""
+    batches = st.just([(torch.tensor([1.0, 2.0]),) * drawn, (torch.tensor([3.0]),) * drawn])
+    with pytest.raises(NotExaminable) as failure:
+        check_metric(Named, batches)
+    _, _, advice = str(failure.value).partition("for tuples (value, scale):\n")
+    source, _, _ = advice.partition("\n  with:")
+    space: dict[str, Any] = {"Named": Named}
+    exec(textwrap.dedent(source), space)
+    fitting = batches.map(lambda drawn: [(args * 2)[:2] for args in drawn])
+    check_metric(space["NamedByPosition"], fitting, laws=["batch_size", "order", "reset"], examples=5)
 
 
 def test_a_number_of_examples_that_is_none_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

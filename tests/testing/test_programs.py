@@ -114,7 +114,7 @@ def test_a_program_about_a_gpu_says_so() -> None:
 @pytest.mark.parametrize(
     ("factory", "batches", "law"),
     [
-        (CatMetric, INTEGERS, "merge_state"),
+        (CatMetric, INTEGERS, "no_host_wait"),
         (functools.partial(RunningMean, window=2), INTEGERS, "state_dict_round_trip"),
         (lambda: RunningSum(window=2), INTEGERS, "state_dict_round_trip"),
         (BinaryAUROC, SCORED, "empty_process"),
