@@ -60,8 +60,8 @@ class MetricLaw:
             if name not in merged:
                 wanted = "metric_law(factory, batches), or @pytest.mark.metric_laws(factory, batches)"
                 raise ValueError(f"metric_law: found no {name}, expected {wanted}")
-        if error := _misnamed(merged.get("known", {})):
-            raise ValueError(error)
+        if wrong := _misnamed(merged.get("known", {})):
+            raise ValueError(wrong)
         finding = self._examined(**merged)
         metric = _name(merged["factory"])
         row = {"metric": metric, "law": self.name, "outcome": finding.outcome, "message": finding.message}
@@ -144,8 +144,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     except ValueError as error:
         raise pytest.UsageError(f"{told}: {error}") from None
     known = options.get("known", {})
-    if error := _misnamed(known):
-        raise pytest.UsageError(f"{told}: {error}")
+    if wrong := _misnamed(known):
+        raise pytest.UsageError(f"{told}: {wrong}")
     if untried := [name for name in known if name not in (*names, REAL)]:
         raise pytest.UsageError(f"{told}: known has {untried}, expected laws that are tried: {names}")
     if processes is not None and processes < 2:

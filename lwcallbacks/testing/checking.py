@@ -54,8 +54,8 @@ def check_metric(
             `exact=False` and `atol`, `rtol` or both: |a - b| <= atol + rtol |b|. Where float32 values differ by more,
             the example is tried again in float64: what is gone there is rounding, and no violation.
         examples: how many examples a law, by default the environment's LWCALLBACKS_EXAMPLES, else `max_examples` of
-            the profile of hypothesis that you loaded, else 50. Laws whose verdict hardly depends on the data take half
-            of them, and no fewer than 20.
+            the profile of hypothesis that you loaded, else 50; within a test of hypothesis 5. Laws whose verdict hardly
+            depends on the data take half of them, and no fewer than 20.
         seed: of another draw of examples than the usual one.
         laws: names of `METRIC_LAWS`; by default all but those about speed ("no_host_wait") and the strict ones
             ("stale_value", "checkpoint_unchanged", "update_count", "labels_in_range").
@@ -74,7 +74,8 @@ def check_metric(
         LawViolation: the metric breaks a law that is not known to be broken.
         NotExaminable: plain update and compute raise on these batches, or the factory makes no metric.
         AssertionError: a law of `known` is kept; raised after all laws were tried.
-        ValueError: an unknown law, a reason without words, a tolerance that does not fit `exact`, or a reference that returned only None.
+        ValueError: an unknown law, a reason without words, a tolerance that does not fit `exact`, or a reference that
+            returned only None.
 
     Examples:
         >>> from torchmetrics.classification import MulticlassAccuracy

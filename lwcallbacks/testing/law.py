@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
-from hypothesis import settings
+from hypothesis import currently_in_test_context, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -290,8 +290,17 @@ class Finding:
         return self.source
 
 
+WITHIN_A_TEST = 5
+"""Examples a law within a test of hypothesis, which calls for all laws with each of its own examples."""
+
+
 def default_examples() -> int:
-    """LWCALLBACKS_EXAMPLES of the environment, else `max_examples` of a profile that the user loaded, else 50."""
+    """LWCALLBACKS_EXAMPLES of the environment, else `max_examples` of a profile that the user loaded, else 50.
+
+    Within a test of hypothesis it is 5 whatever these say: the number would be multiplied by that of the test.
+    """
+    if currently_in_test_context():
+        return WITHIN_A_TEST
     if told := os.environ.get("LWCALLBACKS_EXAMPLES"):
         if not told.isascii() or not told.isdigit() or int(told) == 0:
             raise ValueError(f"LWCALLBACKS_EXAMPLES={told!r} in the environment, expected a number of examples, as 50")

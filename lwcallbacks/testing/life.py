@@ -1,9 +1,9 @@
 """A life of a metric, as the state machine found it, written down as a program that runs without this package.
 
-    life = Life(MyMetric, strict=False, single=True)
-    life.step(life.update(0))
-    life.step("metric.compute()")
-    life.program([args], samples=[args])     # the last step prints what was found, the line below it what should be
+life = Life(MyMetric, strict=False, single=True)
+life.step(life.update(0))
+life.step("metric.compute()")
+life.program([args], samples=[args])     # the last step prints what was found, the line below it what should be
 """
 
 from __future__ import annotations

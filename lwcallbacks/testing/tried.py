@@ -28,6 +28,7 @@ from lwcallbacks.testing.examining import failure, search
 from lwcallbacks.testing.law import Case, Finding, Law
 from lwcallbacks.testing.same import shown
 from lwcallbacks.testing.samples import Args, Indivisible, count, join, leaves, pieces
+from lwcallbacks.testing.world import in_common
 
 if TYPE_CHECKING:
     from lwcallbacks.testing.metric_subject import MetricSubject
@@ -105,6 +106,10 @@ def _made(subject: MetricSubject) -> Any:
         advice = f"write lambda: {metric.__name__}(...)" if isinstance(metric, type) else "return the metric"
         wanted = "expected a torchmetrics.Metric, a wrapper of one, or a MetricCollection"
         raise _problem(_Unusable(advice), subject, None, f"the factory made {what}, {wanted}")
+    if shared := in_common(metric, subject.factory()):
+        what = f"the factory gives the same {' and '.join(shared)} each time, expected a new metric"
+        advice = f"write lambda: {type(metric).__name__}(...), and make what it contains in there, too"
+        raise _problem(_Unusable(advice), subject, None, what)
     return metric
 
 

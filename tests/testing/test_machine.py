@@ -249,7 +249,8 @@ def shows_both_values(violation: LawViolation) -> None:
     assert found != expected
     if "torch.distributed" in source:
         ran = run_program(source)
-        assert sorted(ran.out.splitlines()) == [f"one process: {expected}", f"process 0: {found}", f"process 1: {found}"]
+        told = [f"one process: {expected}", f"process 0: {found}", f"process 1: {found}"]
+        assert sorted(ran.out.splitlines()) == told
     else:
         assert printed(source).endswith(f"{found}\n{expected}\n"), source
     calls = source.partition("\nmetric = ")[2] or source.partition("metric = make()")[2]
@@ -282,7 +283,8 @@ def test_every_step_of_a_life_is_a_line_of_its_program(strict: bool) -> None:
     batches = [(torch.tensor([1.0, 2.0]),), (torch.tensor([4.0]),)]
     ran = run_program(life.program(batches, samples=[(torch.tensor([1.0, 2.0, 4.0, 1.0, 2.0, 4.0]),)]))
     first, last = "{'total': tensor(7.), 'number': tensor(3)}", "{'total': tensor(14.), 'number': tensor(6)}"
-    told = [f"one process: {last}", *(f"process {i}: {value}" for i, value in [(0, last), (0, first), (1, last), (1, first), (2, first)])]
+    by_process = [(0, last), (0, first), (1, last), (1, first), (2, first)]
+    told = [f"one process: {last}", *(f"process {i}: {value}" for i, value in by_process)]
     assert sorted(ran.out.splitlines()) == told, ran
 
 
@@ -324,7 +326,8 @@ def test_an_exception_of_the_metric_is_shown_as_it_is() -> None:
     error, life = failure_of(metric_machine(Fragile, FEW, without=["merge", "sync"], steps=8))
     assert isinstance(error, ZeroDivisionError)
     assert "state.start(batches=[" in life
-    source = textwrap.dedent(life.partition("A program that shows it, program() of this error:\n")[2].partition("Failing")[0])
+    noted = life.partition("A program that shows it, program() of this error:\n")[2]
+    source = textwrap.dedent(noted.partition("Failing")[0])
     with pytest.raises(ZeroDivisionError, match="samples"):
         printed(source)
 

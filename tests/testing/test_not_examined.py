@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.regression import PearsonCorrCoef, R2Score
 
@@ -309,3 +309,15 @@ def test_a_nan_is_found_anywhere_in_a_value(value: Any) -> None:
 def test_no_nan_is_found_where_there_is_none(value: Any) -> None:
     """In integers, texts, and what is empty."""
     assert not has_nan(value)
+
+
+SUM = MeanMetric()
+
+
+@pytest.mark.parametrize("factory", [lambda: SUM, lambda: MetricCollection([SUM])])
+def test_a_factory_that_gives_the_same_metric_each_time_is_told(factory: Callable[[], Any]) -> None:
+    """Also where only a part is the same."""
+    with pytest.raises(NotExaminable) as failure:
+        check_metric(factory, NUMBERS)
+    assert "the factory gives the same MeanMetric each time, expected a new metric" in str(failure.value)
+    assert "what to change: write lambda: Me" in str(failure.value)
