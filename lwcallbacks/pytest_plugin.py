@@ -52,6 +52,7 @@ class MetricLaw:
         """
         __tracebackhide__ = True
         from lwcallbacks.testing import LawViolation, NotExaminable
+        from lwcallbacks.testing.law import kept_all_the_same
 
         given = {"factory": factory, "batches": batches, **options}
         merged = {**self.options, **{name: value for name, value in given.items() if value is not None}}
@@ -59,6 +60,8 @@ class MetricLaw:
             if name not in merged:
                 wanted = "metric_law(factory, batches), or @pytest.mark.metric_laws(factory, batches)"
                 raise ValueError(f"metric_law: found no {name}, expected {wanted}")
+        if wrong := _misnamed(merged.get("known", {})):
+            raise ValueError(wrong)
         finding = self._examined(**merged)
         metric = _name(merged["factory"])
         row = {"metric": metric, "law": self.name, "outcome": finding.outcome, "message": finding.message}
@@ -79,7 +82,7 @@ class MetricLaw:
         if finding.outcome == "not applicable":
             pytest.skip(f"law {self.name} says nothing about it: {finding.message}")
         if known is not None:
-            pytest.fail(f"law {self.name} is known to be broken ({known}), but is kept: take it out of known=")
+            pytest.fail(kept_all_the_same(self.name, known, metric))
 
     def _examined(self, factory: Callable[[], Any], batches: Any, **options: Any) -> Finding:
         from lwcallbacks.testing import examine_metric, real_processes
@@ -91,6 +94,18 @@ class MetricLaw:
         finding = real_processes.examine_on_real_processes(factory, batches, processes=self.processes, **taken)
         reason = options.get("known", {}).get(REAL)
         return replace(finding, outcome="known") if reason and finding.outcome == "broken" else finding
+
+
+def _misnamed(known: Any) -> str:
+    """What is wrong with laws and reasons as they were given; the test on real processes is a name, too."""
+    from lwcallbacks.testing import METRIC_LAWS
+    from lwcallbacks.testing.law import Laws, with_reasons
+
+    try:
+        with_reasons(Laws({**METRIC_LAWS, REAL: METRIC_LAWS["shards"]}), known, "known")
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _name(factory: Callable[[], Any]) -> str:
@@ -130,8 +145,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         names = [law.name for law in METRIC_LAWS.selected(options.get("laws"))]
     except ValueError as error:
         raise pytest.UsageError(f"{told}: {error}") from None
-    if unknown := [name for name in options.get("known", {}) if name not in (*names, REAL)]:
-        raise pytest.UsageError(f"{told}: known has {unknown}, expected laws that are tried: {names}")
+    known = options.get("known", {})
+    if wrong := _misnamed(known):
+        raise pytest.UsageError(f"{told}: {wrong}")
+    if untried := [name for name in known if name not in (*names, REAL)]:
+        raise pytest.UsageError(f"{told}: known has {untried}, expected laws that are tried: {names}")
     if processes is not None and processes < 2:
         raise pytest.UsageError(f"--metric-laws-processes={processes}, expected 2 or more")
     metafunc.parametrize("metric_law", names + [REAL] * (processes is not None), indirect=True)
@@ -158,6 +176,17 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     if isinstance(law, MetricLaw) and not law.findings:
         pytest.fail("the test has not called metric_law, so nothing was examined: write metric_law(factory, batches)")
     return done
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In pytest's lines of failures, law and metric stand where the name of the error's class would."""
+    report = yield
+    words = getattr(call.excinfo.value, "in_short", None) if call.excinfo else None
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if isinstance(words, str) and crash is not None:
+        crash.message = words
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from hypothesis import currently_in_test_context
 from hypothesis.strategies import SearchStrategy
 
 from lwcallbacks.testing import laws_of_data, laws_of_epochs, laws_of_state
 from lwcallbacks.testing.declared import declared
 from lwcallbacks.testing.errors import NotExaminable
 from lwcallbacks.testing.examining import Blob, examine_all, failure
-from lwcallbacks.testing.law import Finding, Laws
+from lwcallbacks.testing.law import Finding, Laws, kept_all_the_same, with_reasons
 from lwcallbacks.testing.metric_subject import MetricSubject
 from lwcallbacks.testing.reference import USUAL, Reference
 from lwcallbacks.testing.same import Closeness
@@ -57,14 +58,15 @@ def check_metric(
             `exact=False` and `atol`, `rtol` or both: |a - b| <= atol + rtol |b|. Where float32 values differ by more,
             the example is tried again in float64: what is gone there is rounding, and no violation.
         examples: how many examples a law, by default the environment's LWCALLBACKS_EXAMPLES, else `max_examples` of
-            the profile of hypothesis that you loaded, else 50. Laws whose verdict hardly depends on the data take half
-            of them, and no fewer than 20.
+            the profile of hypothesis that you loaded, else 50; within a test of hypothesis 5. Laws whose verdict hardly
+            depends on the data take half of them, and no fewer than 20.
         seed: of another draw of examples than the usual one.
         laws: names of `METRIC_LAWS`; by default all but those about speed ("no_host_wait"), the strict ones
             ("stale_value", "checkpoint_unchanged", "update_count", "labels_in_range") and "buffers_reused", which any
             list state breaks.
-        known: laws that are broken, and why that is all right: {"order": "ties, issue 2022"}. A metric says it of
-            itself by an attribute `known_violations`; some of torchmetrics, as BootStrapper, are known.
+        known: laws that are broken, and why that is all right: {"order": "ties, issue 2022"}. Once such a law is kept,
+            its entry is an error (not within a test of hypothesis). A metric says it of itself by an attribute
+            `known_violations`; some of torchmetrics, as BootStrapper, are known.
         confirm: whether to run a counterexample about processes once on real ones, on gloo, and to say what happened.
             It takes some seconds; where they agree with one process, the law counts as kept. A metric that calls
             torch.distributed itself is not simulated: with `confirm=True` its laws about processes are tried on real
@@ -78,7 +80,9 @@ def check_metric(
     Raises:
         LawViolation: the metric breaks a law that is not known to be broken.
         NotExaminable: plain update and compute raise on these batches, or the factory makes no metric.
-        ValueError: an unknown law, a tolerance that does not fit `exact`, or a reference that returned only None.
+        AssertionError: a law of `known` is kept; raised after all laws were tried.
+        ValueError: an unknown law, a reason without words, a tolerance that does not fit `exact`, or a reference that
+            returned only None.
 
     Examples:
         >>> from torchmetrics.classification import MulticlassAccuracy
@@ -190,18 +194,16 @@ def _examine(
     own = {name: _closeness(name, tolerance) for name, tolerance in (options.tolerances or {}).items()}
     if options.reference is not None and not callable(options.reference):
         raise ValueError(f"check_metric: reference={options.reference!r}, expected a function of all samples at once")
-    if options.known is not None and not isinstance(options.known, Mapping):
-        raise ValueError(f"check_metric: known={options.known!r}, expected laws with reasons, as {{'order': 'ties'}}")
     said = None if options.reference is None else Reference(options.reference, own.get("reference", USUAL))
     subject = MetricSubject(factory, options.closeness(), reference=said)
     selected = METRIC_LAWS.selected(options.laws)
-    METRIC_LAWS.selected(options.known, "known")  # an unknown name is an error
+    known = with_reasons(METRIC_LAWS, options.known if options.known is not None else {}, "known")
     before = torch.default_generator.get_state()
     try:
         processes = any(one.processes for one in selected)
         subject = first_try(subject, batches, examples=options.examples, seed=options.seed, processes=processes)
-        design = declared(contained_metrics(factory()))
-        excused = {**design, **(options.known or {})}
+        design = declared(contained_metrics(factory()), METRIC_LAWS)
+        excused = {**design, **known}
         if "batch_size" in excused:  # whoever says so of a metric that draws at random says it of this law as well
             design.setdefault("repeatable", excused["batch_size"])
         findings: dict[str, Finding] = {}
@@ -218,7 +220,7 @@ def _examine(
                 examples=_REAL_EXAMPLES if own_way else options.examples,
                 seed=options.seed,
                 stop=stop,
-                known=options.known,
+                known=known,
                 design=design,
                 confirm=options.confirm and not own_way,
                 reproduce=options.reproduce,
@@ -235,6 +237,10 @@ def _examine(
     finding = findings.get("reference")
     if said is not None and finding and finding.outcome == "kept" and not said.answers:
         raise ValueError("check_metric: reference= returned None for each example, expected a value for some")
+    if stop and not currently_in_test_context():  # there, a law may be broken for other arguments that are drawn
+        kept = [name for name in known if name in findings and findings[name].outcome in ("kept", "rounding")]
+        if kept:
+            raise AssertionError("; ".join(kept_all_the_same(name, known[name], subject) for name in kept))
     return findings
 
 
@@ -247,7 +253,7 @@ def _not_simulated(subject: MetricSubject) -> str:
 
 
 def _closeness(name: str, tolerance: Mapping[str, float]) -> Closeness:
-    METRIC_LAWS.selected([name])
+    METRIC_LAWS.selected([name], "tolerances")
     if not isinstance(tolerance, Mapping) or not tolerance or set(tolerance) - {"atol", "rtol"}:
         found = f"{name!r}: {tolerance}"
         raise ValueError(f"check_metric: tolerances={{{found}}}, expected 'atol', 'rtol' or both, as {{'rtol': 1e-4}}")

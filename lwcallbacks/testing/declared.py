@@ -3,7 +3,7 @@
     class LastBatch(Metric):
         known_violations = {"batch_size": "it is about the last batch"}
 
-    declared(LastBatch())        # the same; of a wrapper or a collection, all that is said inside
+    declared([LastBatch()], METRIC_LAWS)        # the same; of a wrapper or a collection, all that is said inside
 
 Those of torchmetrics do not say so; they are in a table here. What a metric does wrong beside is not in it: a
 `BootStrapper` draws samples at random, and so may differ with the batch size; that it loses data in `forward` is
@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
+
+from lwcallbacks.testing.law import Laws, with_reasons
 
 
 class _Design(NamedTuple):
@@ -99,8 +101,12 @@ _DESIGNS = [
 ]  # fmt: skip
 
 
-def declared(parts: Iterable[Any]) -> dict[str, str]:
-    """Why a law is expected to be broken, by its name: what these metrics say of themselves."""
+def declared(parts: Iterable[Any], laws: Laws[Any]) -> dict[str, str]:
+    """Why a law is expected to be broken, by its name: what these metrics say of themselves.
+
+    Raises:
+        ValueError: what a metric says is of no law of these, or has no reason.
+    """
     found: dict[str, str] = {}
     for metric in parts:
         own = {cls.__name__ for cls in type(metric).__mro__ if cls.__module__.startswith("torchmetrics.")}
@@ -108,5 +114,6 @@ def declared(parts: Iterable[Any]) -> dict[str, str]:
             if own.intersection(design.names) and design.where(metric):
                 why = f"{type(metric).__name__}: {design.why}"
                 found.update(dict.fromkeys(design.laws, why))
-        found.update(getattr(metric, "known_violations", {}))
+        own_words = getattr(metric, "known_violations", {})
+        found.update(with_reasons(laws, own_words, f"{type(metric).__name__}.known_violations"))
     return found

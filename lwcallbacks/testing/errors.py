@@ -20,6 +20,12 @@ class _Found(AssertionError):
         """
         return self.finding.program() if self.finding else ""
 
+    @property
+    def in_short(self) -> str:
+        """The law and the first line of the message, for a list of failures."""
+        first = str(self).partition("\n")[0].replace(" could not be examined on this data", " not examined")
+        return f"{self.finding.law}: {first}" if self.finding and self.finding.law else first
+
 
 class LawViolation(_Found):
     """A law does not hold. The message has what a user sees of it, the law, and a smallest counterexample.

@@ -8,10 +8,12 @@ database, where the user's settings have one.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 from unittest import SkipTest
@@ -135,26 +137,35 @@ def search(
     )
 
 
+class _Worker(threading.local):
+    """A thread beside this one, the same each time: hypothesis collects garbage when a new one begins a test."""
+
+    def __init__(self) -> None:
+        self.process = -1
+        self.pool: ThreadPoolExecutor
+
+    def run(self, body: Callable[[], None]) -> None:
+        """Run it there, and wait for its end; what it raises is raised here."""
+        if self.process != os.getpid():  # a forked process has none of the threads
+            self.pool, self.process = ThreadPoolExecutor(1, "lwcallbacks-examines"), os.getpid()
+        self.pool.submit(body).result()
+
+
+_WORKER = _Worker()
+
+
 def _outside_of_a_test(run: Callable[[], None]) -> None:
     """Run it; inside of a user's `@given` on a thread of its own, since hypothesis refuses a test within a test."""
     if not hypothesis.currently_in_test_context():
         run()
         return
-    raised: list[BaseException] = []
-    modes = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+    inference, grad = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
     def body() -> None:
-        try:
-            with torch.inference_mode(modes[0]), torch.set_grad_enabled(modes[1]):
-                run()
-        except BaseException as error:
-            raised.append(error)
+        with torch.inference_mode(inference), torch.set_grad_enabled(grad):
+            run()
 
-    thread = threading.Thread(target=body, daemon=True)
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
+    _WORKER.run(body)
 
 
 def _blob(error: Exception) -> str:
@@ -199,7 +210,8 @@ def examine(
     if found.rounding:
         told = "with floats of 32 bits the values differ by more than is allowed, with those of 64 bits they do not"
         return Finding("rounding", f"{told}\n  found: {found.rounding}")
-    return Finding("kept", f"said to be broken ({known}), but no example broke it" if known else found.fact)
+    said = known or design
+    return Finding("kept", f"said to be broken ({said}), but no example broke it" if said else found.fact)
 
 
 def _broken(law: Law[S], subject: S, case: Case, error: Exception, again: str) -> Finding:
@@ -228,7 +240,7 @@ def _broken(law: Law[S], subject: S, case: Case, error: Exception, again: str) -
         lines.append("  a program that shows it: program() of this error, or of the Finding")
     if again:
         lines.append(f"  the same example again: reproduce={again}, laws=[{law.name!r}]")
-    return Finding("broken", "\n".join(lines), how, values, source)  # type: ignore[arg-type]
+    return Finding("broken", "\n".join(lines), how, values, source, law=law.name)  # type: ignore[arg-type]
 
 
 def printed(value: Any, precise: bool) -> str:

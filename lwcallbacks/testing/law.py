@@ -13,12 +13,13 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
-from hypothesis import settings
+from hypothesis import currently_in_test_context, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -228,8 +229,39 @@ class Laws(dict[str, Law[S]]):
         if not names and argument == "laws":
             raise ValueError(f"laws: found none, expected some of {list(self)}")
         if unknown := [name for name in names if name not in self]:
-            raise ValueError(f"{argument}: {unknown} are unknown, expected some of {list(self)}")
+            raise ValueError(f"{argument}: {no_laws(unknown, self)}")
         return [law for law in self.values() if law.name in names]
+
+
+def no_laws(unknown: Iterable[Any], laws: Iterable[str]) -> str:
+    """Of names that are no laws, what was perhaps meant; all laws where none is near."""
+    names, told, far = list(laws), [], False
+    for name in unknown:
+        near = difflib.get_close_matches(str(name).lower(), names, 3, cutoff=0.5)
+        told.append(f"{name!r} is no law" + (f", did you mean {' or '.join(map(repr, near))}?" if near else ""))
+        far |= not near
+    return "; ".join(told) + (f"; expected some of {names}" if far else "")
+
+
+def kept_all_the_same(name: str, reason: str, metric: object) -> str:
+    """What is to be done about a law that is said to be broken, and is kept."""
+    told = f"law {name} is kept by {metric}, and known= says that it is broken ({reason})"
+    return f"{told}: delete its entry, known={{{name!r}: ...}}"
+
+
+def with_reasons(laws: Laws[Any], known: Any, argument: str) -> Mapping[str, str]:
+    """Laws that are broken, and why, as they were given.
+
+    Raises:
+        ValueError: no mapping, a name of no law, or a reason without words.
+    """
+    if not isinstance(known, Mapping):
+        raise ValueError(f"{argument}={known!r}, expected laws with reasons, as {{'order': 'ties'}}")
+    laws.selected(known, argument)
+    for name, reason in known.items():
+        if not isinstance(reason, str) or not reason.strip():
+            raise ValueError(f"{argument}={{{name!r}: {reason!r}}}, expected the reason in words, as 'ties, issue 7'")
+    return known
 
 
 @dataclass(frozen=True)
@@ -246,6 +278,7 @@ class Finding:
         values: of a broken law with another value: the two, as the program prints them.
         source: the program, see `program`.
         confirmed: what real processes did, where `confirm=True` asked for that.
+        law: the name of a broken law.
 
     Examples:
         >>> Finding("not applicable", "there is no second device")
@@ -258,14 +291,24 @@ class Finding:
     values: tuple[str, str] | None = field(default=None, repr=False)
     source: str = field(default="", repr=False)
     confirmed: str = field(default="", repr=False)
+    law: str = field(default="", repr=False)
 
     def program(self) -> str:
         """A program that shows what was found, with torch, torchmetrics and the metric alone; empty where none was."""
         return self.source
 
 
+WITHIN_A_TEST = 5
+"""Examples a law within a test of hypothesis, which calls for all laws with each of its own examples."""
+
+
 def default_examples() -> int:
-    """LWCALLBACKS_EXAMPLES of the environment, else `max_examples` of a profile that the user loaded, else 50."""
+    """LWCALLBACKS_EXAMPLES of the environment, else `max_examples` of a profile that the user loaded, else 50.
+
+    Within a test of hypothesis it is 5 whatever these say: the number would be multiplied by that of the test.
+    """
+    if currently_in_test_context():
+        return WITHIN_A_TEST
     if told := os.environ.get("LWCALLBACKS_EXAMPLES"):
         if not told.isascii() or not told.isdigit() or int(told) == 0:
             raise ValueError(f"LWCALLBACKS_EXAMPLES={told!r} in the environment, expected a number of examples, as 50")

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
+from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat, dim_zero_sum
 
 from lwcallbacks.testing.handling import divisible
@@ -81,25 +82,26 @@ def no_saturation(subject: MetricSubject, case: Case) -> None:
         and not difference(once[key] - start[key], twice[key] - once[key])
         and once[key].isfinite().all()
     }
-    n = MANY_BATCHES
-    found = None
-    while n > 2 and (now := _lost_after(metric, args, start, growth, n)):
-        case.program(_REPEATED, args=args, times=n)
-        found, n = now, n // 2  # the fewest batches that show it, up to a factor of two
-    if found:
-        raise Broken.in_words(found)
+    if lost := _first_lost(metric, args, start, growth):
+        case.doing = f"after {lost.batches} batches"
+        body = _REPEATED.replace("STATE", _reached(metric, *lost.state))
+        imported = {"Metric": Metric} if "Metric" in body else {}
+        case.program(body, args=args, times=lost.batches + 1, **imported)
+        raise lost.error
     if growth.keys() == {(i, name) for i, part in enumerate(contained_metrics(metric)) for name in part._defaults}:
         case.program(_REPEATED_VALUE, args=args, times=MANY_BATCHES)
         _same_when_repeated(subject, args, start, growth)
 
 
 _REPEATED = """
+def held(metric):
+    return STATE.double()
+
 metric = make()
 for _ in range(times):
     metric.update(*args)
-print(metric.state_dict() or metric.metric_state)
-metric.update(*args)
-print(metric.state_dict() or metric.metric_state)
+print(held(metric))
+print(held(make()) + times * (held(updated(make(), [args])) - held(make())))
 """
 _REPEATED_VALUE = """
 metric = make()
@@ -120,28 +122,60 @@ def _repeated(metric: Any, start: Any, growth: Any, n: int) -> None:
         setattr(contained_metrics(metric)[i], name, new)
 
 
-def _lost_after(metric: Any, args: Args, start: Any, growth: Any, n: int) -> str | None:
-    """What a batch does not add any more after n of them, in words."""
+class _Lost(NamedTuple):
+    """What is wrong after so many batches: a state does not hold one more, or `update` raises."""
+
+    batches: int
+    state: tuple[int, str]
+    error: Exception
+
+
+def _first_lost(metric: Any, args: Args, start: Any, growth: Any) -> _Lost | None:
+    """What is wrong after the fewest batches that show it; None where a million do not."""
+    if not growth or (found := _lost_after(metric, args, start, growth, MANY_BATCHES)) is None:
+        return None
+    fine = 1
+    while found.batches - fine > 1:
+        n = (fine + found.batches) // 2
+        if (now := _lost_after(metric, args, start, growth, n)) is None:
+            fine = n
+        else:
+            found = now
+    return found
+
+
+def _lost_after(metric: Any, args: Args, start: Any, growth: Any, n: int) -> _Lost | None:
+    """What is wrong with one more batch after n of them."""
     _repeated(metric, start, growth, n)
     before = {key: _wide(state) for key, state in _sums(metric).items()}
-    metric.update(*args)
+    try:
+        metric.update(*args)
+    except Exception as error:
+        return _Lost(n, next(iter(growth)), error)
     for (i, name), grown in growth.items():
         state = _sums(metric)[i, name]
         added = _wide(state) - before[i, name]
+        expected = start[i, name] + (n + 1) * grown
         # Rounding may take a part of a small number, and never half of it.
-        lost = ((added - grown).abs() * 2 > grown.abs()) | (
-            (_wide(state) - start[i, name] - (n + 1) * grown).abs() * 2 > (n * grown).abs()
-        )
+        lost = ((added - grown).abs() * 2 > grown.abs()) | ((_wide(state) - expected).abs() * 2 > (n * grown).abs())
         lost &= grown != 0
         if lost.any():
             place = tuple(lost.nonzero()[0].tolist())
             dtype = str(state.dtype).removeprefix("torch.")
             of = f"{type(contained_metrics(metric)[i]).__name__}.{name}"
-            return (
+            told = (
                 f"after {n} batches a batch that adds {plainly(grown[place])} to {of} adds {plainly(added[place])}: "
-                f"{dtype} cannot hold {plainly(start[i, name][place] + (n + 1) * grown[place])}"
+                f"{dtype} cannot hold {plainly(expected[place])}"
             )
+            return _Lost(n, (i, name), Broken(told, words=told, values=(state.double(), expected.double())))
     return None
+
+
+def _reached(metric: Any, i: int, name: str) -> str:
+    """Python for a state of a metric, or of what it contains."""
+    if contained_metrics(metric)[i] is metric:
+        return f"metric.{name}"
+    return f"[part for part in metric.modules() if isinstance(part, Metric)][{i}].{name}"
 
 
 _COUNTS = ("_update_count", "_computed", "_forward_cache")

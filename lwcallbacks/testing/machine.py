@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import textwrap
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,11 +27,13 @@ from hypothesis.strategies import SearchStrategy
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from lwcallbacks.testing.errors import LawViolation
-from lwcallbacks.testing.law import default_examples
+from lwcallbacks.testing.errors import LawViolation, WouldAbort, WouldHang
+from lwcallbacks.testing.examining import printed
+from lwcallbacks.testing.law import Finding, default_examples
+from lwcallbacks.testing.life import COMPUTE, Life
 from lwcallbacks.testing.reference import USUAL, Reference, contradiction
-from lwcallbacks.testing.same import Closeness, difference, shown
-from lwcallbacks.testing.samples import Args, Indivisible, copied, join, on_device
+from lwcallbacks.testing.same import Closeness, difference, same_in_another_order, shown
+from lwcallbacks.testing.samples import Args, Indivisible, backwards, copied, count, join, on_device
 from lwcallbacks.testing.sim_device import second_device
 from lwcallbacks.testing.world import World, contained_metrics
 
@@ -187,6 +190,8 @@ class _Life(RuleBasedStateMachine):
         self.seen_by_saved: list[int] = []
         self.past: list[str] = []
         self.values: dict[tuple[Any, ...], Any] = {}
+        self.asked: list[int] = []
+        self.values_apart: tuple[Any, Any] | None = None
         self.look_each_time = self.failed = False
         self.device = CPU
 
@@ -194,11 +199,13 @@ class _Life(RuleBasedStateMachine):
         self.pool = list(batches)
         self.look_each_time = look_each_time
         self.metric = self.new()
+        single = len(contained_metrics(self.metric)) == 1
+        self.life = Life(self.setup.factory, strict=self.setup.strict, single=single)
 
     def teardown(self) -> None:
         """The end of a life is a look at the value, unless something failed before."""
         if self.past and not self.failed and "compute" not in self.setup.without:
-            with self.doing("compute()"):
+            with self.doing("compute()", COMPUTE):
                 self.look()
 
     def new(self) -> Any:
@@ -216,18 +223,21 @@ class _Life(RuleBasedStateMachine):
         return on_device(copied(self.pool[number]), self.device)
 
     @contextmanager
-    def doing(self, step: str) -> Iterator[None]:
-        """A step: remembered for messages, without the warnings of a metric (of no data, of one sample)."""
+    def doing(self, step: str, lines: str) -> Iterator[None]:
+        """A step, in words and as a program says it. It goes without the warnings of a metric (no data, one sample)."""
         self.past.append(step)
+        self.life.step(lines)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 yield
                 if self.look_each_time and step != "compute()" and "compute" not in self.setup.without:
                     self.past.append("compute()")
+                    self.life.step(COMPUTE)
                     self.look()
-            except Exception:
+            except Exception as error:
                 self.failed = True
+                self.write_down(error)
                 raise
 
     # What happens to a metric.
@@ -235,14 +245,14 @@ class _Life(RuleBasedStateMachine):
     @_allowed("update", lambda life: life.pool)
     @rule(batch=_NUMBER)
     def update(self, batch: int) -> None:
-        with self.doing(f"update({batch})"):
+        with self.doing(f"update({batch})", f"metric.update(*{self.life.named(batch)})"):
             self.updated(self.metric, [batch])
             self.seen.append(batch)
 
     @_allowed("forward", lambda life: life.pool)
     @rule(batch=_NUMBER)
     def forward(self, batch: int) -> None:
-        with self.doing(f"forward({batch})"):
+        with self.doing(f"forward({batch})", f"metric(*{self.life.named(batch)})"):
             value = self.metric(*self.batch(batch))
             self.seen.append(batch)
             self.expect(value, [batch], "forward gives the value of its batch")
@@ -250,20 +260,20 @@ class _Life(RuleBasedStateMachine):
     @_allowed("compute", lambda life: _last(life, 2) not in ([], ["compute"], ["compute", "compute"]))
     @rule()
     def compute(self) -> None:
-        with self.doing("compute()"):
+        with self.doing("compute()", COMPUTE):
             self.look()
 
     @_allowed("reset", lambda life: life.past and _last(life) != ["reset"])
     @rule()
     def reset(self) -> None:
-        with self.doing("reset()"):
+        with self.doing("reset()", "metric.reset()"):
             self.metric.reset()
             self.seen = []
 
     @_allowed("merge", lambda life: life.pool)
     @rule(batches=st.lists(_NUMBER, max_size=2), into_new=st.booleans())
     def merge(self, batches: list[int], into_new: bool) -> None:
-        with self.doing(f"merge({batches}, into_new={into_new})"):
+        with self.doing(f"merge({batches}, into_new={into_new})", self.life.merge(batches, into_new)):
             other = self.updated(self.new(), batches)
             if into_new:
                 other.merge_state(self.metric)
@@ -275,7 +285,7 @@ class _Life(RuleBasedStateMachine):
     @_allowed("save", lambda life: _last(life) != ["save"])
     @rule()
     def save(self) -> None:
-        with self.doing("save()"):
+        with self.doing("save()", self.life.save()):
             _keep(self.metric)
             file = io.BytesIO()
             torch.save(tree_map_only(Tensor, lambda x: x.cpu(), dict(self.metric.state_dict())), file)
@@ -284,7 +294,7 @@ class _Life(RuleBasedStateMachine):
     @_allowed("load", lambda life: life.saved is not None)
     @rule(into_new=st.booleans())
     def load(self, into_new: bool) -> None:
-        with self.doing(f"load(into_new={into_new})"):
+        with self.doing(f"load(into_new={into_new})", self.life.load(into_new)):
             if into_new:
                 self.metric = self.new()
             _keep(self.metric)
@@ -295,13 +305,13 @@ class _Life(RuleBasedStateMachine):
     @_allowed("pickled", lambda life: life.device == CPU and life.seen and _last(life) != ["pickled"])
     @rule()
     def pickled(self) -> None:
-        with self.doing("pickled()"):
+        with self.doing("pickled()", "metric = pickle.loads(pickle.dumps(metric))"):
             self.metric = pickle.loads(pickle.dumps(self.metric))
 
     @_allowed("move", lambda life: _last(life) != ["move"])
     @rule(to=st.sampled_from(["half", "double", "cpu", "second device"]))
     def move(self, to: str) -> None:
-        with self.doing(f"move({to})"):
+        with self.doing(f"move({to})", self.life.move(to)):
             around = torch.nn.ModuleList([self.metric])
             if to in ("half", "double"):
                 getattr(around, to)()
@@ -312,11 +322,12 @@ class _Life(RuleBasedStateMachine):
     @_allowed("sync", lambda life: life.pool)
     @rule(others=st.lists(st.lists(_NUMBER, max_size=2), min_size=1, max_size=2))
     def sync(self, others: list[list[int]]) -> None:
-        with self.doing(f"sync({others})"):
-            everything = [*self.seen, *(number for share in others for number in share)]
-            empty = not (self.seen and all(others))
-            if not everything or (empty and "empty_process" in self.setup.without):
-                return
+        everything = [*self.seen, *(number for share in others for number in share)]
+        empty = not (self.seen and all(others))
+        if not everything or (empty and "empty_process" in self.setup.without):
+            return
+        with self.doing(f"sync({others})", self.life.sync(others)):
+            self.asked = everything
             metrics = [self.metric, *(self.updated(self.new(), share) for share in others)]
             parts = contained_metrics(self.metric)
             links = [(part.dist_sync_fn, part.distributed_available_fn) for part in parts]
@@ -354,18 +365,37 @@ class _Life(RuleBasedStateMachine):
 
     def expect(self, found: Any, numbers: list[int], about: str = "") -> None:
         """Raise where a value is not what it should be of these batches."""
+        self.asked = numbers
         reference = self.setup.reference
         if reference is not None and numbers:
             with suppress(Indivisible):
                 expected = reference.of([self.pool[number] for number in numbers])
                 if expected is not None:
+                    self.values_apart = found, expected
                     self.fail_if(reference.contradiction(found, expected), numbers, about)
                 return
         expected = self.at_once(numbers)
-        if where := difference(found, expected, self.setup.close):
+        self.values_apart = found, expected
+        where = difference(found, expected, self.setup.close)
+        if where and not self.same_samples(found, expected, numbers):
             told = f"a new metric {'that sees the same samples at once' if numbers else 'without data'} reports"
             exactly = f"you report, and {told}: {where}"  # another dtype, the sign of a zero
             self.fail_if(contradiction(found, expected, self.setup.close or EXACT, told) or exactly, numbers, about)
+
+    def same_samples(self, found: Any, expected: Any, numbers: list[int]) -> bool:
+        """Whether a value has its entries of samples in another order, as after a merge."""
+        batches = [self.batch(number) for number in numbers]
+        try:
+            n = sum(map(count, batches))
+        except Indivisible:
+            return False
+
+        def turned() -> Any:
+            fresh = self.new()
+            fresh.update(*backwards(batches))
+            return fresh.compute()
+
+        return same_in_another_order(found, expected, n, self.setup.close, turned)
 
     def fail_if(self, wrong: str | None, numbers: list[int], about: str) -> None:
         if wrong:
@@ -374,6 +404,27 @@ class _Life(RuleBasedStateMachine):
             raise LawViolation(
                 f"{self.setup.name}: after {', '.join(self.past)}: {wrong}{said}\n  samples: {known or 'none'}"
             )
+
+    def write_down(self, error: Exception) -> None:
+        """Note the program of this life on what it ended with, and give a violation its finding."""
+        if not isinstance(error, LawViolation):
+            error.add_note(f"{_PROGRAM}{textwrap.indent(self.life.program(self.pool), '    ')}")
+            return
+        how = {WouldHang: "hang", WouldAbort: "abort"}.get(type(error), "value")
+        found, expected = self.values_apart if self.values_apart and how == "value" else ("", " ")
+        precise = str(found) == str(expected)
+        values = (printed(found, precise), printed(expected, precise)) if how == "value" else None
+        joined: Any = [self.pool[number] for number in self.asked]
+        reference = self.setup.reference.function if self.setup.reference and joined else None
+        with suppress(Indivisible):
+            joined = [join(joined)] if joined else []
+        samples = joined[0] if reference else joined
+        source = self.life.program(self.pool, samples=samples, reference=reference, precise=precise)
+        error.finding = Finding("broken", str(error), how, values, source)  # type: ignore[arg-type]
+        error.add_note(f"{_PROGRAM}{textwrap.indent(source, '    ')}")
+
+
+_PROGRAM = "A program that shows it, program() of this error:\n"
 
 
 def _keep(metric: Any) -> None:

@@ -23,8 +23,8 @@ from lwcallbacks.testing.law import Broken, Case, Law, Subject
 from lwcallbacks.testing.program import written
 from lwcallbacks.testing.real_processes import on_each_process
 from lwcallbacks.testing.reference import Reference
-from lwcallbacks.testing.same import Closeness, difference, differing
-from lwcallbacks.testing.samples import Args, copied, in_float64
+from lwcallbacks.testing.same import Closeness, difference, differing, same_in_another_order
+from lwcallbacks.testing.samples import Args, Indivisible, backwards, copied, count, in_float64
 from lwcallbacks.testing.tried import refused
 from lwcallbacks.testing.world import World, contained_metrics
 
@@ -135,15 +135,20 @@ class MetricSubject(Subject):
             return False
         return True
 
-    def expect_same(self, found: Any, expected: Any, told: str, words: str = "") -> None:
+    def expect_same(
+        self, found: Any, expected: Any, told: str, words: str = "", *, in_any_order: Sequence[Args] = ()
+    ) -> None:
         """Raise Broken where two values are not the same.
 
         Args:
             found, expected: the values.
             told: what they are of, as "on 2 processes, and on one"; `words` may stand here, too.
             words: what a user sees, as "on 2 processes you report {} where one process reports {}".
+            in_any_order: batches whose samples may have their entries in a value in another order.
         """
         if (where := differing(found, expected, self.close)) is None:
+            return
+        if in_any_order and self._same_samples(found, expected, in_any_order):
             return
         first, second = where.shortly()
         begin, middle, end = (words or told).split("{}")
@@ -153,6 +158,17 @@ class MetricSubject(Subject):
         rounding = self.close is None and differing(found, expected, _ROUNDING) is None
         hint = "; exact=False, rtol=1e-5 takes this for rounding" if rounding else ""
         raise Broken(f"{told}: {where}{hint}", words=words, values=(found, expected))
+
+    def _same_samples(self, found: Any, expected: Any, batches: Sequence[Args]) -> bool:
+        try:
+            n = sum(map(count, batches))
+        except Indivisible:
+            return False
+
+        def turned() -> Any:
+            return self.value([backwards(batches)])
+
+        return same_in_another_order(found, expected, n, self.close, turned)
 
     def script(self, case: Case) -> str:
         """The program of the law, with the factory and the data of this example."""

@@ -197,7 +197,7 @@ class _Source:
 
     def _tensor(self, x: Tensor) -> str:
         x = x.detach().cpu()
-        if x.numel() > _WRITTEN_OUT or x.dtype in (torch.complex64, torch.complex128):
+        if x.numel() > _WRITTEN_OUT or (x.is_complex() and x.numel()):
             return self._packed(x)
         self.members.setdefault("torch", {})["tensor"] = "tensor"
         dtype = "" if x.dtype in (torch.float32, torch.int64, torch.bool) and x.numel() else f", dtype={x.dtype}"

@@ -9,7 +9,7 @@ The same means the same bits, type by type: shapes and dtypes are equal, 0.0 is 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -142,18 +142,66 @@ def _bits(x: Tensor) -> Tensor:
     return x.contiguous().view(words[x.element_size()])
 
 
-def in_one_order(value: Any, n: int) -> Any:
-    """A value with its tensors of n entries sorted: where each entry is a sample's, equal means equal as multisets."""
-    if isinstance(value, dict):
-        return {name: in_one_order(part, n) for name, part in value.items()}
-    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        return type(value)(in_one_order(part, n) for part in value)
-    if not isinstance(value, Tensor) or value.ndim == 0 or len(value) != n or n < 2 or value.is_complex():
-        return value
-    rows = [row.flatten().tolist() for row in value.detach().cpu()]
-    # Not a number is not less and not more than one: to the end with it.
-    order = sorted(range(n), key=lambda i: [(x != x, x) for x in rows[i]])
-    return value[torch.tensor(order, device=value.device)]
+def same_in_another_order(
+    found: Any, expected: Any, n: int, close: Closeness | None, turned: Callable[[], Any]
+) -> bool:
+    """Whether two values are the same but for the order of the n samples in them.
+
+    Args:
+        found, expected: the values. Entries of samples are in tensors, arrays and lists with n of them; all of these
+            have to be in one and the same order.
+        n: how many samples there are.
+        close: how far floats may be apart.
+        turned: makes the value of the same samples from the last to the first. What it leaves where it is, is no entry
+            of a sample, though there may be n of them, as of n classes. It may raise.
+    """
+    ours, theirs = _of_samples(found, n), _of_samples(expected, n)
+    if n < 2 or not theirs or ours.keys() != theirs.keys():
+        return False
+    try:
+        backwards = _of_samples(turned(), n)
+    except Exception:
+        backwards = {}
+    moved = [
+        place
+        for place, entries in theirs.items()
+        if differing(ours[place], entries, close) or differing(backwards.get(place, entries), entries, close)
+    ]
+    left = list(range(n))
+    order = []  # for each entry that is expected, where it was found
+    for i in range(n):
+        row = [theirs[place][i] for place in moved]
+        at = next((j for j in left if differing([ours[place][j] for place in moved], row, close) is None), None)
+        if at is None:
+            return False
+        left.remove(at)
+        order.append(at)
+    return differing(_ordered(found, frozenset(moved), order), expected, close) is None
+
+
+def _of_samples(value: Any, n: int, place: str = "") -> dict[str, Any]:
+    """What has n entries, by its place."""
+    if isinstance(value, Mapping):
+        parts = {f"{place}[{name!r}]": part for name, part in value.items()}
+    elif isinstance(value, list) and len(value) == n:
+        return {place: value}
+    elif isinstance(value, list | tuple):
+        parts = {f"{place}[{i}]": part for i, part in enumerate(value)}
+    else:
+        return {place: value} if isinstance(value, Tensor | np.ndarray) and value.ndim and len(value) == n else {}
+    return {key: entries for where, part in parts.items() for key, entries in _of_samples(part, n, where).items()}
+
+
+def _ordered(value: Any, places: frozenset[str], order: Sequence[int], place: str = "") -> Any:
+    """A value with its entries at these places in this order."""
+    if place in places:
+        return [value[i] for i in order] if isinstance(value, list) else value[list(order)]
+    if isinstance(value, Mapping):
+        return {name: _ordered(part, places, order, f"{place}[{name!r}]") for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        parts = [_ordered(part, places, order, f"{place}[{i}]") for i, part in enumerate(value)]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
 
 
 _MOST = 2000  # numbers that are written out, and characters of a text

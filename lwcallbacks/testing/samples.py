@@ -95,6 +95,16 @@ def join(batches: Sequence[Args]) -> Args:
     return rebuilt(batches[0], joined)
 
 
+def backwards(batches: Sequence[Args]) -> Args:
+    """One batch of all samples, the last one first.
+
+    Raises:
+        Indivisible: there is no such thing.
+    """
+    samples = join(batches)
+    return take(samples, range(count(samples))[::-1])
+
+
 def pieces(args: Args, sizes: Sequence[int]) -> list[Args]:
     """Cut into batches of these sizes, whose sum is the number of samples."""
     parts, start = [], 0

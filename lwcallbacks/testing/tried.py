@@ -29,7 +29,7 @@ from lwcallbacks.testing.law import Case, Finding, Law
 from lwcallbacks.testing.own_calls import own_calls
 from lwcallbacks.testing.same import shown
 from lwcallbacks.testing.samples import Args, Indivisible, copied, count, join, leaves, pieces
-from lwcallbacks.testing.world import World
+from lwcallbacks.testing.world import World, in_common
 
 if TYPE_CHECKING:
     from lwcallbacks.testing.metric_subject import MetricSubject
@@ -128,6 +128,10 @@ def _made(subject: MetricSubject) -> Any:
         advice = f"write lambda: {metric.__name__}(...)" if isinstance(metric, type) else "return the metric"
         wanted = "expected a torchmetrics.Metric, a wrapper of one, or a MetricCollection"
         raise _problem(_Unusable(advice), subject, None, f"the factory made {what}, {wanted}")
+    if shared := in_common(metric, subject.factory()):
+        what = f"the factory gives the same {' and '.join(shared)} each time, expected a new metric"
+        advice = f"write lambda: {type(metric).__name__}(...), and make what it contains in there, too"
+        raise _problem(_Unusable(advice), subject, None, what)
     return metric
 
 
@@ -140,8 +144,7 @@ def _update_and_compute(subject: MetricSubject, batches: Any) -> None:
         try:
             inspect.signature(metric.update).bind(*args)
         except TypeError as error:
-            takes = f"update{inspect.signature(metric.update)}"
-            raise _Unusable(f"draw for each batch the tuple of arguments of {takes}") from error
+            raise _Unusable(_arguments(metric, args)) from error
         except ValueError:
             pass  # a signature that Python cannot tell
         try:
@@ -165,6 +168,26 @@ def _ask_reference(subject: MetricSubject, batches: Any) -> None:
             subject.reference.of(batches)
     except AssertionError as error:
         raise _Unusable("mend reference=, or let it return None where it says nothing") from error.__cause__
+
+
+def _arguments(metric: Any, args: tuple[Any, ...]) -> str:
+    """What to change where the arguments do not fit. Those of a tuple have no names."""
+    signature = inspect.signature(metric.update)
+    parameters = [p for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    needed = [p for p in parameters if p.default is p.empty]
+    taken = parameters if len(args) == len(parameters) else needed
+    if all(p.kind is not p.KEYWORD_ONLY for p in taken):
+        return f"draw for each batch the tuple of arguments of update{signature}"
+    name = type(metric).__name__
+    given = ", ".join(f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name for p in taken)
+    names = ", ".join(p.name for p in taken)
+    tuples = f"({names}{',' * (len(taken) == 1)})"
+    return (
+        f"examine a class whose update takes arguments by position, for tuples {tuples}:\n"
+        f"    class {name}ByPosition({name}):\n"
+        f"        def update(self, {names}):\n"
+        f"            super().update({given})"
+    )
 
 
 def _as_tuples(drawn: Any) -> str:

@@ -23,14 +23,14 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.data import dim_zero_cat
 
 from lwcallbacks.state.core import StateCore, collecting
@@ -83,8 +83,8 @@ class World:
     """
 
     def __init__(self, size: int) -> None:
-        if size < 1:
-            raise ValueError(f"World: size={size}, expected at least 1 process")
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"World: size={size!r}, expected a number of processes, 1 at least, as World(2)")
         self.size = size
         self.log: list[Exchange] = []
         self.mixed: list[str] = []
@@ -129,13 +129,19 @@ class World:
         Args:
             factory: makes a torchmetrics `Metric`, a wrapper of metrics or a `MetricCollection`.
             shards: for each rank, the argument tuples of its updates; an empty list for a process without data.
+
+        Raises:
+            ValueError: another number of shards, something else than lists of tuples, or a factory that does not make
+                a new metric each time.
         """
-        if len(shards) != self.size:
-            raise ValueError(f"World({self.size}): {len(shards)} shards, expected one for each process")
-        metrics = []
+        _check_shards(shards, self.size)
+        metrics: list[Any] = []
         with own_calls() as calls:
             for shard in shards:
-                metric = factory()
+                metric = _made_by(factory, self.size)
+                if metrics and (shared := in_common(metrics[0], metric)):
+                    told = f"the factory gives the same {' and '.join(shared)} to each process, expected a new metric"
+                    raise ValueError(f"World({self.size}): {told}: write lambda: {type(metric).__name__}(...)")
                 for args in shard:
                     metric.update(*args)
                 metrics.append(metric)
@@ -180,6 +186,48 @@ class World:
 def contained_metrics(metric: Any) -> list[Metric]:
     """The metric itself, and all that a wrapper or collection contains."""
     return [module for module in metric.modules() if isinstance(module, Metric)]
+
+
+def in_common(one: Any, other: Any) -> list[str]:
+    """Classes of the metrics that are parts of both, which are then not two."""
+    parts = {id(part) for part in contained_metrics(other)}
+    return [type(part).__name__ for part in contained_metrics(one) if id(part) in parts]
+
+
+def _made_by(factory: Callable[[], Any], size: int) -> Any:
+    wanted = "expected a function that makes a new metric: write lambda: "
+    if isinstance(factory, Metric | MetricCollection) or not callable(factory):
+        raise ValueError(f"World({size}): the factory is a {type(factory).__name__}, {wanted}{_class_of(factory)}(...)")
+    metric = factory()
+    if not isinstance(metric, Metric | MetricCollection):
+        found = f"the class {metric.__name__}" if isinstance(metric, type) else f"a {type(metric).__name__}"
+        raise ValueError(f"World({size}): the factory made {found}, {wanted}{_class_of(metric)}(...)")
+    return metric
+
+
+def _class_of(value: Any) -> str:
+    cls = value if isinstance(value, type) else type(value)
+    return cls.__name__ if issubclass(cls, Metric | MetricCollection) else "MyMetric"
+
+
+def _check_shards(shards: Any, size: int) -> None:
+    """Raise where these are not lists of tuples, one list for each process."""
+    if not isinstance(shards, list | tuple):
+        wanted = f"expected a list of {size} lists of tuples, as [{', '.join(['[(preds, target)]'] * min(size, 3))}]"
+        raise ValueError(f"World({size}): shards is a {type(shards).__name__}, {wanted}")
+    if len(shards) != size:
+        told = f"found {len(shards)} shards, expected one for each of {size} processes"
+        raise ValueError(f"World({size}): {told}: write World({len(shards)}), or [] for a process without data")
+    for rank, shard in enumerate(shards):
+        arguments = isinstance(shard, tuple) and not all(isinstance(args, tuple) for args in shard)
+        if arguments or isinstance(shard, Tensor | Mapping | str) or not isinstance(shard, Iterable):
+            told = f"shards[{rank}] is a {type(shard).__name__}, expected a list of tuples"
+            one = f"[shards[{rank}]]" if arguments else f"[(shards[{rank}],)]"
+            raise ValueError(f"World({size}): {told}: write {one} for one update")
+        for i, args in enumerate(shard if isinstance(shard, list) else ()):
+            if not isinstance(args, tuple | list):
+                told = f"shards[{rank}][{i}] is a {type(args).__name__}, expected the tuple of arguments of one update"
+                raise ValueError(f"World({size}): {told}: write (shards[{rank}][{i}],)")
 
 
 def _yes() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,6 +60,25 @@ def test_a_profile_says_how_many_examples(monkeypatch: pytest.MonkeyPatch) -> No
     assert drawn() == 2 * 7
     assert drawn(examples=3) == 2 * 3
     monkeypatch.setenv("LWCALLBACKS_EXAMPLES", "9")
+    assert drawn() == 2 * 9
+
+
+def test_within_a_test_of_hypothesis_there_are_few_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the environment says, since the test has some of its own; all laws are tried on one thread."""
+    monkeypatch.setenv("LWCALLBACKS_EXAMPLES", "9")
+    threads: list[int] = []
+
+    @settings(max_examples=2, deadline=None)
+    @given(st.integers(1, 3))
+    def outer(scale: int) -> None:
+        assert drawn() == 2 * 5
+        assert drawn(examples=3) == 2 * 3
+        batches = NUMBERS.map(lambda batches: threads.append(threading.get_ident()) or batches)
+        check_metric(Total, batches, laws=["order", "reset"])
+
+    outer()
+    assert len(set(threads)) == 1
+    assert threads[0] != threading.get_ident()
     assert drawn() == 2 * 9
 
 

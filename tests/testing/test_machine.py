@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from hypothesis.strategies import SearchStrategy
 from support.versions import needs_merge_state, needs_simulated_device
+from testing.test_programs import printed
 from torch import Tensor
 from torchmetrics import MaxMetric, MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryF1Score, MulticlassConfusionMatrix
@@ -29,6 +31,8 @@ from lwcallbacks.testing import (
     text_batches,
     value_batches,
 )
+from lwcallbacks.testing.confirm import run_program
+from lwcallbacks.testing.life import COMPUTE, Life
 
 NUMBERS = value_batches(step=0.5, max_size=3)  # sums of halves are exact
 FEW = value_batches(step=0.5, max_size=2, max_batches=2, degenerate=False)  # soon as small as they can be
@@ -224,7 +228,7 @@ def test_a_right_metric_lives_through_anything(name: str) -> None:
     ],
 )
 def test_a_wrong_metric_is_refuted_by_a_short_life(factory: Any, step: str, said: str, without: list[str]) -> None:
-    """Which has the step that breaks it, and little else; the message has both values."""
+    """Which has the step that breaks it, and little else; the message has both values, and so has its program."""
     error, life = failure_of(metric_machine(factory, FEW, without=without, steps=10))
     assert isinstance(error, LawViolation)
     assert said in str(error)
@@ -232,6 +236,25 @@ def test_a_wrong_metric_is_refuted_by_a_short_life(factory: Any, step: str, said
     lines = [line for line in life.splitlines() if line.startswith("state.") and "teardown" not in line]
     assert len(lines) <= 6
     assert any(f"state.{step}" in line for line in lines), life
+    shows_both_values(error)
+
+
+def shows_both_values(violation: LawViolation) -> None:
+    """A program, also in the notes, that runs without this package and prints what was found and what should be."""
+    source = violation.program()
+    assert textwrap.indent(source, "    ") in "\n".join(violation.__notes__)
+    assert violation.finding is not None
+    assert violation.finding.values is not None
+    found, expected = violation.finding.values
+    assert found != expected
+    if "torch.distributed" in source:
+        ran = run_program(source)
+        told = [f"one process: {expected}", f"process 0: {found}", f"process 1: {found}"]
+        assert sorted(ran.out.splitlines()) == told
+    else:
+        assert printed(source).endswith(f"{found}\n{expected}\n"), source
+    calls = source.partition("\nmetric = ")[2] or source.partition("metric = make()")[2]
+    assert len([line for line in calls.splitlines() if line]) <= 15
 
 
 @needs_merge_state
@@ -241,6 +264,41 @@ def test_a_metric_of_texts_that_keeps_them_outside_of_its_state() -> None:
     error, life = failure_of(metric_machine(WordsInAll, batches, without=["sync", "merge", "load"], steps=8))
     assert "state.reset()" in life or "state.forward(" in life
     assert "samples at once" in str(error) or "without data" in str(error)
+    assert isinstance(error, LawViolation)
+    shows_both_values(error)
+
+
+@needs_merge_state
+@pytest.mark.parametrize("strict", [False, True])
+def test_every_step_of_a_life_is_a_line_of_its_program(strict: bool) -> None:
+    """A right metric goes through all of them, computes in between, and has its value at the end."""
+    life = Life(Total, strict=strict, single=True)
+    steps = ["metric.update(*batches[0])", life.sync([[1], []]), "metric(*batches[1])", life.save(), "metric.reset()"]
+    steps += [life.load(into_new=True), life.merge([0], into_new=False), life.merge([], into_new=True)]
+    steps += ["metric = pickle.loads(pickle.dumps(metric))", life.move("half"), life.move("cpu"), life.sync([[1]])]
+    for step in steps:
+        life.step(step)
+        if "(metric" not in step and not strict:
+            life.step(COMPUTE)
+    batches = [(torch.tensor([1.0, 2.0]),), (torch.tensor([4.0]),)]
+    ran = run_program(life.program(batches, samples=[(torch.tensor([1.0, 2.0, 4.0, 1.0, 2.0, 4.0]),)]))
+    first, last = "{'total': tensor(7.), 'number': tensor(3)}", "{'total': tensor(14.), 'number': tensor(6)}"
+    by_process = [(0, last), (0, first), (1, last), (1, first), (2, first)]
+    told = [f"one process: {last}", *(f"process {i}: {value}" for i, value in by_process)]
+    assert sorted(ran.out.splitlines()) == told, ran
+
+
+def test_a_life_on_a_gpu_takes_its_batches_there() -> None:
+    """And says so to the checkpoint that is loaded there."""
+    life = Life(Total, strict=False, single=False)
+    for step in (life.move("second device"), f"metric.update(*{life.named(0)})", life.save(), life.load(into_new=True)):
+        life.step(step)
+    source = life.program([(torch.tensor([1.0]),)], samples=[(torch.tensor([1.0]),)])
+    compile(source, "program", "exec")
+    assert 'torch.nn.ModuleList([metric]).to("cuda")\nmetric.update(*on_gpu(batches[0]))' in source
+    assert "torch.load(path, weights_only=True, map_location='cuda')" in source
+    assert '[part.persistent(True) for part in metric.modules() if hasattr(part, "persistent")]' in source
+    assert source.endswith('print(updated(make().to("cuda"), map(on_gpu, samples)).compute())\n')
 
 
 def test_a_wrong_formula_needs_a_reference() -> None:
@@ -254,6 +312,8 @@ def test_a_wrong_formula_needs_a_reference() -> None:
     error, life = failure_of(metric_machine(Twice, FEW, lambda value: float(value.sum()), without=["merge", "sync"]))
     assert "where the reference says" in str(error)
     assert life.count("state.update") + life.count("state.forward") <= 2
+    assert isinstance(error, LawViolation)
+    shows_both_values(error)
 
 
 def test_an_exception_of_the_metric_is_shown_as_it_is() -> None:
@@ -266,6 +326,10 @@ def test_an_exception_of_the_metric_is_shown_as_it_is() -> None:
     error, life = failure_of(metric_machine(Fragile, FEW, without=["merge", "sync"], steps=8))
     assert isinstance(error, ZeroDivisionError)
     assert "state.start(batches=[" in life
+    noted = life.partition("A program that shows it, program() of this error:\n")[2]
+    source = textwrap.dedent(noted.partition("Failing")[0])
+    with pytest.raises(ZeroDivisionError, match="samples"):
+        printed(source)
 
 
 @pytest.mark.long
@@ -276,6 +340,7 @@ def test_the_cache_of_torchmetrics_is_looked_at_on_request() -> None:
     error, life = failure_of(metric_machine(BinaryAccuracy, binary_batches(max_size=2), strict=True, without=["sync"]))
     assert isinstance(error, LawViolation)
     assert "state.merge(" in life or "state.load(" in life
+    shows_both_values(error)
 
 
 def test_a_rule_can_be_left_out() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.regression import PearsonCorrCoef, R2Score
 
@@ -165,6 +166,27 @@ def test_options_that_examine_nothing_are_an_error(options: dict[str, Any], said
         check_metric(MeanMetric, NUMBERS, examples=5, **options)
 
 
+class Named(MeanMetric):
+    """Takes an argument by its name only."""
+
+    def update(self, value: Tensor, *, scale: Tensor) -> None:  # type: ignore[override]
+        super().update(value * scale)
+
+
+@pytest.mark.parametrize("drawn", [1, 2])
+def test_arguments_by_name_only_need_a_class_that_is_shown(drawn: int) -> None:
+    """A tuple has no names. The class in the message can be copied, and is held to the laws then."""
+    batches = st.just([(torch.tensor([1.0, 2.0]),) * drawn, (torch.tensor([3.0]),) * drawn])
+    with pytest.raises(NotExaminable) as failure:
+        check_metric(Named, batches)
+    _, _, advice = str(failure.value).partition("for tuples (value, scale):\n")
+    source, _, _ = advice.partition("\n  with:")
+    space: dict[str, Any] = {"Named": Named}
+    exec(textwrap.dedent(source), space)
+    fitting = batches.map(lambda drawn: [(args * 2)[:2] for args in drawn])
+    check_metric(space["NamedByPosition"], fitting, laws=["batch_size", "order", "reset"], examples=5)
+
+
 def test_a_number_of_examples_that_is_none_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the name of the variable."""
     monkeypatch.setenv("LWCALLBACKS_EXAMPLES", "many")
@@ -287,3 +309,15 @@ def test_a_nan_is_found_anywhere_in_a_value(value: Any) -> None:
 def test_no_nan_is_found_where_there_is_none(value: Any) -> None:
     """In integers, texts, and what is empty."""
     assert not has_nan(value)
+
+
+SUM = MeanMetric()
+
+
+@pytest.mark.parametrize("factory", [lambda: SUM, lambda: MetricCollection([SUM])])
+def test_a_factory_that_gives_the_same_metric_each_time_is_told(factory: Callable[[], Any]) -> None:
+    """Also where only a part is the same."""
+    with pytest.raises(NotExaminable) as failure:
+        check_metric(factory, NUMBERS)
+    assert "the factory gives the same MeanMetric each time, expected a new metric" in str(failure.value)
+    assert "what to change: write lambda: Me" in str(failure.value)

@@ -85,12 +85,13 @@ class TestForgotten:
 class Ran:
     """Pytest in a process and a folder of its own, as a user has it."""
 
-    def __init__(self, folder: Path, tests: str, *arguments: str) -> None:
+    def __init__(self, folder: Path, tests: str, *arguments: str, columns: int = 200) -> None:
         (folder / "test_metrics.py").write_text(HEAD + tests)
         path = folder / "laws.json"
         command = [sys.executable, "-m", "pytest", "-q", "-ra", "-c", "/dev/null", "-p", "no:cacheprovider"]
         command += ["--rootdir", str(folder), "--metric-laws-json", str(path), *arguments, str(folder)]
-        env = {**os.environ, "LWCALLBACKS_EXAMPLES": "10", "COLUMNS": "200"}
+        env = {**os.environ, "LWCALLBACKS_EXAMPLES": "10", "COLUMNS": str(columns)}
+        env.pop("CI", None)  # pytest would not cut its lines then
         done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=240)
         self.code = done.returncode
         self.out = done.stdout + done.stderr
@@ -155,10 +156,31 @@ def test_a_failure_shows_the_message_and_none_of_our_frames(ran: Ran) -> None:
     assert "lwcallbacks/" not in shown
 
 
+def test_the_first_words_of_a_failure_are_telling(tmp_path: Path) -> None:
+    """Pytest cuts the lines of its summary at 80 columns: the law and the metric fit, without the error's module."""
+    tests = """
+from lwcallbacks.testing import check_metric, metric_machine
+
+def test_mean():
+    check_metric(MeanOfRates, BATCHES)
+
+def test_data():
+    check_metric(SumMetric, BATCHES)
+
+def test_known():
+    check_metric(Rate, BATCHES, laws=["order"], known={"order": "ties"})
+"""
+    ran = Ran(tmp_path, tests, columns=80)
+    assert " - batch_size: MeanOfRates: in batches of" in ran.ended("test_mean")
+    assert " - SumMetric not examined: TypeError:" in ran.ended("test_data")
+    assert " - AssertionError: law order is kept by" in ran.ended("test_known")
+    assert max(len(line) for line in ran.out.splitlines() if line.startswith("FAILED")) <= 80
+
+
 def test_a_known_violation_that_is_mended_fails(ran: Ran) -> None:
     """So that the reason goes, once the metric is right."""
     assert ran.ended("test_mended[order]").startswith("FAILED")
-    assert "law order is known to be broken (ties), but is kept: take it out of known=" in ran.out
+    assert "law order is kept by Rate, and known= says that it is broken (ties): delete its entry" in ran.out
 
 
 def test_an_error_of_the_test_is_no_known_violation(ran: Ran) -> None:
@@ -233,8 +255,10 @@ def test_known(metric_law):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("known={'ordr': 'x'}", "known has ['ordr'], expected laws that are tried"),
-        ("laws=['ordr']", "['ordr'] are unknown"),
+        ("known={'ordr': 'x'}", "known: 'ordr' is no law, did you mean 'order'?"),
+        ("known={'order': ''}", "known={'order': ''}, expected the reason in words, as 'ties, issue 7'"),
+        ("laws=['reset'], known={'order': 'x'}", "known has ['order'], expected laws that are tried: ['reset']"),
+        ("laws=['ordr']", "laws: 'ordr' is no law, did you mean 'order'?"),
     ],
 )
 def test_an_unknown_law_is_told_before_any_test(options: str, words: str, tmp_path: Path) -> None:

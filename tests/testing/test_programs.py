@@ -114,7 +114,7 @@ def test_a_program_about_a_gpu_says_so() -> None:
 @pytest.mark.parametrize(
     ("factory", "batches", "law"),
     [
-        (CatMetric, INTEGERS, "merge_state"),
+        (CatMetric, INTEGERS, "no_host_wait"),
         (functools.partial(RunningMean, window=2), INTEGERS, "state_dict_round_trip"),
         (lambda: RunningSum(window=2), INTEGERS, "state_dict_round_trip"),
         (BinaryAUROC, SCORED, "empty_process"),
@@ -152,6 +152,8 @@ def test_numbers_are_written_out_or_packed() -> None:
         torch.zeros(6, dtype=torch.bool),
         torch.rand(6, 20, 20),
         torch.rand(6, 2).to(torch.complex64),
+        torch.zeros(6, 0, dtype=torch.complex64),
+        torch.rand(6, 4).view(torch.complex32),
         ["a 'b'", "", "ü", "d", "e", "f"],
         {"ms": torch.arange(6, dtype=torch.int32)},
     )

@@ -157,7 +157,7 @@ def test_what_cannot_be_put_together_has_no_reference() -> None:
 @pytest.mark.parametrize(
     ("tolerances", "said"),
     [
-        ({"refrence": {"rtol": 1.0}}, r"\['refrence'\] are unknown"),
+        ({"refrence": {"rtol": 1.0}}, r"tolerances: 'refrence' is no law, did you mean 'reference'\?"),
         ({"reference": {"tol": 1.0}}, "expected 'atol', 'rtol' or both"),
         ({"order": {}}, "expected 'atol', 'rtol' or both"),
         ({"reference": (1e-3, 1e-3)}, r"'reference': \(0.001, 0.001\).*as {'rtol': 1e-4}"),

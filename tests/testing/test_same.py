@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._pytree import tree_map
 
-from lwcallbacks.testing.same import Closeness, difference, differing, in_one_order, plainly, shown
+from lwcallbacks.testing.same import Closeness, difference, differing, plainly, same_in_another_order, shown
 
 NAN, INF = float("nan"), float("inf")
 
@@ -101,16 +102,46 @@ def test_a_difference_is_shortened_to_what_tells_two_floats_apart() -> None:
     assert differing([1], []).shortly() == ("1 items", "0 items")  # type: ignore[union-attr]
 
 
-def test_values_of_samples_are_put_in_one_order() -> None:
-    """Rows of tensors with so many entries are sorted, NaN last; anything else stays."""
-    assert in_one_order(t(2.0, NAN, 1.0), 3).tolist()[:2] == [1.0, 2.0]
-    rows = t([2, 0], [1, 9], [1, 3])
-    assert in_one_order({"a": [rows], "b": (rows[0], "x")}, 3)["a"][0].tolist() == [[1, 3], [1, 9], [2, 0]]
-    assert difference(in_one_order({"b": (rows[0], "x")}, 3), {"b": (rows[0], "x")}) is None
-    assert in_one_order(t(2.0, 1.0), 3).tolist() == [2.0, 1.0]
-    assert in_one_order(t(2.0, 1.0), 2).tolist() == [1.0, 2.0]
-    assert in_one_order(torch.tensor(2.0), 1) == 2.0
-    assert in_one_order(t(2j, 1j), 2).tolist() == [2j, 1j]
+IDS, SCORES = t(1, 2, 3), t(0.5, NAN, 0.25)
+ROWS = t([2, 0], [1, 9], [1, 3])
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "same"),
+    [
+        (t(3, 1, 2), IDS, True),
+        (t(3, 1, 1), IDS, False),
+        (t(3.0, 1.0, 2.0), IDS, False),
+        (ROWS.flip(0), ROWS, True),
+        (["c", "a", "b"], ["a", "b", "c"], True),
+        ([{"x": t(2)}, {"x": t(1)}, {"x": t(1)}], [{"x": t(1)}, {"x": t(2)}, {"x": t(1)}], True),
+        ([{"x": t(2)}, {"x": t(2)}, {"x": t(1)}], [{"x": t(1)}, {"x": t(2)}, {"x": t(1)}], False),
+        ({"id": t(3, 1, 2), "score": t(0.25, 0.5, NAN)}, {"id": IDS, "score": SCORES}, True),
+        ({"id": t(3, 1, 2), "score": SCORES}, {"id": IDS, "score": SCORES}, False),
+        ({"id": t(3, 1, 2), "of all": 1.0}, {"id": IDS, "of all": 2.0}, False),
+        ((t(3, 1, 2), "x"), (IDS, "x"), True),
+        (t(2.0, 1.0), t(1.0, 2.0), False),
+        ((1, 3, 2), (1, 2, 3), False),
+    ],
+)
+def test_values_of_samples_may_be_in_another_order(found: Any, expected: Any, same: bool) -> None:
+    """All of them in one and the same; what has another number of entries stays where it is."""
+
+    def turned() -> Any:
+        return tree_map(lambda x: x.flip(0) if isinstance(x, torch.Tensor) and x.ndim else x, expected)
+
+    assert same_in_another_order(found, expected, 3, None, turned) is same
+
+
+def test_what_does_not_move_with_the_samples_is_not_theirs() -> None:
+    """Three classes beside three samples, and sorted numbers; it has to be the same as it is."""
+    expected = {"id": IDS, "by class": t(7, 8, 9)}
+    turned = {"id": IDS.flip(0), "by class": t(7, 8, 9)}
+    moved = {"id": t(3, 1, 2), "by class": t(7, 8, 9)}
+    assert same_in_another_order(moved, expected, 3, None, lambda: turned)
+    assert not same_in_another_order({**moved, "by class": t(9, 8, 7)}, expected, 3, None, lambda: turned)
+    assert same_in_another_order(t(3.0, 1.1), t(1.0, 3.1), 2, Closeness(atol=0.2), lambda: t(3.1, 1.0))
+    assert not same_in_another_order(t(3.0), t(1.0), 1, None, lambda: t(1.0))
 
 
 def test_what_is_shown_of_a_value() -> None:

@@ -11,12 +11,15 @@ import torch
 from hypothesis import find, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 from torch import Tensor
+from torchmetrics import SumMetric
 
 from lwcallbacks.testing import (
+    LawViolation,
     audio_batches,
     batches_of,
     binary_batches,
     box_batches,
+    check_metric,
     distribution_batches,
     floats32,
     grid,
@@ -366,3 +369,20 @@ def test_a_grid_reaches_both_ends() -> None:
     look()
     assert seen == {-0.2, -0.1, 0.0, 0.1, 0.2}
     assert find(grid(1, low=2, high=3), lambda x: True).item() == 2
+
+
+def test_values_tie_within_and_between_batches() -> None:
+    """Some data sets have two values: a metric that counts equal ones once in a batch is found."""
+
+    class OncePerBatch(SumMetric):
+        def update(self, value: Tensor) -> None:  # type: ignore[override]
+            super().update(torch.tensor(float(len(value.unique()))))
+
+    with pytest.raises(LawViolation, match="law batch_size is broken"):
+        check_metric(OncePerBatch, value_batches(), laws=["batch_size"])
+
+    def tied(batches: Any) -> bool:
+        values = torch.cat([x for (x,) in batches])
+        return len(values) > len(values.unique()) == 2
+
+    assert find(value_batches(), tied)

@@ -217,9 +217,9 @@ def test_two_hundred_and_fifty_six_processes_are_quick() -> None:
 
 def test_a_world_has_a_process_and_a_share_for_each() -> None:
     """The errors say what was found."""
-    with pytest.raises(ValueError, match="size=0, expected at least 1 process"):
+    with pytest.raises(ValueError, match=r"size=0, expected a number of processes, 1 at least, as World\(2\)"):
         World(0)
-    with pytest.raises(ValueError, match=r"World\(2\): 1 shards, expected one for each process"):
+    with pytest.raises(ValueError, match=r"World\(2\): found 1 shards, expected one for each of 2 processes: write"):
         World(2).compute(MeanMetric, [[]])
     with pytest.raises(TypeError, match="a process yielded 3, expected AllReduce"):
         World(1).run(lambda rank: asks(3))
@@ -413,3 +413,45 @@ def test_a_hang_says_who_waits_for_whom() -> None:
     with pytest.raises(WouldHang) as failure:
         World(2).run(lambda rank: asks([AllReduce(t(1.0), "sum"), AllGather(t(1.0))][rank]))
     assert failure.value.words == "processes wait in different collectives"
+
+
+X = torch.tensor([1.0])
+ONE = MeanMetric()
+
+
+@pytest.mark.parametrize(
+    ("factory", "shards", "words"),
+    [
+        (MeanMetric, X, "shards is a Tensor, expected a list of 2 lists of tuples, as [[(preds, target)], [(preds, "),
+        (MeanMetric, [[], [], []], "found 3 shards, expected one for each of 2 processes: write World(3), or [] for a"),
+        (MeanMetric, [[], X], "shards[1] is a Tensor, expected a list of tuples: write [(shards[1],)] for one update"),
+        (MeanMetric, [(X, X), []], "shards[0] is a tuple, expected a list of tuples: write [shards[0]] for one update"),
+        (MeanMetric, [[], 3], "shards[1] is a int, expected a list of tuples: write [(shards[1],)] for one update"),
+        (MeanMetric, [[], [X]], "shards[1][0] is a Tensor, expected the tuple of arguments of one update: write (sh"),
+        (ONE, [[], []], "the factory is a MeanMetric, expected a function that makes a new metric: write lambda: Mean"),
+        (None, [[], []], "the factory is a NoneType, expected a function that makes a new metric: write lambda: MyMet"),
+        (lambda: 3, [[], []], "the factory made a int, expected a function that makes a new metric: write lambda: My"),
+        (lambda: MaxMetric, [[], []], "the factory made the class MaxMetric, expected a function that makes a new me"),
+        (lambda: ONE, [[], []], "the factory gives the same MeanMetric to each process, expected a new metric: write"),
+        (lambda: MinMaxMetric(ONE), [[], []], "the factory gives the same MeanMetric to each process, expected a new"),
+    ],
+)
+def test_what_is_wrong_with_a_world_is_told(factory: Any, shards: Any, words: str) -> None:
+    """What was found, what was expected, and what to write."""
+    with pytest.raises(ValueError, match=re.escape(f"World(2): {words}")):
+        World(2).compute(factory, shards)
+
+
+@pytest.mark.parametrize("size", [-1, 2.0, "2"])
+def test_a_world_has_a_number_of_processes(size: Any) -> None:
+    """One at least."""
+    with pytest.raises(ValueError, match=f"World: size={size!r}, expected a number of processes, 1 at least"):
+        World(size)
+
+
+def test_the_advice_about_shards_can_be_written() -> None:
+    """As it stands."""
+    shards = [X, (X, torch.tensor([2.0]))]
+    one, other = [[(shards[0],)], [shards[1]]]
+    assert World(2).compute(MeanMetric, [one, other]) == [torch.tensor(1.0)] * 2
+    assert World(2).compute(MeanMetric, [iter(one), []]) == [torch.tensor(1.0)] * 2  # type: ignore[list-item]

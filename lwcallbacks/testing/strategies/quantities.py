@@ -84,7 +84,7 @@ def value_batches(
         low, high: the range of values, both ends included.
         step: values are multiples of it.
         nan: whether values may be NaN.
-        degenerate: whether there are data sets of one value.
+        degenerate: whether there are data sets of one value, and of two.
         sizes: min_batches, max_batches, min_size, max_size, as for `batches_of`.
 
     Examples:
@@ -94,8 +94,10 @@ def value_batches(
     """
 
     def samples(draw: DrawFn, n: int) -> Args:
-        kind = draw(st.sampled_from([*["ordinary"] * 4, "constant"])) if degenerate else "ordinary"
+        kind = draw(st.sampled_from([*["ordinary", "two values"] * 2, "constant"])) if degenerate else "ordinary"
         values = draw(grid((n, *shape), low=low, high=high, step=step))
+        if kind == "two values":  # ties, which a grid of a hundred levels hardly has
+            values = values[draw(tensors(n, torch.int64, max_value=min(1, max(n - 1, 0))))]
         if kind == "constant":
             values = values[:1].expand_as(values).clone()
         if nan:
