@@ -27,7 +27,7 @@ from lwcallbacks.testing.errors import NotExaminable
 from lwcallbacks.testing.examining import failure, search
 from lwcallbacks.testing.law import Case, Finding, Law
 from lwcallbacks.testing.same import shown
-from lwcallbacks.testing.samples import Args, Indivisible, count, join, leaves, pieces
+from lwcallbacks.testing.samples import Args, Indivisible, count, cut_evenly, join, leaves
 
 if TYPE_CHECKING:
     from lwcallbacks.testing.metric_subject import MetricSubject
@@ -226,8 +226,7 @@ def _least(subject: MetricSubject, seen: Sequence[list[Args]], smallest: int) ->
 def _works(subject: MetricSubject, batches: list[Args], size: int) -> bool:
     try:
         samples = join(batches)
-        n = count(samples)
-        cut = pieces(samples, [*[size] * (n // size - 1), size + n % size])
+        cut = cut_evenly(samples, size)
         values = (subject.value(cut), subject.value(cut[:1]))  # one alone is what a process may have
         return not any(map(has_nan, values)) or has_nan(subject.value([samples]))
     except Exception:
