@@ -169,7 +169,7 @@ def parts(tensors: Sequence[Tensor]) -> Iterator[list[tuple[int, Tensor]]]:
     room = _AT_ONCE
     for row, x in enumerate(tensors):
         for piece in (x,) if x.numel() <= _AT_ONCE else torch.split(x.reshape(-1), _AT_ONCE):
-            if part and piece.numel() > room:
+            if piece.numel() > room:
                 yield part
                 part, room = [], _AT_ONCE
             part.append((row, piece))

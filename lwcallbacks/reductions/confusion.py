@@ -240,7 +240,7 @@ ignore_index=7 if that is a target that does not count, or num_classes=8 if it i
         missing = int(rows[..., self._classes + 1].sum())
         unfit = int(rows[..., BEYOND:].sum()) if self._classes == 2 and kind != "logits" else 0
         example = int(state["example"].cpu() ^ INT64_MIN)
-        labels = of_labels(left_out - missing - unfit, example, self._classes, more=self._classes > 2)
+        labels = of_labels(left_out - missing - unfit, example, self._classes, more=self.task == "multiclass")
         parts = [labels, self._of_unfit(unfit, kind, state)]
         if missing:
             told = f"{missing} predictions are NaN; they were left out of the counts"

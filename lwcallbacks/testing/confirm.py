@@ -77,7 +77,8 @@ def confirmed(finding: Finding, run: Callable[[str], Ran] = run_program) -> Find
     ran = run(finding.source)
     lines = ran.out.strip().splitlines()
     values = {line.partition(": ")[0]: line.partition(": ")[2] for line in lines}
-    if ran.status == 0 and len(set(values.values())) == 1 and len(values) > 1:
+    # Beside what one process does; a program of steps has no such line, and its processes may agree on a wrong value.
+    if ran.status == 0 and values.keys() > {"one process"} and len(set(values.values())) == 1:
         told = "simulated processes differ, but real ones on gloo all report what one process does"
         return replace(finding, outcome="kept", how="", message=f"{told}\n{finding.message}", confirmed=_outcome(ran))
     return _with(finding, _outcome(ran))

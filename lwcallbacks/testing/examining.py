@@ -38,7 +38,7 @@ class _Excused(SkipTest):
 
 
 class Search(NamedTuple):
-    """How looking for a counterexample ended: the last case, what was raised of it, and what else was said."""
+    """How looking for a counterexample ended: the smallest one, what was raised of it, and what else was said."""
 
     case: Case | None = None
     error: Exception | None = None
@@ -68,10 +68,9 @@ def search(
     """
     cases: list[Case] = []
     rounding: list[str] = []
-    failed: set[bool] = set()
+    failed: list[Case] = []
 
     def attempt(sample: Any, data: st.DataObject) -> None:
-        __tracebackhide__ = True
         assume(not isinstance(sample, list) or sample)  # an epoch of no batches says nothing
         case = Case(name, sample, data.draw)
         cases[:] = [case]
@@ -82,14 +81,14 @@ def search(
             raise _Excused(str(reason)) from None
         except Broken as broken:
             if not (law.rounding and subject.rounds(law, case)):
-                failed.add(True)
+                failed.append(case)
                 raise
             rounding.append(str(broken))
         except HypothesisException:
             raise
         except Exception:
             assume(not law.parts or subject.defined_in_parts(case))
-            failed.add(True)
+            failed.append(case)
             if (refusal := subject.refused(case)) is not None:
                 raise refusal from None
             raise
@@ -110,7 +109,6 @@ def search(
     )
 
     def run() -> None:
-        __tracebackhide__ = True
         test = hypothesis.seed(0 if seed is None else seed)(given(strategy, st.data())(attempt))
         if reproduce is not None:
             test = hypothesis.reproduce_failure(*reproduce)(test)
@@ -130,11 +128,7 @@ def search(
         if not cases or (isinstance(error, HypothesisException) and not isinstance(error, Flaky)):
             raise
         return Search(cases[0], error, again=_blob(error))
-    return Search(
-        case=cases[0] if cases else None,
-        rounding="".join(rounding[:1]),
-        fact=cases[0].fact if cases else "",
-    )
+    return Search(rounding="".join(rounding[:1]), fact=cases[0].fact if cases else "")
 
 
 class _Worker(threading.local):

@@ -16,7 +16,7 @@ from typing import Any
 from hypothesis import assume
 
 from lwcallbacks.testing.law import NotApplicable
-from lwcallbacks.testing.samples import Args, Indivisible, count, join, pieces
+from lwcallbacks.testing.samples import Args, Indivisible, cut_evenly, join
 from lwcallbacks.testing.world import contained_metrics
 
 
@@ -32,8 +32,7 @@ def for_two(batches: Sequence[Args], least: int) -> Sequence[Args]:
     """At least two batches, so that two metrics have some; one batch alone is cut into the least there are."""
     if len(batches) == 1:
         with suppress(Indivisible):
-            n = count(batches[0])
-            batches = pieces(batches[0], [*[least] * (n // least - 1), least + n % least]) if n >= least else batches
+            batches = cut_evenly(batches[0], least)
     assume(len(batches) > 1)
     return batches
 

@@ -7,6 +7,7 @@ examine_metric(MyMetric, batches, laws=["memory"])["memory"].message      # "gro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -208,13 +209,15 @@ for _ in range(3):
 """
 
 
-def _held_bytes(metric: Any) -> dict[tuple[int, str], int]:
-    return {
-        (i, name): data_bytes(value)
-        for i, part in enumerate(contained_metrics(metric))
-        for name, value in vars(part).items()
-        if name not in ("_modules", "_computed", "_forward_cache", "_cache")
-    }
+def _held_bytes(metric: Any) -> Counter[tuple[int, str]]:
+    return Counter(
+        {
+            (i, name): data_bytes(value)
+            for i, part in enumerate(contained_metrics(metric))
+            for name, value in vars(part).items()
+            if name not in ("_modules", "_computed", "_forward_cache", "_cache")
+        }
+    )
 
 
 def _declared(part: Any, name: str) -> bool:
@@ -242,7 +245,7 @@ def memory(subject: MetricSubject, case: Case) -> None:
     growing = {
         key: (held[2][key] - held[1][key]) / 4 / samples
         for key in held[2]
-        if held[2][key] - held[1].get(key, 0) == held[1].get(key, 0) - held[0].get(key, 0) > 0
+        if held[2][key] - held[1][key] == held[1][key] - held[0][key] > 0
     }
     told = {f"{type(parts[i]).__name__}.{name}": size for (i, name), size in growing.items()}
     for (i, name), size in growing.items():

@@ -114,6 +114,12 @@ def pieces(args: Args, sizes: Sequence[int]) -> list[Args]:
     return parts
 
 
+def cut_evenly(args: Args, size: int) -> list[Args]:
+    """Batches of that size, the last one with what is left over; of fewer samples, the one batch that there is."""
+    n = count(args)
+    return pieces(args, [*[size] * (n // size - 1), size + n % size]) if n >= size else [args]
+
+
 def copied(args: Args) -> Args:
     """Tensors and lists of their own, as far as an update could write into them."""
 

@@ -28,7 +28,7 @@ from lwcallbacks.testing.examining import failure, search
 from lwcallbacks.testing.law import Case, Finding, Law
 from lwcallbacks.testing.own_calls import own_calls
 from lwcallbacks.testing.same import shown
-from lwcallbacks.testing.samples import Args, Indivisible, copied, count, join, leaves, pieces
+from lwcallbacks.testing.samples import Args, Indivisible, copied, count, cut_evenly, join, leaves
 from lwcallbacks.testing.world import World, in_common
 
 if TYPE_CHECKING:
@@ -272,8 +272,7 @@ def _least(subject: MetricSubject, seen: Sequence[list[Args]], smallest: int) ->
 def _works(subject: MetricSubject, batches: list[Args], size: int) -> bool:
     try:
         samples = join(batches)
-        n = count(samples)
-        cut = pieces(samples, [*[size] * (n // size - 1), size + n % size])
+        cut = cut_evenly(samples, size)
         values = (subject.value(cut), subject.value(cut[:1]))  # one alone is what a process may have
         return not any(map(has_nan, values)) or has_nan(subject.value([samples]))
     except Exception:

@@ -43,7 +43,15 @@ from mutation.touched import instrumented  # noqa: E402
 # What is mutated, and the tests that may kill it.
 STATE = ("link", "sync", "core", "ending", "members", "metric", "agree", "ragged", "padding", "ordinary", "replica")
 PARTS = {
-    "reductions": (["reductions/*.py"], ["tests/reductions", "tests/state/test_metric.py"]),
+    "reductions": (
+        ["reductions/*.py"],
+        [
+            "tests/reductions",
+            "tests/state/test_metric.py",
+            "tests/callbacks/test_decisions.py",
+            "tests/gradients/test_layers.py",
+        ],
+    ),
     "state": (
         [f"state/{name}.py" for name in STATE],
         [

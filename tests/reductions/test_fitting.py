@@ -46,6 +46,16 @@ def test_labels_that_are_bool() -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
+def test_the_best_of_scores_of_every_dtype(dtype: torch.dtype) -> None:
+    """A target among the two best counts as predicted, beside a row of NaN, too."""
+    preds, targets = torch.tensor([[0.5, 1.0, 0.0], [0.0, 0.5, 1.0]]).to(dtype), torch.tensor([0, 0])
+    counts = ConfusionCounts(3, top_k=2)
+    assert counted(counts, preds, targets) == [[1, 0, 1], [0, 0, 0], [0, 0, 0]]
+    state = counts.lift(torch.cat([preds, torch.full((1, 3), torch.nan).to(dtype)]), torch.tensor([0, 0, 1]))
+    assert counts.value(state).tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
 def test_scores_of_every_dtype(dtype: torch.dtype) -> None:
     """Several and one, with NaN in a row: in no cell, but told."""
     scores = torch.tensor([[0.5, 2.0, -1.0], [0.5, 0.25, 0.5], [0.0, float("nan"), 3.0]]).to(dtype)

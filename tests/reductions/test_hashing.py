@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lwcallbacks.reductions.hashing import content_ids, splitmix64
+from lwcallbacks.reductions.looking import as_on_a_device
 
 MASK = 2**64 - 1
 
@@ -33,10 +34,12 @@ def test_it_is_splitmix64() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 12345, 2**63])
 def test_a_seed_is_another_step_of_the_generator(seed: int) -> None:
-    """Ids of either sign, against Python's integers."""
+    """Ids of either sign, against Python's integers; with and without NumPy."""
     ids = [0, 1, -1, 2**63 - 1, -(2**63), 42]
     expected = [signed(mixed((i + (seed + 1) * 0x9E3779B97F4A7C15) & MASK)) for i in ids]
     assert splitmix64(torch.tensor(ids), seed).tolist() == expected
+    with as_on_a_device():
+        assert splitmix64(torch.tensor(ids), seed).tolist() == expected
 
 
 def reference(words: list[int]) -> int:

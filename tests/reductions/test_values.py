@@ -360,9 +360,12 @@ def test_problems_show_a_label_rather_than_a_score() -> None:
     """Each kind is counted apart; of labels, one is shown."""
     reduction = ConfusionCounts(2, task="binary")
     told = reduction.problems(reduction.lift(t(NAN, 0.5), ids(0, 7)))
-    assert told is not None
-    assert told.startswith("1 labels are out of range (for example 7), expected 0 to 1")
-    assert told.endswith(f"1 predictions are NaN; they were left out of the counts. {TO_FIND_NAN}")
+    label = "1 labels are out of range (for example 7), expected 0 to 1; they were left out of the counts. "
+    advice = "Write ignore_index=7 if that is a target that does not count"
+    missing = f"1 predictions are NaN; they were left out of the counts. {TO_FIND_NAN}"
+    assert told == f"{label}{advice}; {missing}"
+    several = ConfusionCounts(2)  # which may be more
+    assert several.problems(several.lift(ids(0, 1), ids(0, 7))) == f"{label}{advice}, or num_classes=8 if it is a class"
 
 
 @pytest.mark.parametrize(

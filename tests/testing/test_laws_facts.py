@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import Any
 
@@ -25,12 +26,13 @@ from support.wrong_metrics import (
     OutOfPlace,
     OwnCache,
     PaddingCounted,
+    PaddingIgnored,
     ReducedBy,
     StepsDiffer,
     Sums,
 )
 from torch import Tensor
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import MaxMetric, MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import (
     BinaryAccuracy,
     MulticlassAccuracy,
@@ -40,7 +42,7 @@ from torchmetrics.classification import (
 from lwcallbacks.testing import METRIC_LAWS, LawViolation, World, check_metric, examine_metric, tensors
 from lwcallbacks.testing.examining import examine
 from lwcallbacks.testing.held import copied_data, data_bytes, is_data
-from lwcallbacks.testing.law import Broken, Law, NotApplicable, Subject
+from lwcallbacks.testing.law import Broken, Case, Law, NotApplicable, Subject
 from lwcallbacks.testing.same import plainly
 
 SINGLES = NUMBERS.map(lambda batches: [(x[:1],) for (x,) in batches])
@@ -54,7 +56,8 @@ def finding(factory: Any, batches: st.SearchStrategy[Any], law: str, examples: i
 def test_what_a_list_state_grows_by_is_a_fact() -> None:
     """Memory that is declared breaks no law, and is reported in bytes a sample."""
     fours = NUMBERS.map(lambda batches: [(x.repeat(4)[:4],) for (x,) in batches])
-    assert finding(Kept, fours, "memory") == ("kept", "grows by 4 bytes a sample: Kept.seen, declared as growing")
+    for batches in (fours, SINGLES):
+        assert finding(Kept, batches, "memory") == ("kept", "grows by 4 bytes a sample: Kept.seen, declared as growing")
     assert finding(Mean, fours, "memory") == ("kept", "")
     scalars = st.lists(st.tuples(st.floats(0, 1)), min_size=1, max_size=3)
     assert finding(MeanMetric, scalars, "memory") == ("kept", "")
@@ -315,6 +318,27 @@ def test_a_restart_goes_on_where_the_run_was() -> None:
     assert "where an uninterrupted run reports" in message
 
 
+def test_what_came_first_before_the_checkpoint_was_loaded_is_forgotten() -> None:
+    """As what came last is: the data from before differs at both ends."""
+
+    class FromTheFirst(OutOfPlace):
+        """Counts from the first number that it saw, and does not forget that."""
+
+        start: float | None = None
+
+        def update(self, x: Tensor) -> None:
+            if self.start is None:
+                self.start = float(x[0])
+            super().update(x - self.start)
+
+        def compute(self) -> Tensor:
+            return self.total + self.number * (self.start or 0)
+
+    outcome, message = finding(FromTheFirst, POSITIVE, "load_replaces", examples=50)
+    assert outcome == "broken"
+    assert "after loading a checkpoint into a metric in use you report" in message
+
+
 def test_the_checkpoint_serves_twice() -> None:
     """Also where what it is loaded into writes to it in a way that cannot be seen in it."""
 
@@ -343,6 +367,21 @@ def test_pickling_leaves_the_original_alone() -> None:
     outcome, message = finding(StepsDiffer, POSITIVE, "pickle_mid_epoch", examples=50)
     assert outcome == "broken"
     assert "pickled in mid-epoch, a step reports" in message
+
+
+class Locked(OutOfPlace):
+    """Holds what cannot be sent, and does not leave it out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+def test_a_metric_that_cannot_be_sent_is_refuted() -> None:
+    """Unless it is for a lambda, or for a class that has no place in a module."""
+    outcome, message = finding(Locked, NUMBERS, "pickle_round_trip", examples=2)
+    assert outcome == "broken"
+    assert message.startswith("when pickled it raises TypeError: cannot pickle '_thread.lock' object")
 
 
 def test_a_metric_made_later_is_as_good_as_the_first() -> None:
@@ -495,8 +534,9 @@ def test_something_is_done_on_each_process() -> None:
 
 def test_a_long_epoch_is_left_to_what_adds_up() -> None:
     """Without a sum the law does not apply; sums that do not grow, or not evenly, are left alone."""
-    outcome, message = finding(Kept, NUMBERS, "no_saturation")
-    assert (outcome, message) == ("not applicable", "it has no state that is merged as a sum")
+    for metric in (Kept, MaxMetric):
+        outcome, message = finding(metric, NUMBERS, "no_saturation")
+        assert (outcome, message) == ("not applicable", "it has no state that is merged as a sum")
     zeros = st.lists(st.tuples(st.just(torch.zeros(2))), min_size=1, max_size=2)
     assert finding(lambda: CountsIn(torch.int8), zeros, "no_saturation") == ("kept", "")
 
@@ -577,6 +617,31 @@ def test_labels_are_known_where_the_metric_says_how_many_there_are() -> None:
     assert finding(PaddingCounted, floats, "labels_in_range") == ("kept", "")
     other = LABELS.map(lambda batches: [(preds + 3, targets + 3) for preds, targets in batches])
     assert finding(PaddingCounted, other, "labels_in_range") == ("kept", "")
+
+
+def test_a_metric_may_have_one_class() -> None:
+    """Then label 1 is none."""
+
+    class Same(Mean):
+        num_classes = 1
+
+        def update(self, preds: Tensor, targets: Tensor) -> None:  # type: ignore[override]
+            super().update((preds == targets).float())
+
+    zeros = st.just([(torch.zeros(2, dtype=torch.int64), torch.zeros(2, dtype=torch.int64))])
+    outcome, message = finding(Same, zeros, "labels_in_range", examples=50)
+    assert outcome == "broken"
+    assert "with a label 1 beside 1 classes you report 0.5 where the other samples give 1" in message
+
+
+def test_a_value_may_be_numbers_and_texts_of_python() -> None:
+    """The law about labels applies to it."""
+
+    class Reported(PaddingIgnored):
+        def compute(self) -> Any:
+            return {"share": float(super().compute()), "of": ("kept", [int(self.number) > 0])}
+
+    assert finding(Reported, LABELS, "labels_in_range", examples=20) == ("kept", "")
 
 
 def test_a_value_for_each_sample_has_no_place_for_a_sample_less() -> None:
@@ -709,6 +774,23 @@ def test_a_law_that_says_nothing_is_tried_once() -> None:
     found = examine(law("large", large_is_broken), Subject(), st.integers(0, 10_000), **options)
     assert found.outcome == "broken"
     assert "n = 46" in found.message
+
+
+def test_of_two_faults_one_is_told() -> None:
+    """As it was raised, with its own smallest example."""
+
+    def holds(subject: Subject, case: Case) -> None:
+        if case.sample > 45:
+            raise KeyError("large")
+        if case.sample > 5:
+            raise ValueError("middling")
+
+    found = examine(Law("small", "it is wrong", holds), Subject(), st.integers(0, 99), name="n", examples=50, seed=None)
+    told = found.message.splitlines()
+    assert told[2:5] in (
+        ["  found: raised KeyError: 'large'", "  smallest example found:", "    n = 46"],
+        ["  found: raised ValueError: middling", "  smallest example found:", "    n = 6"],
+    )
 
 
 def test_laws_whose_verdict_hardly_depends_on_data_try_half() -> None:

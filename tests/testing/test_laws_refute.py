@@ -29,6 +29,7 @@ from lwcallbacks.testing import (
     check_metric,
     check_reduction,
     examine_metric,
+    examine_reduction,
     floats32,
     labelled_batches,
     tensors,
@@ -675,6 +676,46 @@ def test_a_wrong_reduction_is_refuted(
         check_reduction(reduction, fields, laws=[law], examples=200)
     if alone:
         check_reduction(reduction, fields, laws=[other for other in ON_CPU if other != law], examples=10)
+
+
+def test_what_wrote_into_a_state_is_told() -> None:
+    """A merge, a look at the value, or an accumulation into what another merge gave."""
+
+    class Empties(ExactSum):
+        """Takes its numbers out when it is looked at."""
+
+        def value(self, state: State) -> float:
+            value = super().value(state)
+            state["sums"].zero_()
+            return value
+
+    class Passes(ExactSum):
+        """A merge with nothing gives the other state itself."""
+
+        def merge(self, a: State, b: State) -> State:
+            return a if not b["sums"].any() else super().merge(a, b)
+
+    for reduction, words in (
+        (InPlace(), "a state after it was merged and looked at, and before: the state's sums"),
+        (Empties(), "a state after it was merged and looked at, and before: the state's sums"),
+        (Passes(), "a state after a merge with it was accumulated into, and before: the state's sums"),
+    ):
+        finding = examine_reduction(reduction, SOME, laws=["inputs_unchanged"])["inputs_unchanged"]
+        assert f"  found: {words}" in finding.message
+
+
+def test_problems_are_the_same_twice() -> None:
+    """As the value is."""
+
+    class Grumbles(ExactSum):
+        times = 0
+
+        def problems(self, state: State) -> str:
+            Grumbles.times += 1
+            return f"found {Grumbles.times}"
+
+    with pytest.raises(LawViolation, match=r"the problems, and the problems again: 'found \d+' and 'found \d+'"):
+        check_reduction(Grumbles(), SOME, laws=["value_is_pure"])
 
 
 def test_each_law_of_reductions_refutes_something() -> None:

@@ -301,6 +301,35 @@ def test_a_life_on_a_gpu_takes_its_batches_there() -> None:
     assert source.endswith('print(updated(make().to("cuda"), map(on_gpu, samples)).compute())\n')
 
 
+def test_a_life_looks_at_the_value_when_it_is_asked_for_and_at_its_end() -> None:
+    """At the end but for a life that failed, or where `compute` is left out."""
+
+    def life(*without: str) -> Any:
+        begun = metric_machine(MeanOfBatchMeans, FEW, without=without)()
+        begun.start(batches=[(torch.tensor([0.0]),), (torch.tensor([0.0, 1.0]),)], look_each_time=False)
+        begun.update(batch=0)
+        begun.update(batch=1)
+        return begun
+
+    for look in (life().compute, life().teardown):
+        with pytest.raises(LawViolation, match=r"you report 0\.25 where a new metric"):
+            look()
+    failed = life()
+    with pytest.raises(LawViolation):
+        failed.compute()
+    failed.teardown()
+    life("compute").teardown()
+
+
+def test_a_checkpoint_is_loaded_in_a_life() -> None:
+    """Into the metric that was saved, too."""
+    others = ["forward", "reset", "merge", "pickled", "move", "sync"]
+    error, life = failure_of(metric_machine(AddsWhatItLoads, FEW, without=others, steps=6))
+    assert isinstance(error, LawViolation)
+    assert "state.save()" in life
+    assert "state.load(into_new=False)" in life
+
+
 def test_a_wrong_formula_needs_a_reference() -> None:
     """Without one, a metric is held against itself."""
 
@@ -352,10 +381,16 @@ def test_a_rule_can_be_left_out() -> None:
         metric_machine(EpochSoFar(), NUMBERS)
 
 
-@pytest.mark.parametrize("options", [{"exact": False}, {"rtol": 1e-5}])
-def test_a_tolerance_fits_to_exact(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"exact": False}, "exact=False, expected atol=1e-6, or rtol="),
+        ({"rtol": 1e-5}, "exact=True, expected no atol and rtol"),
+    ],
+)
+def test_a_tolerance_fits_to_exact(options: dict[str, Any], said: str) -> None:
     """As in `check_metric`; with a reference, a tolerance needs no `exact=False`."""
-    with pytest.raises(ValueError, match="metric_machine: exact="):
+    with pytest.raises(ValueError, match=f"metric_machine: {said}"):
         metric_machine(Total, NUMBERS, **options)
     assert metric_machine(Total, NUMBERS, lambda value: None, rtol=1e-5).TestCase
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import io
 import itertools
@@ -12,11 +13,12 @@ import sys
 import types
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from hypothesis import strategies as st
+from support.wrong_metrics import OutOfPlace
 from testing.test_laws_refute import NUMBERS, WRONG, MeanOfBatchMeans, Total
 from torch import Tensor
 from torchmetrics import CatMetric, Metric, SumMetric
@@ -37,6 +39,9 @@ from lwcallbacks.testing import (
 )
 from lwcallbacks.testing.confirm import confirmed, run_program
 
+if TYPE_CHECKING:
+    from decimal import Decimal
+
 INTEGERS = st.lists(st.tuples(tensors(2, torch.int64, max_value=3)), min_size=2, max_size=3)
 SCORED = labelled_batches(2).map(lambda batches: [(preds[:, 1], targets) for preds, targets in batches])
 
@@ -49,11 +54,11 @@ def printed(source: str) -> str:
     """What a program prints, run in here."""
     assert "lwcallbacks" not in source
     out = io.StringIO()
-    before = torch._tensor_str.PRINT_OPTS
+    before = copy.copy(torch._tensor_str.PRINT_OPTS)  # the program writes into it
     sys.modules["program"] = module = types.ModuleType("program")  # where pickle looks for its classes
     with contextlib.redirect_stdout(out), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        exec(compile(source, "program", "exec"), vars(module))
+        exec(compile(source, "program", "exec", dont_inherit=True), vars(module))
     del sys.modules["program"]
     torch._tensor_str.PRINT_OPTS = before
     return out.getvalue()
@@ -70,6 +75,24 @@ def test_the_program_of_a_wrong_metric_prints_both_values(name: str) -> None:
     assert finding.values is not None
     assert printed(finding.program()).endswith("\n".join([*finding.values, ""]))
     assert finding.values[0] != finding.values[1]
+
+
+def test_a_difference_in_the_middle_of_many_numbers_is_printed() -> None:
+    """Where torch leaves out the numbers in the middle, the program has torch print them all."""
+
+    class InTheMiddle(Total):
+        def compute(self) -> Tensor:
+            numbers = torch.zeros(1001)
+            numbers[500] = self.total
+            return numbers
+
+        def update(self, x: Tensor) -> None:
+            self.total += 1
+
+    finding = found(InTheMiddle, NUMBERS, "batch_size")
+    assert finding.values is not None
+    assert finding.values[0] != finding.values[1]
+    assert printed(finding.program()).endswith("\n".join([*finding.values, ""]))
 
 
 def test_the_program_of_a_wrong_number_computes_the_reference() -> None:
@@ -201,6 +224,21 @@ def test_a_lambda_and_what_it_uses_are_written_out() -> None:
     assert "config = Config(scale=1.5)" in finding.program()
 
 
+def test_an_annotation_that_only_a_type_checker_reads_is_left_alone() -> None:
+    """A name that is not there in a run is not wanted of the program either."""
+
+    class Annotated(MeanOfBatchMeans):
+        def update(self, x: Tensor) -> None:
+            super().update(x / 2)
+
+        def scaled(self, by: Decimal) -> Decimal:
+            return by
+
+    finding = found(Annotated, NUMBERS, "batch_size")
+    assert finding.values is not None
+    assert printed(finding.program()).endswith("\n".join([*finding.values, ""]))
+
+
 class CountsPairs(Total):
     """Uses one module that is a file, and one that is built into Python."""
 
@@ -262,6 +300,22 @@ def test_where_real_processes_agree_with_one_the_law_is_kept() -> None:
     assert after("one process: 0.5").outcome == "broken"
     alone = Finding("broken", "another order", "value", source="print(1)")
     assert confirmed(alone) is alone
+
+
+def test_processes_that_agree_on_a_wrong_step_excuse_nothing() -> None:
+    """A synced step is not held against one process: what both report may be wrong on both."""
+
+    class EpochLost(OutOfPlace):
+        def forward(self, x: Tensor) -> Tensor:
+            step: Tensor = super().forward(x)
+            if self.dist_sync_on_step:
+                self.number = self.number + 1
+            return step
+
+    ones = st.just([(torch.ones(2),)])
+    finding = found(EpochLost, ones, "sync_on_step", examples=1, confirm=True)
+    assert finding.outcome == "broken"
+    assert "process 1: epoch tensor(0.5000) where its data is worth tensor(1.)" in finding.confirmed
 
 
 @pytest.mark.parametrize(

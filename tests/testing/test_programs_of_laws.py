@@ -27,6 +27,7 @@ def test_the_program_shows_what_was_found(name: str) -> None:
         compile(finding.program(), "program", "exec")  # it starts processes
         return
     shown = printed(finding.program())
+    assert shown
     forget()
     if finding.values is not None and law not in OF_THE_CLASS:  # the class keeps what others gave it
         assert shown.endswith("\n".join([*finding.values, ""])), (finding.program(), finding.message)

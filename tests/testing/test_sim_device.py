@@ -49,6 +49,14 @@ for f in (torch.sum, torch.exp, lambda t: t.argsort(stable=True), lambda t: t.vi
     assert torch.equal(f(a), f(b).cpu())
 assert repr(x) == repr(x.cpu())
 
+# Tensors are made there in all of torch's ways, with the CPU's numbers.
+for make, *args in ((torch.arange, 3), (torch.arange, 2, 5), (torch.arange, 1, 7, 2), (torch.linspace, 0, 1, 3),
+                    (torch.eye, 2), (torch.eye, 2, 3)):
+    made = make(*args, device="sim:1")
+    assert made.device == torch.device("sim:1")
+    assert torch.equal(made.cpu(), make(*args))
+assert torch.randperm(3, device="sim:1").sort().values.tolist() == [0, 1, 2]
+
 # By operator, in order; what does not wait is not there.
 sim.waits.clear()
 x = torch.ones(3, device="sim:0")
@@ -255,4 +263,15 @@ from support.wrong_metrics import Mean, NUMBERS, ResetByHand
 with pytest.raises(LawViolation, match="after reset ResetByHand.(number|total) is on cpu where it was on sim:1"):
     check_metric(ResetByHand, st.just([(torch.ones(2),)]), laws=["reset_is_fresh"], examples=1)
 check_metric(Mean, NUMBERS, laws=["reset_is_fresh"], examples=5)
+
+class Twos(Metric):
+    def __init__(self):
+        super().__init__()
+        self.add_state("totals", torch.zeros(2), dist_reduce_fx="sum")
+    def update(self, x):
+        self.totals += x
+    def compute(self):
+        return self.totals
+finding = examine_metric(Twos, st.just([(torch.ones(2),)]), laws=["reset_is_fresh"], examples=1)["reset_is_fresh"]
+assert finding.outcome == "kept"  # and not left out, as where its data stays behind
 """)
