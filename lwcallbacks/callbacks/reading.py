@@ -28,7 +28,7 @@ from lwcallbacks.gradients.layers import Layers
 from lwcallbacks.gradients.names import Chosen, layers_of, named_parameters_of, names_of
 from lwcallbacks.gradients.norms import in_float64
 from lwcallbacks.gradients.read import Column, Reading, Row, finished, gradient_norms, read, read_shared
-from lwcallbacks.gradients.sample import Samples
+from lwcallbacks.gradients.sample import Samples, num_real
 from lwcallbacks.gradients.shards import is_spread
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.reductions.to_host import soon_on_host
@@ -157,7 +157,7 @@ class Reader:
             for device, part in zip(devices, parts, strict=True)
         ]
         layers = [layer for part in parts for _, layer in part]
-        elements = np.array([p.numel() for part in parts for p, _ in part], dtype=np.int64)
+        elements = np.array([num_real(p) for part in parts for p, _ in part], dtype=np.int64)
         return lambda: (layers, elements, in_float64(np.concatenate([of().numpy() for of in norms])))
 
     @torch.no_grad()

@@ -10,13 +10,14 @@ Copies of one kind of number lie behind each other, those of one size side by si
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import is_
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lwcallbacks.gradients.norms import norms_of_pieces
-from lwcallbacks.gradients.sample import Samples, weight_of
+from lwcallbacks.gradients.sample import SAMPLE, Samples, weight_of
 from lwcallbacks.gradients.shards import local_of
 
 
@@ -35,15 +36,15 @@ class Kept:
 
     def copies(self) -> dict[int, Tensor]:
         """By the `id` of the parameter, flat, of those that can be compared with what is there now."""
-        return {id(p): copy for part in self._parts for p, copy in part.comparable().pairs()}
+        return {id(p): copy for part in self._parts for p, copy in part.comparable(self._samples)[0].pairs()}
 
     @torch.no_grad()
     def norms(self, parameters: Sequence[Tensor], device: torch.device) -> Tensor:
         """Of the whole of each parameter [P], all of one device: what has changed, and what was there, as `norms_of`
         gives them, float32 [2, P, 2]. Zeros where nothing was kept."""
-        parts = [part.comparable() for part in self._parts if part.device == device]
-        found = [part.norms(self._samples) for part in parts]
-        row = {id(p): i for i, p in enumerate(p for part in parts for p in part.parameters)}
+        parts = [part.comparable(self._samples) for part in self._parts if part.device == device]
+        found = [part.norms(now) for part, now in parts]
+        row = {id(p): i for i, p in enumerate(p for part, _ in parts for p in part.parameters)}
         wanted = [row.get(id(p), len(row)) for p in parameters]
         pairs = torch.cat([*found, torch.zeros((2, 1, 2), device=device)], 1)
         return pairs.index_select(1, torch.tensor(wanted, dtype=torch.int64).to(device, non_blocking=True))
@@ -55,6 +56,7 @@ class _Part:
     def __init__(self, parameters: list[Tensor], views: Sequence[Tensor]) -> None:
         self.parameters = parameters
         self.device = views[0].device
+        self._views = views
         self._layouts = list(map(_layout, parameters))
         self._sizes = [x.numel() for x in views]
         self._copy = torch.cat(list(views))
@@ -62,28 +64,33 @@ class _Part:
     def pairs(self) -> Iterable[tuple[Tensor, Tensor]]:
         return zip(self.parameters, torch.split(self._copy, self._sizes), strict=True)
 
-    def comparable(self) -> _Part:
-        """Without parameters of another shape or order in memory by now: these cannot be told from a change."""
-        if all(_layout(p) == layout for p, layout in zip(self.parameters, self._layouts, strict=True)):
-            return self
-        layout = {id(p): of for p, of in zip(self.parameters, self._layouts, strict=True)}
-        kept = [(p, copy) for p, copy in self.pairs() if _layout(p) == layout[id(p)]]
-        return _Part([p for p, _ in kept], [copy for _, copy in kept] or [self._copy[:0]])
+    def comparable(self, samples: Samples) -> tuple[_Part, list[Tensor]]:
+        """Without parameters of another shape or order in memory by now, which cannot be told from a change; and what
+        the views of those that are left show now."""
+        now = samples.of(self.parameters)
+        if all(map(is_, now, self._views)):
+            return self, now
+        there = [i for i, p in enumerate(self.parameters) if _layout(p) == self._layouts[i]]
+        if len(there) == len(now):
+            return self, now
+        pieces = torch.split(self._copy, self._sizes)
+        left = _Part([self.parameters[i] for i in there], [pieces[i] for i in there] or [self._copy[:0]])
+        return left, [now[i] for i in there]
 
-    def norms(self, samples: Samples) -> Tensor:
+    def norms(self, now: Sequence[Tensor]) -> Tensor:
         """Of each parameter, float32 [2, P, 2]."""
         if not self.parameters:
             return torch.zeros((2, 0, 2), device=self.device)
         before = wide(self._copy)
-        changed = wide(torch.cat(samples.of(self.parameters))) - before
+        changed = wide(torch.cat(list(now))) - before
         pairs = norms_of_pieces(torch.stack([changed, before]), self._sizes)
         pairs[..., 0] *= torch.tensor(self._factors()).to(self.device, non_blocking=True)
         return pairs
 
     def _factors(self) -> list[float]:
         """By which a sample's norm is made that of the whole."""
-        local = [local_of(p, p) for p in self.parameters]
-        return [1.0 if n >= x.numel() else weight_of(x) ** 0.5 for x, n in zip(local, self._sizes, strict=True)]
+        sizes = zip(self.parameters, self._sizes, strict=True)
+        return [1.0 if n < SAMPLE else weight_of(local_of(p, p)) ** 0.5 for p, n in sizes]  # below, it is all of it
 
 
 def _by_kind(order: Iterable[int], kinds: Sequence[Any]) -> Iterable[list[int]]:

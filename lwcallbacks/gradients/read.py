@@ -21,6 +21,7 @@ from torch import Tensor
 from lwcallbacks.gradients.changes import Kept
 from lwcallbacks.gradients.layers import Layers
 from lwcallbacks.gradients.norms import in_float64, joined, norms_of, peaks_of
+from lwcallbacks.gradients.sample import num_real
 from lwcallbacks.gradients.shards import counts_here, local_of
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.reductions.bits import flattened
@@ -212,7 +213,7 @@ def read_shared(
         by_process = numbers.astype(np.int32).view(np.float32).reshape(world_size, len(rows), width)
         return Layers(
             tuple(row.name for row in its_rows),
-            np.array([_num_real(row.parameter) for row in its_rows], dtype=np.int64),
+            np.array([num_real(row.parameter) for row in its_rows], dtype=np.int64),
             FilledBins.of_tables(histogram.mantissa_bits, tables.reshape(len(rows), size)[chosen]),
             **_named(by_process[:, chosen], columns),
         )
@@ -232,7 +233,3 @@ def _held(row: Row, rank: int, device: torch.device | None) -> Tensor | None:
         return None
     local = local_of(gradient.detach(), row.parameter)  # on every process: some may have to meet for it
     return dense(local).to(device) if counts_here(row.parameter, rank) and local.numel() else None
-
-
-def _num_real(parameter: Tensor) -> int:
-    return parameter.numel() * (2 if parameter.is_complex() else 1)

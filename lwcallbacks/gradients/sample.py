@@ -25,6 +25,8 @@ SAMPLE = 1 << 12
 The 2-norm of n elements drawn from many has a relative error of about sqrt((k - 1) / n) / 2, k being the kurtosis: at
 most 1.1 % for a normal distribution."""
 
+_PLAIN = (Tensor, nn.Parameter)
+
 
 def sample_of(x: Tensor) -> Tensor:
     """All elements of a small tensor, every so many-th of a large one, [n], as a view where its memory has no gaps.
@@ -51,8 +53,8 @@ class Samples:
         return [self._of(p) for p in parameters]
 
     def _of(self, parameter: Tensor) -> Tensor:
-        local = local_of(parameter, parameter)
-        if type(local) not in (Tensor, nn.Parameter):  # what wraps tensors need not tell where they are
+        local = parameter if type(parameter) in _PLAIN else local_of(parameter, parameter)
+        if type(local) not in _PLAIN:  # what wraps tensors need not tell where they are
             return sample_of(local.detach())
         place = local.data_ptr(), local.shape, local.stride(), local.dtype
         at, known = self._known.get(id(parameter), (None, local))
@@ -66,13 +68,18 @@ class Samples:
 
 def weight_of(x: Tensor) -> float:
     """How many elements of the tensor each one of its sample stands for."""
-    step = stride_of(x)
-    return x.numel() / max(1, -(-x.numel() // step))
+    size, step = num_real(x), stride_of(x)
+    return size / max(1, -(-size // step))
 
 
 def stride_of(x: Tensor) -> int:
     """Every so many-th element is in its sample: each stands for so many, but for the last, which may for fewer."""
-    return _stride(x.numel())
+    return _stride(num_real(x))
+
+
+def num_real(x: Tensor) -> int:
+    """Real numbers that its elements are made of: a complex one has two."""
+    return x.numel() * (2 if x.is_complex() else 1)
 
 
 @lru_cache(maxsize=1024)

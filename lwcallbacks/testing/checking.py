@@ -203,9 +203,9 @@ def _examine(
         processes = any(one.processes for one in selected)
         subject = first_try(subject, batches, examples=options.examples, seed=options.seed, processes=processes)
         design = declared(contained_metrics(factory()), METRIC_LAWS)
-        excused = {**design, **known}
-        if "batch_size" in excused:  # whoever says so of a metric that draws at random says it of this law as well
-            design.setdefault("repeatable", excused["batch_size"])
+        said_of = {**design, **known}
+        if "batch_size" in said_of:  # whoever says so of a metric that draws at random says it of this law as well
+            design.setdefault("repeatable", said_of["batch_size"])
         findings: dict[str, Finding] = {}
         for one in selected:
             own_way = one.processes and bool(subject.own_calls)
@@ -229,6 +229,8 @@ def _examine(
             if own_way and found[one.name].outcome == "kept":
                 told = f"on {_REAL_EXAMPLES} examples by real processes (gloo), since simulated ones do not answer it"
                 found = {one.name: Finding("kept", told)}
+            if one.name not in said_of and found[one.name].outcome == "kept" and one.name in design:
+                found = {one.name: Finding("kept", "")}  # nobody has said that it is broken
             findings |= found
         if stop and (left := [name for name, finding in findings.items() if finding.outcome == "not simulated"]):
             warn(f"lwcallbacks: {subject}: not tried: {', '.join(left)}: {findings[left[0]].message}")

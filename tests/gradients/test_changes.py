@@ -64,3 +64,19 @@ def test_norms_of_pieces_that_are_not_finite_are_not_finite(way: type) -> None:
     with way():
         found = in_float64(norms_of_pieces(torch.cat(pieces), [2, 2, 2]).numpy()).tolist()
     assert found == pytest.approx([float("inf"), float("nan"), 5.0], nan_ok=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64, torch.bfloat16])
+@pytest.mark.parametrize("size", [4095, 4096, 8192, 8193, 10_000, 300_007])
+def test_what_is_estimated_is_of_the_whole(dtype: torch.dtype, size: int) -> None:
+    """A constant change of all elements, so that any sample tells it; of complex ones a part may not stand for both."""
+    value = 2.0 + 1.5j if dtype.is_complex else 2.0
+    large = nn.Parameter(torch.full((size,), value, dtype=dtype))
+    small = nn.Parameter(torch.ones(3, dtype=dtype))
+    kept = Kept([large, small])
+    large.data *= 1.5
+    changes, before = in_float64(kept.norms([large, small], CPU).numpy())
+    # The last element of a sample may stand for fewer than the others.
+    element = 2.5 if dtype.is_complex else 2.0
+    assert changes.tolist() == pytest.approx([0.5 * element * size**0.5, 0.0], rel=1e-3)
+    assert before.tolist() == pytest.approx([element * size**0.5, 3**0.5], rel=1e-3)
