@@ -77,8 +77,8 @@ so that a step of any usual size does. A smaller one may be lost to rounding, as
 SHRUNK = 1e-2
 """Part of what it began with that is left of a layer's weights, from which on a weight decay has taken them."""
 GROWN, GROWN_FROM = 50.0, 4.0
-"""So many times the root mean square that they began with, and at least this one: weights that a step, or those before
-the first logged one, have blown up. What grows little by little is meant; and with it a gradient is lost in some layer:
+"""So many times the root mean square that they began with, and at least this one: weights that a step, or the first
+ones, have blown up. What grows little by little is meant; and with it a gradient is lost in some layer:
 where targets are large, weights have to be."""
 FEWEST_MOVED = 32
 """Of a parameter whose change is told by a sample, as many elements of it have to have a gradient, by their share."""
@@ -213,7 +213,7 @@ class Diagnosis:
         leaps = own.alive & (own.floored > 1)
         a["leapt"][rows[leaps]], a["leap"][rows[leaps]] = self._fed, own.floored[leaps]
         grown, times = own.grown(a["began"][rows])
-        a["sudden"][rows] |= leaps | (grown & (a["first"][rows] == a["last"][rows]))
+        a["sudden"][rows] |= leaps | (grown & (a["last"][rows] - a["first"][rows] <= YOUNG))
         larger, faster, slower = own.beside.large(a["began"][rows]), own.beside.faster(), own.beside.slower()
         return {
             "large weights": (larger > 0, larger),
@@ -408,7 +408,9 @@ def _empty(size: int) -> dict[str, np.ndarray]:
         "leap": np.zeros(size),  # and by how much
         "before_zero": np.zeros(size),  # the same of one shortly before its gradient became zero, or 0
         "began": np.full(size, np.nan),  # root mean square of its largest parameter, at the start or when first seen
-        "sudden": np.zeros(size, bool),  # whether a step has changed it by more than itself, logged or before
+        "sudden": np.zeros(
+            size, bool
+        ),  # whether it has grown at the start, or a step has changed it by more than itself
         "large": np.zeros(size),  # how large its weights were beside the others, of a layer that is not finite
         "log_norms": np.full((size, REMEMBERED), np.nan, np.float32),
         "num_norms": np.zeros(size, np.int64),

@@ -189,13 +189,15 @@ def test_weights_that_steps_have_blown_up_are_named() -> None:
     for i in range(10):
         learning.feed(50 * i, heavy(300, 1e-5))
     assert found(learning) == []
-    leaping, slow, small = started(dying(1, 0.0)), started(dying(1, 0.0)), started(dying(1e-3, 0.0))
+    leaping, slow, soon, small = (started(dying(x, 0.0)) for x in (1, 1, 1, 1e-3))
     for i in range(20):
         leaping.feed(50 * i, dying(1 if i < 2 else 300, 299.0 if i == 1 else 1e-6))
         slow.feed(50 * i, dying(min(2.0**i, 300), 1e-5))
+        soon.feed(50 * i, dying(300 if i else 1, 1e-5))
         small.feed(50 * i, dying(30 if i else 1e-3, 1e-5))
     dead = ("dead", "zero", 0)
     assert found(leaping) == [("last", "weights grow", 100), dead]
+    assert found(soon) == [("last", "weights grow", 50), dead]
     assert found(slow) == [dead]
     assert found(small) == [dead]
 
