@@ -114,7 +114,7 @@ def examine_metric(
 ) -> dict[str, Finding]:
     """The `Finding` of each law: kept, broken, not applicable, ..., and why. As `check_metric`, but of all laws.
 
-    Of all but "buffers_reused", which is for the asking.
+    Of all but "buffers_reused", which is tried where it is named.
 
     A metric that cannot be examined on this data has that finding, "not examined", under each law.
 
