@@ -190,23 +190,11 @@ class Law(Generic[S]):
 class Laws(dict[str, Law[S]]):
     """Laws by name."""
 
-    def law(
-        self,
-        means: str,
-        *,
-        speed: bool = False,
-        rounding: bool = True,
-        strict: bool = False,
-        half: bool = False,
-        parts: bool = False,
-        processes: bool = False,
-        asked: bool = False,
-    ) -> Callable[[Callable[[S, Case], None]], Callable[[S, Case], None]]:
-        """Add the decorated function under its name."""
+    def law(self, means: str, **flags: bool) -> Callable[[Callable[[S, Case], None]], Callable[[S, Case], None]]:
+        """Add the decorated function under its name; the flags are those of `Law`."""
 
         def add(holds: Callable[[S, Case], None]) -> Callable[[S, Case], None]:
-            name = holds.__name__
-            self[name] = Law(name, means, holds, speed, rounding, strict, half, parts, processes, asked)
+            self[holds.__name__] = Law(holds.__name__, means, holds, **flags)
             return holds
 
         return add

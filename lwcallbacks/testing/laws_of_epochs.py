@@ -182,12 +182,9 @@ def empty_process(subject: MetricSubject, case: Case) -> None:
     values = subject.on_processes(case, 2, lambda rank: subject.updated(shares[rank]))
     expected = subject.value(case.sample)
     for rank, value in enumerate(values):
-        told = "beside a process without data, and alone" if rank == 0 else "on process 1, and alone"
         words = f"{case.doing} process {rank} reports {{}} where one process reports {{}}"
-        if rank == 0:
-            subject.expect_same(value, expected, told, words)
-        else:
-            subject.expect_same(_without_payload(value), _without_payload(expected), told, words)
+        found, alone = (_without_payload(part) if rank > 0 else part for part in (value, expected))
+        subject.expect_same(found, alone, f"on process {rank} beside one without data, and alone", words)
 
 
 @law("asking for the value changes it: logging a metric in mid-epoch, or twice, alters what the epoch ends with")

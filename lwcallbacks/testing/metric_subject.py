@@ -112,7 +112,7 @@ class MetricSubject(Subject):
             for name, found in now.items():
                 if difference(found, old.get(name)):
                     kind = type(getattr(part, name)).__name__.lower()
-                    of_class = "of its class, " if name not in vars(part) and name not in part._buffers else ""
+                    of_class = "of its class, " if name not in vars(part) else ""
                     return f"{type(part).__name__}.{name}, a {kind} {of_class}which all metrics of it share"
         return ""
 

@@ -61,10 +61,9 @@ def _asked(frame: FrameType) -> str:
     if code is type(os.environ).__getitem__.__code__:
         key = frame.f_locals.get("key")
         return f"os.environ[{key!r}]" if key in VARIABLES else ""
-    if not code.co_filename.startswith(_DISTRIBUTED) or code.co_name.startswith("<"):
+    if not code.co_filename.startswith(_DISTRIBUTED):
         return ""
-    function = frame.f_locals.get("func")  # of a wrapper, what it wraps
-    name = getattr(function, "__name__", code.co_name) if code.co_name == "wrapper" else code.co_name
+    name = getattr(frame.f_locals.get("func"), "__name__", code.co_name)  # of a wrapper, that of what it wraps
     return "" if name in _SAME_ANYWHERE else f"torch.distributed.{name}()"
 
 

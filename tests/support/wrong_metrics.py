@@ -880,6 +880,13 @@ PAIRS: dict[str, Pair] = {
     "a total that is no state": Pair(PlainAttribute, lambda: ReducedBy("sum"), POSITIVE, "shards"),
     "a list state read as a list": Pair(CatOfList, Kept, NUMBERS, "shards"),
     "integers in a list": Pair(IntegersInList, Kept, NUMBERS, "empty_process"),
+    "a process without data weighs as much": Pair(
+        lambda: ReducedBy("mean"),
+        lambda: ReducedBy("sum"),
+        POSITIVE,
+        "empty_process",
+        "beside a process without data process 0 reports",
+    ),
     "step values of one process": Pair(
         LocalSteps, Mean, NUMBERS, "sync_on_step", "with dist_sync_on_step=True on 2 processes, step 0 reports"
     ),

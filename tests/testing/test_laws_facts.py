@@ -82,6 +82,8 @@ def test_a_list_state_keeps_the_batch_by_design() -> None:
         check_metric(Kept, NUMBERS, laws=["buffers_reused"])
     texts = st.just([(["a", "b"],), (["c"],)])
     assert finding(Told, texts, "buffers_reused") == ("kept", "")
+    zeros = st.just([(torch.zeros(2),)])
+    assert finding(Kept, zeros, "buffers_reused")[0] == "broken"
     boxes = st.just([([{"boxes": torch.ones(1, 4)}],)])
     assert finding(KeepsBoxes, boxes, "buffers_reused")[0] == "broken"
 
@@ -583,6 +585,36 @@ def test_a_long_epoch_is_as_long_as_it_says() -> None:
     for dtype in (torch.int32, torch.float32):
         assert finding(lambda dtype=dtype: CountsIn(dtype), ones, "no_saturation", examples=2) == ("kept", "")
     assert finding(lambda: ReducedBy("sum"), ones, "no_saturation", examples=2) == ("kept", "")
+
+
+def test_what_grows_only_later_is_no_narrow_type() -> None:
+    """A metric that leaves out the beginning of an epoch adds nothing at first, and loses nothing later."""
+
+    class AfterTheFirst(Mean):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_state("seen", torch.tensor(0), dist_reduce_fx="sum")
+
+        def update(self, x: Tensor) -> None:
+            self.seen += len(x)
+            if self.seen > 100:
+                super().update(x)
+
+    assert finding(AfterTheFirst, POSITIVE, "no_saturation") == ("kept", "")
+
+
+def test_a_state_that_is_widened_in_time_is_wide_enough() -> None:
+    """A metric may count in 8 bits for as long as the number fits."""
+
+    class Widened(CountsIn):
+        def __init__(self) -> None:
+            super().__init__(torch.int8)
+
+        def update(self, x: Tensor) -> None:
+            total = self.total.long() + x.sum().long()
+            self.total = total if total > 127 else total.to(torch.int8)
+
+    assert finding(Widened, POSITIVE, "no_saturation") == ("kept", "")
 
 
 def test_labels_are_known_where_the_metric_says_how_many_there_are() -> None:

@@ -230,6 +230,14 @@ class Forgets(Total):
         self.total = incoming_state.total.clone()
 
 
+class Takes(Total):
+    """Takes the other's data away from it."""
+
+    def merge_state(self, incoming_state: Any) -> None:
+        self.total = self.total + incoming_state.total
+        incoming_state.total = torch.tensor(0.0)
+
+
 class MergedMeans(Metric):
     """What torchmetrics does to a 'mean' state: it is weighted by the number of updates of one of the two."""
 
@@ -286,6 +294,7 @@ WRONG: dict[str, tuple[Callable[[], Metric], st.SearchStrategy[Any], str, bool]]
     "update looks at the state": (Increments, NUMBERS, "forward_accumulates", False),
     "a mean merged by merge_state": (MergedMeans, POSITIVE, "merge_state", False),
     "a merge that forgets": (Forgets, POSITIVE, "merge_state", True),
+    "a merge that takes away": (Takes, POSITIVE, "merge_state", True),
     "update writes into the batch": (Clamped, NUMBERS, "inputs_unchanged", True),
     "a count that is no state": (Remembers, POSITIVE, "reset", False),
     "a count that no checkpoint has": (Resets, POSITIVE, "state_dict_round_trip", False),
@@ -439,8 +448,18 @@ def test_a_metric_that_is_not_deterministic_is_refuted() -> None:
 
 def test_a_strategy_that_fails_is_an_error_of_its_own() -> None:
     """Not a fault of the metric."""
-    with pytest.raises(InvalidArgument):
-        check_metric(Total, st.lists(st.tuples(floats32(3)), min_size=3, max_size=2))
+    for sizes in ([3], [1, 2, 3]):  # at once, and after some examples
+        least = st.sampled_from(sizes)
+        with pytest.raises(InvalidArgument):
+            check_metric(
+                Total, least.flatmap(lambda n: st.lists(st.tuples(tensors(3, nan=False)), min_size=n, max_size=2))
+            )
+
+    def unread(number: int) -> Any:
+        raise OSError("no file")
+
+    with pytest.raises(OSError, match="no file"):
+        check_metric(Total, st.integers().map(unread))
 
 
 def test_examples_are_the_same_each_time_unless_seeded() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,7 @@ import torch
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from hypothesis.strategies import SearchStrategy
 from support.versions import needs_merge_state, needs_simulated_device
+from support.wrong_metrics import IntegersInList
 from testing.test_programs import printed
 from torch import Tensor
 from torchmetrics import MaxMetric, MeanMetric, Metric, MetricCollection
@@ -153,6 +155,15 @@ class OfDicts(Total):
         super().update(batch["score"][torch.tensor([name == "a" for name in batch["name"]])])
 
 
+class NeedsData(Total):
+    """Right: raises as long as there is none."""
+
+    def compute(self) -> dict[str, Tensor]:
+        if self.number == 0:
+            raise ValueError("no data")
+        return super().compute()
+
+
 class WordsInAll(Metric):
     """Keeps texts in a Python list, which is no state."""
 
@@ -179,6 +190,13 @@ def failure_of(machine: type[RuleBasedStateMachine]) -> tuple[Exception, str]:
     with pytest.raises(Exception) as failure:  # noqa: PT011, each test says which
         run_state_machine_as_test(machine)
     return failure.value, "\n".join(failure.value.__notes__)
+
+
+def begun(factory: Any, *without: str, look_each_time: bool = False) -> Any:
+    """A life of two batches, whose steps are called by hand."""
+    life: Any = metric_machine(factory, FEW, without=without)()
+    life.start(batches=[(torch.tensor([0.0]),), (torch.tensor([0.0, 1.0]),)], look_each_time=look_each_time)
+    return life
 
 
 def dicts(draw: Any, n: int) -> tuple[dict[str, Any]]:
@@ -305,11 +323,10 @@ def test_a_life_looks_at_the_value_when_it_is_asked_for_and_at_its_end() -> None
     """At the end but for a life that failed, or where `compute` is left out."""
 
     def life(*without: str) -> Any:
-        begun = metric_machine(MeanOfBatchMeans, FEW, without=without)()
-        begun.start(batches=[(torch.tensor([0.0]),), (torch.tensor([0.0, 1.0]),)], look_each_time=False)
-        begun.update(batch=0)
-        begun.update(batch=1)
-        return begun
+        life = begun(MeanOfBatchMeans, *without)
+        life.update(batch=0)
+        life.update(batch=1)
+        return life
 
     for look in (life().compute, life().teardown):
         with pytest.raises(LawViolation, match=r"you report 0\.25 where a new metric"):
@@ -319,6 +336,46 @@ def test_a_life_looks_at_the_value_when_it_is_asked_for_and_at_its_end() -> None
         failed.compute()
     failed.teardown()
     life("compute").teardown()
+
+
+def test_some_lives_look_at_the_value_after_each_step() -> None:
+    """Once, and as a step of its own; not where `compute` is left out."""
+    life = begun(MeanOfBatchMeans, look_each_time=True)
+    life.update(batch=0)
+    life.compute()
+    steps = "update(0), compute(), compute(), update(1), compute()"
+    with pytest.raises(LawViolation, match=re.escape(f"after {steps}: you report 0.25 where a new metric")):
+        life.update(batch=1)
+    silent = begun(MeanOfBatchMeans, "compute", look_each_time=True)
+    silent.update(batch=0)
+    silent.update(batch=1)
+    assert silent.past == ["update(0)", "update(1)"]
+
+
+def test_a_life_without_data_has_the_value_of_a_new_metric() -> None:
+    """And none where that raises."""
+    for step in ("compute", "teardown"):
+        right, wrong = begun(NeedsData), begun(KeepsCountOnReset)
+        for life in (right, wrong):
+            life.update(batch=0)
+            life.reset()
+        getattr(right, step)()
+        with pytest.raises(LawViolation, match="where a new metric without data reports 0"):
+            getattr(wrong, step)()
+
+
+def test_a_sync_may_have_a_process_without_data() -> None:
+    """Unless that is left out; then it syncs where each process has some."""
+    life = begun(IntegersInList)
+    life.update(batch=0)
+    with pytest.raises(LawViolation, match="processes gather tensors that do not fit together"):
+        life.sync(others=[[]])
+    life = begun(IntegersInList, "empty_process")
+    life.update(batch=0)
+    life.sync(others=[[]])
+    life.sync(others=[[1], []])
+    life.sync(others=[[1]])
+    assert life.past == ["update(0)", "sync([[1]])"]
 
 
 def test_a_checkpoint_is_loaded_in_a_life() -> None:

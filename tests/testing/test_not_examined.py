@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import strategies as st
+from support.versions import needs_merge_state
+from support.wrong_metrics import Complete
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
@@ -287,6 +289,24 @@ def test_what_has_no_value_after_one_batch_is_examined_as_a_whole() -> None:
 
     usual = [law.name for law in METRIC_LAWS.selected(None)]
     findings = examine_metric(Late, pairs(2).map(lambda batches: (batches * 3)[:3]), laws=usual, examples=15)
+    assert {finding.outcome for finding in findings.values()} <= {"kept", "not applicable"}
+
+
+@needs_merge_state
+def test_the_strict_laws_look_at_the_whole_too() -> None:
+    """Likewise where a part of the data has no value."""
+
+    class Late(Complete):
+        def update(self, x: Tensor, y: Tensor) -> None:  # type: ignore[override]
+            super().update(x)
+
+        def compute(self) -> Tensor:
+            if self.number < 4:
+                raise ValueError("too few")
+            return super().compute()
+
+    laws = ["checkpoint_unchanged", "stale_value", "update_count"]
+    findings = examine_metric(Late, pairs(2).map(lambda batches: (batches * 3)[:3]), laws=laws, examples=15)
     assert {finding.outcome for finding in findings.values()} <= {"kept", "not applicable"}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+import threading
 import warnings
 from typing import Any
 
@@ -172,12 +174,43 @@ def test_torchmetrics_own_questions_do_not_count(factory: Any) -> None:
 
 def test_calls_are_those_of_the_lines_inside() -> None:
     """Each line once, also on a thread of its own; none before or after, and a profiler is left as it was."""
-    before = sys.getprofile()
+    before, before_threads = sys.getprofile(), threading.getprofile()
     with own_calls() as calls:
         for _ in range(3):
             rank()
         World(1).each([Mean()], lambda metric, number: dist.is_initialized())
     assert sys.getprofile() is before
+    assert threading.getprofile() is before_threads
     rank()
     assert len(calls) == 2
     assert all(call.startswith("torch.distributed.is_initialized() at ") for call in calls)
+
+
+def test_a_line_is_named_after_what_it_asks_first() -> None:
+    """By the name that a user writes, also where torch has wrapped it."""
+    with own_calls() as calls:
+        assert [dist.is_initialized(), dist.is_torchelastic_launched()] == [False, False]
+        with pytest.raises(ValueError, match="process group"):
+            dist.barrier()
+    names = [call.partition(" at ")[0] for call in calls]
+    assert names == ["torch.distributed.is_initialized()", "torch.distributed.barrier()"]
+
+
+def test_variables_of_launchers_tell_processes_apart() -> None:
+    """Those of torchrun, of Lightning and of Slurm; no others."""
+    names = ["RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"]
+    for name in (*names, "SLURM_PROCID", "SLURM_NTASKS"):
+        with own_calls() as calls:
+            os.environ.get(name)
+        assert [call.partition(" at ")[0] for call in calls] == [f"os.environ['{name}']"]
+    with own_calls() as calls:
+        os.environ.get("HOME")
+    assert calls == []
+
+
+def test_an_import_asks_for_nothing() -> None:
+    """Whatever runs while a part of torch.distributed is imported."""
+    sys.modules.pop("torch.distributed.argparse_util", None)
+    with own_calls() as calls:
+        importlib.import_module("torch.distributed.argparse_util")
+    assert calls == []

@@ -265,6 +265,8 @@ def test_what_cannot_be_written_down_is_a_line_to_fill_in() -> None:
 
     finding = found(lambda: Weighted(weights), NUMBERS, "batch_size")
     assert "weights = ...  # fill in: builtins.object, <object object at" in finding.program()
+    made = type("Made", (MeanOfBatchMeans,), {})  # a class without a source
+    assert "make = ...  # fill in: abc.ABCMeta, <class '" in found(made, NUMBERS, "batch_size").program()
     incomplete = Finding("broken", "it hangs", "hang", source="# torch.distributed\nx = ...  # fill in: a number")
     assert confirmed(incomplete).confirmed == "not tried, since the program has a line to be filled in"
 

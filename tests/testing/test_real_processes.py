@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +55,21 @@ def test_how_each_ended_is_told(factory: Any, words: str) -> None:
     with pytest.raises(Ended, match=words):
         on_real_processes(factory, [ONE, THREE], seconds=5)
     assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    """After as many seconds as it was given; it is gone when that is said."""
+    told = tmp_path / "pid"
+
+    class Waits(SumMetric):
+        def update(self, value: Tensor) -> None:
+            told.write_text(str(os.getpid()))
+            time.sleep(600)
+
+    with pytest.raises(Ended, match=r"^process 0 waited until its time was over$"):
+        on_real_processes(Waits, [ONE], seconds=5)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()), 0)
 
 
 def test_right_and_wrong_metrics() -> None:

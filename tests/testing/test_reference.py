@@ -201,6 +201,8 @@ def test_numbers_are_compared_and_not_their_types(found: Any, expected: Any) -> 
         (torch.tensor([1.0, 2.0]), 1.5, "you report a shape of (2,) where the reference says ()"),
         ({"a": 1.0}, {"a": 2.0}, "you report 1 where the reference says 2 (at ['a'])"),
         ({"a": 1.0}, {"b": 2.0}, "you report the keys ['a'] where the reference says also ['b']"),
+        ({"a": 1.0}, 1.0, "you report {'a': 1.0} where the reference says 1.0"),
+        (1.0, {"a": 1.0}, "you report 1.0 where the reference says {'a': 1.0}"),
         ((1.0, torch.tensor([1])), (1.0, [2]), "you report 1 where the reference says 2 (at [1][0])"),
         ("word", "other", "you report 'word' where the reference says 'other'"),
     ],

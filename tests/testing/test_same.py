@@ -46,6 +46,8 @@ UNLIKE = [
     (t(1 + 2j), t(1 + 3j), "[0, 1]: 2.0 and 3.0"),
     (t(1), t(1, 2), "int64 of shape (1,) and int64 of shape (2,)"),
     (t(1), t(1.0), "int64 of shape (1,) and float32 of shape (1,)"),
+    (t(1.0), [1.0], "float32 [1.0] and [1.0]"),
+    ([1.0], np.ones(1), "[1.0] and float64 [1.0]"),
     ({"a": 1}, {"b": 1}, "keys ['a'] and keys ['b']"),
     ({"a": {2: 1.0}}, {"a": {2: 3.0}}, "['a'][2]: 1.0 and 3.0"),
     ([1, 2], [1], "2 items and 1 items"),

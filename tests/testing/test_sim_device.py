@@ -224,6 +224,20 @@ assert metric.compute().tolist() == values["seen"].tolist() == [[2, 0, 0], [0, 2
 """)
 
 
+def test_a_life_moves_to_it_and_back() -> None:
+    """The metric and its batches, by the rule of the state machine."""
+    run("""
+from torchmetrics import SumMetric
+life = metric_machine(SumMetric, value_batches())()
+life.start(batches=[(torch.tensor([1.0]),)], look_each_time=False)
+for to, device in (("second device", "sim"), ("half", "sim"), ("cpu", "cpu")):
+    life.move(to=to)
+    life.update(batch=0)
+    assert life.metric.sum_value.device.type == device, to
+life.compute()
+""")
+
+
 def test_every_reduction_has_the_same_bits_and_does_not_wait_on_a_second_device() -> None:
     """The laws that need one: for reductions, for metrics made of them; and it refutes what is bound to the CPU."""
     run("""
