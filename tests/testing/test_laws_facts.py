@@ -27,6 +27,7 @@ from support.wrong_metrics import (
     OwnCache,
     PaddingCounted,
     PaddingIgnored,
+    RandomHalf,
     ReducedBy,
     StepsDiffer,
     Sums,
@@ -114,6 +115,11 @@ def test_a_list_of_the_class_is_told_where_no_value_says_it() -> None:
     assert "until the other saw data: both hold EmptiedByTheNext.seen, a list of its class, which all" in first
     assert law.startswith("  law instances_are_independent is broken")
     check_metric(Cached, POSITIVE, examples=5)
+    _, message = finding(CountsLooks, POSITIVE, "repeatable")
+    assert "both hold CountsLooks.looks, a list of its class, which all metrics of it share" in message
+    _, message = finding(RandomHalf, POSITIVE, "repeatable", examples=50)
+    assert "in a second new metric the same batches give" in message
+    assert "both hold" not in message
 
 
 class EmptiedByTheNext(Metric):
@@ -129,6 +135,28 @@ class EmptiedByTheNext(Metric):
 
     def compute(self) -> Tensor:
         return torch.cat(self.seen).sum()
+
+
+class CountsLooks(Mean):
+    """Is changed by each look at a value, its own or another's."""
+
+    looks: list[int] = []  # noqa: RUF012, the mistake
+
+    def compute(self) -> Tensor:
+        self.looks.append(1)
+        return super().compute() + len(self.looks)
+
+
+def test_an_example_says_what_processes_read_wrongly() -> None:
+    """Where a process gets the bits of integers as floats, beside the batches."""
+
+    class Int32InList(Kept):
+        def update(self, x: Tensor) -> None:
+            self.seen.append(x.int())
+
+    outcome, message = finding(Int32InList, POSITIVE, "empty_process")
+    assert outcome == "broken"
+    assert "    read as numbers of one's own dtype = state 'seen': process 0 gathers float32 with 1 dim" in message
 
 
 class Cached(Mean):

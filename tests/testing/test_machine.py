@@ -293,7 +293,8 @@ def test_every_step_of_a_life_is_a_line_of_its_program(strict: bool) -> None:
     life = Life(Total, strict=strict, single=True)
     steps = ["metric.update(*batches[0])", life.sync([[1], []]), "metric(*batches[1])", life.save(), "metric.reset()"]
     steps += [life.load(into_new=True), life.merge([0], into_new=False), life.merge([], into_new=True)]
-    steps += ["metric = pickle.loads(pickle.dumps(metric))", life.move("half"), life.move("cpu"), life.sync([[1]])]
+    steps += ["metric = pickle.loads(pickle.dumps(metric))", life.move("half"), life.move("cpu"), COMPUTE]
+    steps.append(life.sync([[1]]))
     for step in steps:
         life.step(step)
         if "(metric" not in step and not strict:
@@ -317,6 +318,30 @@ def test_a_life_on_a_gpu_takes_its_batches_there() -> None:
     assert "torch.load(path, weights_only=True, map_location='cuda')" in source
     assert '[part.persistent(True) for part in metric.modules() if hasattr(part, "persistent")]' in source
     assert source.endswith('print(updated(make().to("cuda"), map(on_gpu, samples)).compute())\n')
+    life.step(life.move("cpu"))
+    assert life.load(into_new=False).endswith("torch.load(path, weights_only=True, map_location='cpu'))")
+
+
+@pytest.mark.parametrize(("strict", "looks"), [(False, 1), (False, 2), (True, 2)])
+def test_a_program_forgets_values_only_where_a_life_would(strict: bool, looks: int) -> None:
+    """Where one was asked for before the end, and torchmetrics' cache is off."""
+    life, batches = Life(Total, strict=strict, single=True), [(torch.tensor([1.0]),)]
+    for _ in range(looks):
+        life.step("metric.update(*batches[0])")
+        life.step(COMPUTE)
+    source = life.program(batches, samples=batches * looks)
+    assert ("compute_with_cache = False" in source) == (looks == 2 and not strict)
+    assert printed(source).splitlines()[-2:] == [f"{{'total': tensor({looks}.), 'number': tensor({looks})}}"] * 2
+
+
+def test_a_life_without_data_ends_in_the_program_of_a_new_metric() -> None:
+    """It expects what that computes, and names no samples."""
+    life = Life(Total, strict=False, single=True)
+    life.step(COMPUTE)
+    source = life.program([], samples=[])
+    assert source.endswith("print(metric.compute())\nprint(make().compute())\n")
+    assert "samples" not in source
+    assert printed(source).splitlines() == ["{'total': tensor(0.), 'number': tensor(0)}"] * 2
 
 
 def test_a_life_looks_at_the_value_when_it_is_asked_for_and_at_its_end() -> None:

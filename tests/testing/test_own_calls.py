@@ -123,6 +123,23 @@ def test_real_processes_accept_what_is_right(factory: Any) -> None:
         assert finding.message == "on 3 examples by real processes (gloo), since simulated ones do not answer it"
 
 
+class StepsOfOne(Told):
+    """Leaves dist_sync_on_step out of account."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.dist_sync_on_step = False
+        step: Tensor = super().forward(x)
+        return step
+
+
+@needs_fork
+def test_real_processes_judge_synced_steps() -> None:
+    """What each step reports on them, and not only the value of the epoch."""
+    with pytest.raises(LawViolation, match="with dist_sync_on_step=True on 2 processes, step 0 reports"):
+        check_metric(StepsOfOne, POSITIVE, laws=["sync_on_step"], confirm=True)
+    check_metric(Told, POSITIVE, laws=["sync_on_step"], confirm=True)
+
+
 class RaisesOnTheSecond(Mean):
     def compute(self) -> Tensor:
         if rank() == 1:

@@ -387,6 +387,7 @@ def test_tensors_of_unlike_dtypes_and_equal_sizes_are_read_as_ones_own() -> None
     world = World(2)
     world.compute(Gathered, [[(t(1.0),)], [(torch.tensor([7, 8], dtype=torch.int32),)]])
     told = "process 0 gathers float32 with 1 dimensions, and process 1 gathers int32 with 1 dimensions"
+    world.compute(Gathered, [[(t(1.0),)], [(t(2.0),)]])
     assert world.mixed == [f"state 'seen': {told}"]
 
 
