@@ -83,7 +83,7 @@ _DESIGNS = [
     _Design(
         ("MinMaxMetric",),
         _always,
-        ("compute_is_pure", "step_value"),
+        ("compute_is_pure", "step_value", "sync_on_step"),
         "it keeps the extremes of what compute returned so far, so each compute takes part",
     ),
     _Design(
