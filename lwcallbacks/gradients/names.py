@@ -40,17 +40,8 @@ def named_parameters_of(module: nn.Module) -> list[tuple[str, Tensor]]:
     >>> [name for name, _ in named_parameters_of(nn.Sequential(nn.Linear(2, 2)))]
     ['0.weight', '0.bias']
     """
-    seen: set[int] = set()
-    found: list[tuple[str, Tensor]] = []
-    wrapped: set[str] = set()  # what stands before a module is visited before it
-    for prefix, inside in module.named_modules():
-        _add_wrapped(wrapped, prefix, inside)
-        before = f"{prefix}." if prefix else ""
-        for name, p in inside._parameters.items():  # named_parameters() of each module costs several times as much
-            if p is not None and id(p) not in seen:
-                seen.add(id(p))
-                found.append((_plain(before + name, wrapped), p))
-    return found
+    wrapped = _wrapped(module)
+    return [(_plain(name, wrapped), p) for name, p in module.named_parameters()]
 
 
 def buffers_of(module: nn.Module) -> dict[str, Tensor]:
@@ -76,16 +67,12 @@ def modules_of(module: nn.Module) -> dict[str, nn.Module]:
 
 def _wrapped(module: nn.Module) -> set[str]:
     """Names of modules that are inside of a wrapper."""
-    wrapped: set[str] = set()
+    wrapped = set()
     for prefix, inside in module.named_modules():
-        _add_wrapped(wrapped, prefix, inside)
+        inner = _WRAPPERS.get(type(inside).__name__)
+        if inner is not None:
+            wrapped.add(f"{prefix}.{inner}" if prefix else inner)
     return wrapped
-
-
-def _add_wrapped(wrapped: set[str], prefix: str, module: nn.Module) -> None:
-    inner = _WRAPPERS.get(type(module).__name__)
-    if inner is not None:
-        wrapped.add(f"{prefix}.{inner}" if prefix else inner)
 
 
 def _plain(name: str, wrapped: set[str]) -> str:
