@@ -109,6 +109,20 @@ print(len(names))
     assert int(printed(code)[-1]) > 80
 
 
+def test_the_kit_says_how_to_get_what_it_needs() -> None:
+    """Where only the package itself is installed there is no hypothesis."""
+    code = """
+import sys
+sys.modules["hypothesis"] = None
+try:
+    import lwcallbacks.testing
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    told = 'lwcallbacks.testing needs hypothesis, which is not installed: pip install "lwcallbacks[testing]"'
+    assert printed(code) == [told]
+
+
 @pytest.mark.skipif(not find_spec("lightning"), reason="needs lightning.pytorch, and it is not installed here")
 def test_the_program_may_import_its_lightning_after_lwcallbacks() -> None:
     """Which of the two packages is used is decided when the first callback is asked for."""

@@ -46,7 +46,8 @@ def check_arguments(
     _check("activations", activations, fits, 'True, False, a pattern such as "*.relu", or several of them')
     _check("depth", depth, depth is None or _is_int(depth, 1), "an int of at least 1, or None")
     for argument, given in (("include", include), ("exclude", exclude)):
-        _check(argument, given, _are_patterns(given), 'a pattern such as "encoder.*", several of them, or None')
+        fits = _are_patterns(given) and (argument == "exclude" or given is None or bool(several(given)))
+        _check(argument, given, fits, 'a pattern such as "encoder.*", several of them, or None')
 
 
 def _are_patterns(given: Any) -> bool:

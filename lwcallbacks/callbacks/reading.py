@@ -144,10 +144,12 @@ class Reader:
     def weights(self) -> Callable[[], Weights] | None:
         """Norms of the parameters as they are now; None where there are none, nobody asks for them, or processes would
         have to meet for them."""
+        if "weights" not in self._columns or self.is_shared:
+            return None
         own = {s.name: parameters_of(s.optimizer) for s in self._steps.of}
         of = layers_of(names_of(self._module), own, self._chosen, self._depth).values()
         named = [(p, layer) for pairs in of for p, layer in pairs if not is_lazy(p)]
-        if not named or "weights" not in self._columns or self.is_shared:
+        if not named:
             return None
         kept = Kept([p for p, _ in named], self._samples)
         devices = dict.fromkeys(p.device for p, _ in named)

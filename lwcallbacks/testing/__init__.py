@@ -6,6 +6,12 @@ def test_accuracy_is_about_the_samples():
     check_metric(lambda: MulticlassAccuracy(num_classes=3), labelled_batches(num_classes=3))
 """
 
+try:
+    import hypothesis as _hypothesis  # noqa: F401
+except ModuleNotFoundError as error:
+    told = 'lwcallbacks.testing needs hypothesis, which is not installed: pip install "lwcallbacks[testing]"'
+    raise ModuleNotFoundError(told, name="hypothesis") from error
+
 from lwcallbacks.testing.checking import METRIC_LAWS as METRIC_LAWS
 from lwcallbacks.testing.checking import check_metric as check_metric
 from lwcallbacks.testing.checking import examine_metric as examine_metric

@@ -109,7 +109,7 @@ def test_nothing_is_computed_between_logged_steps() -> None:
     assert look.call_count == 1, "one logged step in five"
 
 
-@pytest.mark.parametrize("arguments", [{"every_n_train_steps": 0}, {"bins": 513}, {"bins": 2.5}])
+@pytest.mark.parametrize("arguments", [{"every_n_train_steps": 0}, {"bins": 513}, {"bins": 2.5}, {"include": []}])
 def test_wrong_arguments(arguments: dict[str, Any]) -> None:
     """Each is refused when the callback is made, and named."""
     [name] = arguments
