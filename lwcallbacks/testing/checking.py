@@ -7,7 +7,8 @@ violations_of_metric(MeanOfBatchMeans, labelled_batches(num_classes=3))     # {"
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from hypothesis.strategies import SearchStrategy
 from lwcallbacks.testing import laws_of_data, laws_of_epochs, laws_of_state
 from lwcallbacks.testing.declared import declared
 from lwcallbacks.testing.errors import NotExaminable
-from lwcallbacks.testing.examining import Blob, examine_all, failure
+from lwcallbacks.testing.examining import Blob, examine_all, failure, one_thread
 from lwcallbacks.testing.law import Finding, Laws, kept_all_the_same, with_reasons
 from lwcallbacks.testing.metric_subject import MetricSubject
 from lwcallbacks.testing.reference import USUAL, Reference
@@ -198,8 +199,7 @@ def _examine(
     subject = MetricSubject(factory, options.closeness(), reference=said)
     selected = METRIC_LAWS.selected(options.laws)
     known = with_reasons(METRIC_LAWS, options.known if options.known is not None else {}, "known")
-    before = torch.default_generator.get_state()
-    try:
+    with one_thread(), _random_state_kept():
         processes = any(one.processes for one in selected)
         subject = first_try(subject, batches, examples=options.examples, seed=options.seed, processes=processes)
         design = declared(contained_metrics(factory()), METRIC_LAWS)
@@ -234,8 +234,6 @@ def _examine(
             findings |= found
         if stop and (left := [name for name, finding in findings.items() if finding.outcome == "not simulated"]):
             warn(f"lwcallbacks: {subject}: not tried: {', '.join(left)}: {findings[left[0]].message}")
-    finally:
-        torch.default_generator.set_state(before)
     finding = findings.get("reference")
     if said is not None and finding and finding.outcome == "kept" and not said.answers:
         raise ValueError("check_metric: reference= returned None for each example, expected a value for some")
@@ -244,6 +242,15 @@ def _examine(
         if kept:
             raise AssertionError("; ".join(kept_all_the_same(name, known[name], subject) for name in kept))
     return findings
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    before = torch.default_generator.get_state()
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(before)
 
 
 def _not_simulated(subject: MetricSubject) -> str:

@@ -8,12 +8,12 @@ database, where the user's settings have one.
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 from unittest import SkipTest
@@ -131,21 +131,29 @@ def search(
     return Search(rounding="".join(rounding[:1]), fact=cases[0].fact if cases else "")
 
 
-class _Worker(threading.local):
-    """A thread beside this one, the same each time: hypothesis collects garbage when a new one begins a test."""
+class _Beside(threading.local):
+    """Of each thread: where it runs what may not run within a test."""
 
-    def __init__(self) -> None:
-        self.process = -1
-        self.pool: ThreadPoolExecutor
-
-    def run(self, body: Callable[[], None]) -> None:
-        """Run it there, and wait for its end; what it raises is raised here."""
-        if self.process != os.getpid():  # a forked process has none of the threads
-            self.pool, self.process = ThreadPoolExecutor(1, "lwcallbacks-examines"), os.getpid()
-        self.pool.submit(body).result()
+    pool: ThreadPoolExecutor | None = None
 
 
-_WORKER = _Worker()
+_BESIDE = _Beside()
+
+
+@contextmanager
+def one_thread() -> Iterator[ThreadPoolExecutor]:
+    """Whatever is run outside of a test in here is run on one thread, which ends with it. None is made before.
+
+    Hypothesis collects garbage whenever a new thread begins a test, which takes longer than a law.
+    """
+    if _BESIDE.pool is not None:
+        yield _BESIDE.pool
+        return
+    with ThreadPoolExecutor(1, "lwcallbacks-examines") as _BESIDE.pool:
+        try:
+            yield _BESIDE.pool
+        finally:
+            _BESIDE.pool = None
 
 
 def _outside_of_a_test(run: Callable[[], None]) -> None:
@@ -159,7 +167,8 @@ def _outside_of_a_test(run: Callable[[], None]) -> None:
         with torch.inference_mode(inference), torch.set_grad_enabled(grad):
             run()
 
-    _WORKER.run(body)
+    with one_thread() as pool:
+        pool.submit(body).result()
 
 
 def _blob(error: Exception) -> str:

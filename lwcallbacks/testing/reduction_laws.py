@@ -25,7 +25,7 @@ from torch import Tensor
 from lwcallbacks.reductions.base import Reduction, State
 from lwcallbacks.reductions.choice import PAYLOAD
 from lwcallbacks.state.sync import Bundle, synced
-from lwcallbacks.testing.examining import examine_all
+from lwcallbacks.testing.examining import examine_all, one_thread
 from lwcallbacks.testing.host_sync import forbid_host_sync
 from lwcallbacks.testing.law import Broken, Case, Finding, Laws, NotApplicable, Subject
 from lwcallbacks.testing.same import difference
@@ -159,7 +159,8 @@ def _examine(
     stop: bool,
 ) -> dict[str, Finding]:
     subject, selected = ReductionSubject(reduction), REDUCTION_LAWS.selected(laws)
-    return examine_all(selected, subject, fields, name="fields", examples=examples, seed=seed, stop=stop)
+    with one_thread():
+        return examine_all(selected, subject, fields, name="fields", examples=examples, seed=seed, stop=stop)
 
 
 @law("merging what has seen nothing changes the result: a process without data alters the epoch's value")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.database import InMemoryExampleDatabase
 from testing.test_laws_refute import NUMBERS, Increments, Last, MeanOfBatchMeans, Total
 
+from lwcallbacks.reductions import ExactSum
 from lwcallbacks.testing import LawViolation, NotExaminable, check_metric, check_reduction, tensors
 from lwcallbacks.testing.examining import examine
 from lwcallbacks.testing.law import Broken, Case, Law, Subject
@@ -64,21 +65,30 @@ def test_a_profile_says_how_many_examples(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_within_a_test_of_hypothesis_there_are_few_examples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the environment says, since the test has some of its own; all laws are tried on one thread."""
+    """Whatever the environment says, since the test has some of its own. All laws of a metric are tried on one thread,
+    which is gone afterwards."""
     monkeypatch.setenv("LWCALLBACKS_EXAMPLES", "9")
-    threads: list[int] = []
+    before, called = threading.enumerate(), 0
 
     @settings(max_examples=2, deadline=None)
     @given(st.integers(1, 3))
     def outer(scale: int) -> None:
+        nonlocal called
         assert drawn() == 2 * 5
         assert drawn(examples=3) == 2 * 3
-        batches = NUMBERS.map(lambda batches: threads.append(threading.get_ident()) or batches)
+        threads: list[threading.Thread] = []
+        batches = NUMBERS.map(lambda batches: threads.append(threading.current_thread()) or batches)
         check_metric(Total, batches, laws=["order", "reset"])
+        assert len(set(threads)) == 1
+        assert threads[0] not in before
+        with pytest.raises(LawViolation):
+            check_metric(Last, NUMBERS, laws=["order"], examples=10)
+        check_reduction(ExactSum(), st.tuples(tensors(4)), laws=["identity"])
+        assert threading.enumerate() == before
+        called += 1
 
     outer()
-    assert len(set(threads)) == 1
-    assert threads[0] != threading.get_ident()
+    assert called
     assert drawn() == 2 * 9
 
 
