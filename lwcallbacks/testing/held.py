@@ -73,4 +73,4 @@ def attributes(metric: Any, *, of_classes: bool = False) -> list[dict[str, Any]]
 
 def _of_classes(part: Any) -> dict[str, Any]:
     own = [cls for cls in type(part).__mro__ if cls.__module__.partition(".")[0] not in ("torchmetrics", "torch")]
-    return {name: value for cls in reversed(own) for name, value in vars(cls).items() if name[:2] != "__"}
+    return {name: value for cls in reversed(own) for name, value in vars(cls).items() if not name.startswith("__")}

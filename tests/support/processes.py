@@ -78,6 +78,7 @@ def run_processes(world_size: int, function: Callable[..., Any], *args: Any, tim
 
 def _enter(rank: int, world_size: int, port: int, results: Any, function: Callable[..., Any], args: Any) -> None:
     torch.set_num_threads(1)
+    os.environ.pop("WANDB_SERVICE", None)  # W&B's process that a test here had started, and another has ended since
     os.environ.update(
         MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank), NODE_RANK="0",
         WORLD_SIZE=str(world_size),
