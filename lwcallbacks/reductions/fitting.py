@@ -56,11 +56,9 @@ def fitted(preds: Tensor, targets: Tensor, num_classes: int, task: str) -> tuple
         if _may_be_one_hot(preds, targets, num_classes, task):
             raise FieldError(_complaint(preds, targets, num_classes, task))
         return preds, targets
-    if task == "multilabel" and num_classes == 1:
-        preds, targets = (t if t.ndim > 1 and t.shape[1] == 1 else t.unsqueeze(1) for t in (preds, targets))
-        if preds.shape == targets.shape:
-            return preds, targets
-    for p, t in ((preds, _squeezed(targets)), (_squeezed(preds), targets)):
+    one_label = task == "multilabel" and num_classes == 1
+    scores, labels = (preds.unsqueeze(1), targets.unsqueeze(1)) if one_label else (preds, targets)
+    for p, t in ((scores, labels), (scores, _squeezed(labels)), (_squeezed(scores), labels)):
         if _fit(p, t, num_classes, task):
             return p, t
     raise FieldError(_complaint(preds, targets, num_classes, task))

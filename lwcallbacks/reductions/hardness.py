@@ -145,13 +145,13 @@ def _folded(terms: Tensor) -> Tensor:
 
 
 def exp(x: Tensor) -> Tensor:
-    """e to the power of float32 x, where x is at most 0; 0 below -87, where it is no normal number.
+    """e to the power of float32 x, where x is at most 0; 0 below -87, where it is no normal number; of NaN, NaN.
 
-    >>> exp(torch.tensor([0.0, -1.0, -100.0]))
-    tensor([1.0000, 0.3679, 0.0000])
+    >>> exp(torch.tensor([0.0, -1.0, -100.0, float("nan")]))
+    tensor([1.0000, 0.3679, 0.0000,    nan])
     """
     small = x < -87
-    x = x.masked_fill(small | x.isnan(), 0.0)
+    x = x.masked_fill(small, 0.0)
     exponent = (x * 1.4426950408889634).round()
     rest = x - exponent * _LN2_HIGH
     rest = rest - exponent * _LN2_LOW

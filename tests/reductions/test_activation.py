@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from lwcallbacks.reductions import ActivationCounts
+from lwcallbacks.reductions import ActivationCounts, FieldError
 from lwcallbacks.reductions import activation as activation_module
 from lwcallbacks.reductions.looking import as_on_a_device
 from lwcallbacks.testing import forbid_host_sync
@@ -65,3 +65,14 @@ def test_pieces_are_the_whole(monkeypatch: pytest.MonkeyPatch, on_device: bool, 
             for part in (values, x[:2, : values.shape[1]]):
                 state = counts.add(state, part)
         assert difference(state, expected) is None
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 3), ()])
+@pytest.mark.parametrize("on_device", [False, True])
+def test_another_number_of_units_is_refused(shape: tuple[int, ...], on_device: bool) -> None:
+    """However it is added."""
+    counts = ActivationCounts(2)
+    for add in (counts.lift, lambda x: counts.accumulate(counts.empty(), x), lambda x: counts.add(counts.empty(), x)):
+        context = as_on_a_device() if on_device else nullcontext()
+        with context, pytest.raises(FieldError, match=r"values have shape .*, expected \(N, 2, \.\.\.\)"):
+            add(torch.zeros(shape))

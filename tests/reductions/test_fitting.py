@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lwcallbacks.reductions import ConfusionCounts
-from lwcallbacks.reductions.fitting import FRACTION, whole
+from lwcallbacks.reductions.fitting import FRACTION, are_whole, whole
 
 INTEGERS = [
     torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64,
@@ -81,6 +81,17 @@ def test_numbers_that_are_no_label() -> None:
     assert counts.problems(counts.lift(torch.tensor([0, 1]), huge)) is not None
 
 
+def test_whole_numbers_of_every_dtype() -> None:
+    """Floats are looked at; complex numbers are no labels."""
+    numbers = torch.tensor([0.0, 1.0, 2.0])
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        assert are_whole(numbers.to(dtype))
+        assert not are_whole((numbers / 4).to(dtype))
+    assert are_whole(numbers.to(torch.uint8))
+    assert are_whole(numbers.bool())
+    assert not are_whole(numbers.to(torch.complex64))
+
+
 MAP = torch.tensor([[[0, 1], [1, 1], [0, 0]]])
 SCORES = torch.tensor([[[-4.0, 4.0], [4.0, -4.0], [4.0, -4.0]]])
 EXPECTED = [[2, 1], [1, 2]]
@@ -145,6 +156,14 @@ def test_shapes_that_clash_say_what_to_write(
     with pytest.raises(ValueError, match=re.escape(advice)) as error:
         counts.lift(torch.zeros(preds), torch.zeros(targets, dtype=torch.int64))
     assert str(error.value).startswith(f"preds are torch.float32 {preds} and targets torch.int64 {targets}, expected ")
+
+
+def test_shapes_that_clash_beyond_advice() -> None:
+    """It says what is expected, and guesses nothing."""
+    with pytest.raises(ValueError, match=r"or integer labels$"):
+        ConfusionCounts(3).lift(torch.zeros(4, 8, 8), torch.zeros(4, 5, 5, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"^preds are torch.float32 \(4, 3\) and targets torch.int64 \(4, 5\), "):
+        ConfusionCounts(1, task="multilabel").lift(torch.zeros(4, 3), torch.zeros(4, 5, dtype=torch.int64))
 
 
 def test_integer_predictions_of_several_channels() -> None:

@@ -24,6 +24,7 @@ from lwcallbacks.reductions.looking import as_on_a_device
 # Zeros, the smallest and largest of the first bins, infinities, and NaNs that differ from them in one bit.
 ODD = [0, 1, 0x000FFFFF, 0x00100000, 0x007FFFFF, 0x00800000, 0x7F7FFFFF, 0x7F800000, 0x7F800001, 0x7F8FFFFF, 0x7FC00000,
        0x7FFFFFFF, 0x3F800000]  # fmt: skip
+NAN, INF = math.nan, math.inf
 ALL_ODD = [*ODD, *(bits | 0x80000000 for bits in ODD)]
 
 
@@ -161,6 +162,34 @@ def test_bins_of_several_are_put_below_each_other() -> None:
     parts = [[floats(ALL_ODD), torch.ones(3)], [], [torch.zeros(2)]]
     below = FilledBins.below([LogHistogram().lift_each(tensors)() for tensors in parts])
     assert [table.tolist() for table in below.tables()] == [plain(x, 3) for tensors in parts for x in tensors]
+
+
+def test_flattened_are_views_and_what_has_gaps_is_left_alone() -> None:
+    """Nothing is copied."""
+    whole = torch.arange(6.0).reshape(2, 3)
+    given = [whole, whole.T, whole[:, 0], whole[0]]
+    flat = leading_bits.flattened(given)
+    assert [x.shape for x in flat] == [(6,), (3, 2), (2,), (3,)]
+    assert [x.data_ptr() for x in flat] == [x.data_ptr() for x in given]
+
+
+def test_rows_of_a_group_are_added() -> None:
+    """Also in the last slots, those of zero, NaN and infinities."""
+    tensors = [floats(ALL_ODD), torch.tensor([NAN, INF, -INF]), torch.tensor([-0.0, 3.0]), floats(ALL_ODD)]
+    tables = [plain(x, 1) for x in tensors]
+    added = LogHistogram(mantissa_bits=1).lift_each(tensors)().added(np.array([2, 0, 0, 2]), 3)
+    expected = [np.add(tables[1], tables[2]), np.zeros(len(tables[0])), np.add(tables[0], tables[3])]
+    assert [table.tolist() for table in added.tables()] == [table.tolist() for table in expected]
+
+
+def test_the_smallest_size_of_all_rows() -> None:
+    """The lower edge of its bin, of either sign: zeros, infinities and NaN have none."""
+    bins = LogHistogram(mantissa_bits=0).lift_each([torch.tensor([0.0, -0.75, 3.0]), torch.tensor([5.0])])()
+    assert bins.smallest() == 0.5
+    assert LogHistogram().lift_each([torch.tensor([0.0, NAN, -INF])])().smallest() == INF
+    assert LogHistogram().lift_each([torch.zeros(0)])().smallest() == INF
+    [tiny] = floats([1])
+    assert LogHistogram().lift_each([tiny.reshape(1), torch.ones(1)])().smallest() == 0
 
 
 def test_a_tensor_is_not_read_by_the_type_of_its_neighbour() -> None:

@@ -245,6 +245,9 @@ def test_a_step_is_read_as_the_epoch_so_far() -> None:
         ({"num_classes": 1}, "num_classes=1, expected an int of at least 2"),
         ({"num_classes": 3, "task": "binary"}, "num_classes=3 and classes=None with task='binary'"),
         ({"num_classes": 2, "mantissa_bits": 13}, "mantissa_bits=13, expected an int from 1 to 12"),
+        ({"num_classes": 2, "mantissa_bits": 0}, "mantissa_bits=0, expected an int from 1 to 12"),
+        ({"num_classes": 2, "mantissa_bits": 1.5}, "mantissa_bits=1.5, expected an int from 1 to 12"),
+        ({"num_classes": 0, "task": "multilabel"}, "num_classes=0, expected an int of at least 1"),
         ({"num_classes": 2, "task": "regression"}, "task='regression', expected"),
     ],
 )  # fmt: skip
@@ -253,6 +256,12 @@ def test_a_wrong_argument_is_told(arguments: dict[str, Any], words: str) -> None
     with pytest.raises(ValueError, match="ScoreCounts: ") as error:
         ScoreCounts(**arguments)
     assert words in str(error.value)
+
+
+def test_the_least_that_is_taken() -> None:
+    """One label, bins of one bit, the last of all classes."""
+    assert ScoreCounts(1, task="multilabel", mantissa_bits=1).chosen == (0,)
+    assert ScoreCounts(3, classes=(2, 0), mantissa_bits=12).chosen == (2, 0)
 
 
 def test_the_advice_about_memory_holds() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from functools import reduce
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from lwcallbacks.labels import classify, classify_labels, mask_labels, mask_of
 from lwcallbacks.reductions import ConfusionCounts, ScoreRange
-from lwcallbacks.reductions.score_range import coded, decoded, logit_cut, positives
+from lwcallbacks.reductions.score_range import check_scores, coded, decoded, logit_cut, positives
 
 NAN, INF = math.nan, math.inf
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2]
@@ -111,7 +112,7 @@ def test_a_logit_is_a_one_where_its_sigmoid_is_above_the_threshold(
     assert positives(scores, threshold).tolist() == (single > np.float32(threshold)).tolist()
 
 
-@pytest.mark.parametrize("threshold", [1e-3, 0.25, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("threshold", [1e-40, 1e-3, 0.25, 0.3, 0.5, 0.9])
 def test_the_cut_of_logits_is_exact(threshold: float) -> None:
     """The largest float32 whose sigmoid is not above; the next one is."""
     cut = np.float32(logit_cut(threshold))
@@ -184,6 +185,37 @@ def test_a_steps_value_goes_by_what_was_seen_so_far() -> None:
     batch = counts.lift(torch.tensor([0.4]), torch.tensor([1]))
     assert counts.step_value(batch, batch).tolist() == [[0, 0], [1, 0]]
     assert counts.step_value(batch, counts.merge(first, batch)).tolist() == [[0, 0], [0, 1]]
+
+
+def test_the_range_alone_tells_the_kind() -> None:
+    """Of a batch as of all so far; and in words, unless nobody asks."""
+    one = ScoreRange()
+    first, batch = one.lift(torch.tensor([-4.0, 4.0])), one.lift(torch.tensor([0.4]))
+    assert one.step_value(batch, batch) == "probabilities"
+    assert one.step_value(batch, one.merge(first, batch)) == "logits"
+    told = one.decided(batch)
+    assert told is not None
+    assert told.text.startswith("scores are in [0.4, 0.4] and are taken for probabilities")
+    assert ScoreRange(asks=False).decided(batch) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ({"task": "regression"}, "task='regression', expected 'multiclass', 'binary' or 'multilabel'"),
+        ({"threshold": 1.0}, "threshold=1.0, expected a probability in (0, 1)"),
+        ({"threshold": 0}, "threshold=0, expected a probability in (0, 1)"),
+        ({"threshold": True}, "threshold=True, expected a probability in (0, 1)"),
+        ({"threshold": "0.5"}, "threshold='0.5', expected a probability in (0, 1)"),
+        ({"logits": "yes"}, "logits='yes', expected True, False or None to tell by all scores"),
+    ],
+)
+def test_what_is_no_task_threshold_or_kind(written: dict[str, object], told: str) -> None:
+    """It says what was found, and what to write."""
+    right = {"task": "binary", "threshold": 0.5, "logits": None}
+    check_scores("Callback", **right)
+    with pytest.raises(ValueError, match=rf"^Callback: {re.escape(told)}$"):
+        check_scores("Callback", **(right | written))
 
 
 def test_a_code_says_both() -> None:
