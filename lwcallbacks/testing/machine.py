@@ -33,7 +33,7 @@ from lwcallbacks.testing.law import Finding, default_examples
 from lwcallbacks.testing.life import COMPUTE, Life
 from lwcallbacks.testing.reference import USUAL, Reference, contradiction
 from lwcallbacks.testing.same import Closeness, difference, same_in_another_order, shown
-from lwcallbacks.testing.samples import Args, Indivisible, backwards, copied, count, join, on_device
+from lwcallbacks.testing.samples import Args, Indivisible, backwards, copied, join, num_samples, on_device
 from lwcallbacks.testing.sim_device import second_device
 from lwcallbacks.testing.world import World, contained_metrics
 
@@ -104,10 +104,10 @@ def metric_machine(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         name = type(factory()).__name__
-        unsupported = _unsupported(factory)
+        examined = _Setup(factory, name, close, held_against, strict, frozenset(without) | _unsupported(factory))
 
     class Machine(_Life):
-        setup = _Setup(factory, name, close, held_against, strict, frozenset(without) | unsupported)
+        setup = examined
 
         @initialize(batches=batches, look_each_time=st.booleans())
         def start(self, batches: Any, look_each_time: bool) -> None:
@@ -384,18 +384,14 @@ class _Life(RuleBasedStateMachine):
 
     def same_samples(self, found: Any, expected: Any, numbers: list[int]) -> bool:
         """Whether a value has its entries of samples in another order, as after a merge."""
-        batches = [self.batch(number) for number in numbers]
-        try:
-            n = sum(map(count, batches))
-        except Indivisible:
-            return False
+        batches = [self.batch(i) for i in numbers]
 
         def turned() -> Any:
             fresh = self.new()
             fresh.update(*backwards(batches))
             return fresh.compute()
 
-        return same_in_another_order(found, expected, n, self.setup.close, turned)
+        return same_in_another_order(found, expected, num_samples(batches), self.setup.close, turned)
 
     def fail_if(self, wrong: str | None, numbers: list[int], about: str) -> None:
         if wrong:

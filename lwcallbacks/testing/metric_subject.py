@@ -24,7 +24,7 @@ from lwcallbacks.testing.program import written
 from lwcallbacks.testing.real_processes import on_each_process
 from lwcallbacks.testing.reference import Reference
 from lwcallbacks.testing.same import Closeness, difference, differing, same_in_another_order
-from lwcallbacks.testing.samples import Args, Indivisible, backwards, copied, count, in_float64
+from lwcallbacks.testing.samples import Args, backwards, copied, in_float64, num_samples
 from lwcallbacks.testing.tried import refused
 from lwcallbacks.testing.world import World, contained_metrics
 
@@ -148,7 +148,9 @@ class MetricSubject(Subject):
         """
         if (where := differing(found, expected, self.close)) is None:
             return
-        if in_any_order and self._same_samples(found, expected, in_any_order):
+        if in_any_order and same_in_another_order(
+            found, expected, num_samples(in_any_order), self.close, lambda: self.value([backwards(in_any_order)])
+        ):
             return
         first, second = where.shortly()
         begin, middle, end = (words or told).split("{}")
@@ -158,17 +160,6 @@ class MetricSubject(Subject):
         rounding = self.close is None and differing(found, expected, _ROUNDING) is None
         hint = "; exact=False, rtol=1e-5 takes this for rounding" if rounding else ""
         raise Broken(f"{told}: {where}{hint}", words=words, values=(found, expected))
-
-    def _same_samples(self, found: Any, expected: Any, batches: Sequence[Args]) -> bool:
-        try:
-            n = sum(map(count, batches))
-        except Indivisible:
-            return False
-
-        def turned() -> Any:
-            return self.value([backwards(batches)])
-
-        return same_in_another_order(found, expected, n, self.close, turned)
 
     def script(self, case: Case) -> str:
         """The program of the law, with the factory and the data of this example."""

@@ -34,6 +34,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lwcallbacks.testing.same import difference
+
 _WRITTEN_OUT = 2000  # numbers; more are packed
 _UPDATED = """
 def updated(metric, batches):
@@ -119,8 +121,10 @@ class _Source:
         yield from _from(self.own)
 
     def bind(self, name: str, value: Any) -> None:
-        """Make a name mean this value."""
+        """Make a name mean this value. Where it means another one already, the program says so."""
         if name in self._names:
+            if self._names[name] is not value and difference(self._names[name], value):
+                self.definitions.append(f"# {FILL_IN}: here {name} is one thing, and elsewhere {_on_a_line(value)}")
             return
         self._names[name] = value
         if isinstance(value, types.ModuleType):
@@ -144,8 +148,10 @@ class _Source:
 
     def expression(self, value: Any) -> str:
         """Python that makes this value."""
+        if isinstance(value, Enum):
+            return f"{self._named(type(value))}.{value.name}"
         if value is None or isinstance(value, bool | int | str | bytes) or value is ...:
-            return repr(value) if not isinstance(value, Enum) else f"{self._named(type(value))}.{value.name}"
+            return repr(value)
         if isinstance(value, float):
             return self._float(value)
         if isinstance(value, Tensor):
@@ -219,15 +225,17 @@ class _Source:
         if _is_lambda(value):
             self.definitions.append(f"{name} = {self._lambda(value)}")
             return
+        own = value.__name__
+        if name.rstrip("_") != own.rstrip("_"):
+            self.definitions.append(f"{name} = {self._named(value)}")
+            return
         try:
             text = textwrap.dedent(inspect.getsource(value)).rstrip()
         except (OSError, TypeError):
             self.definitions.append(f"{name} = {self._unknown(value)}")
             return
         self._uses(ast.parse(text), value)
-        self.definitions.append(text)
-        if value.__name__ != name:
-            self.definitions.append(f"{name} = {value.__name__}")
+        self.definitions.append(_renamed(text, own, name) if name != own else text)
 
     def _lambda(self, value: Any) -> str:
         node = _node_of(value)
@@ -271,6 +279,16 @@ def _methods(cls: Any) -> Iterator[Callable[..., Any]]:
         function = inspect.unwrap(function) if callable(function) else function
         if isinstance(function, types.FunctionType):
             yield function
+
+
+def _renamed(text: str, old: str, new: str) -> str:
+    """The source of a function or class under another name, which it uses of itself, too."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id == old:
+            node.id = new
+    tree.body[0].name = new  # type: ignore[attr-defined]
+    return ast.unparse(tree)
 
 
 def _names(node: ast.AST) -> list[str]:

@@ -125,6 +125,7 @@ def check_reduction(
         >>> from lwcallbacks.testing import floats32
         >>> check_reduction(ExactMean(), st.tuples(floats32(4)), examples=5)
     """
+    __tracebackhide__ = True
     _examine(reduction, fields, examples, seed, laws, stop=True)
 
 
@@ -158,6 +159,7 @@ def _examine(
     laws: Iterable[str] | None,
     stop: bool,
 ) -> dict[str, Finding]:
+    __tracebackhide__ = True
     subject, selected = ReductionSubject(reduction), REDUCTION_LAWS.selected(laws)
     with one_thread():
         return examine_all(selected, subject, fields, name="fields", examples=examples, seed=seed, stop=stop)

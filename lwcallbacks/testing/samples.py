@@ -57,6 +57,14 @@ def count(args: Args) -> int:
     raise Indivisible("the arguments have neither a tensor with a dimension of samples nor a list")
 
 
+def num_samples(batches: Sequence[Args]) -> int:
+    """How many samples there are in all batches; 0 where one of these is not made of samples."""
+    try:
+        return sum(map(count, batches))
+    except Indivisible:
+        return 0
+
+
 def take(args: Args, index: Sequence[int]) -> Args:
     """The samples at `index`, in that order, in new tensors."""
     n = count(args)

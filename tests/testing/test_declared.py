@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import strategies as st
-from support.wrong_metrics import POSITIVE, RandomHalf
+from support.wrong_metrics import POSITIVE, Mean, RandomHalf
 from testing.test_laws_refute import NUMBERS
 from torchmetrics import MeanSquaredError, MetricCollection, SumMetric
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
@@ -131,5 +131,12 @@ def test_whoever_said_that_it_is_about_batches_has_said_that_it_draws() -> None:
     check_metric(RandomHalf, POSITIVE, laws=laws, known={"batch_size": "a random half"}, examples=20)
     with pytest.raises(LawViolation, match="law repeatable is broken"):
         check_metric(RandomHalf, POSITIVE, laws=laws, known={"order": "a random half"}, examples=20)
+    known = {"batch_size": "so it is", "reset": "it is not"}
+    found = examine_metric(Mean, NUMBERS, laws=["repeatable", "batch_size", "reset"], known=known, examples=5)
+    assert {law: finding.message for law, finding in found.items()} == {
+        "repeatable": "",  # nobody has said anything of it
+        "batch_size": "said to be broken (so it is), but no example broke it",
+        "reset": "said to be broken (it is not), but no example broke it",
+    }
     [kept] = examined(lambda: Running(SumMetric(), window=1), NUMBERS, "repeatable")
     assert (kept.outcome, kept.message) == ("kept", "")

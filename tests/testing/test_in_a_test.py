@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -12,10 +13,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.database import InMemoryExampleDatabase
-from testing.test_laws_refute import NUMBERS, Increments, Last, MeanOfBatchMeans, Total
+from testing.test_laws_refute import NUMBERS, Increments, Last, MeanOfBatchMeans, Restive, Total
 
 from lwcallbacks.reductions import ExactSum
-from lwcallbacks.testing import LawViolation, NotExaminable, check_metric, check_reduction, tensors
+from lwcallbacks.testing import (
+    LawViolation,
+    NotExaminable,
+    check_metric,
+    check_reduction,
+    tensors,
+    violations_of_metric,
+)
 from lwcallbacks.testing.examining import examine
 from lwcallbacks.testing.law import Broken, Case, Law, Subject
 
@@ -181,3 +189,22 @@ def test_what_is_not_found_again_is_a_finding() -> None:
     found = examine(law, Subject(), st.integers(), name="number", examples=5, seed=None)
     assert (found.outcome, found.how) == ("broken", "value")
     assert "found: the same example gave another result when it was tried again" in found.message
+
+
+@pytest.mark.parametrize(
+    ("call", "raised"),
+    [
+        (lambda: check_metric(Last, NUMBERS, laws=["order"]), LawViolation),
+        (lambda: check_metric(print, NUMBERS), NotExaminable),
+        (lambda: check_metric(Total, NUMBERS.map(lambda _: [(1, 2, 3)])), NotExaminable),
+        (lambda: violations_of_metric(Total, NUMBERS.map(lambda _: [(1, 2, 3)])), NotExaminable),
+        (lambda: check_reduction(Restive(), st.tuples(tensors(4)), laws=["value_is_pure"]), LawViolation),
+    ],
+)
+def test_pytest_shows_no_frame_of_the_kit(call: Any, raised: type[Exception]) -> None:
+    """The message stands below the user's own line."""
+    with pytest.raises(raised) as failure:
+        call()
+    ours = [entry for entry in failure.traceback if f"{os.sep}lwcallbacks{os.sep}testing" in str(entry.path)]
+    assert ours
+    assert [f"{entry.path.name}:{entry.lineno + 1}" for entry in ours if not entry.ishidden(failure)] == []

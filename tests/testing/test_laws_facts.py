@@ -493,6 +493,39 @@ def test_only_what_works_in_float64_is_tried_in_it() -> None:
     assert finding(Single, NUMBERS, "reset_is_fresh") == ("kept", "")
 
 
+def test_buffers_and_parameters_are_tried_in_float64_too() -> None:
+    """Rounding is rounding where a metric holds a module."""
+
+    class Weighs(OutOfPlace):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = torch.nn.BatchNorm1d(1, affine=False, track_running_stats=True)
+            self.inner.register_buffer("none", None)
+            self.inner.factor = torch.nn.Parameter(torch.tensor(0.1), requires_grad=False)
+            self.inner.running_var.fill_(0.3)
+
+        def update(self, x: Tensor) -> None:
+            super().update(x / 3 * self.inner.factor * self.inner.running_var[0])
+
+    found = examine_metric(Weighs, NUMBERS, laws=["batch_size"], exact=False, rtol=1e-9, examples=100)["batch_size"]
+    assert found.outcome == "rounding", found.message
+
+
+def test_a_law_may_find_no_example_that_fits() -> None:
+    """Where parts of the data alone have no value: nothing is said of the law."""
+
+    class Two(Mean):
+        def compute(self) -> Tensor:
+            if self.number < 4:
+                raise ValueError("four samples at least")
+            return super().compute()
+
+    threes = st.just([(torch.tensor([1.0, 2.0, 3.0]),), (torch.tensor([4.0]),)])
+    outcome, message = finding(Two, threes, "stale_value")
+    assert outcome == "not applicable"
+    assert message == "no example fits: there are too few samples, or a part of them alone has no value"
+
+
 def test_an_inner_metric_is_reset_too() -> None:
     """Of a wrapper, what is inside must be as it was."""
 
@@ -736,6 +769,20 @@ def test_a_label_is_said_to_be_another_where_only_one_gives_the_same() -> None:
     _, message = finding(Cells, LABELS, "labels_in_range", examples=50)
     assert "it counts" in message
     assert "as if" not in message
+
+
+def test_a_label_that_is_refused_is_none_that_counts() -> None:
+    """Where the metric takes some classes and not others."""
+
+    class Choosy(Cells):
+        def update(self, preds: Tensor, targets: Tensor) -> None:
+            if 0 in targets:
+                raise ValueError("no class 0, please")
+            super().update(preds.clamp(0, 2), targets.clamp(0, 2))
+
+    some = LABELS.map(lambda batches: [(preds, targets.clamp(1, 2)) for preds, targets in batches])
+    _, message = finding(Choosy, some, "labels_in_range", examples=50)
+    assert "it counts, as if it were 2" in message
 
 
 def test_what_an_attribute_holds() -> None:

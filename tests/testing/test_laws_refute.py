@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 from support.versions import needs_merge_state
-from support.wrong_metrics import RandomHalf
+from support.wrong_metrics import MeanState, RandomHalf
 from torch import Tensor
 from torchmetrics import CatMetric, MaxMetric, MeanMetric, Metric, MetricCollection, MinMaxMetric, SumMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassConfusionMatrix
@@ -37,6 +37,7 @@ from lwcallbacks.testing import (
 )
 from lwcallbacks.testing.law import Case
 from lwcallbacks.testing.same import shown
+from lwcallbacks.testing.sim_device import second_device
 
 # test_sim_device.py has `device`, test_reference.py has `reference`, test_wrong_and_right.py the laws of other files.
 HERE = [
@@ -904,3 +905,78 @@ def test_rounding_is_told_from_a_fault_in_float64() -> None:
     check_metric(PearsonCorrCoef, batches, exact=False, rtol=1e-4, **options)
     with pytest.raises(LawViolation, match="law batch_size is broken"):
         check_metric(MeanOfBatchMeans, NUMBERS, exact=False, rtol=1e-4, laws=["batch_size"])
+
+
+class FirstLacks(ExactSum):
+    """A batch of nothing has no state."""
+
+    def lift(self, *fields: Any, valid: Tensor | None = None) -> State:
+        return super().lift(*fields, valid=valid) if len(fields[0]) else {}
+
+
+class MarksValid(ExactSum):
+    """Takes what is not a number for padding, in the caller's mask."""
+
+    def lift(self, *fields: Any, valid: Tensor | None = None) -> State:
+        lifted = super().lift(*fields, valid=valid)
+        if valid is not None:
+            valid.fill_(False)
+        return lifted
+
+
+class Strided(ExactSum):
+    """A state with gaps."""
+
+    def lift(self, *fields: Any, valid: Tensor | None = None) -> State:
+        sums = super().lift(*fields, valid=valid)["sums"]
+        return {"sums": torch.stack([sums, sums], dim=1)[:, 0]}
+
+
+class LikeAll(ExactSum):
+    """Is equal to anything."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("reduction", "law", "told"),
+    [
+        (Restive(), "order", r": the value: \d+\.0 and \d+\.0"),
+        (FirstLacks(), "empty_batch", "a state lacks sums"),
+        (MarksValid(), "inputs_unchanged", "valid was changed"),
+        (Strided(), "fixed_shape", "a tensor of the state is not contiguous"),
+        (LikeAll(), "equality", "it is equal to anything"),
+    ],
+)
+def test_what_was_found_of_a_wrong_reduction(reduction: Reduction, law: str, told: str) -> None:
+    """In words that say what to look for."""
+    finding = examine_reduction(reduction, SOME, laws=[law])[law]
+    assert finding.outcome == "broken"
+    assert re.search(told, finding.message), finding.message
+
+
+def test_without_a_second_device_the_law_about_it_says_nothing() -> None:
+    """But how to have one."""
+    if second_device() is not None:
+        pytest.skip("there is a second device")
+    finding = examine_reduction(ExactSum(), SOME, laws=["device"])["device"]
+    assert finding.outcome == "not applicable"
+    assert "lwcallbacks.testing.simulated_device() makes one" in finding.message
+
+
+def test_payloads_are_only_asked_of_the_first_process() -> None:
+    """Other processes have a choice without its pictures."""
+    fields = st.tuples(tensors(4, torch.int64, max_value=3).map(Tensor.float), st.just(torch.arange(4)), tensors(4))
+    batches = st.lists(fields, min_size=2, max_size=2)
+    check_metric(lambda: ReductionMetric(TopK(2)), batches, laws=["shards", "empty_process"])
+
+
+@needs_merge_state
+def test_what_fails_with_new_metrics_alone_is_told_of_them_alone() -> None:
+    """Merging two that saw data is a law of its own."""
+    broken = violations_of_metric(MeanState, POSITIVE, laws=["merge_state", "merge_with_fresh"])
+    assert list(broken) == ["merge_with_fresh"]

@@ -341,3 +341,15 @@ def test_a_factory_that_gives_the_same_metric_each_time_is_told(factory: Callabl
         check_metric(factory, NUMBERS)
     assert "the factory gives the same MeanMetric each time, expected a new metric" in str(failure.value)
     assert "what to change: write lambda: Me" in str(failure.value)
+
+
+def test_an_epoch_of_no_batches_says_nothing() -> None:
+    """A strategy may draw one; a metric may have no value of it."""
+
+    class NeedsData(MeanMetric):
+        def compute(self) -> Any:
+            if not self.update_called:
+                raise ValueError("no data")
+            return super().compute()
+
+    check_metric(NeedsData, st.lists(st.tuples(floats32(3, nan=False)), max_size=2), laws=["reset"])

@@ -99,6 +99,15 @@ def test_laws_about_processes_are_not_simulated(factory: Any) -> None:
     assert f"{os.path.basename(__file__)}:" in message
 
 
+def test_a_system_that_cannot_fork_does_not_judge_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says why, also where real processes are asked for."""
+    monkeypatch.delattr(os, "fork", raising=False)
+    for confirm in (False, True):
+        finding = examined(FirstProcess, confirm=confirm)["shards"]
+        assert finding.outcome == "not simulated"
+        assert ", which is not simulated, and this system cannot fork: torch.distributed." in finding.message
+
+
 @needs_fork
 @pytest.mark.parametrize("factory", [FirstProcess, Variable])
 def test_real_processes_find_what_depends_on_the_process(factory: Any) -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import importlib
 import io
 import itertools
 import math
 import re
+import subprocess
 import sys
 import types
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
@@ -38,9 +42,11 @@ from lwcallbacks.testing import (
     tensors,
 )
 from lwcallbacks.testing.confirm import confirmed, run_program
+from lwcallbacks.testing.program import written
 
 if TYPE_CHECKING:
     from decimal import Decimal
+    from pathlib import Path
 
 INTEGERS = st.lists(st.tuples(tensors(2, torch.int64, max_value=3)), min_size=2, max_size=3)
 SCORED = labelled_batches(2).map(lambda batches: [(preds[:, 1], targets) for preds, targets in batches])
@@ -266,7 +272,7 @@ def test_what_cannot_be_written_down_is_a_line_to_fill_in() -> None:
     finding = found(lambda: Weighted(weights), NUMBERS, "batch_size")
     assert "weights = ...  # fill in: builtins.object, <object object at" in finding.program()
     made = type("Made", (MeanOfBatchMeans,), {})  # a class without a source
-    assert "make = ...  # fill in: abc.ABCMeta, <class '" in found(made, NUMBERS, "batch_size").program()
+    assert "Made = ...  # fill in: abc.ABCMeta, <class '" in found(made, NUMBERS, "batch_size").program()
     incomplete = Finding("broken", "it hangs", "hang", source="# torch.distributed\nx = ...  # fill in: a number")
     assert confirmed(incomplete).confirmed == "not tried, since the program has a line to be filled in"
 
@@ -355,3 +361,130 @@ def test_a_program_that_does_not_end_is_ended() -> None:
     """With all that it started."""
     ran = run_program("import os, time\nos.fork()\ntime.sleep(60)", seconds=1)
     assert ran.status is None
+
+
+class Pair(NamedTuple):
+    low: Any
+    high: Any
+
+
+class Shade(Enum):
+    dark = 1
+
+
+def run_written(data: dict[str, Any], make: Any = None) -> dict[str, Any]:
+    """What the names of the data mean in a program that has it written down."""
+    space: dict[str, Any] = {}
+    exec(written(make, "", data), space)
+    return space
+
+
+def test_values_of_every_kind_are_written_out() -> None:
+    """They are again what they were."""
+    data = {
+        "array": np.array([[1.5, math.inf], [-0.0, 2.0]], dtype=np.float16),
+        "scalar": np.int64(3),
+        "dtype": torch.bfloat16,
+        "device": torch.device("cpu"),
+        "numbers": {3, 1, 2},
+        "frozen": frozenset([("a", 1)]),
+        "pair": Pair(-math.inf, [None, ...]),
+        "shade": Shade.dark,
+        "nested": {"one": (1,), "none": (), "bytes": b"\0"},
+        "config": Config(0.5),
+    }
+    space = run_written(data)
+    for name in ("array", "scalar"):
+        assert space[name].dtype == data[name].dtype
+        np.testing.assert_array_equal(space[name], data[name])
+    for name in ("dtype", "device", "numbers", "frozen", "nested"):
+        assert space[name] == data[name]
+        assert type(space[name]) is type(data[name])
+    assert tuple(space["pair"]) == tuple(data["pair"])
+    assert space["pair"].low == -math.inf
+    assert space["shade"].name == "dark"
+    assert space["config"].scale == 0.5
+
+
+def test_functions_of_one_name_are_told_apart() -> None:
+    """A second one of a name, or one with the name of the factory, gets another; a lambda is written where it is."""
+
+    def scale(x: float) -> float:
+        return 2 * x
+
+    first = scale
+
+    def scale(x: float) -> float:  # type: ignore[no-redef]
+        return 3 * x
+
+    def make(x: float) -> float:
+        return 4 * x
+
+    def powers(start: float) -> Any:
+        def power(x: float, n: int) -> float:
+            return x * power(x, n - 1) if n else start
+
+        return power
+
+    def halves() -> Any:
+        def power(x: float, n: int) -> float:
+            return power(x / 2, n - 1) if n else x
+
+        return power
+
+    numbers = [first, scale, make, lambda x: 5 * x]
+    space = run_written({"all": numbers, "others": [powers(3.0), halves(), len, math.sqrt]}, make=lambda: None)
+    assert [function(1.0) for function in space["all"]] == [2, 3, 4, 5]
+    assert [function(2.0, 3) for function in space["others"][:2]] == [24, 0.25]
+    assert space["others"][2:] == [len, math.sqrt]
+    assert space["make"]() is None
+
+
+def test_a_name_that_means_two_things_is_told() -> None:
+    """A line to be filled in, and not a program of something else."""
+
+    def times(factor: float) -> Any:
+        return lambda x: x * factor
+
+    assert "fill in" not in written(None, "", {"all": [times(2.0), times(2.0)]})
+    source = written(None, "", {"all": [times(2.0), times(3.0)]})
+    assert "# fill in: here factor is one thing, and elsewhere 3.0" in source
+
+
+def test_what_can_be_imported_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the shortest name, from the folder in which Python finds the user's own package or file."""
+    (tmp_path / "mine" / "deep").mkdir(parents=True)
+    (tmp_path / "mine" / "__init__.py").write_text("from mine.deep import Short, half\n\n\nclass Top: pass\n")
+    (tmp_path / "mine" / "deep" / "__init__.py").write_text("class Short: pass\n\n\ndef half(x): return x / 2\n")
+    (tmp_path / "mine" / "deep" / "end.py").write_text("class Long: pass\n")
+    (tmp_path / "alone.py").write_text("class Alone: pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = ["mine.Top", "mine.deep.Short", "mine.deep.half", "mine.deep.end.Long", "alone.Alone"]
+    modules = [importlib.import_module(name.rpartition(".")[0]) for name in names]
+    values = [getattr(module, name.rpartition(".")[2]) for module, name in zip(modules, names, strict=True)]
+    source = written(MulticlassAccuracy, "", {"all": values})
+    assert source.splitlines() == [
+        "import sys",
+        "from torchmetrics.classification import MulticlassAccuracy as make",
+        f"sys.path[:0] = ['{tmp_path}']",
+        "from alone import Alone",
+        "from mine import Short, Top, half",
+        "from mine.deep.end import Long",
+        "all = [Top, Short, half, Long, Alone]",
+    ]
+    run = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=100, check=False)
+    assert run.returncode == 0, run.stderr
+    for name in {name.rpartition(".")[0] for name in names}:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_a_module_that_is_no_file_is_not_imported() -> None:
+    """As one that a notebook or another program has made."""
+    module = types.ModuleType("made_up")
+    monkey = type("Monkey", (), {"__module__": "made_up"})
+    module.Monkey = monkey  # type: ignore[attr-defined]
+    sys.modules["made_up"] = module
+    try:
+        assert "fill in: builtins.type, <class 'made_up.Monkey'>" in written(None, "", {"kind": monkey})
+    finally:
+        del sys.modules["made_up"]

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import strategies as st
 from torch import Tensor
 from torchmetrics import CatMetric, MeanMetric, SumMetric
 
-from lwcallbacks.testing import value_batches
+from lwcallbacks.testing import Finding, value_batches
+from lwcallbacks.testing.confirm import confirmed
 from lwcallbacks.testing.real_processes import Ended, examine_on_real_processes, on_real_processes
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
@@ -28,7 +30,7 @@ def test_each_process_has_the_value_of_all() -> None:
 
 
 class Raises(SumMetric):
-    """On the second process."""
+    """Where there is more than 2."""
 
     def compute(self) -> Tensor:
         if float(self.sum_value) > 2:
@@ -85,3 +87,43 @@ def test_right_and_wrong_metrics() -> None:
 def test_floats_may_be_close() -> None:
     """With a tolerance a sum in another order is the same."""
     assert examine_on_real_processes(SumMetric, value_batches(), exact=False, rtol=1e-5).outcome == "kept"
+
+
+def test_as_many_examples_are_tried_as_are_asked_for() -> None:
+    """Each starts its processes once."""
+    made: list[int] = []
+
+    def counted() -> CatMetric:
+        made.append(os.getpid())
+        return CatMetric()
+
+    for number in (1, 3):
+        made.clear()
+        assert examine_on_real_processes(counted, value_batches(), examples=number).outcome == "kept"
+        assert made.count(os.getpid()) == number
+
+
+def test_a_process_that_raises_is_a_violation() -> None:
+    """With how it ended, and the shares of the processes."""
+
+    class RaisesElsewhere(CatMetric):
+        made = os.getpid()
+
+        def compute(self) -> Any:
+            if os.getpid() != self.made:
+                raise ValueError("too much")
+            return super().compute()
+
+    finding = examine_on_real_processes(RaisesElsewhere, st.just(THREE))
+    assert (finding.outcome, finding.how) == ("broken", "exception")
+    assert finding.message.startswith("on 2 real processes (gloo) process 0 raised ValueError: too much")
+    assert "shares of the processes = [[" in finding.message
+
+
+def test_a_system_that_cannot_fork_has_no_real_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Windows."""
+    monkeypatch.delattr(os, "fork")
+    finding = examine_on_real_processes(CatMetric, value_batches())
+    assert (finding.outcome, finding.message) == ("not applicable", "this system cannot fork")
+    told = confirmed(Finding("broken", "it hangs", "hang", source="import torch.distributed"))
+    assert told.confirmed == "not tried, since this system cannot fork"

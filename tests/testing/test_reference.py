@@ -128,6 +128,13 @@ def test_a_reference_that_raises_is_not_a_reference() -> None:
     ):
         check_metric(AlwaysZero, binary_batches(), reference=strict, laws=["reference"])
 
+    def mostly(preds: Tensor, target: Tensor) -> float:
+        assert len(target) != 5, "not five"
+        return 0.0
+
+    with pytest.raises(NotExaminable, match=r"AssertionError: not five(.|\n)*mend reference=, or .* return None"):
+        check_metric(AlwaysZero, binary_batches(), reference=mostly, laws=["reference"], examples=200)
+
 
 def test_without_a_reference_the_law_says_nothing() -> None:
     """And how to give one."""
