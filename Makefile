@@ -29,7 +29,7 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 MATRIX ?=
 BENCH_ARGS ?=
-MUTANTS ?= reductions state testing
+MUTANTS ?= reductions state testing strategies
 MUTANTS_ARGS ?=
 
 VENV := .venv

@@ -89,11 +89,6 @@ def simulated_device(count: int = 4) -> SimulatedDevice:
     return _active
 
 
-def active_device() -> SimulatedDevice | None:
-    """The simulated devices, if `simulated_device` was called in this process."""
-    return _active
-
-
 _READ_BY_PYTHON = {Tensor.tolist, Tensor.__repr__, Tensor.__format__}
 
 

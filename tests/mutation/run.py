@@ -3,8 +3,8 @@
     python tests/mutation/run.py reductions --number 200     # of all mutants 200, drawn by seed
 
 A mutant is tried in a process that is forked from one which has imported torch and pytest, so that a second or two
-suffice. It runs the tests that run the changed statement until one fails: those beside the code first, and of these the
-short ones. Which run it is found out once for each part, by an instrumented copy of the package, and kept in
+suffice. It runs the tests that run the changed statement until one fails: those of the module first, then the short
+ones. Which run it is found out once for each part, by an instrumented copy of the package, and kept in
 build/mutants.
 
 What survives is printed and written to build/mutants/PART.txt. What equivalent.txt lists, with the reason, changes
@@ -64,6 +64,16 @@ PARTS = {
         ],
     ),
     "testing": (["testing/*.py"], ["tests/testing", "tests/reductions/test_laws.py"]),
+    "strategies": (
+        ["testing/strategies/*.py"],
+        [
+            "tests/testing/test_strategies.py",
+            "tests/testing/test_strategies_of_batches.py",
+            "tests/testing/test_suited.py",
+            "tests/testing/test_reference.py",
+            "tests/testing/test_not_examined.py",
+        ],
+    ),
 }
 PRELOAD = ("torch", "torch.distributed", "torch.multiprocessing", "torchmetrics", "pytorch_lightning", "hypothesis")
 SEVERAL = 120  # seconds of the clock that a mutant may take, and what its tests take besides
@@ -218,13 +228,16 @@ def _looked(part: str, paths: Sequence[str]) -> Facts:
 def tests_for(
     facts: Facts, paths: Sequence[str], file: str, mutant: Mutant, budget: float
 ) -> tuple[dict[str, float], bool]:
-    """The tests to run, those of the first path first and short ones first, with what each takes, and whether these are
-    all that touch the line."""
+    """The tests to run, with what each takes, and whether these are all that touch the line.
+
+    Those of a file of tests that is named after the module come first, then those of the first path, then short ones.
+    """
     keys = [f"{file} {mutant.line}"] if mutant.line else [key for key in facts.lines if key.startswith(f"{file} ")]
     names = {test for key in keys for test in facts.lines.get(key, ())} - set(facts.broken)
 
-    def order(name: str) -> tuple[int, float, str]:
-        return next(i for i, path in enumerate(paths) if name.startswith(path)), facts.seconds[name], name
+    def order(name: str) -> tuple[bool, int, float, str]:
+        path = next(i for i, path in enumerate(paths) if name.startswith(path))
+        return Path(file).stem not in name.partition("::")[0], path, facts.seconds[name], name
 
     chosen: dict[str, float] = {}
     for name in sorted(names, key=order):

@@ -35,6 +35,9 @@ assert (x + x.to("sim:0")).tolist() == [2.0, 2.0, 2.0]
 assert torch.zeros(3, device="sim:1").copy_(x).tolist() == [1.0, 1.0, 1.0]
 assert torch.empty(2, device="sim").device == torch.device("sim:0")
 
+# As many as were asked for: here 4.
+assert torch.sim.device_count() == torch.accelerator.device_count() == 4
+
 # Views share memory, in-place operators return their tensor, kernels have the CPU's bits.
 x = torch.arange(6, device="sim:1")
 y = x.view(2, 3)
