@@ -164,18 +164,18 @@ ignore_index=7 if that is a target that does not count'
             raise ValueError(f"ScoreCounts: classes={self.classes!r}, {expected}")
 
     def _check_size(self) -> None:
-        size = sum(8 * slots.size for slots in self.slots.values())
+        size = _num_bytes(self.slots)
         if size <= MAX_BYTES:
             return
-        cures = []
-        bits = self.mantissa_bits - next(n for n in range(99) if size >> n <= MAX_BYTES)
-        if bits >= 1:
+        cures = ["classes=(0, 1) or the like to choose some"]
+        narrower = (b for b in range(self.mantissa_bits - 1, 0, -1) if _num_bytes(self._slots_with(b)) <= MAX_BYTES)
+        if bits := next(narrower, None):
             cures.append(f"mantissa_bits={bits} for wider bins")
-        if self.logits is None:
+        if self.logits is None and size // 2 <= MAX_BYTES:
             cures.append("logits=True or logits=False, which halves it")
         raise ValueError(
             f"ScoreCounts: counts of {len(self.chosen)} classes take {size / 2**20:.0f} MiB, expected at most "
-            f"{MAX_BYTES >> 20}: write classes=(0, 1) or the like to choose some, or {', or '.join(cures)}"
+            f"{MAX_BYTES >> 20}: write {', or '.join(cures)}"
         )
 
     @cached_property
@@ -187,7 +187,10 @@ ignore_index=7 if that is a target that does not count'
 
     @cached_property
     def _bins(self) -> ScoreBins:
-        return ScoreBins(self.mantissa_bits, logits=self.task != "multiclass" and self.logits is not False)
+        return self._bins_with(self.mantissa_bits)
+
+    def _bins_with(self, mantissa_bits: int) -> ScoreBins:
+        return ScoreBins(mantissa_bits, logits=self.task != "multiclass" and self.logits is not False)
 
     @cached_property
     def _tables(self) -> dict[str, bool]:
@@ -202,8 +205,12 @@ ignore_index=7 if that is a target that does not count'
 
     @cached_property
     def slots(self) -> Mapping[str, Slots]:
+        return self._slots_with(self.mantissa_bits)
+
+    def _slots_with(self, mantissa_bits: int) -> dict[str, Slots]:
         # In a row, behind the bins, is one for NaN; behind all rows, one for targets out of range.
-        tables = {name: Slots(self._rows * (self._bins.size + 1) * 2 + 1) for name in self._tables}
+        size = self._rows * (self._bins_with(mantissa_bits).size + 1) * 2 + 1
+        tables = {name: Slots(size) for name in self._tables}
         tables |= {"example": Slots(1, "max")}
         return {**tables, "range": RANGE} if self.logits is None else tables
 
@@ -341,3 +348,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x)) in float64."""
     with np.errstate(over="ignore"):
         return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def _num_bytes(slots: Mapping[str, Slots]) -> int:
+    return sum(8 * table.size for table in slots.values())

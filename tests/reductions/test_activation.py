@@ -38,6 +38,13 @@ def test_values_by_hand(values: Any, mean: float, largest: float, zero: float, d
         assert (seen.zero, seen.num_dead, seen.num_units) == (zero, dead, 3)
 
 
+def test_eight_bins_between_powers_of_two() -> None:
+    """As in a `LogHistogram`, unless more or fewer are asked for."""
+    assert ActivationCounts() == ActivationCounts(0, mantissa_bits=3)
+    seen = ActivationCounts().value(ActivationCounts().lift(torch.tensor([1.0, 1.0624, 1.1249, 1.125])))
+    assert seen.bins.counts[seen.bins.counts > 0].tolist() == [3, 1]
+
+
 def test_nothing_was_seen() -> None:
     """No mean and no share; every unit is dead."""
     counts = ActivationCounts(3)

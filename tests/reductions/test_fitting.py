@@ -71,6 +71,8 @@ def test_numbers_that_are_no_label() -> None:
     """Fractions, NaN, infinities and numbers beyond int64 are out of range; whole numbers are themselves."""
     floats = torch.tensor([0.0, -0.0, 2.0, 0.5, float("nan"), float("inf"), -1.0, 1e30])
     assert whole(floats).tolist() == [0, 0, 2, FRACTION, FRACTION, FRACTION, -1, FRACTION]
+    large = torch.tensor([2.0**24 + 1, 2.0**61, 2.0**62], dtype=torch.float64)
+    assert whole(large).tolist() == [2**24 + 1, 2**61, FRACTION]
     huge = torch.tensor([-1, 5]).view(torch.uint64)
     assert whole(huge).tolist() == [2**63 - 1, 5]
     counts = ConfusionCounts(2, ignore_index=-1)

@@ -318,3 +318,13 @@ def test_linear_bins_of_any_floats(tensors: list[Tensor], bins: int) -> None:
         expected = plain_linear(LogHistogram().value(LogHistogram().lift(x)), bins)
         assert counts[row].tolist() == expected[0].tolist()
         assert edges[row].tobytes() == expected[1].tobytes()
+
+
+def test_what_is_counted_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By elements; a tensor larger than that is alone."""
+    monkeypatch.setattr(leading_bits, "_AT_ONCE", 10)
+    assert list(leading_bits.runs([20, 20, 3, 3, 3, 3, *[1] * 12, 0, 0])) == [
+        (20, 1), (20, 1), (3, 3), (3, 1), (1, 10), (1, 2), (0, 2),
+    ]  # fmt: skip
+    sizes = [[(row, len(x)) for row, x in part] for part in leading_bits.parts([torch.ones(n) for n in (4, 6, 1, 23)])]
+    assert sizes == [[(0, 4), (1, 6)], [(2, 1)], [(3, 10)], [(3, 10)], [(3, 3)]]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lwcallbacks.reductions import FieldError, ScoreCounts, SeenScores
+from lwcallbacks.reductions import FieldError, ScoreCounts, SeenScores, score_counts
 from lwcallbacks.reductions.score_bins import ScoreBins
 from lwcallbacks.reductions.softmax import same_softmax
 
@@ -238,7 +238,9 @@ def test_a_step_is_read_as_the_epoch_so_far() -> None:
     ("arguments", "words"),
     [
         ({"num_classes": 1000}, "1000 classes take 2002 MiB, expected at most 256: write classes=(0, 1) or the like to "
-         "choose some, or mantissa_bits=7 for wider bins, or logits=True or logits=False, which halves it"),
+         "choose some, or mantissa_bits=7 for wider bins"),
+        ({"num_classes": 200}, "or mantissa_bits=9 for wider bins, or logits=True or logits=False, which halves it"),
+        ({"num_classes": 10_000_000}, "expected at most 256: write classes=(0, 1) or the like to choose some"),
         ({"num_classes": 3, "classes": (0, 3)}, "classes=(0, 3), expected some of 0 to 2, each once"),
         ({"num_classes": 3, "classes": ()}, "classes=(), expected some of"),
         ({"num_classes": 3, "classes": (1, 1)}, "classes=(1, 1), expected some of"),
@@ -262,6 +264,7 @@ def test_the_least_that_is_taken() -> None:
     """One label, bins of one bit, the last of all classes."""
     assert ScoreCounts(1, task="multilabel", mantissa_bits=1).chosen == (0,)
     assert ScoreCounts(3, classes=(2, 0), mantissa_bits=12).chosen == (2, 0)
+    assert ScoreCounts(2, task="binary").chosen == (1,)
 
 
 def test_the_advice_about_memory_holds() -> None:
@@ -269,6 +272,17 @@ def test_the_advice_about_memory_holds() -> None:
     ScoreCounts(1000, mantissa_bits=7)
     ScoreCounts(1000, classes=(0, 1))
     ScoreCounts(200, logits=True)
+    ScoreCounts(200, mantissa_bits=9)
+
+
+@pytest.mark.parametrize(("room", "bits"), [(0, 9), (-1, 8)])
+def test_the_advice_wastes_nothing(monkeypatch: pytest.MonkeyPatch, room: int, bits: int) -> None:
+    """It is the narrowest bins for which there is room."""
+    most = sum(8 * table.size for table in ScoreCounts(5, mantissa_bits=9).slots.values()) + room
+    monkeypatch.setattr(score_counts, "MAX_BYTES", most)
+    with pytest.raises(ValueError, match=f"write .*, or mantissa_bits={bits} for wider bins"):
+        ScoreCounts(5)
+    ScoreCounts(5, mantissa_bits=bits)
 
 
 @pytest.mark.parametrize(

@@ -872,15 +872,17 @@ def test_a_law_that_says_nothing_is_tried_once() -> None:
     assert examine(law("quiet", says_nothing), Subject(), st.integers(0, 99), **options).outcome == "not applicable"
     assert len(tried) == 1
 
-    def large_is_broken(sample: int) -> None:
-        if sample > 45:
-            raise Broken("large")
-        if sample > 40:
-            raise NotApplicable("nothing to say")
+    for error in (Broken("large"), ValueError("large")):
 
-    found = examine(law("large", large_is_broken), Subject(), st.integers(0, 10_000), **options)
-    assert found.outcome == "broken"
-    assert "n = 46" in found.message
+        def large_is_broken(sample: int, error: Exception = error) -> None:
+            if sample > 45:
+                raise error
+            if sample > 40:
+                raise NotApplicable("nothing to say")
+
+        found = examine(law("large", large_is_broken), Subject(), st.integers(0, 10_000), **options)
+        assert found.outcome == "broken"
+        assert "n = 46" in found.message
 
 
 def test_of_two_faults_one_is_told() -> None:

@@ -932,6 +932,14 @@ class Strided(ExactSum):
         return {"sums": torch.stack([sums, sums], dim=1)[:, 0]}
 
 
+class BeginsTwice(ExactSum):
+    """Counts the first batch of all twice."""
+
+    def accumulate(self, state: State, *fields: Any, valid: Tensor | None = None) -> State:
+        first = not state["sums"].any()
+        return super().accumulate(self.lift(*fields) if first else state, *fields, valid=valid)
+
+
 class LikeAll(ExactSum):
     """Is equal to anything."""
 
@@ -950,6 +958,7 @@ class LikeAll(ExactSum):
         (MarksValid(), "inputs_unchanged", "valid was changed"),
         (Strided(), "fixed_shape", "a tensor of the state is not contiguous"),
         (LikeAll(), "equality", "it is equal to anything"),
+        (BeginsTwice(), "accumulate", r"accumulated into empty, and lifted: the state's sums\["),
     ],
 )
 def test_what_was_found_of_a_wrong_reduction(reduction: Reduction, law: str, told: str) -> None:

@@ -353,3 +353,20 @@ def test_an_epoch_of_no_batches_says_nothing() -> None:
             return super().compute()
 
     check_metric(NeedsData, st.lists(st.tuples(floats32(3, nan=False)), max_size=2), laws=["reset"])
+
+
+def test_a_nan_is_found_in_lists_too() -> None:
+    """Beside texts and numbers, which have none."""
+
+    class Picky(MeanMetric):
+        def update(self, boxes: Any, text: str, number: float) -> None:
+            raise ValueError("found NaN")
+
+    def advice(value: float) -> str:
+        batch = ([{"boxes": torch.tensor([[value]])}], "text", 1.0)
+        with pytest.raises(NotExaminable) as failure:
+            check_metric(Picky, st.just([batch]))
+        return str(failure.value)
+
+    assert "draw no NaN" in advice(float("nan"))
+    assert "draw no NaN" not in advice(1.0)
