@@ -129,7 +129,7 @@ class LeadingBits:
         ranks[found] = torch.arange(len(found), dtype=torch.int32)
         starts = np.arange(len(rows), dtype=np.int32) * len(found)
         keys = ranks.index_select(0, slots).add_(torch.from_numpy(np.repeat(starts, sizes)))
-        counts = torch.bincount(keys, minlength=1).numpy()
+        counts = torch.bincount(keys).numpy()
         filled = np.flatnonzero(counts != 0)  # of bools it is several times faster
         place, rank = np.divmod(filled, max(len(found), 1))
         return (np.asarray(rows)[place], found[rank], counts[filled]), _largest_of_each(_bits(flat).numpy(), sizes)

@@ -232,8 +232,9 @@ def tests_for(
 
     Those of a file of tests that is named after the module come first, then those of the first path, then short ones.
     """
-    keys = [f"{file} {mutant.line}"] if mutant.line else [key for key in facts.lines if key.startswith(f"{file} ")]
-    names = {test for key in keys for test in facts.lines.get(key, ())} - set(facts.broken)
+    own = facts.lines.get(f"{file} {mutant.line}")  # none of what runs while a test is collected, as at an import
+    tests = [own] if own else [tests for key, tests in facts.lines.items() if key.startswith(f"{file} ")]
+    names = {name for of in tests for name in of} - set(facts.broken)
 
     def order(name: str) -> tuple[bool, int, float, str]:
         path = next(i for i, path in enumerate(paths) if name.startswith(path))

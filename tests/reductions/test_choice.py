@@ -6,7 +6,7 @@ import pytest
 import torch
 from reductions.test_hashing import EVERY_DTYPE
 
-from lwcallbacks.reductions import First
+from lwcallbacks.reductions import First, RandomSample
 
 
 @pytest.mark.parametrize("dtype", EVERY_DTYPE)
@@ -41,3 +41,8 @@ def test_samples_of_unlike_shapes_say_what_to_write() -> None:
     states = [choice.lift(ids, torch.zeros(1, dtype=dtype)) for dtype in (torch.float32, torch.uint8)]
     with pytest.raises(ValueError, match=r"samples are torch\.float32 in one batch and torch\.uint8 in another"):
         choice.merge(*states)
+
+
+def test_the_usual_draw_is_that_of_seed_0() -> None:
+    """So that two callbacks that say nothing draw the same samples."""
+    assert RandomSample(2) == RandomSample(2, seed=0) != RandomSample(2, seed=1)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -526,3 +527,16 @@ except RuntimeError as error:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=240)
     assert "on the same device" in done.stdout, done.stderr
     assert "state.move(to='second device')" in done.stdout
+
+
+def test_a_metric_that_warns_where_it_is_made_has_a_machine_too() -> None:
+    """Its warnings are not about the machine."""
+
+    class Warns(Total):
+        def __init__(self) -> None:
+            super().__init__()
+            warnings.warn("made", stacklevel=2)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert metric_machine(Warns, NUMBERS).__name__ == "WarnsMachine"

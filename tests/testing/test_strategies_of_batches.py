@@ -371,6 +371,25 @@ def test_a_grid_reaches_both_ends() -> None:
     assert find(grid(1, low=2, high=3), lambda x: True).item() == 2
 
 
+def test_numbers_of_a_grid_are_nan_on_request() -> None:
+    """One in eight, and none otherwise."""
+    seen: list[bool] = []
+
+    @thorough
+    @given(grid(20, nan=True), grid(20))
+    def look(some: Tensor, none: Tensor) -> None:
+        seen.extend(some.isnan().tolist())
+        assert not none.isnan().any()
+
+    look()
+    assert 0.02 < sum(seen) / len(seen) < 0.25
+
+
+def test_an_epoch_without_batches_is_drawn_on_request() -> None:
+    """It is an empty list."""
+    assert find(binary_batches(min_batches=0), lambda batches: not batches) == []
+
+
 def test_values_tie_within_and_between_batches() -> None:
     """Some data sets have two values: a metric that counts equal ones once in a batch is found."""
 

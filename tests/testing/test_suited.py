@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torchmetrics
-from hypothesis import given, settings
+from hypothesis import find, given, settings
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
@@ -22,7 +22,9 @@ from torchmetrics.classification import (
     MultilabelAccuracy,
 )
 from torchmetrics.regression import MeanSquaredError
+from torchmetrics.text import CharErrorRate
 from torchmetrics.wrappers import BootStrapper, MinMaxMetric, MultioutputWrapper, MultitaskWrapper
+from torchmetrics.wrappers.abstract import WrapperMetric
 
 from lwcallbacks import ReductionMetric
 from lwcallbacks.reductions import ExactMean
@@ -127,6 +129,7 @@ def every_class() -> list[Any]:
         "image.QualityWithNoReference",
         "nominal.FleissKappa",
         "nominal.TheilsU",
+        "regression.ContinuousRankedProbabilityScore",
         "regression.KLDivergence",
         "regression.MinkowskiDistance",
         "regression.R2Score",
@@ -137,6 +140,9 @@ def every_class() -> list[Any]:
         "text.SQuAD",
         "text.Perplexity",
         "audio.SignalNoiseRatio",
+        "audio.ComplexScaleInvariantSignalNoiseRatio",
+        "shape.ProcrustesDisparity",
+        "multimodal.LipVertexError",
     ]
     modules = [importlib.import_module(f"torchmetrics.{name.split('.')[0]}") for name in classes]
     found = [getattr(module, name.split(".")[1], None) for module, name in zip(modules, classes, strict=True)]
@@ -232,6 +238,7 @@ def test_what_is_found_goes_into_check_metric() -> None:
         (OfAnything, r"update\(batch\) of OfAnything has parameters of no known names"),
         (lambda: ReductionMetric(ExactMean()), "ReductionMetric has parameters of no known names"),
         (lambda: 3, "int has no update"),
+        (WrapperMetric, "WrapperMetric wraps no metric"),
         (
             lambda: MetricCollection([BinaryAccuracy(), MeanSquaredError()]),
             "the metrics of a collection take different data: BinaryAccuracy probabilities",
@@ -252,6 +259,18 @@ def test_what_makes_no_metric_is_an_error(metric: Any) -> None:
     """A name, nothing, or one metric, which examples would share."""
     with pytest.raises(ValueError, match="expected a class, or a function that makes a new metric each time"):
         strategy_for(metric)
+
+
+def test_outputs_of_a_wrapper_are_columns_of_their_own() -> None:
+    """Of tensors; lists, as of texts, have none and are as they are."""
+    suited = strategy_for(lambda: MultioutputWrapper(MeanSquaredError(), num_outputs=2))
+    preds, target = find(suited.batches, lambda batches: len(batches[0][0]) > 1 and batches[0][0].unique().numel() > 1)[
+        0
+    ]
+    for column in (preds, target):
+        assert column[:, 1].tolist() == column[:, 0].roll(1, 0).tolist()
+    texts = strategy_for(lambda: MultioutputWrapper(CharErrorRate(), num_outputs=2))
+    assert isinstance(find(texts.batches, bool)[0][0][0], str)
 
 
 def test_an_argument_that_nobody_knows_is_asked_for() -> None:
