@@ -106,6 +106,14 @@ class OfAnything(Own):
         self.seen += len(batch)
 
 
+class WrapsNothing(WrapperMetric):
+    def update(self, preds: Tensor) -> None:
+        pass
+
+    def compute(self) -> Tensor:
+        return torch.tensor(0.0)
+
+
 class WithSmoothing(MulticlassPrecision):
     """Inherits what it takes, and asks for one more argument."""
 
@@ -238,7 +246,7 @@ def test_what_is_found_goes_into_check_metric() -> None:
         (OfAnything, r"update\(batch\) of OfAnything has parameters of no known names"),
         (lambda: ReductionMetric(ExactMean()), "ReductionMetric has parameters of no known names"),
         (lambda: 3, "int has no update"),
-        (WrapperMetric, "WrapperMetric wraps no metric"),
+        (WrapsNothing, "WrapsNothing wraps no metric"),
         (
             lambda: MetricCollection([BinaryAccuracy(), MeanSquaredError()]),
             "the metrics of a collection take different data: BinaryAccuracy probabilities",
