@@ -44,6 +44,7 @@ from lwcallbacks.testing import METRIC_LAWS, LawViolation, World, check_metric, 
 from lwcallbacks.testing.examining import examine
 from lwcallbacks.testing.held import copied_data, data_bytes, is_data
 from lwcallbacks.testing.law import Broken, Case, Law, NotApplicable, Subject
+from lwcallbacks.testing.metric_subject import MetricSubject
 from lwcallbacks.testing.same import plainly
 
 SINGLES = NUMBERS.map(lambda batches: [(x[:1],) for (x,) in batches])
@@ -62,6 +63,27 @@ def test_what_a_list_state_grows_by_is_a_fact() -> None:
     assert finding(Mean, fours, "memory") == ("kept", "")
     scalars = st.lists(st.tuples(st.floats(0, 1)), min_size=1, max_size=3)
     assert finding(MeanMetric, scalars, "memory") == ("kept", "")
+
+
+def test_what_is_concatenated_is_declared_as_growing() -> None:
+    """A tensor that says so, and a list whatever is done with it."""
+
+    class Joined(Metric):
+        full_state_update = False
+
+        def __init__(self, default: Any, reduced: Any) -> None:
+            super().__init__()
+            self.add_state("seen", default, dist_reduce_fx=reduced)
+
+        def update(self, x: Tensor) -> None:
+            self.seen = [*self.seen, x] if isinstance(self.seen, list) else torch.cat([self.seen, x])
+
+        def compute(self) -> Tensor:
+            return (torch.cat(self.seen) if isinstance(self.seen, list) else self.seen).sum()
+
+    for default, reduced in ((torch.zeros(0), "cat"), ([], None), ([], "cat")):
+        found = finding(lambda default=default, reduced=reduced: Joined(default, reduced), SINGLES, "memory")
+        assert found == ("kept", "grows by 4 bytes a sample: Joined.seen, declared as growing")
 
 
 def test_a_strict_law_is_tried_where_it_is_named() -> None:
@@ -709,7 +731,46 @@ def test_labels_are_known_where_the_metric_says_how_many_there_are() -> None:
     floats = LABELS.map(lambda batches: [(preds.float(), targets.float()) for preds, targets in batches])
     assert finding(PaddingCounted, floats, "labels_in_range") == ("kept", "")
     other = LABELS.map(lambda batches: [(preds + 3, targets + 3) for preds, targets in batches])
+    padded = st.just([(torch.tensor([0, 3]), torch.tensor([3, 1]))])
+    assert finding(PaddingCounted, padded, "labels_in_range", examples=50) == ("kept", "")
     assert finding(PaddingCounted, other, "labels_in_range") == ("kept", "")
+
+
+def test_only_labels_are_planted() -> None:
+    """Not into texts, numbers of a batch, floats and truth values."""
+
+    class Mixed(PaddingIgnored):
+        def update(self, preds: Tensor, targets: Tensor, *others: Any) -> None:
+            right = [torch.tensor(1), "text", True, torch.ones(len(preds)), torch.ones(len(preds)).bool()]
+            assert [str(other) for other in others] == [str(other) for other in right]
+            super().update(preds, targets)
+
+    def with_others(batches: Any) -> Any:
+        return [
+            (*args, torch.tensor(1), "text", True, torch.ones(len(args[0])), torch.ones(len(args[0])).bool())
+            for args in batches
+        ]
+
+    assert finding(Mixed, LABELS.map(with_others), "labels_in_range", examples=50) == ("kept", "")
+
+
+def test_parts_of_an_example_have_a_value_or_it_is_passed_over() -> None:
+    """Each batch alone, all up to it, and all from it on."""
+
+    class NeedsTwo(MeanMetric):
+        def compute(self) -> Tensor:
+            if self.weight < 2:
+                raise ValueError("two samples at least")
+            return super().compute()
+
+    def defined(*sizes: int) -> bool:
+        case = Case("batches", [(torch.ones(n),) for n in sizes], lambda strategy: None)
+        return MetricSubject(NeedsTwo, None).defined_in_parts(case)
+
+    assert defined(2)
+    assert defined(2, 3, 2)
+    for sizes in ((1,), (1, 2), (2, 1), (2, 1, 2), (2, 2, 1), (1, 2, 2)):
+        assert not defined(*sizes)
 
 
 def test_a_metric_may_have_one_class() -> None:
