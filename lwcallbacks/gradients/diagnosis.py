@@ -79,7 +79,7 @@ SHRUNK = 1e-2
 GROWN, GROWN_FROM = 50.0, 4.0
 """So many times the root mean square that they began with, and at least this one: weights that a step, or the first
 ones, have blown up. What grows little by little is meant; and with it a gradient is lost in some layer:
-where targets are large, weights have to be."""
+where targets are large, weights have to be. Beside a layer that began too large, that one is the cause."""
 FEWEST_MOVED = 32
 """Of a parameter whose change is told by a sample, as many elements of it have to have a gradient, by their share."""
 ZERO = 0.99
@@ -276,7 +276,8 @@ class Diagnosis:
         ill = _ones(a["votes"][rows]) >= np.array([WINDOW if rule in _ALWAYS else NEEDED for rule in _RULES])
         for rule, age in _AGES.items():
             ill[:, _RULES.index(rule)] &= a["last"][rows] - a["first"][rows] >= age
-        if not (_ones(a["votes"][:, _LOST]) >= NEEDED).any():
+        found = (_ones(a["votes"]) >= NEEDED).any(0)
+        if not found[_LOST].any() or found[_RULES.index("large weights")]:
             ill[:, _RULES.index("weights grow")] = False
         return np.asarray(ill)
 

@@ -202,6 +202,22 @@ def test_weights_that_steps_have_blown_up_are_named() -> None:
     assert found(small) == [dead]
 
 
+def test_what_grows_beside_a_layer_that_began_too_large_is_not_named() -> None:
+    """It is the initialisation that is to be looked at, and not the learning rate."""
+
+    def beside(times: float) -> Layers:
+        layers = dying(times, 1e-3)
+        assert layers.weights is not None
+        return replace(
+            layers, weights=layers.weights * [5000 if name == "net.2.weight" else 1 for name in layers.names]
+        )
+
+    diagnosis = started(beside(1))
+    for i in range(20):
+        diagnosis.feed(50 * i, beside(300))
+    assert found(diagnosis) == [("net.2", "large weights", 0), ("dead", "zero", 0)]
+
+
 def test_what_a_layer_began_with_is_what_a_checkpoint_says() -> None:
     """Where training goes on from one, parameters have changed by then; and layers that nobody knew are taken in."""
     first = started(dying(1, 0.0))
