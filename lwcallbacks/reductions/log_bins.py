@@ -109,7 +109,7 @@ def linear_bins(
     start[filled], stop[filled] = low[first[:-1][filled]], high[first[1:][filled] - 1]
     same = start == stop
     start[same], stop[same] = start[same] - 0.5, stop[same] + 0.5
-    edges = np.ascontiguousarray(np.linspace(start, stop, bins + 1, axis=-1))
+    edges = np.ascontiguousarray(np.linspace(start, stop, bins + 1, axis=1))
     if not len(row):
         return np.zeros((num_rows, bins), dtype=np.int64), edges
     # Of the bins that begin below an edge, all but the last lie below it as a whole.

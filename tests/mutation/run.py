@@ -218,10 +218,17 @@ def _looked(part: str, paths: Sequence[str]) -> Facts:
     begun, seconds, broken = json.loads(notes.read_text())
     times = [moment for moment, _ in begun]
     lines: dict[str, set[str]] = {}
+    of_file: dict[str, set[str]] = {}
+    at_import: set[tuple[str, str]] = set()
     for moment, file, line in map(str.split, touched.read_text().splitlines()):
         at = bisect_right(times, float(moment)) - 1
-        if at >= 0:
-            lines.setdefault(f"{file} {line}", set()).add(begun[at][1])
+        if at < 0:
+            at_import.add((file, line))
+            continue
+        for tests in (lines.setdefault(f"{file} {line}", set()), of_file.setdefault(file, set())):
+            tests.add(begun[at][1])
+    for file, line in at_import:  # ahead of all tests, where these were collected: any of them may see it
+        lines[f"{file} {line}"] = of_file.get(file, set())
     return Facts(seconds, broken, {line: sorted(tests) for line, tests in lines.items()})
 
 
@@ -232,9 +239,8 @@ def tests_for(
 
     Those of a file of tests that is named after the module come first, then those of the first path, then short ones.
     """
-    own = facts.lines.get(f"{file} {mutant.line}")  # none of what runs while a test is collected, as at an import
-    tests = [own] if own else [tests for key, tests in facts.lines.items() if key.startswith(f"{file} ")]
-    names = {name for of in tests for name in of} - set(facts.broken)
+    keys = [f"{file} {mutant.line}"] if mutant.line else [key for key in facts.lines if key.startswith(f"{file} ")]
+    names = {test for key in keys for test in facts.lines.get(key, ())} - set(facts.broken)
 
     def order(name: str) -> tuple[bool, int, float, str]:
         path = next(i for i, path in enumerate(paths) if name.startswith(path))

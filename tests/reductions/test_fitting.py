@@ -164,6 +164,8 @@ def test_shapes_that_clash_beyond_advice() -> None:
     """It says what is expected, and guesses nothing."""
     with pytest.raises(ValueError, match=r"or integer labels$"):
         ConfusionCounts(3).lift(torch.zeros(4, 8, 8), torch.zeros(4, 5, 5, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"or integer labels$"):
+        ConfusionCounts(3).lift(torch.zeros(4, 8, 8), torch.zeros(4, 5, 1, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"^preds are torch.float32 \(4, 3\) and targets torch.int64 \(4, 5\), "):
         ConfusionCounts(1, task="multilabel").lift(torch.zeros(4, 3), torch.zeros(4, 5, dtype=torch.int64))
 

@@ -613,6 +613,7 @@ def test_a_product_has_the_values_of_its_members() -> None:
     assert reduction.problems(state) == f"seen: {ConfusionCounts(2).problems(reduction.part(state, 'seen'))}"
     assert reduction.problems(reduction.empty()) is None
     assert repr(Product(loss=ExactMean())) == "Product(loss=ExactMean())"
+    assert Product(loss=ExactMean()) == Product(loss=ExactMean()) != Product(loss=Extrema())
     for fields in ({"loss": (t(1.0),)}, {"loss": (t(1.0),), "seen": (), "more": ()}):
         with pytest.raises(ValueError, match=r"fields for .*, expected fields for \['loss', 'seen'\]"):
             reduction.lift(**fields)
