@@ -162,8 +162,8 @@ def test_shapes_that_clash_say_what_to_write(
 
 def test_shapes_that_clash_beyond_advice() -> None:
     """It says what is expected, and guesses nothing."""
-    with pytest.raises(ValueError, match=r"or integer labels$"):
-        ConfusionCounts(3).lift(torch.zeros(4, 8, 8), torch.zeros(4, 5, 5, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"expected float scores \(4, 3, 5, 6\) or integer labels$"):
+        ConfusionCounts(3).lift(torch.zeros(4, 8, 8), torch.zeros(4, 5, 6, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"or integer labels$"):
         ConfusionCounts(3).lift(torch.zeros(4, 8, 8), torch.zeros(4, 5, 1, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"^preds are torch.float32 \(4, 3\) and targets torch.int64 \(4, 5\), "):

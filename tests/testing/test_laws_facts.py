@@ -192,6 +192,12 @@ class Cached(Mean):
 
 
 @needs_merge_state
+def test_a_value_from_before_is_told_of_loading_first() -> None:
+    """With both values."""
+    _, message = finding(Mean, POSITIVE, "stale_value")
+    assert message.startswith("after load_state_dict you still report ")
+
+
 def test_a_value_from_before_is_told_of_merging_too() -> None:
     """A metric that forgets its value when it is loaded may keep it when another is merged."""
 

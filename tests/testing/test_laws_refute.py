@@ -932,6 +932,13 @@ class Strided(ExactSum):
         return {"sums": torch.stack([sums, sums], dim=1)[:, 0]}
 
 
+class LeftBiased(ExactSum):
+    """Loses the first of two states where that is empty, and counts the other twice."""
+
+    def merge(self, a: State, b: State) -> State:
+        return super().merge(a if a["sums"].any() else b, b)
+
+
 class BeginsTwice(ExactSum):
     """Counts the first batch of all twice."""
 
@@ -958,6 +965,7 @@ class LikeAll(ExactSum):
         (MarksValid(), "inputs_unchanged", "valid was changed"),
         (Strided(), "fixed_shape", "a tensor of the state is not contiguous"),
         (LikeAll(), "equality", "it is equal to anything"),
+        (LeftBiased(), "identity", r"merge\(empty, s\), and s: the state's sums\["),
         (BeginsTwice(), "accumulate", r"accumulated into empty, and lifted: the state's sums\["),
     ],
 )
