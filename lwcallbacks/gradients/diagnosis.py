@@ -276,7 +276,7 @@ class Diagnosis:
         ill = _ones(a["votes"][rows]) >= np.array([WINDOW if rule in _ALWAYS else NEEDED for rule in _RULES])
         for rule, age in _AGES.items():
             ill[:, _RULES.index(rule)] &= a["last"][rows] - a["first"][rows] >= age
-        found = (_ones(a["votes"]) >= NEEDED).any(0)
+        found = np.any(_ones(a["votes"]) >= NEEDED, axis=0)
         if not found[_LOST].any() or found[_RULES.index("large weights")]:
             ill[:, _RULES.index("weights grow")] = False
         return np.asarray(ill)

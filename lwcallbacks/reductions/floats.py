@@ -51,14 +51,15 @@ def exact_terms(x: Tensor) -> tuple[Tensor, Tensor]:
     A finite x is `amount * 2**(max(slot, 1) - 1 - 149)` with |amount| < 2**24 and the slot its biased exponent.
     NaN, +inf and -inf add 1 to a slot of their own. 2**39 elements of one exponent fit in 63 bits.
     """
-    bits = as_float32(x).view(torch.int32)
+    x = as_float32(x)
+    bits = x.view(torch.int32)
     exponent = (bits >> 23) & 0xFF
     fraction = bits & 0x7FFFFF
     mantissa = torch.where(exponent > 0, fraction | 0x800000, fraction)
-    special = exponent == NOT_FINITE
-    special_slot = torch.where(fraction != 0, NAN, torch.where(bits < 0, NEGINF, POSINF))
+    special, negative = exponent == NOT_FINITE, x.signbit()
+    special_slot = torch.where(fraction != 0, NAN, torch.where(negative, NEGINF, POSINF))
     slot = torch.where(special, special_slot, exponent)
-    amount = torch.where(special, 1, torch.where(bits < 0, -mantissa, mantissa))
+    amount = torch.where(special, 1, torch.where(negative, -mantissa, mantissa))
     return slot.to(torch.int64), amount.to(torch.int64)
 
 

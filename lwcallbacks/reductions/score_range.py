@@ -30,9 +30,9 @@ from lwcallbacks.reductions.floats import as_float32, from_orderable, orderable
 
 Kind = Literal["probabilities", "logits", "undecided", "none seen"]
 
-OUTSIDE, NAN, INSIDE, BEYOND = 2, 3, 4, 8
-"""Codes: 0 and 1 are decided; a label out of range; NaN; in [0, 1], then `INSIDE + 2 * p + l`; else `BEYOND + l`. p and
-l say whether the score is a 1 as a probability and as a logit."""
+NAN, INSIDE, BEYOND = 3, 4, 8
+"""Codes: 0 and 1 are decided, 2 is a label out of range. Then NaN; a score in [0, 1], `INSIDE + 2 * p + l`; else
+`BEYOND + l`. p and l say whether the score is a 1 as a probability and as a logit."""
 CODES = 10
 
 _LABELS = {"probabilities": (0, 1, -1, -1, 0, 0, 1, 1, -1, -1), "logits": (0, 1, -1, -1, 0, 1, 0, 1, 0, 1)}
@@ -58,7 +58,7 @@ def positives(scores: Tensor, threshold: float = 0.5, logits: bool = False) -> T
 
 
 def coded(scores: Tensor, threshold: float = 0.5, logits: bool | None = None) -> Tensor:
-    """What each float score says: codes uint8 in the shape of `scores`, as at `OUTSIDE`, for `decoded`."""
+    """What each float score says: codes uint8 in the shape of `scores`, as at `NAN`, for `decoded`."""
     scores = as_float32(scores)
     high = positives(scores, threshold, bool(logits)).view(torch.uint8)  # small integers are quick
     if not logits:

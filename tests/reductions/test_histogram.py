@@ -256,6 +256,7 @@ def test_of_no_tensor_there_is_no_table() -> None:
     filled = LogHistogram().lift_each([])()
     assert list(filled.tables()) == []
     assert filled.linear(4)[0].shape == (0, 4)
+    assert filled.linear()[0].shape == (0, 64)
     assert LogHistogram().tables([]).shape == (0, 4100)
 
 

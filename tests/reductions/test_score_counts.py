@@ -140,10 +140,11 @@ def test_binary_probabilities(logits: bool | None, dtype: torch.dtype) -> None:
     assert counts.problems(state) is None
 
 
-def test_binary_logits_keep_their_order_and_become_probabilities() -> None:
+@pytest.mark.parametrize("logits", [None, True])
+def test_binary_logits_keep_their_order_and_become_probabilities(logits: bool | None) -> None:
     """The edges of each bin are sigmoids of what its logits are between."""
     x = torch.tensor([-INF, -70000.0, -3.0, 0.0, 0.3, 2.0, INF])
-    counts = ScoreCounts(2, task="binary")
+    counts = ScoreCounts(2, task="binary", logits=logits)
     state = counts.lift(x, torch.tensor([0, 0, 0, 1, 0, 1, 1]))
     [seen] = counts.value(state).classes
     assert counts.value(state).kind == "logits"
