@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lwcallbacks.labels import classify, classify_labels, mask_labels, mask_of
 from lwcallbacks.reductions import ConfusionCounts, ScoreRange
-from lwcallbacks.reductions.score_range import check_scores, coded, decoded, logit_cut, positives
+from lwcallbacks.reductions.score_range import BEYOND, check_scores, coded, decoded, logit_cut, positives
 
 NAN, INF = math.nan, math.inf
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2]
@@ -110,6 +110,14 @@ def test_a_logit_is_a_one_where_its_sigmoid_is_above_the_threshold(
     single = scores.to(torch.float32).numpy()
     assert positives(scores, threshold, logits=True).tolist() == (sigmoid(single) > np.float32(threshold)).tolist()
     assert positives(scores, threshold).tolist() == (single > np.float32(threshold)).tolist()
+
+
+def test_a_score_is_a_one_above_a_half() -> None:
+    """Unless another threshold is given, or it is a logit."""
+    scores = torch.tensor([-1.0, 0.0, 0.4, 0.5, 0.6])
+    assert positives(scores).tolist() == [False, False, False, False, True]
+    assert positives(scores, logits=True).tolist() == [False, False, True, True, True]
+    assert coded(scores, logits=False).tolist() == [BEYOND, 0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("threshold", [1e-40, 1e-3, 0.25, 0.3, 0.5, 0.9])
