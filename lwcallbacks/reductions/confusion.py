@@ -171,7 +171,7 @@ ignore_index=7 if that is a target that does not count, or num_classes=8 if it i
         if self.task == "multilabel" or not targets.numel() or (of_scores and preds.shape == targets.shape):
             return None
         if of_scores:
-            scores = preds.detach() if preds.requires_grad else preds
+            scores = preds.detach()
             best, column = largest(scores)
             if math.isnan(best.max().item()):
                 return None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from lwcallbacks.reductions import ConfusionCounts
+from lwcallbacks.reductions import ConfusionCounts, ScoreCounts
 from lwcallbacks.reductions.fitting import FRACTION, are_whole, whole
+from lwcallbacks.testing.same import difference
 
 INTEGERS = [
     torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64,
@@ -174,3 +176,17 @@ def test_integer_predictions_of_several_channels() -> None:
     """Quantised scores are no labels."""
     with pytest.raises(ValueError, match=r"write preds=lambda outputs, batch: \.\.\.\.argmax\(1\)"):
         ConfusionCounts(3).lift(torch.zeros(4, 3, dtype=torch.int64), torch.zeros(4, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    "counts", [ConfusionCounts(3), ConfusionCounts(3, top_k=2), ConfusionCounts(3, task="multilabel"), ScoreCounts(3)]
+)
+def test_scores_that_require_a_gradient_are_counted(counts: Any) -> None:
+    """As those of a training step; the state has none."""
+    scores = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    targets = torch.tensor([0, 1, 2, 0, 1, 2])
+    targets = torch.nn.functional.one_hot(targets) if getattr(counts, "task", "") == "multilabel" else targets
+    expected = counts.lift(scores, targets)
+    found = counts.lift(scores.clone().requires_grad_(), targets)
+    assert not difference(found, expected)
+    assert not any(tensor.requires_grad for tensor in found.values())
