@@ -235,6 +235,12 @@ def test_a_code_says_both() -> None:
     assert decoded(codes, "logits").tolist() == [1, 1, 0, 1, -1]
 
 
+@pytest.mark.parametrize("kind", ["probabilities", "logits", "undecided"])
+def test_what_is_decided_is_the_same_by_any_kind(kind: str) -> None:
+    """Labels, one out of range, and NaN."""
+    assert decoded(torch.tensor([0, 1, 2, 3]), kind).tolist() == [0, 1, -1, -1]
+
+
 def test_labels_and_confidence_of_one_score() -> None:
     """Of class 1, [N] or [N, 1]; a score that is none has no label."""
     scores = torch.tensor([0.25, 0.75, NAN, 1.5])

@@ -617,6 +617,8 @@ def test_a_product_has_the_values_of_its_members() -> None:
     for fields in ({"loss": (t(1.0),)}, {"loss": (t(1.0),), "seen": (), "more": ()}):
         with pytest.raises(ValueError, match=r"fields for .*, expected fields for \['loss', 'seen'\]"):
             reduction.lift(**fields)
+        with pytest.raises(ValueError, match=r"fields for .*, expected fields for \['loss', 'seen'\]"):
+            reduction.accumulate(reduction.empty(), **fields)
     with pytest.raises(ValueError, match="expected a Reduction"):
         Product(loss=ExactMean)  # type: ignore[arg-type]
 
