@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.lawful import EXAMPLES, LAWFUL
 
 import lwcallbacks.reductions as reductions
 from lwcallbacks.reductions import ExactSum, Reduction
+from lwcallbacks.reductions.looking import as_on_a_device
 from lwcallbacks.testing import REDUCTION_LAWS, check_reduction
+from lwcallbacks.testing.reduction_laws import ReductionSubject
+from lwcallbacks.testing.samples import count
 
 # There is no second device in this process: see tests/testing/test_sim_device.py.
 HERE = [law for law in REDUCTION_LAWS if law != "device"]
@@ -42,3 +48,24 @@ def test_a_faster_way_of_its_base_is_not_a_subclass_own() -> None:
     own = SumOfAbsolute()
     assert own.value(own.accumulate(own.empty(), torch.tensor([-1.0, 2.0]))) == 3
     check_reduction(own, LAWFUL["sum"][1], laws=["accumulate"])
+
+
+@pytest.mark.parametrize("name", LAWFUL)
+def test_what_a_device_counts_without_a_look_has_the_same_bits(name: str) -> None:
+    """`lift` and `accumulate`, with and without padding: on the CPU the data may be looked at, on a device not."""
+    reduction, fields = LAWFUL[name]
+    subject = ReductionSubject(reduction)
+
+    @settings(max_examples=15, deadline=None, derandomize=True, database=None)
+    @given(fields, st.data())
+    def look(sample: Any, data: st.DataObject) -> None:
+        valid = torch.tensor(data.draw(st.lists(st.booleans(), min_size=count(sample), max_size=count(sample))))
+        states = []
+        for context in (nullcontext(), as_on_a_device()):
+            with context:
+                state = subject.lift(sample)
+                states += [state, subject.accumulate(reduction.merge(state, state), sample, valid.bool())]
+        for found, expected in zip(states[2:], states[:2], strict=True):
+            subject.expect_same(found, expected, "without a look, and with one")
+
+    look()
