@@ -13,6 +13,7 @@ from torch import Tensor
 from lwcallbacks.reductions import FieldError, ScoreCounts, SeenScores, score_counts
 from lwcallbacks.reductions.score_bins import ScoreBins
 from lwcallbacks.reductions.softmax import same_softmax
+from lwcallbacks.testing.same import difference
 
 NAN, INF = math.nan, math.inf
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -325,3 +326,18 @@ def test_bins_of_logits_are_as_wide_as_the_page_says(low: int, high: int, least:
     upper, lower = (1 / (1 + np.exp(-logits.edges[place + i])) for i in (1, 0))
     ratio = (upper - lower) / (probabilities.edges[of + 1] - probabilities.edges[of])
     assert least <= ratio.min() <= ratio.max() <= most
+
+
+@pytest.mark.parametrize("ignored", [1, -1, 255])
+def test_what_is_ignored_counts_nowhere(ignored: int) -> None:
+    """Neither as a class, nor as a label out of range."""
+    scores = torch.rand(40, 3, generator=torch.Generator().manual_seed(0)).softmax(1)
+    targets = torch.arange(40) % 3
+    targets[::3] = ignored
+    counts = ScoreCounts(3, logits=False, ignore_index=ignored, mantissa_bits=2)
+    state, kept = counts.lift(scores, targets), targets != ignored
+    assert not difference(state, counts.lift(scores[kept], targets[kept]))
+    assert not difference(state, counts.lift(scores, targets, valid=kept))
+    assert counts.problems(state) is None
+    told = ScoreCounts(3, logits=False).problems(ScoreCounts(3, logits=False).lift(scores, targets))
+    assert (told is None) == (ignored == 1)
