@@ -263,6 +263,15 @@ class Homesick(Extrema):
 with pytest.raises(LawViolation, match="law device is broken(.|\\n)*the state's ends is on cpu, its data on sim:1"):
     check_reduction(Homesick(), st.tuples(floats32(3)), laws=["device"])
 
+def unlike(method):
+    def changed(self, *args, **options):
+        state = getattr(Extrema, method)(self, *args, **options)
+        return {name: tensor + (tensor.device.type == "sim") for name, tensor in state.items()}
+    return type("Unlike", (Extrema,), {method: changed})()
+for method, told in (("lift", "on sim:1"), ("merge", "on sim:1"), ("accumulate", "accumulated on sim:1")):
+    with pytest.raises(LawViolation, match=f"law device is broken(.|\\n)*  found: {told}, and "):
+        check_reduction(unlike(method), st.tuples(floats32(3)), laws=["device"])
+
 from torchmetrics import Metric
 class Constant(Metric):
     def __init__(self):
