@@ -527,13 +527,14 @@ def test_buffers_and_parameters_are_tried_in_float64_too() -> None:
     class Weighs(OutOfPlace):
         def __init__(self) -> None:
             super().__init__()
-            self.inner = torch.nn.BatchNorm1d(1, affine=False, track_running_stats=True)
+            self.inner = torch.nn.Linear(1, 1, bias=False).requires_grad_(False)
+            self.inner.weight.fill_(0.1)
+            self.inner.register_buffer("scale", torch.tensor([[0.3]]))
             self.inner.register_buffer("none", None)
-            self.inner.factor = torch.nn.Parameter(torch.tensor(0.1), requires_grad=False)
-            self.inner.running_var.fill_(0.3)
 
         def update(self, x: Tensor) -> None:
-            super().update(x / 3 * self.inner.factor * self.inner.running_var[0])
+            scaled = torch.nn.functional.linear(x[:, None] / 3, self.inner.scale)  # which takes no two dtypes
+            super().update(self.inner(scaled))
 
     found = examine_metric(Weighs, NUMBERS, laws=["batch_size"], exact=False, rtol=1e-9, examples=100)["batch_size"]
     assert found.outcome == "rounding", found.message
