@@ -190,3 +190,12 @@ def test_scores_that_require_a_gradient_are_counted(counts: Any) -> None:
     found = counts.lift(scores.clone().requires_grad_(), targets)
     assert not difference(found, expected)
     assert not any(tensor.requires_grad for tensor in found.values())
+
+
+@pytest.mark.parametrize(("label", "is_class"), [(2, True), (999, True), (1000, False), (-1, False)])
+def test_a_label_that_could_be_a_class_says_how_many_there_are(label: int, is_class: bool) -> None:
+    """Up to 999: larger ones stand for something else, as 65,535."""
+    told = ConfusionCounts(2).problems(ConfusionCounts(2).lift(torch.tensor([0, 1]), torch.tensor([0, label])))
+    assert told is not None
+    assert (f", or num_classes={label + 1} if it is a class" in told) == is_class
+    assert f"Write ignore_index={label} if that is a target that does not count" in told

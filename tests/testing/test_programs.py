@@ -282,6 +282,7 @@ def test_what_could_not_be_examined_has_a_program_too() -> None:
     with pytest.raises(NotExaminable) as failure:
         check_metric(lambda: MulticlassAccuracy(3), st.just([(torch.tensor([0, 1, 2, 5]), torch.tensor([0, 1, 2, 0]))]))
     assert failure.value.finding is not None
+    assert re.search(r"raised in: .*torchmetrics.*\.py:\d+, ", str(failure.value))
     with pytest.raises(RuntimeError, match="Detected more unique values in `preds`"):
         printed(failure.value.program())
 
