@@ -120,7 +120,7 @@ def test_a_score_is_a_one_above_a_half() -> None:
     assert coded(scores, logits=False).tolist() == [BEYOND, 0, 0, 0, 1]
 
 
-@pytest.mark.parametrize("threshold", [1e-40, 1e-3, 0.25, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("threshold", [1e-40, 1e-3, *(i / 100 for i in range(1, 100))])
 def test_the_cut_of_logits_is_exact(threshold: float) -> None:
     """The largest float32 whose sigmoid is not above; the next one is."""
     cut = np.float32(logit_cut(threshold))
