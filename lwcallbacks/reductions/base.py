@@ -75,9 +75,9 @@ class Reduction(ABC):
     def value(self, state: State) -> Any:
         """Return the result. May wait for the device; the last arithmetic runs on the CPU."""
 
-    @abstractmethod
     def accumulate(self, state: State, *fields: Any, valid: Tensor | None = None) -> State:
-        """`merge(state, lift(...))`, where the caller gives up `state`: it may be overwritten."""
+        """Merge a batch into `state`, which the caller gives up: it may be overwritten."""
+        return self.merge(state, self.lift(*fields, valid=valid))
 
     def problems(self, state: State) -> str | None:
         """Say in words what the data held that could not be counted; None where all was well. May wait."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,9 +13,9 @@ from hypothesis import strategies as st
 from support.lawful import EXAMPLES, LAWFUL
 
 import lwcallbacks.reductions as reductions
-from lwcallbacks.reductions import ExactSum, Reduction
+from lwcallbacks.reductions import ExactSum, Reduction, State
 from lwcallbacks.reductions.looking import as_on_a_device
-from lwcallbacks.testing import REDUCTION_LAWS, check_reduction
+from lwcallbacks.testing import REDUCTION_LAWS, check_reduction, tensors
 from lwcallbacks.testing.reduction_laws import ReductionSubject
 from lwcallbacks.testing.samples import count
 
@@ -34,6 +35,31 @@ def test_no_reduction_is_left_out() -> None:
     exported = {kind for kind in vars(reductions).values() if isinstance(kind, type) and issubclass(kind, Reduction)}
     concrete = {kind for kind in exported if not getattr(kind, "__abstractmethods__", None)}
     assert concrete == {type(reduction) for reduction, _ in LAWFUL.values()}
+
+
+@dataclass(frozen=True)
+class Largest(Reduction):
+    """No more than the contract asks for."""
+
+    def empty(self) -> State:
+        return {"largest": torch.full((1,), -(2**63))}
+
+    def lift(self, *fields: Any, valid: torch.Tensor | None = None) -> State:
+        counted = fields[0] if valid is None else torch.where(valid, fields[0], -(2**63))
+        return {"largest": torch.cat([counted, *self.empty().values()]).amax(0, keepdim=True)}
+
+    def merge(self, a: State, b: State) -> State:
+        return {"largest": torch.maximum(a["largest"], b["largest"])}
+
+    def value(self, state: State) -> int:
+        return int(state["largest"])
+
+
+def test_four_methods_make_a_reduction() -> None:
+    """`accumulate` follows from them; to be synced it has to be of one of the two families."""
+    values = st.tuples(st.integers(0, 4).flatmap(lambda n: tensors(n, torch.int64)))
+    check_reduction(Largest(), values, laws=[law for law in HERE if law != "shards"])
+    assert Largest().value(Largest().accumulate(Largest().empty(), torch.tensor([3, 7]))) == 7
 
 
 class SumOfAbsolute(ExactSum):
