@@ -98,7 +98,7 @@ off in any network."""
 
 _RULES = tuple(name for name in ILLNESSES if name not in ("not finite", "no gradient", "in no optimizer"))
 _AGES: dict[Illness, int] = {"vanishes": YOUNG, "learns too fast": SETTLED, "hardly learns": SETTLED}
-_LOST = [_RULES.index("zero"), _RULES.index("vanishes")]
+_BESIDE_GROWTH = [_RULES.index(name) for name in ("zero", "vanishes", "large weights")]
 _ALWAYS = ("zero", "not updated")
 """What all of the last logged steps have to show."""
 
@@ -276,8 +276,8 @@ class Diagnosis:
         ill = _ones(a["votes"][rows]) >= np.array([WINDOW if rule in _ALWAYS else NEEDED for rule in _RULES])
         for rule, age in _AGES.items():
             ill[:, _RULES.index(rule)] &= a["last"][rows] - a["first"][rows] >= age
-        found = np.any(_ones(a["votes"]) >= NEEDED, axis=0)
-        if not found[_LOST].any() or found[_RULES.index("large weights")]:
+        zero, vanishes, began_large = np.any(_ones(a["votes"][:, _BESIDE_GROWTH]) >= NEEDED, axis=0)
+        if not (zero or vanishes) or began_large:
             ill[:, _RULES.index("weights grow")] = False
         return np.asarray(ill)
 

@@ -61,7 +61,8 @@ def metric_machine(
     some lives look at it after each rule.
 
     The rules are update, forward (whose value is about its batch alone), compute, reset, merge (into the metric, and of
-    the metric into a new one), save and load (into the metric and into a new one, by torch and `weights_only=True`),
+    the metric into a new one), save and load (into the metric and into a new one, by torch and `weights_only=True`; what
+    was not saved before it is loaded is saved first),
     pickle, move (to a second device where there is one, simulated or real; and `half()` and `double()` of a module
     around it, which leave a metric's state alone) and sync (with one or two processes of a simulated world). What a
     metric does not support, such as `merge_state` of some, or what can't be pickled, is left out.
@@ -168,9 +169,9 @@ def _allowed(name: str, condition: Callable[[Any], Any] = lambda life: True) -> 
     return precondition(lambda life: name not in life.setup.without and condition(life))
 
 
-def _last(life: _Life, number: int = 1) -> list[str]:
-    """The names of the last steps."""
-    return [step.partition("(")[0] for step in life.past[-number:]]
+def _last(life: _Life) -> str:
+    """The name of the last step; empty at the start."""
+    return life.past[-1].partition("(")[0] if life.past else ""
 
 
 # One of the batches of this life, by number.
@@ -257,13 +258,13 @@ class _Life(RuleBasedStateMachine):
             self.seen.append(batch)
             self.expect(value, [batch], "forward gives the value of its batch")
 
-    @_allowed("compute", lambda life: _last(life, 2) not in ([], ["compute"], ["compute", "compute"]))
+    @_allowed("compute", lambda life: _last(life) not in ("", "compute"))
     @rule()
     def compute(self) -> None:
         with self.doing("compute()", COMPUTE):
             self.look()
 
-    @_allowed("reset", lambda life: life.past and _last(life) != ["reset"])
+    @_allowed("reset", lambda life: life.past and _last(life) != "reset")
     @rule()
     def reset(self) -> None:
         with self.doing("reset()", "metric.reset()"):
@@ -282,7 +283,7 @@ class _Life(RuleBasedStateMachine):
                 self.metric.merge_state(other)
                 self.seen = [*self.seen, *batches]
 
-    @_allowed("save", lambda life: _last(life) != ["save"])
+    @_allowed("save", lambda life: _last(life) != "save")
     @rule()
     def save(self) -> None:
         with self.doing("save()", self.life.save()):
@@ -291,9 +292,11 @@ class _Life(RuleBasedStateMachine):
             torch.save(tree_map_only(Tensor, lambda x: x.cpu(), dict(self.metric.state_dict())), file)
             self.saved, self.seen_by_saved = file.getvalue(), list(self.seen)
 
-    @_allowed("load", lambda life: life.saved is not None)
+    @_allowed("load", lambda life: life.saved is not None or "save" not in life.setup.without)
     @rule(into_new=st.booleans())
     def load(self, into_new: bool) -> None:
+        if self.saved is None:  # few lives would load, if they had to come by a save first
+            self.save()
         with self.doing(f"load(into_new={into_new})", self.life.load(into_new)):
             if into_new:
                 self.metric = self.new()
@@ -302,13 +305,13 @@ class _Life(RuleBasedStateMachine):
             self.metric.load_state_dict(tree_map_only(Tensor, lambda x: x.to(self.device), saved))
             self.seen = list(self.seen_by_saved)
 
-    @_allowed("pickled", lambda life: life.device == CPU and life.seen and _last(life) != ["pickled"])
+    @_allowed("pickled", lambda life: life.device == CPU and life.seen and _last(life) != "pickled")
     @rule()
     def pickled(self) -> None:
         with self.doing("pickled()", "metric = pickle.loads(pickle.dumps(metric))"):
             self.metric = pickle.loads(pickle.dumps(self.metric))
 
-    @_allowed("move", lambda life: _last(life) != ["move"])
+    @_allowed("move", lambda life: _last(life) != "move")
     @rule(to=st.sampled_from(["half", "double", "cpu", "second device"]))
     def move(self, to: str) -> None:
         with self.doing(f"move({to})", self.life.move(to)):

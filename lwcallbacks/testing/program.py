@@ -63,6 +63,10 @@ def written(make: Any, body: str, data: Mapping[str, Any], *, precise: bool = Fa
     for name, value in data.items():
         source.bind(name, value)
     body = _UPDATED * ("updated(" in body) + textwrap.dedent(body)
+    for name in sorted(_bound_by(body) & source.names):
+        source.definitions.append(
+            f"# {FILL_IN}: another name for what {name} is here, which means something else below"
+        )
     if precise:
         options = ", ".join(f"{name}={value}" for name, value in PRINTED.items())
         source.definitions.insert(0, f"torch.set_printoptions({options})")
@@ -109,6 +113,11 @@ class _Source:
         self.postponed = False
         self._names: dict[str, Any] = {}
 
+    @property
+    def names(self) -> set[str]:
+        """All that mean something."""
+        return set(self._names)
+
     def lines(self) -> Iterator[str]:
         """All imports."""
         if self.postponed:
@@ -123,7 +132,7 @@ class _Source:
     def bind(self, name: str, value: Any) -> None:
         """Make a name mean this value. Where it means another one already, the program says so."""
         if name in self._names:
-            if self._names[name] is not value and difference(self._names[name], value):
+            if _differ(self._names[name], value):
                 self.definitions.append(f"# {FILL_IN}: here {name} is one thing, and elsewhere {_on_a_line(value)}")
             return
         self._names[name] = value
@@ -284,11 +293,30 @@ def _methods(cls: Any) -> Iterator[Callable[..., Any]]:
 def _renamed(text: str, old: str, new: str) -> str:
     """The source of a function or class under another name, which it uses of itself, too."""
     tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id == old:
+    uses = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == old]
+    # A parameter or a variable of that name is what is meant inside.
+    of_its_own = any(isinstance(node, ast.arg) and node.arg == old for node in ast.walk(tree))
+    if not of_its_own and all(isinstance(node.ctx, ast.Load) for node in uses):
+        for node in uses:
             node.id = new
     tree.body[0].name = new  # type: ignore[attr-defined]
     return ast.unparse(tree)
+
+
+def _differ(a: Any, b: Any) -> bool:
+    """Whether two values are not one, as far as that can be told."""
+    try:
+        return a is not b and difference(a, b) is not None
+    except Exception:
+        return True
+
+
+def _bound_by(body: str) -> set[str]:
+    """The names that statements give a meaning, but for those inside of functions."""
+    found = {node.name for node in ast.parse(body).body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    outside = [node for node in ast.parse(body).body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    every = [inner for node in outside for inner in ast.walk(node)]
+    return found | {node.id for node in every if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
 def _names(node: ast.AST) -> list[str]:

@@ -441,6 +441,60 @@ def test_functions_of_one_name_are_told_apart() -> None:
     assert space["make"]() is None
 
 
+def test_a_function_with_a_parameter_of_its_own_name_keeps_it() -> None:
+    """Where another function of that name comes first, too."""
+
+    def plain() -> Any:
+        def scale(x: float) -> float:
+            return 2 * x
+
+        return scale
+
+    def shadowed() -> Any:
+        def scale(scale: float) -> float:
+            return 3 * scale
+
+        return scale
+
+    def assigned() -> Any:
+        def scale(x: float) -> float:
+            scale = 4 * x
+            return scale
+
+        return scale
+
+    space = run_written({"all": [plain(), shadowed(), assigned()]})
+    assert [function(1.0) for function in space["all"]] == [2, 3, 4]
+
+
+def test_a_name_of_the_program_is_not_also_yours() -> None:
+    """What the factory uses is not overwritten in silence by what the program itself calls so."""
+    value, metric = 3, 4
+    source = written(lambda: [value, metric], "def value(seed):\n    metric = 1\nprint(make())\n", {})
+    assert "# fill in: another name for what value is here" in source
+    assert "what metric is here" not in source
+    source = written(lambda: [value, metric], "for metric in [1]:\n    print(make())\n", {})
+    assert "# fill in: another name for what metric is here" in source
+
+
+def test_what_cannot_be_compared_is_taken_for_two_things() -> None:
+    """And ends no check."""
+
+    class Ambiguous:
+        __slots__ = ()
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("ambiguous")
+
+    def holding(held: Any) -> Any:
+        return lambda: held
+
+    assert "# fill in: here held is one thing" in written(
+        None, "", {"all": [holding(Ambiguous()), holding(Ambiguous())]}
+    )
+
+
 def test_a_name_that_means_two_things_is_told() -> None:
     """A line to be filled in, and not a program of something else."""
 
