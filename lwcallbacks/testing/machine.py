@@ -61,11 +61,11 @@ def metric_machine(
     some lives look at it after each rule.
 
     The rules are update, forward (whose value is about its batch alone), compute, reset, merge (into the metric, and of
-    the metric into a new one), save and load (into the metric and into a new one, by torch and `weights_only=True`; what
-    was not saved before it is loaded is saved first),
-    pickle, move (to a second device where there is one, simulated or real; and `half()` and `double()` of a module
-    around it, which leave a metric's state alone) and sync (with one or two processes of a simulated world). What a
-    metric does not support, such as `merge_state` of some, or what can't be pickled, is left out.
+    the metric into a new one), save and load (into the metric and into a new one, by torch and `weights_only=True`; a
+    load saves first where nothing is saved), pickle, move (to a second device where there is one, simulated or real;
+    and `half()` and `double()` of a module around it, which leave a metric's state alone) and sync (with one or two
+    processes of a simulated world). What a metric does not support, such as `merge_state` of some, or what can't be
+    pickled, is left out.
 
     Args:
         factory: makes the metric.
