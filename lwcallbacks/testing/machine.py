@@ -169,9 +169,9 @@ def _allowed(name: str, condition: Callable[[Any], Any] = lambda life: True) -> 
     return precondition(lambda life: name not in life.setup.without and condition(life))
 
 
-def _last(life: _Life) -> str:
-    """The name of the last step; empty at the start."""
-    return life.past[-1].partition("(")[0] if life.past else ""
+def _last(life: _Life, number: int = 1) -> list[str]:
+    """The names of the last steps."""
+    return [step.partition("(")[0] for step in life.past[-number:]]
 
 
 # One of the batches of this life, by number.
@@ -258,13 +258,13 @@ class _Life(RuleBasedStateMachine):
             self.seen.append(batch)
             self.expect(value, [batch], "forward gives the value of its batch")
 
-    @_allowed("compute", lambda life: _last(life) not in ("", "compute"))
+    @_allowed("compute", lambda life: _last(life, 2) not in ([], ["compute"], ["compute", "compute"]))
     @rule()
     def compute(self) -> None:
         with self.doing("compute()", COMPUTE):
             self.look()
 
-    @_allowed("reset", lambda life: life.past and _last(life) != "reset")
+    @_allowed("reset", lambda life: life.past and _last(life) != ["reset"])
     @rule()
     def reset(self) -> None:
         with self.doing("reset()", "metric.reset()"):
@@ -283,7 +283,7 @@ class _Life(RuleBasedStateMachine):
                 self.metric.merge_state(other)
                 self.seen = [*self.seen, *batches]
 
-    @_allowed("save", lambda life: _last(life) != "save")
+    @_allowed("save", lambda life: _last(life) != ["save"])
     @rule()
     def save(self) -> None:
         with self.doing("save()", self.life.save()):
@@ -305,13 +305,13 @@ class _Life(RuleBasedStateMachine):
             self.metric.load_state_dict(tree_map_only(Tensor, lambda x: x.to(self.device), saved))
             self.seen = list(self.seen_by_saved)
 
-    @_allowed("pickled", lambda life: life.device == CPU and life.seen and _last(life) != "pickled")
+    @_allowed("pickled", lambda life: life.device == CPU and life.seen and _last(life) != ["pickled"])
     @rule()
     def pickled(self) -> None:
         with self.doing("pickled()", "metric = pickle.loads(pickle.dumps(metric))"):
             self.metric = pickle.loads(pickle.dumps(self.metric))
 
-    @_allowed("move", lambda life: _last(life) != "move")
+    @_allowed("move", lambda life: _last(life) != ["move"])
     @rule(to=st.sampled_from(["half", "double", "cpu", "second device"]))
     def move(self, to: str) -> None:
         with self.doing(f"move({to})", self.life.move(to)):
