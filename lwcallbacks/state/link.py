@@ -1,7 +1,7 @@
 """How one process reaches the others: what can be asked of them, and what answers. All collectives are here.
 
 run(steps, current_link())                           # drive a coroutine of requests to its end
-everyone_is_here("fit 1")                            # [] or the ranks that have not come, without a collective
+roll_call("fit 1", "what I have")                    # who has not come, and what others have, without a collective
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import atexit
 import sys
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -200,61 +201,55 @@ def everyone_comes(occasion: str, timeout: float = 30.0) -> bool:
         store.compare_set(answer, "", "yes")
     elif not _are_set(store, [answer], timeout):
         store.compare_set(answer, "", "no")
-    return bool(store.get(answer) == b"yes")
-
-
-def mark(occasion: str) -> None:
-    """Tell the other processes that this one has come to `occasion`, for their `absent`; waits for nobody.
-
-    A mark stays for as long as the process group does: each occasion needs a text of its own.
-    """
-    if (store := _shared_store()) is not None:
-        store.set(_mark(occasion, dist.get_rank()), "here")
-
-
-def absent(occasion: str, timeout: float = 60.0) -> list[int]:
-    """The ranks of the default group that have not marked `occasion` within `timeout` seconds; empty if all have.
-
-    No collective: a process that never comes costs the others the time-out, and cannot make them hang.
-    """
-    store = _shared_store()
-    if store is None:
-        return []
-    ranks = range(dist.get_world_size())
-    if _are_set(store, [_mark(occasion, rank) for rank in ranks], timeout):
-        return []
-    return [rank for rank in ranks if not _are_set(store, [_mark(occasion, rank)], 0.05)]
-
-
-def everyone_is_here(occasion: str, timeout: float = 60.0) -> list[int]:
-    """`mark` the occasion, then wait for the others: the ranks of those that stay `absent`."""
-    mark(occasion)
-    return absent(occasion, timeout)
+    is_yes = bool(store.get(answer) == b"yes")
+    if is_yes:
+        _let_others_read(store, occasion, range(dist.get_world_size()))
+    return is_yes
 
 
 def roll_call(occasion: str, text: str, timeout: float = 60.0) -> tuple[list[int], list[str]]:
-    """`mark` the occasion with a text and wait for the others.
+    """Come to `occasion` with a text and wait for the others; each occasion needs a name of its own.
 
-    Returns the ranks of those that stay `absent`; and, where all have come and texts are unlike, every process's text
-    by rank. No collective, and but few questions to the store where all texts are equal.
+    Returns the ranks of those that have not come within `timeout` seconds; and, where all have come and texts are
+    unlike, every process's text by rank. No collective: a process that never comes costs the others the time-out, and
+    cannot make them hang; and but few questions to the store where all texts are equal.
     """
     store = _shared_store()
     if store is None:
         return [], []
-    texts, unlike = f"{occasion}/text", f"{occasion}/unlike"
-    store.set(_mark(texts, dist.get_rank()), text)
+    ranks = range(dist.get_world_size())
+    texts, unlike, here = (f"{occasion}/{what}" for what in ("text", "unlike", "here"))
+    store.set(_of(dist.get_rank(), texts), text)
     if store.compare_set(f"{occasion}/first", "", text) != text.encode():
         store.set(unlike, "yes")
-    missing = everyone_is_here(occasion, timeout)
-    if missing or not store.check([unlike]):
-        return missing, []
-    return [], [store.get(_mark(texts, rank)).decode() for rank in range(dist.get_world_size())]
+    store.set(_of(dist.get_rank(), here), "yes")
+    missing, found = list[int](), list[str]()
+    if not _are_set(store, [_of(rank, here) for rank in ranks], timeout):
+        missing = [rank for rank in ranks if not _are_set(store, [_of(rank, here)], 0.05)]
+    elif store.check([unlike]):
+        found = [store.get(_of(rank, texts)).decode() for rank in ranks]
+    if missing or found:
+        _let_others_read(store, occasion, [rank for rank in ranks if rank not in missing])
+    return missing, found
+
+
+def _let_others_read(store: Any, occasion: str, ranks: Iterable[int], patience: float = 5.0) -> None:
+    """Call when the last answer has been read: process 0, with whose end the store may go, waits for the others'.
+
+    What is read here is often what an error says that ends each process.
+    """
+    rank, done = dist.get_rank(), f"{occasion}/read"
+    if rank:
+        with suppress(RuntimeError):  # process 0 has not waited: nothing is asked of the store any more
+            store.set(_of(rank, done), "yes")
+    else:
+        _are_set(store, [_of(other, done) for other in ranks if other], patience)
 
 
 def post(occasion: str, text: str) -> None:
     """Leave a text for whoever asks for `posts`; waits for nobody. It stays for as long as the process group does."""
     if (store := _shared_store()) is not None:
-        store.set(_mark(occasion, dist.get_rank()), text)
+        store.set(_of(dist.get_rank(), occasion), text)
         store.set(f"{occasion}/any", "yes")
 
 
@@ -267,15 +262,15 @@ def posts(occasion: str, timeout: float = 2.0) -> dict[int, str]:
     deadline, found = time.monotonic() + timeout, dict[int, str]()
     while True:
         for rank in range(dist.get_world_size()):
-            if rank not in found and store.check([_mark(occasion, rank)]):
-                found[rank] = store.get(_mark(occasion, rank)).decode()
+            if rank not in found and store.check([_of(rank, occasion)]):
+                found[rank] = store.get(_of(rank, occasion)).decode()
         if len(found) == dist.get_world_size() or time.monotonic() >= deadline:
             return found
         time.sleep(0.05)
 
 
-def _mark(occasion: str, rank: int) -> str:
-    return f"{occasion}/{rank}"
+def _of(rank: int, key: str) -> str:
+    return f"{key}/{rank}"
 
 
 def _are_set(store: Any, keys: list[str], timeout: float) -> bool:

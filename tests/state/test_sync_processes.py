@@ -148,14 +148,13 @@ def test_a_core_syncs_in_its_process_group() -> None:
 def test_who_is_absent_is_found_out_without_a_collective() -> None:
     """By all processes, the absent one as well, in about the time that was given."""
     for together, without, took in run_processes(3, syncs.roll_call, timeout=60):
-        assert together == []
-        assert without == [1]
+        assert together == ([], [])
+        assert without == ([1], [])
         assert took < 20
 
 
 def test_alone_nobody_is_absent() -> None:
     """Without other processes nothing is asked."""
-    assert syncs.everyone_is_here("alone") == []
     assert link.everyone_comes("alone")
     assert link.roll_call("alone", "text") == ([], [])
     link.post("alone", "text")
@@ -178,6 +177,19 @@ def test_texts_are_left_for_other_processes_without_a_collective() -> None:
             "unlike": ([], ["text 0", "text 1"]),
         }
     )
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("everyone comes", [True, True, True]),
+        ("unlike", [([], ["text 0", "text 1", "text 2"])] * 3),
+        ("absent", [([2], []), ([2], []), None]),
+    ],
+)
+def test_the_store_stays_until_the_last_has_read(what: str, told: list[Any]) -> None:
+    """Process 0 holds it and ends with the answer, as it does with an error; others ask later."""
+    assert run_processes(3, syncs.last_question, what, timeout=60) == told
 
 
 def test_each_request_is_answered_and_what_is_sent_stays_as_it_is() -> None:

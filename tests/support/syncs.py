@@ -14,7 +14,6 @@ from torchmetrics.classification import MulticlassAUROC
 
 import lwcallbacks as lw
 from lwcallbacks.state import link
-from lwcallbacks.state.link import absent, everyone_is_here, mark
 from lwcallbacks.state.ragged import DTYPES, as_bytes
 
 from .scenarios import leave
@@ -169,14 +168,37 @@ def in_groups() -> dict[Any, Any]:
 def roll_call() -> list[Any]:
     """Who is absent, where all have come, and where process 1 has not; and how long it took to find out."""
     dist.init_process_group("gloo")
-    together = everyone_is_here("together", timeout=30.0)
-    if dist.get_rank() != 1:
-        mark("without 1")
+    together = link.roll_call("together", "", timeout=30.0)
     start = time.monotonic()
-    without = absent("without 1", timeout=1.0)
+    without = link.roll_call("without 1", "", timeout=1.0) if dist.get_rank() != 1 else ([1], [])
     took = time.monotonic() - start
     leave()
     return [together, without, took]
+
+
+class SlowStore:
+    """The store of a process on a busy machine: it waits before each question."""
+
+    def __init__(self, store: Any, seconds: float) -> None:
+        self._store, self._seconds = store, seconds
+
+    def __getattr__(self, name: str) -> Any:
+        time.sleep(self._seconds)
+        return getattr(self._store, name)
+
+
+def last_question(what: str) -> Any:
+    """What a process finds that asks late, where process 0 ends with the answer and takes the store with it."""
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    if rank:
+        slow = SlowStore(link._shared_store(), 0.2)
+        link._shared_store = lambda: slow
+    if what == "everyone comes":
+        return link.everyone_comes("last", timeout=30.0)
+    if what == "absent":
+        return link.roll_call("last", "text", timeout=2.0) if rank != 2 else time.sleep(5.0)
+    return link.roll_call("last", f"text {rank}", timeout=30.0)
 
 
 def texts() -> dict[str, Any]:
