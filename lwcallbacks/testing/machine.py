@@ -78,7 +78,8 @@ def metric_machine(
         strict: whether torchmetrics' own cache of computed values stays on. `merge_state` and `load_state_dict` of
             torchmetrics 1.9 do not clear it, so that any metric can be found with an old value.
         without: rules to leave out, of those above; and "empty_process" for a sync in which a process has no data.
-        examples: how many lives, by default the environment's LWCALLBACKS_EXAMPLES, else 50.
+        examples: how many lives, by default four for each of the environment's LWCALLBACKS_EXAMPLES, else 200: a life
+            is much cheaper than an example of a law, and what breaks a metric needs several steps to come together.
         steps: the most rules in a life.
 
     Raises:
@@ -116,7 +117,7 @@ def metric_machine(
 
     Machine.__name__ = Machine.__qualname__ = f"{name}Machine"
     Machine.TestCase.settings = settings(
-        max_examples=examples or default_examples(),
+        max_examples=examples or 4 * default_examples(),
         stateful_step_count=steps,
         derandomize=True,
         database=None,
@@ -283,7 +284,7 @@ class _Life(RuleBasedStateMachine):
                 self.metric.merge_state(other)
                 self.seen = [*self.seen, *batches]
 
-    @_allowed("save", lambda life: _last(life) != ["save"])
+    @_allowed("save", lambda life: life.past and _last(life) != ["save"])
     @rule()
     def save(self) -> None:
         with self.doing("save()", self.life.save()):
@@ -292,7 +293,7 @@ class _Life(RuleBasedStateMachine):
             torch.save(tree_map_only(Tensor, lambda x: x.cpu(), dict(self.metric.state_dict())), file)
             self.saved, self.seen_by_saved = file.getvalue(), list(self.seen)
 
-    @_allowed("load", lambda life: life.saved is not None or "save" not in life.setup.without)
+    @_allowed("load", lambda life: life.past and (life.saved is not None or "save" not in life.setup.without))
     @rule(into_new=st.booleans())
     def load(self, into_new: bool) -> None:
         if self.saved is None:  # few lives would load, if they had to come by a save first
