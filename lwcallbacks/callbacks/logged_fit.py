@@ -4,6 +4,7 @@
     fit.read_with(reader, activations)
     fit.watch()                            # at the start of training and of each epoch: there may be new optimizers
     fit.begin(); fit.announced(optimizer); fit.end()         # a batch, as Lightning calls its hooks
+    fit.say_what_is_unseen()               # at the end of an epoch
     fit.close()                            # how often each optimizer has stepped; nothing is left on them
 
 What fails costs itself, and what it takes is booked on the callback.
@@ -21,7 +22,7 @@ from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.logged import Logged, draw
 from lwcallbacks.callbacks.reading import Reader, Step
 from lwcallbacks.callbacks.steps import Stepping, Steps
-from lwcallbacks.callbacks.trainer import has, logging_step
+from lwcallbacks.callbacks.trainer import has, is_no_optimizer, logging_step
 from lwcallbacks.callbacks.watching import WatchingCallback
 from lwcallbacks.gradients.further import MOMENTS
 from lwcallbacks.gradients.garbage import garbage_later
@@ -77,6 +78,8 @@ class LoggedFit:
     # -- a batch -----------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
+        for stepping in self.steps.of:
+            stepping.begin()
         if self._activations is not None:
             with self._attempt("watch the outputs of modules"):
                 # Of several processes one alone must not leave it out.
@@ -105,6 +108,17 @@ class LoggedFit:
                 self._activations.forget()
         if self._activations is not None:
             self._end_of_outputs(self._activations)
+
+    def say_what_is_unseen(self) -> None:
+        """Nothing is logged of an optimizer whose step is never called."""
+        for stepping in self.steps.idle():
+            found = f"{stepping.name} has made no step() in an epoch"
+            if is_no_optimizer(stepping.handed):
+                found = "configure_optimizers() returns no optimizer"
+            self._say(
+                f"{found}, so nothing is logged of it. Expected that configure_optimizers() returns the optimizers "
+                "whose step() is called"
+            )
 
     def _end_of_outputs(self, activations: Activations) -> None:
         found = None
@@ -144,7 +158,10 @@ class LoggedFit:
             self._say(f"{step.optimizer} keeps no {names}, so moments=True draws nothing")
         if not step.readings:
             self._logged.over.add(logging_step(trainer), step)
-            return self._say("a step had no gradient, and nothing is logged of it")
+            return self._say(
+                f"{step.optimizer} had no gradient behind a step(), and nothing is logged of it: there was none before "
+                "it, or step() has cleared it"
+            )
         drawings = self._logged.add(stepping.index, step, logging_step(trainer), callback.watched_now(trainer))
         draw(callback, trainer, drawings)
 

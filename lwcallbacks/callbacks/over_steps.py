@@ -110,7 +110,7 @@ class OverSteps:
                 found_layers = layers if read is until and layers is not None else read.layers()
                 if found_layers is not None:
                     self._take(step, found_layers)
-                if not read.is_skipped:
+                if not read.is_skipped and not read.has_cleared:
                     names = () if found_layers is None else found_layers.names
                     self._diagnosis.feed_members(step, read.members, names, read.optimizer)
 

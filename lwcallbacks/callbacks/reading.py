@@ -67,6 +67,7 @@ class Step:
     lacks_moments: bool = False
     suffix: str = ""
     members: Members = _NONE
+    _moved: Callable[[], Tensor] | None = None
 
     @property
     def host_bytes(self) -> int:
@@ -95,6 +96,11 @@ class Step:
     def is_skipped(self) -> bool:
         """Whether the optimizer has skipped the step on its device."""
         return self._found_inf is not None and bool(on_host(self._found_inf()))
+
+    @property
+    def has_cleared(self) -> bool:
+        """Whether there is no gradient behind the step, though it has changed something: there was one before."""
+        return self._moved is not None and bool(on_host(self._moved()))
 
     def num_skipped(self) -> int:
         """Steps that a gradient scaler had skipped by then."""
@@ -203,7 +209,7 @@ class Reader:
         else:
             readings = read(rows, self._histogram, self._columns, kept)
             countings = further.count(items, self._histogram)
-        found_inf, skipped = getattr(stepping.optimizer, "found_inf", None), stepping.skipped_on_device
+        found_inf, skipped = stepping.found_inf, stepping.skipped_on_device
         return Step(
             stepping.name,
             stepping.count,
@@ -216,6 +222,7 @@ class Reader:
             "moments" in self._more and not any(item.name.startswith(further.MOMENTS) for item in items),
             f"/{stepping.name}" if len(self._steps.of) > 1 else "",
             _members(named, others),
+            None if readings else _moved(kept, [p for p, _ in named]),
         )
 
     def _items(self, stepping: Stepping, named: Sequence[tuple[Tensor, str]], kept: Kept) -> list[further.Item]:
@@ -233,6 +240,15 @@ class Reader:
             return [in_one_sum([reading], link)[0]], []
         found = in_one_sum([reading, further.count_shared(items, self._histogram, **here)], link)
         return [found[0]], [found[1]]
+
+
+def _moved(kept: Kept, parameters: Sequence[Tensor]) -> Callable[[], Tensor] | None:
+    """Whether any of them, on the device of the first, is another than was kept; None where nothing was."""
+    device = next((p.device for p in parameters), None)
+    if device is None:
+        return None
+    changed = kept.norms([p for p in parameters if p.device == device], device)[0]
+    return soon_on_host((changed[..., 0] != 0).any())
 
 
 def _members(named: Sequence[tuple[Tensor, str]], others: Sequence[tuple[Tensor, str]]) -> Members:

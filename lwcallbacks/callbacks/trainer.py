@@ -282,6 +282,11 @@ def clips_gradients(trainer: Trainer, module: LightningModule) -> bool:
     return module.automatic_optimization and (trainer.gradient_clip_val is not None or is_own)
 
 
+def is_no_optimizer(optimizer: Any) -> bool:
+    """Whether it is what Lightning has in the place of one, where `configure_optimizers` returns None."""
+    return type(optimizer).__name__ == "_MockOptimizer"
+
+
 def refuse_hidden_gradients(trainer: Trainer, owner: str) -> None:
     """Raise where a strategy keeps gradients in a form of its own, in which no parameter finds its part.
 

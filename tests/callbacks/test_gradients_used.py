@@ -318,55 +318,6 @@ def test_an_exception_leaves_no_hook(first: bool) -> None:
     assert hooks_of(t.optimizers[0]) == 0
 
 
-class Duck:
-    """An optimizer that is none of torch's."""
-
-    def __init__(self, parameters: Any) -> None:
-        self.param_groups = [{"params": list(parameters), "lr": 0.1}]
-        self.defaults: dict[str, Any] = {}
-        self.state: dict[str, Any] = {}
-
-    def step(self, closure: Any = None) -> Any:
-        return None if closure is None else closure()
-
-    def zero_grad(self, *args: Any, **kwargs: Any) -> None: ...
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
-class Wraps(Duck):
-    """One that steps an optimizer of torch."""
-
-    def __init__(self, parameters: Any) -> None:
-        super().__init__(parameters)
-        self.optimizer = torch.optim.SGD(self.param_groups, lr=1.0)
-
-    def step(self, closure: Any = None) -> Any:
-        self.optimizer.zero_grad()
-        return self.optimizer.step(closure)
-
-
-@pytest.mark.skipif(LIGHTNING_1, reason="Lightning 1 takes torch's optimizers only")
-def test_an_optimizer_without_hooks_is_refused(tmp_path: Path) -> None:
-    """Before the first batch, with what to write; which then works."""
-
-    class Quacks(Slope):
-        kind: Any = Duck
-
-        def configure_optimizers(self) -> Any:
-            return self.kind(self.parameters())
-
-    module = Quacks()
-    with pytest.raises(TypeError, match=r"GradientHistogram.*found the optimizer Duck, which has no .*self.opt"):
-        trainer(callbacks=[lw.GradientHistogram(1)], default_root_dir=tmp_path).fit(module, DataLoader(SLOPES))
-    module.kind = Wraps
-    norms = logged(tmp_path / "wraps", module, "gradients/norm/w")
-    assert norms == {i: float(g.norm()) for i, g in enumerate(SLOPES)}
-
-
 @pytest.mark.parametrize(
     ("name", "kind"),
     [("FSDPStrategy", "FSDP1"), ("DDPFullyShardedNativeStrategy", "FSDP1"), ("DeepSpeedStrategy", "DeepSpeed")],
