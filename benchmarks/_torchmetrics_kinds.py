@@ -1,4 +1,4 @@
-"""Kinds of faults in torchmetrics 1.9.0, each with a program that was run; those that matter most first."""
+"""Kinds of faults in torchmetrics 1.9.0 and torch_uncertainty, each with a program that was run; the worst first."""
 
 import re
 from typing import NamedTuple
@@ -63,6 +63,16 @@ KINDS = [
         "The states are lists with `dist_reduce_fx=None`, gathered one element at a time: one collective for each "
         "batch (ROUGEScore: each sentence) that a process saw. Processes with different numbers of batches ask for "
         "different numbers of collectives.",
+    ),
+    Kind(
+        "value",
+        "order|merge_state|shards",
+        "AURC|AUGRC|CovAt|RiskAt|AUSE",
+        ".",
+        "Where scores are equal, the value depends on which sample came first.",
+        "Samples are sorted by score and errors added up in that order, and there is no rule for equal ones. By hand: "
+        "of six samples with a score of 0.9, of which two are errors, AURC is 0.33 in one order and 0.65 in another; "
+        "with six scores it is 0.33 in both.",
     ),
     Kind(
         "value",

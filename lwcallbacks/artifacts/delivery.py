@@ -25,7 +25,7 @@ from pathlib import Path
 from lwcallbacks.artifacts.earlier import mend
 from lwcallbacks.artifacts.holding import digest_of, release
 from lwcallbacks.artifacts.ledger import Entry, Ledger
-from lwcallbacks.artifacts.store import Gone, Store
+from lwcallbacks.artifacts.store import Gone, Receipt, Store
 from lwcallbacks.artifacts.version import Version
 
 Work = Callable[[], object]
@@ -186,6 +186,7 @@ class Delivery:
         entry, content = self._ledger[id], self._ledger.content_of(id)
         if name not in entry.waiting or name in entry.fates:
             return
+        is_new = id in self._new[name]
         try:
             self._refuse_what_is_gone(entry, content)
             with self._beginning:
@@ -196,7 +197,10 @@ class Delivery:
             self._ledger.delivered(id, name, receipt)
         except Gone as error:
             if entry.version.is_remote and entry.is_removed:  # which is as it should be: nobody holds it
-                self._ledger.dropped(id, name, "removed before it was delivered")
+                if is_new:
+                    self._ledger.dropped(id, name, "removed before it was delivered")
+                else:  # it may be there, as the answer to an earlier call may be lost: it is looked for, and dropped
+                    self._ledger.delivered(id, name, Receipt("delivered", ""))
             else:
                 self._ledger.failed(id, str(error), store=name)
                 self._say(f"{entry.version.name}: {entry.version.path} was not delivered to {name}: {error}")
@@ -243,9 +247,12 @@ class Delivery:
         num_settled = next(
             (i for i, e in enumerate(entries) if name in e.waiting and name not in e.fates), len(entries)
         )
+        waiting = [e.version for e in entries if name in e.waiting and name not in e.fates]
         for entry in entries:
             if name in entry.to_drop and entry.removed_after is not None and entry.removed_after <= num_settled:
-                version = entry.version
+                version, still_its = entry.version, set(self._still_its(entry, name))
+                if any(v.name == version.name and still_its & set(v.aliases) for v in waiting):
+                    continue  # what was saved by then has not come to take its aliases, and a later one will
                 self._ledger.dropped(version.id, name, self._stores[name].drop(version, entry.fates[name].address))
 
     def _give_up(self) -> None:

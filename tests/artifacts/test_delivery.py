@@ -420,6 +420,48 @@ def test_an_address_that_is_removed_while_the_store_asks_for_it(tmp_path: Path) 
     assert run.ledger["a"].fates["shop"] == Fate("dropped", "", "removed before it was delivered")
 
 
+def test_what_is_removed_keeps_its_aliases_until_one_that_takes_them_is_there(tmp_path: Path) -> None:
+    """A store does not drop what is still its best one: that one in between never came is no reason to ask now."""
+    first, last, shop = threading.Event(), threading.Event(), Shop()
+    shop.does |= {"a": first.wait, "c": last.wait}
+    run = Run(tmp_path, shop)
+    for id, removed in [("a", ""), ("b", "a"), ("c", "b")]:
+        run.delivery.take(run.enter(id, aliases=("latest", "best", id), path=f"s3://bucket/{id}.ckpt"))
+        until(lambda: shop.times)
+        if removed:
+            run.delivery.remove(removed)
+    first.set()
+    until(lambda: run.ledger["b"].fates)
+    time.sleep(0.1)
+    assert shop.dropped == []
+    last.set()
+    assert run.end() == 0
+    assert shop.ids == ["a", "c"]
+    assert shop.dropped == ["a"]
+
+
+def test_an_address_that_is_removed_when_an_answer_was_lost(tmp_path: Path) -> None:
+    """It may be at the store, which is asked to drop it."""
+
+    class Loses(Shop):
+        def deliver(self, version: Version, content: Path | None) -> Receipt:
+            super().deliver(version, content)
+            run.delivery.remove(version.id)
+            raise ConnectionError("the answer is lost")
+
+        def drop(self, version: Version, address: str) -> str:
+            self.dropped.append(f"{version.id}{address}")
+            return "deleted"
+
+    shop = Loses()
+    run = Run(tmp_path, shop)
+    run.delivery.take(run.enter("a", path="s3://bucket/a.ckpt"))
+    assert run.end() == 0
+    assert shop.ids == ["a"]
+    assert shop.dropped == ["a"]
+    assert run.ledger["a"].fates["shop"] == Fate("dropped", "", "deleted")
+
+
 def test_a_staged_version_is_kept_for_who_delivers_it(tmp_path: Path) -> None:
     """It does not wait for the run's end, and is no second time given to the store."""
 
