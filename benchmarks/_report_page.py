@@ -291,8 +291,8 @@ def _summary(examined: list[Examined], kinds: list[tuple[Kind, list[tuple[Examin
     by_hand = ", 18 of the values repeated in other programs by hand" if run.package == "torchmetrics" else ""
     if shown:
         yield from wrapped(
-            f"Below are {values} kinds of silently wrong values and {crashes} kinds of crash{by_hand}, and with "
-            "a program that was run. The ones that matter most:"
+            f"Below are {_kinds(values)} of silently wrong values and {_kinds(crashes)} of crash{by_hand}, each with a "
+            "program that was run. The ones that matter most:"
         )
         yield ""
         for kind, rows in shown[:12]:
@@ -302,6 +302,10 @@ def _summary(examined: list[Examined], kinds: list[tuple[Kind, list[tuple[Examin
             names = _enumerated([row.cls.rpartition(".")[2] for row, _ in _each_class(rows)])
             yield from wrapped(f"- **{kind.title}** {names}.{real}")
         yield ""
+
+
+def _kinds(number: int) -> str:
+    return f"{number} kind{'s' if number != 1 else ''}"
 
 
 def _each_class(rows: list[tuple[Examined, str]]) -> list[tuple[Examined, str]]:

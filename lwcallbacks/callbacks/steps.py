@@ -188,7 +188,7 @@ def _that_steps(optimizer: Any) -> Any:
 def _is_stepped_by(outer: Any, inner: Any) -> bool:
     if not isinstance(inner, Optimizer) or not _has_hooks(inner):
         return False
-    return not hasattr(outer, "param_groups") or _parameters(inner) == _parameters(outer)
+    return not _has_hooks(outer) or _parameters(inner) == _parameters(outer)  # without hooks there is no choice
 
 
 def _parameters(optimizer: Any) -> set[int]:

@@ -191,6 +191,14 @@ class Beside(Own):
         self.other = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
 
 
+class Scaled(Ahead):
+    """Has no hooks, and shows groups of its own, as a wrapper that holds copies in another precision."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters)
+        self.param_groups = [{"params": [p.detach() for p in parameters], "lr": 1.0}]
+
+
 class Made(Slope):
     kind: Any = Own
 
@@ -198,7 +206,7 @@ class Made(Slope):
         return self.kind(list(self.parameters()))
 
 
-@pytest.mark.parametrize("kind", [Ahead, Own, Two, Beside])
+@pytest.mark.parametrize("kind", [Ahead, Own, Two, Beside, Scaled])
 @pytest.mark.parametrize("every", [1, 2])
 def test_each_step_of_a_wrapper_counts_once(tmp_path: Path, kind: Any, every: int) -> None:
     """Every second of its steps is every second one, though torch runs the hooks of some of them twice."""

@@ -252,21 +252,27 @@ def test_known(metric_law):
     assert ran.ended("test_known[real_processes]").endswith("a mean of means")
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ("known={'ordr': 'x'}", "known: 'ordr' is no law, did you mean 'order'?"),
-        ("known={'order': ''}", "known={'order': ''}, expected the reason in words, as 'ties, issue 7'"),
-        ("laws=['reset'], known={'order': 'x'}", "known has ['order'], expected laws that are tried: ['reset']"),
-        ("laws=['ordr']", "laws: 'ordr' is no law, did you mean 'order'?"),
-    ],
-)
-def test_an_unknown_law_is_told_before_any_test(options: str, words: str, tmp_path: Path) -> None:
-    """A wrong name says which there are."""
-    tests = f"@pytest.mark.metric_laws(Rate, BATCHES, {options})\ndef test_it(metric_law):\n    metric_law()"
-    ran = Ran(tmp_path, tests)
+UNKNOWN = {
+    "known={'ordr': 'x'}": "known: 'ordr' is no law, did you mean 'order'?",
+    "known={'order': ''}": "known={'order': ''}, expected the reason in words, as 'ties, issue 7'",
+    "laws=['reset'], known={'order': 'x'}": "known has ['order'], expected laws that are tried: ['reset']",
+    "laws=['ordr']": "laws: 'ordr' is no law, did you mean 'order'?",
+}
+
+
+def test_an_unknown_law_is_told_before_any_test(tmp_path: Path) -> None:
+    """A wrong name says which there are; each in a file of its own, as pytest ends a file with its first error."""
+    first, *others = (
+        f"@pytest.mark.metric_laws(Rate, BATCHES, {options})\ndef test_it(metric_law):\n    metric_law()"
+        for options in UNKNOWN
+    )
+    for i, tests in enumerate(others):
+        (tmp_path / f"test_other_{i}.py").write_text(HEAD + tests)
+    ran = Ran(tmp_path, first)
     assert ran.code == pytest.ExitCode.INTERRUPTED
-    assert words in ran.out
+    assert f"{len(UNKNOWN)} errors" in ran.out
+    for words in UNKNOWN.values():
+        assert words in ran.out
 
 
 def test_workers_of_xdist_send_what_they_found(ran: Ran, tmp_path: Path) -> None:
