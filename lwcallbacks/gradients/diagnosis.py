@@ -32,7 +32,7 @@ from lwcallbacks.gradients.layers import Layers
 from lwcallbacks.gradients.norms import joined
 from lwcallbacks.gradients.sample import SAMPLE
 from lwcallbacks.gradients.unlike import FEWEST_ELEMENTS, Beside
-from lwcallbacks.gradients.words import in_words, large_in_words, odd_in_words, size_in_words
+from lwcallbacks.gradients.words import NONE_IS_UPDATED, in_words, large_in_words, odd_in_words, size_in_words
 
 MOST = 10
 """Findings that are given at once."""
@@ -320,6 +320,9 @@ class Diagnosis:
         found = [self._finding(i, names[i], ill[i]) for i in np.flatnonzero(listed).tolist()]
         without = {one.layer for one in absent if one.illness == "no gradient"}
         found = [one for one in found if one.layer not in without or one.illness == "not finite"] + absent
+        alive = (a["fed"] > self._fed - GONE) & (a["num_norms"] > 0)
+        if alive.sum() > 1 and ill[alive, _RULES.index("not updated")].all():
+            found = [replace(one, how_much=NONE_IS_UPDATED) if one.illness == "not updated" else one for one in found]
         # What explodes first makes others explode; of layers without a gradient the last passes none on to the others.
         order = {one.layer: (0.0, -i) for i, one in enumerate(absent)}
         order |= {name: (-a["onset"][i], -i) for name, i in self._names.items() if name not in without}

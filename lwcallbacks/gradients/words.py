@@ -15,6 +15,11 @@ import numpy as np
 
 from lwcallbacks.gradients.finding import Illness, plural
 
+NONE_IS_UPDATED = (
+    "not updated, nor is any other layer: they have a gradient, and the learning rate is 0 or too small for their "
+    "precision"
+)
+
 
 def in_words(illness: Illness, measure: float, row: Mapping[str, Any], *, is_grown: bool) -> tuple[str, float]:
     """The words, and a weight of 0 or more.

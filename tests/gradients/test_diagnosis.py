@@ -337,11 +337,14 @@ def test_clipping_by_value_does_not_hide_that_a_gradient_vanishes() -> None:
 
 
 def test_layers_of_which_none_is_updated_are_all_named() -> None:
-    """Whatever the median of the layers is."""
+    """Whatever the median of the layers is. Each is said to be one of all, until one is updated."""
     still = {name: (gradient, 0.0) for name, (gradient, _) in network().items()}
-    assert {(layer, illness) for layer, illness, _ in found(fed(still, 8))} == {
-        (f"net.{i}", "not updated") for i in range(4)
-    }
+    diagnosis = fed(still, 8)
+    assert {(one.layer, one.illness) for one in diagnosis.findings()} == {(f"net.{i}", "not updated") for i in range(4)}
+    assert all("nor is any other layer" in one.how_much for one in diagnosis.findings())
+    fed({**still, "last.weight": (normal(0.1), 1e-3)}, 1, diagnosis, begin=8)
+    assert len(diagnosis.findings()) == 4
+    assert not any("nor is any other layer" in one.how_much for one in diagnosis.findings())
 
 
 def test_a_loss_of_almost_zero_is_no_illness() -> None:
