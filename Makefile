@@ -54,8 +54,9 @@ demo: $(STAMPS)/demo $(STAMPS)/package
 # `pytest` and not `python -m pytest`: the latter would import lwcallbacks from the source tree.
 RUN_TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest
 
-# Tests of one file stay together. Two workers keep two cores busy; `make test WORKERS=0` runs all in one process.
-WORKERS ?= 2
+# Tests of one file stay together. Three workers keep two cores busy, since a third of the time tests wait for processes
+# and servers; `make test WORKERS=0` runs all in one process.
+WORKERS ?= 3
 
 test: lint docs
 	$(RUN_TESTS) -m "not long" -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
