@@ -16,7 +16,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -31,13 +31,16 @@ from lwcallbacks.testing.errors import LawViolation, WouldAbort, WouldHang
 from lwcallbacks.testing.examining import printed
 from lwcallbacks.testing.law import Finding, default_examples
 from lwcallbacks.testing.life import COMPUTE, Life
+from lwcallbacks.testing.own_calls import own_calls
 from lwcallbacks.testing.reference import USUAL, Reference, contradiction
 from lwcallbacks.testing.same import Closeness, difference, same_in_another_order, shown
 from lwcallbacks.testing.samples import Args, Indivisible, backwards, copied, join, num_samples, on_device
 from lwcallbacks.testing.sim_device import second_device
 from lwcallbacks.testing.world import World, contained_metrics
+from lwcallbacks.warn import warn
 
 CPU = torch.device("cpu")
+_WATCHED = 3  # syncs in which it is watched what a metric asks for by itself
 EXACT = Closeness()
 
 
@@ -65,7 +68,7 @@ def metric_machine(
     load saves first where nothing is saved), pickle, move (to a second device where there is one, simulated or real;
     and `half()` and `double()` of a module around it, which leave a metric's state alone) and sync (with one or two
     processes of a simulated world). What a metric does not support, such as `merge_state` of some, or what can't be
-    pickled, is left out.
+    pickled, is left out; so is, with a warning, the sync of a metric that asks `torch.distributed` itself.
 
     Args:
         factory: makes the metric.
@@ -143,6 +146,10 @@ class _Setup:
     reference: Reference | None
     strict: bool
     without: frozenset[str]
+    own_calls: list[str] = field(default_factory=list)
+    """Where the metric asks for its process by itself, which simulated ones do not answer."""
+    watched: list[bool] = field(default_factory=list)
+    """Whether it did, of the first syncs."""
 
 
 def _unsupported(factory: Callable[[], Any]) -> set[str]:
@@ -328,7 +335,7 @@ class _Life(RuleBasedStateMachine):
     def sync(self, others: list[list[int]]) -> None:
         everything = [*self.seen, *(number for share in others for number in share)]
         empty = not (self.seen and all(others))
-        if not everything or (empty and "empty_process" in self.setup.without):
+        if not everything or (empty and "empty_process" in self.setup.without) or self.asks_itself(others):
             return
         with self.doing(f"sync({others})", self.life.sync(others)):
             self.asked = everything
@@ -342,6 +349,22 @@ class _Life(RuleBasedStateMachine):
                 part._computed = None
             for rank, value in enumerate(values):
                 self.expect(value, everything, f"process {rank} of {len(values)} gives the value of all")
+
+    def asks_itself(self, others: list[list[int]]) -> bool:
+        """Whether the metric asks for its process by itself, as far as the first syncs show. It is said once."""
+        setup = self.setup
+        if len(setup.watched) < _WATCHED and not setup.own_calls:
+            with suppress(Exception), own_calls() as calls:  # the sync itself tells what it raises
+                shares = [self.seen, *others]
+                World(len(shares)).compute_all([self.updated(self.new(), share) for share in shares])
+            setup.watched.append(bool(calls))
+            setup.own_calls.extend(calls)
+            if calls:
+                warn(
+                    f"lwcallbacks: metric_machine: {setup.name} asks for its process itself: {'; '.join(calls)}; no "
+                    'simulated process answers that, so sync is left out: write without=["sync"]'
+                )
+        return bool(setup.own_calls)
 
     # What is expected.
 

@@ -480,6 +480,29 @@ def test_a_tolerance_fits_to_exact(options: dict[str, Any], said: str) -> None:
     assert metric_machine(Total, NUMBERS, lambda value: None, rtol=1e-5).TestCase
 
 
+class AsksItself(Total):
+    """Adds up over processes by a call of its own. On one process it is right, and a world shows it none."""
+
+    def compute(self) -> dict[str, Tensor]:
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(self.total)
+        return super().compute()
+
+
+@needs_merge_state
+def test_a_metric_that_asks_for_its_process_itself_is_not_synced() -> None:
+    """Which is said once, with the line that asks, and not where sync is left out."""
+    with pytest.warns(
+        UserWarning, match=r"metric_machine: AsksItself asks .*is_initialized\(\) at .*without=..sync"
+    ) as said:
+        run_state_machine_as_test(metric_machine(AsksItself, NUMBERS, examples=15))
+    assert len(said) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run_state_machine_as_test(metric_machine(AsksItself, NUMBERS, without=["sync"], examples=15))
+        run_state_machine_as_test(metric_machine(Total, NUMBERS, examples=15))
+
+
 def test_a_test_file_needs_two_lines(tmp_path: Path) -> None:
     """Pytest collects the TestCase, and shows the life that fails."""
     (tmp_path / "test_own.py").write_text(
