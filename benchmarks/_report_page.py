@@ -291,8 +291,8 @@ def _summary(examined: list[Examined], kinds: list[tuple[Kind, list[tuple[Examin
     by_hand = ", 18 of the values repeated in other programs by hand" if run.package == "torchmetrics" else ""
     if shown:
         yield from wrapped(
-            f"Below are {_kinds(values)} of silently wrong values and {_kinds(crashes)} of crash{by_hand}, each with a "
-            "program that was run. The ones that matter most:"
+            f"Below are {_number_of_kinds(values)} of silently wrong values and {_number_of_kinds(crashes)} of crash"
+            f"{by_hand}, each with a program that was run. The ones that matter most:"
         )
         yield ""
         for kind, rows in shown[:12]:
@@ -304,7 +304,7 @@ def _summary(examined: list[Examined], kinds: list[tuple[Kind, list[tuple[Examin
         yield ""
 
 
-def _kinds(number: int) -> str:
+def _number_of_kinds(number: int) -> str:
     return f"{number} kind{'s' if number != 1 else ''}"
 
 
