@@ -48,6 +48,7 @@ class LoggedFit:
         self._trainer = trainer
         self._logged = logged
         self._say = say
+        self._has_begun = False
         self._reader: Reader | None = None
         self._activations: Activations | None = None
 
@@ -78,6 +79,7 @@ class LoggedFit:
     # -- a batch -----------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
+        self._has_begun = True
         for stepping in self.steps.of:
             stepping.begin()
         if self._activations is not None:
@@ -111,7 +113,7 @@ class LoggedFit:
 
     def say_what_is_unseen(self) -> None:
         """Nothing is logged of an optimizer whose step is never called."""
-        for stepping in self.steps.idle():
+        for stepping in self.steps.idle() if self._has_begun else ():  # a resumed epoch may have no batch left
             found = f"{stepping.name} has made no step() in an epoch"
             if is_no_optimizer(stepping.handed):
                 found = "configure_optimizers() returns no optimizer"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from callbacks.test_gradients_used import SLOPES, Slope, logged
+from pytorch_lightning.callbacks import ModelCheckpoint
 from support.modules import trainer
 from support.versions import LIGHTNING_1
 from torch.utils.data import DataLoader
@@ -328,3 +329,25 @@ def test_an_optimizer_that_never_steps_is_named(
     assert "gradients/norm/w" not in text_of(tmp_path)
     assert caplog.text.count(said) == 1
     assert "Expected that configure_optimizers() returns the optimizers whose step() is called" in caplog.text
+
+
+class Validates(Slope):
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("score", batch.sum())
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_a_resumed_epoch_of_which_no_batch_is_left_names_no_optimizer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The checkpoint is from the validation at the end of an epoch, which Lightning then ends without a batch."""
+    caplog.set_level(logging.INFO)
+    saved = tmp_path / "checkpoints"
+    for ckpt_path in (None, saved / "0.ckpt"):
+        keeps = ModelCheckpoint(saved, "{epoch}", auto_insert_metric_name=False, save_on_train_epoch_end=False)
+        t = trainer(
+            callbacks=[lw.GradientHistogram(1), keeps], default_root_dir=tmp_path, enable_checkpointing=True,
+            num_sanity_val_steps=0, max_epochs=1,
+        )  # fmt: skip
+        t.fit(Validates(), DataLoader(SLOPES), DataLoader(SLOPES), ckpt_path=ckpt_path)
+    assert "has made no step()" not in caplog.text
