@@ -32,13 +32,12 @@ import warnings
 
 from _common import finish, interleaved, measure, options
 from _networks import batch_for, gpt2_layout, one_pass, replayed, resnet50_layout
+from gradients import HOOKS
 
 LAYOUTS = {"resnet50": resnet50_layout, "gpt2": gpt2_layout}
 INTERVALS = (1, 4, 16, 64, 256)
 COCKPIT = {"CPU": (5.7, 2.4, 1.34, 1.08, 1.02), "GPU": (3.70, 1.93, 1.24, 1.07, 1.03)}
 WAYS = ("ignore", "warn", "raise")
-HOOKS = ("on_train_batch_start", "on_before_backward", "on_after_backward", "on_before_optimizer_step", "watch_step",
-         "on_train_batch_end")  # fmt: skip
 EVERYTHING = {"weights": True, "moments": True, "updates": True, "activations": True}
 QUIET = {"accelerator": "cpu", "devices": 1, "enable_progress_bar": False, "enable_model_summary": False,
          "enable_checkpointing": False, "logger": False}  # fmt: skip

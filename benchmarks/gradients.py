@@ -12,15 +12,17 @@ divided by the steps.
     none      no callback; an offline W&B run, as in the other variants
     ours      GradientHistogram(1): bins, norms, update ratios, at every tenth step a table; in W&B and in the folder
     cheap     the same without histograms
-    unlogged  GradientHistogram that logs no step
+    unlogged  GradientHistogram that logs no step, and looks at each
+    unseen    the same with on_nonfinite="ignore"
     peer      `wandb.watch(model, log="gradients", log_freq=1)`: bins in W&B, no norms, no page
 
 `of_the_process` is the same without the processes that were started. `forward_backward` is one forward and one backward
 pass. `parts` says where ours spends it: `hook` on the training thread, `render` and the writers in the background,
 `rest` in W&B's process and elsewhere. `norms` is wall time, one thread, call by call: the callback's way to each norm
-and their total as Python floats, against `torch._foreach_norm`. `unlogged_hook` is the thread time of all hooks
-of a step that is not logged, in microseconds. `every_50th` is what a step costs if every 50th is
-logged: a 50th of a logged step and of 49 such hooks.
+and their total as Python floats, against `torch._foreach_norm`. `unlogged_hooks` is the thread time of all hooks
+of a step that is not logged, the look whether gradients are finite among them, in microseconds. `every_50th` is what a
+step costs if every 50th is logged: a 50th of a logged step and of 49 such hooks; `every_50th_ignore` is the same with
+`on_nonfinite="ignore"`, which does not look.
 """
 
 import argparse
@@ -36,11 +38,14 @@ from collections import defaultdict
 from _common import cpu_seconds, finish, interleaved, measure, median_ratio, options
 from _networks import one_pass, replayed, resnet50_layout
 
-VARIANTS = ("none", "ours", "cheap", "unlogged", "peer")
+VARIANTS = ("none", "ours", "cheap", "unlogged", "unseen", "peer")
 WARM_UP = 2
+HOOKS = ("on_train_batch_start", "on_before_backward", "on_after_backward", "on_before_optimizer_step", "watch_step",
+         "on_train_batch_end")  # fmt: skip
+"""Of GradientHistogram at every step, but for those on the optimizer itself."""
 
 
-def timed_callback(cadence: int, seconds: dict[str, float], calls: dict[str, int], **options):
+def timed_callback(cadence: int, seconds: dict[str, float], **options):
     """GradientHistogram that says where its time goes: thread time by part."""
     import lwcallbacks as lw
     from lwcallbacks.callbacks.hub import Hub
@@ -52,7 +57,6 @@ def timed_callback(cadence: int, seconds: dict[str, float], calls: dict[str, int
                 return call(*args, **kwargs)
             finally:
                 seconds[part] += time.thread_time() - start
-                calls[part] += 1
 
         return wrapped
 
@@ -65,11 +69,11 @@ def timed_callback(cadence: int, seconds: dict[str, float], calls: dict[str, int
                 writer.write_scalars = timed(part, writer.write_scalars)
 
         def on_train_start(self, *args):
-            part = "hook" if cadence == 1 else "unlogged_hook"
-            self.on_before_optimizer_step = timed(part, self.on_before_optimizer_step)
+            for hook in HOOKS:
+                setattr(self, hook, timed("hook", getattr(self, hook)))
             super().on_train_start(*args)
             steps = self._fit.steps
-            steps._calls = timed(part, steps._calls[0]), timed(part, steps._calls[1]), steps._calls[2]
+            steps._calls = timed("hook", steps._calls[0]), timed("hook", steps._calls[1]), steps._calls[2]
             steps.remove()  # the optimizers are watched again, with these calls
             self._fit.watch()
 
@@ -94,7 +98,7 @@ def run(variant: str, steps: int) -> dict[str, float]:
     torch.manual_seed(0)
     network = resnet50_layout()
     passes = [one_pass(network) for _ in range(4)][1:]
-    seconds, calls = defaultdict(float), defaultdict(int)
+    seconds = defaultdict(float)
 
     class Clock(pl.Callback):
         start = own = 0.0
@@ -104,7 +108,6 @@ def run(variant: str, steps: int) -> dict[str, float]:
                 if Hub.of(trainer).outlet.publisher is not None:
                     Hub.of(trainer).outlet.publisher.flush()
                 seconds.clear()
-                calls.clear()
                 self.start, self.own = cpu_seconds(), time.process_time()
 
     class Watch(pl.Callback):
@@ -114,11 +117,16 @@ def run(variant: str, steps: int) -> dict[str, float]:
         def on_before_optimizer_step(self, trainer, pl_module, optimizer):
             trainer.logger.log_metrics({}, step=trainer.global_step)  # ends the row: no other metric is logged here
 
-    made = {"ours": (1, True), "cheap": (1, False), "unlogged": (10**9, True)}
+    made = {
+        "ours": (1, {}),
+        "cheap": (1, {"histograms": False}),
+        "unlogged": (10**9, {}),
+        "unseen": (10**9, {"on_nonfinite": "ignore"}),
+    }
     callbacks = []
     if variant in made:
-        cadence, histograms = made[variant]
-        callbacks = [timed_callback(cadence, seconds, calls, histograms=histograms)]
+        cadence, options = made[variant]
+        callbacks = [timed_callback(cadence, seconds, **options)]
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=1,
@@ -132,13 +140,12 @@ def run(variant: str, steps: int) -> dict[str, float]:
     trainer.fit(replayed(network), torch.utils.data.DataLoader(range(WARM_UP + steps)))
     trainer.logger.experiment.finish()
     total, own = cpu_seconds() - clock.start, time.process_time() - clock.own
-    unlogged = seconds.pop("unlogged_hook", 0.0) / max(calls["unlogged_hook"], 1) + hooks_of_a_step()
     parts = {f"part_{name}": took / steps for name, took in seconds.items()}
     return {
         "step": total / steps,
         "own": own / steps,
         "passes": statistics.median(passes),
-        "unlogged": unlogged,
+        "hooks": seconds["hook"] / steps + hooks_of_a_step(),
         **parts,
     }
 
@@ -191,7 +198,8 @@ def main() -> None:
     runs = measure(__file__, VARIANTS, args.repeats, "--steps", str(args.steps))
     bare = [r["step"] for r in runs["none"]]
     added = {v: [r["step"] - base for r, base in zip(runs[v], bare, strict=True)] for v in ("ours", "cheap", "peer")}
-    added["cadence"] = [(a + 49 * r["unlogged"]) / 50 for a, r in zip(added["ours"], runs["unlogged"], strict=True)]
+    for name, between in (("cadence", "unlogged"), ("cadence_ignore", "unseen")):
+        added[name] = [(a + 49 * r["hooks"]) / 50 for a, r in zip(added["ours"], runs[between], strict=True)]
     passes = [statistics.median(r["passes"] for v in VARIANTS for r in turn[v]) for turn in turns(runs)]
     parts = {
         name.removeprefix("part_"): statistics.median(run[name] for run in runs["ours"])
@@ -213,11 +221,17 @@ def main() -> None:
         "cheap": milliseconds["cheap"],
         "ratio_cheap": round(median_ratio(added, "cheap", "peer"), 4),
         "every_50th": milliseconds["cadence"],
+        "every_50th_ignore": milliseconds["cadence_ignore"],
         "forward_backward": round(statistics.median(passes) * 1e3, 2),
         "ratio_forward_backward": round(statistics.median(map(divide, added["ours"], passes)), 4),
         "ratio_forward_backward_every_50th": round(statistics.median(map(divide, added["cadence"], passes)), 5),
+        "ratio_forward_backward_every_50th_ignore": round(
+            statistics.median(map(divide, added["cadence_ignore"], passes)), 5
+        ),
         "parts": {name: round(took * 1e3, 2) for name, took in {**parts, "rest": rest}.items()},
-        "unlogged_hook": round(statistics.median(r["unlogged"] for r in runs["unlogged"]) * 1e6, 2),
+        "unlogged_hooks": {
+            name: round(statistics.median(r["hooks"] for r in runs[name]) * 1e6, 2) for name in ("unlogged", "unseen")
+        },
         "norms": {name: round(statistics.median(times) * 1e3, 3) for name, times in norms.items()},
         "ratio_norms": round(median_ratio(norms, "ours", "peer"), 3),
         "repeats": args.repeats,
@@ -229,12 +243,15 @@ def main() -> None:
         ("histograms, by the passes", result["ours"], result["forward_backward"], result["ratio_forward_backward"]),
         ("every 50th step, by the passes", milliseconds["cadence"], result["forward_backward"],
          result["ratio_forward_backward_every_50th"]),
+        ('the same with on_nonfinite="ignore"', milliseconds["cadence_ignore"], result["forward_backward"],
+         result["ratio_forward_backward_every_50th_ignore"]),
         ("norms, by torch._foreach_norm", result["norms"]["ours"], result["norms"]["peer"], result["ratio_norms"]),
     ]  # fmt: skip
-    lines = [f"{'CPU ms per step':<34}{'ours':>10}{'peer':>10}{'ratio':>10}"]
-    lines += [f"{what:<34}{ours:>10.2f}{peer:>10.2f}{ratio:>10.4f}" for what, ours, peer, ratio in table]
+    lines = [f"{'CPU ms per step':<36}{'ours':>10}{'peer':>10}{'ratio':>10}"]
+    lines += [f"{what:<36}{ours:>10.2f}{peer:>10.2f}{ratio:>10.4f}" for what, ours, peer, ratio in table]
     lines += ["", "of ours: " + ", ".join(f"{name} {took:.1f}" for name, took in result["parts"].items())]
-    lines += [f"hook at a step that is not logged: {result['unlogged_hook']:.1f} us"]
+    looks, ignores = result["unlogged_hooks"].values()
+    lines += [f'hooks at a step that is not logged: {looks:.1f} us, {ignores:.1f} us with on_nonfinite="ignore"']
     finish(result, args.json, lines)
 
 

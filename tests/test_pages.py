@@ -218,6 +218,20 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
             assert heading in there, target
 
 
+def test_every_file_that_a_page_names_is_there() -> None:
+    """Of the project: modules, benchmarks, examples, tests, other pages. What the reader is to write is not."""
+    theirs = {"tests/test_my_metric.py"}
+    named = {
+        (page.name, path)
+        for page in [*DOCS.glob("*.md"), *DOCS.parent.glob("*.md")]
+        for path in re.findall(
+            r"(?<![\w/.])(?:benchmarks|docs|examples|lwcallbacks|tests)/[\w/]+\.(?:md|py)\b", page.read_text("utf-8")
+        )
+    }
+    assert len(named) >= 40
+    assert [of for of in sorted(named) if of[1] not in theirs and not (DOCS.parent / of[1]).is_file()] == []
+
+
 def test_the_design_names_every_room() -> None:
     """Each part of the package that a test of layers knows, with what it may import."""
     rows = re.findall(r"^\| (`.+?) \| .+ \| (.+) \|$", (DOCS / "design.md").read_text(encoding="utf-8"), re.MULTILINE)

@@ -72,7 +72,7 @@ def gradient_norms(parameters: Sequence[Tensor]) -> dict[int, Tensor]:
     local = {id(p): dense(local_of(p.grad, p)) for p in parameters if p.grad is not None}
     for device in dict.fromkeys(x.device for x in local.values()):
         here = {key: x for key, x in local.items() if x.device == device}
-        found |= zip(here, norms_of(list(here.values())), strict=True)
+        found |= zip(here, norms_of(flattened(list(here.values()))), strict=True)
     return found
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lwcallbacks.gradients.shards import local_of
+from lwcallbacks.reductions.bits import in_memory_order
 
 SAMPLE = 1 << 12
 """Elements of a large tensor that are looked at, at least, and mostly less than twice as many.
@@ -92,8 +93,4 @@ def _stride(size: int) -> int:
 
 
 def _flat(x: Tensor) -> Tensor:
-    real = torch.view_as_real(x) if x.is_complex() else x
-    if real.is_contiguous():
-        return real.view(-1)
-    strides = real.stride()
-    return real.permute(sorted(range(real.ndim), key=lambda i: -strides[i])).reshape(-1)
+    return in_memory_order(torch.view_as_real(x) if x.is_complex() else x).reshape(-1)

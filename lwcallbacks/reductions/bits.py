@@ -146,6 +146,7 @@ class LeadingBits:
         Many elements of a tensor share a few slots, and a device adds to one slot one after the other: neighbours add
         to copies of the table.
         """
+        tensors = flattened(tensors)
         device, num_rows = tensors[0].device, len(tensors)
         dtype = torch.int32 if all(x.numel() < 2**31 for x in tensors) else torch.int64
         copies = max(1, min(_COPIES, _TABLES // num_rows))
@@ -207,8 +208,26 @@ def joined_up(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def flattened(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Contiguous ones as views [n], the others as they are: what is joined up more than once is cheaper so."""
-    return [x.view(-1) if x.ndim != 1 and x.is_contiguous() else x for x in tensors]
+    """Those without gaps in memory as views [n], in its order, the others as they are: what is looked at more than once
+    is cheaper so.
+
+    >>> flattened([torch.tensor([[1, 2], [3, 4]]).T])
+    [tensor([1, 2, 3, 4])]
+    """
+    return [x if x.ndim == 1 else _flattened(x) for x in tensors]
+
+
+def _flattened(x: Tensor) -> Tensor:
+    ordered = in_memory_order(x)
+    return ordered.view(-1) if ordered.is_contiguous() else x
+
+
+def in_memory_order(x: Tensor) -> Tensor:
+    """A view whose dimensions are in the order of its elements in memory."""
+    if x.is_contiguous():
+        return x
+    strides = x.stride()
+    return x.permute(sorted(range(x.ndim), key=lambda i: -strides[i]))
 
 
 def _bits_in_parts(x: Tensor, chunk: int) -> Iterator[np.ndarray]:

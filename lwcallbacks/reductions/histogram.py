@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lwcallbacks.reductions.base import Scatter, Scattered, Slots, State, amounts
-from lwcallbacks.reductions.bits import LeadingBits
+from lwcallbacks.reductions.bits import LeadingBits, flattened
 from lwcallbacks.reductions.filled import FilledBins
 from lwcallbacks.reductions.floats import as_float32
 from lwcallbacks.reductions.log_bins import LogBins, edges_of
@@ -94,7 +94,7 @@ class LogHistogram(Scattered):
         tensor([3., 0.])
         """
         peaks = np.zeros(len(tensors), dtype=np.int32)
-        filled = FilledBins.joined(self.mantissa_bits, len(tensors), list(self._filled(tensors, peaks)))
+        filled = FilledBins.joined(self.mantissa_bits, len(tensors), list(self._filled(flattened(tensors), peaks)))
         return filled, torch.from_numpy(peaks.view(np.float32))
 
     def tables(self, tensors: Sequence[Tensor]) -> Tensor:

@@ -165,12 +165,14 @@ def test_bins_of_several_are_put_below_each_other() -> None:
 
 
 def test_flattened_are_views_and_what_has_gaps_is_left_alone() -> None:
-    """Nothing is copied."""
+    """Nothing is copied, whatever the order in memory."""
     whole = torch.arange(6.0).reshape(2, 3)
-    given = [whole, whole.T, whole[:, 0], whole[0]]
+    image = torch.arange(24.0).reshape(1, 2, 3, 4).to(memory_format=torch.channels_last)
+    given = [whole, whole.T, whole[:, 0], whole[0], whole[:, :2], whole.expand(2, 2, 3), image]
     flat = leading_bits.flattened(given)
-    assert [x.shape for x in flat] == [(6,), (3, 2), (2,), (3,)]
+    assert [x.shape for x in flat] == [(6,), (6,), (2,), (3,), (2, 2), (2, 2, 3), (24,)]
     assert [x.data_ptr() for x in flat] == [x.data_ptr() for x in given]
+    assert [sorted(x.flatten().tolist()) for x in flat] == [sorted(x.flatten().tolist()) for x in given]
 
 
 def test_rows_of_a_group_are_added() -> None:
