@@ -67,7 +67,7 @@ class Step:
     lacks_moments: bool = False
     suffix: str = ""
     members: Members = _NONE
-    _moved: Callable[[], Tensor] | None = None
+    _moved: Sequence[Callable[[], Tensor]] = ()
 
     @property
     def host_bytes(self) -> int:
@@ -100,7 +100,7 @@ class Step:
     @property
     def has_cleared(self) -> bool:
         """Whether there is no gradient behind the step, though it has changed something: there was one before."""
-        return self._moved is not None and bool(on_host(self._moved()))
+        return any(bool(on_host(of_device())) for of_device in self._moved)
 
     def num_skipped(self) -> int:
         """Steps that a gradient scaler had skipped by then."""
@@ -222,7 +222,7 @@ class Reader:
             "moments" in self._more and not any(item.name.startswith(further.MOMENTS) for item in items),
             f"/{stepping.name}" if len(self._steps.of) > 1 else "",
             _members(named, others),
-            None if readings else _moved(kept, [p for p, _ in named]),
+            () if readings else _moved(kept, [p for p, _ in named]),
         )
 
     def _items(self, stepping: Stepping, named: Sequence[tuple[Tensor, str]], kept: Kept) -> list[further.Item]:
@@ -242,13 +242,11 @@ class Reader:
         return [found[0]], [found[1]]
 
 
-def _moved(kept: Kept, parameters: Sequence[Tensor]) -> Callable[[], Tensor] | None:
-    """Whether any of them, on the device of the first, is another than was kept; None where nothing was."""
-    device = next((p.device for p in parameters), None)
-    if device is None:
-        return None
-    changed = kept.norms([p for p in parameters if p.device == device], device)[0]
-    return soon_on_host((changed[..., 0] != 0).any())
+def _moved(kept: Kept, parameters: Sequence[Tensor]) -> list[Callable[[], Tensor]]:
+    """Of each device, whether any parameter there is another than was kept."""
+    devices = dict.fromkeys(p.device for p in parameters)
+    changed = [kept.norms([p for p in parameters if p.device == device], device)[0] for device in devices]
+    return [soon_on_host((norms[..., 0] != 0).any()) for norms in changed]
 
 
 def _members(named: Sequence[tuple[Tensor, str]], others: Sequence[tuple[Tensor, str]]) -> Members:
