@@ -35,3 +35,10 @@ def test_what_is_planted_is_found(name: str, seed: int, tmp_path: Path, monkeypa
     torch.manual_seed(seed)
     words = told(diagnose(NETWORKS[name](), steps=60, seed=seed)).strip()
     assert any(words.startswith(begin) for begin in PLANTED[name]), words
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_page_says_it_alike(name: str) -> None:
+    """docs/reading-gradients.md quotes what is found."""
+    page = (Path(__file__).parent.parent / "docs" / "reading-gradients.md").read_text(encoding="utf-8")
+    assert any(begin in page.replace("\n> ", " ") for begin in PLANTED[name])
