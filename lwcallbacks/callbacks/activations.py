@@ -116,7 +116,7 @@ class Activations:
         self._rates: dict[int, int] = {}
         self._logged: list[tuple[int, Step | None, bool]] = []
         self._evaluations = self._cleared = 0
-        self._is_watching = False
+        self._is_watching = self._has_guessed = False
 
     def start(self, steppings: Sequence[Stepping], *, waits: bool = False) -> None:
         """Begin to see, if a step that this batch belongs to is logged, unless it `waits`: the same on every process.
@@ -198,10 +198,11 @@ class Activations:
         return known[1]
 
     def _guessed(self, name: str, part: nn.Module, x: Tensor) -> int | None:
-        if x.ndim == 3 and has_units(part):
+        if x.ndim == 3 and has_units(part) and not self._has_guessed:
+            self._has_guessed = True
             self._say(
-                f"the last of three dimensions is taken for the units of {name}, whose input no layer has made: call a "
-                "layer's output in it directly to have them counted as they are"
+                f"units of modules such as {name} are counted along the last of three dimensions, since the input is "
+                "no layer's output as it is. If units are another dimension, give them one directly, as relu(conv(x))"
             )
         return {2: 1, 3: -1, 4: 1, 5: 1}.get(x.ndim)
 
@@ -245,13 +246,14 @@ def watch(
 class _Hook:
     """On one module. In a copy of the module, or in its pickle, it does nothing."""
 
-    def __init__(self, owner: Activations | None = None, name: str = "") -> None:
+    def __init__(self, owner: Activations, name: str) -> None:
         self._owner = owner
         self._name = name
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        if not torch.compiler.is_compiling() and self._owner is not None:
+        if not torch.compiler.is_compiling():
             self._owner.see(self._name, module, args, output)
 
     def __reduce__(self) -> Any:
-        return _Hook, ()
+        # A method of the standard library that takes anything and does nothing: to load it takes no lwcallbacks.
+        return getattr, (nullcontext(), "__exit__")

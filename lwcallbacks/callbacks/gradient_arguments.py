@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from lwcallbacks.gradients.names import Chosen
+from lwcallbacks.gradients.names import Chosen, named_parameters_of
 from lwcallbacks.gradients.shards import is_sum
 
 Patterns = str | Sequence[str] | None
@@ -77,15 +77,16 @@ def check_parameters(
     if inside is not None:
         found = f"found the parameter {inside} of a module that FSDP1 wraps"
         raise ValueError(f"{owner}: {found}, expected `fully_shard` (FSDP2) instead of it")
+    trained = [name for name, p in named_parameters_of(module) if p.requires_grad]
     for argument, patterns in (("include", include), ("exclude", exclude)):
         for pattern in several(patterns):
             if not any(Chosen((pattern,)).has(name) for name in names):
-                first = ", ".join(names[:3])
+                first = ", ".join((trained or names)[:3])
                 found = f"{argument} has {pattern!r}, which no parameter fits"
                 raise ValueError(f"{owner}: {found}, expected a pattern for names as {first}")
     if not any(Chosen(several(include), several(exclude)).has(name) for name in names):
         found = f"include={include!r} and exclude={exclude!r} leave none of {len(names)} parameters"
-        raise ValueError(f"{owner}: {found}, expected at least one, as {names[0]}")
+        raise ValueError(f"{owner}: {found}, expected at least one, as {(trained or names)[0]}")
     partial_one = next((name for name, p in module.named_parameters() if is_sum(p)), None)
     if partial_one is not None:
         found = f"found the parameter {partial_one} with the placement Partial, of which no process has a value"

@@ -9,14 +9,14 @@ from typing import Any, Literal
 from torch.optim import Optimizer
 
 from lwcallbacks.callbacks.activations import Activations, watch
-from lwcallbacks.callbacks.base import check_overhead, plain
+from lwcallbacks.callbacks.base import Entries, check_overhead, plain
 from lwcallbacks.callbacks.gradient_arguments import check_arguments, check_parameters, several
 from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.logged import Logged, draw
 from lwcallbacks.callbacks.logged_fit import LoggedFit
 from lwcallbacks.callbacks.over_steps import OverSteps
 from lwcallbacks.callbacks.reading import More, Reader
-from lwcallbacks.callbacks.steps import Steps
+from lwcallbacks.callbacks.steps import Steps, nothing
 from lwcallbacks.callbacks.trainer import (
     clips_gradients,
     in_float16,
@@ -263,7 +263,9 @@ class GradientHistogram(WatchingCallback):
             over.load_state_dict(self._resumed)
         every, num_bins = self.every_n_train_steps, self.bins if self._draws else None
         self._logged = Logged(self.name, every, num_bins, over, self._tell)
-        self._fit = LoggedFit(self, trainer, every, self._logged, self._tell)
+        # What is said of a step is the same on every process.
+        say = self._tell if trainer.is_global_zero else nothing
+        self._fit = LoggedFit(self, trainer, every, self._logged, say)
         Hub.of(trainer).at_stop(self._unhook)
         self.watch_fit(trainer, pl_module, self._chosen)
         self._fit.watch()
@@ -271,7 +273,10 @@ class GradientHistogram(WatchingCallback):
         reader = self._reader(trainer, pl_module, self._fit.steps)
         self._fit.read_with(reader, self._outputs(trainer, pl_module))
         with Hub.of(trainer).outlet.attempt(self.describe("train"), "could not read the parameters"):
-            over.start(reader.weights())
+            layers = dict.fromkeys(layer_of(name, self.depth) for name in names if self._chosen.has(name))
+            over.start(tuple(layers), reader.weights())
+            self.results.update(over.results())
+        self._fit.say_what_is_not_chosen()
         if not pl_module.automatic_optimization and trainer.is_global_zero:
             self._tell("in manual optimization the norm before clipping and the clip coefficient are not available")
 
@@ -287,7 +292,8 @@ class GradientHistogram(WatchingCallback):
         if not self.activations:
             return None
         patterns = () if self.activations is True else several(self.activations)
-        how = (self._histogram, self.every_n_train_steps, self.describe("train"), self._tell)
+        say = self._tell if trainer.is_global_zero else nothing
+        how = (self._histogram, self.every_n_train_steps, self.describe("train"), say)
         return watch(trainer, module, self, patterns, *how)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -309,12 +315,18 @@ class GradientHistogram(WatchingCallback):
         self.watch_no_more()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._fit is not None and not getattr(trainer, "fast_dev_run", False):
+            self._fit.say_what_is_not_logged()
         self._publish_over(trainer)
         self._unhook()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, Exception) and self._logged is not None:  # on Ctrl-C nothing is waited for
-            draw(self, trainer, self._logged.tables())
+        logged = self._logged
+        if logged is not None:
+            draw(self, trainer, logged.tables())
+            if logged.over.is_new:
+                logged.over.is_new = False
+                self.publish(trainer, partial(self._last_words, logged.over), logging_step(trainer), holds=logged.over)
         self._unhook()
         super().on_exception(trainer, pl_module, exception)
 
@@ -370,13 +382,22 @@ class GradientHistogram(WatchingCallback):
             return
         over.is_new = False
         with Hub.of(trainer).outlet.attempt(self.describe("train"), "could not work out its diagnosis"):
-            first = self.watched_first()
-            if first is not None:
-                over.not_finite(first.step, [layer_of(name, self.depth) for name in first.layers])
-            self.results.update(over.results())
+            self._take_results(over)
         if self.max_overhead is None or not self.can_wait(trainer):
             at = logging_step(trainer, train_epoch_end=train_epoch_end)
             self.publish(trainer, partial(over.entries, self.name), at, holds=over)
+
+    def _take_results(self, over: OverSteps) -> None:
+        """Waits for the device."""
+        first = self.watched_first()
+        if first is not None:
+            over.not_finite(first.step, [layer_of(name, self.depth) for name in first.layers])
+        self.results.update(over.results())
+
+    def _last_words(self, over: OverSteps) -> Entries:
+        """In the background, where the run has ended early: no hook waits for a device that may be lost."""
+        self._take_results(over)
+        return over.entries(self.name)
 
     def _tell(self, message: str) -> None:
         """Once a run, in Lightning's own log: it is nothing to be mended."""

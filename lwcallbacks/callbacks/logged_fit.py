@@ -2,9 +2,10 @@
 
     fit = LoggedFit(callback, trainer, 50, logged, say)      # a `Logged`, to which goes what was read
     fit.read_with(reader, activations)
-    fit.watch()                            # at the start of training and of each epoch: there may be new optimizers
-    fit.begin(); fit.announced(optimizer); fit.end()         # a batch, as Lightning calls its hooks
+    fit.watch()                            # at the start of training and of each epoch
+    fit.begin(); fit.announced(optimizer); fit.end()       # a batch, as Lightning calls its hooks; new optimizers, too
     fit.say_what_is_unseen()               # at the end of an epoch
+    fit.say_what_is_not_logged()           # at the end of training
     fit.close()                            # how often each optimizer has stepped; nothing is left on them
 
 What fails costs itself, and what it takes is booked on the callback.
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from operator import is_not
 from typing import Any
 
 from lwcallbacks.callbacks.activations import Activations
@@ -49,6 +51,8 @@ class LoggedFit:
         self._logged = logged
         self._say = say
         self._has_begun = False
+        self._handed: list[Any] = []
+        self._logged_at: dict[int, int] = {}
         self._reader: Reader | None = None
         self._activations: Activations | None = None
 
@@ -62,8 +66,9 @@ class LoggedFit:
         Raises:
             TypeError: one of them has no hooks.
         """
+        self._handed = list(self._trainer.optimizers)
         try:
-            if self.steps.watch(self._trainer.optimizers):
+            if self.steps.watch(self._handed):
                 self._callback.watch_optimizers(self._trainer, self.steps)
         except TypeError as error:
             raise TypeError(f"{self._owner}: {error}") from None
@@ -80,6 +85,7 @@ class LoggedFit:
 
     def begin(self) -> None:
         self._has_begun = True
+        self._watch_new()
         for stepping in self.steps.of:
             stepping.begin()
         if self._activations is not None:
@@ -91,6 +97,9 @@ class LoggedFit:
     def announced(self, optimizer: Any) -> None:
         """Lightning says that a step is to come."""
         stepping = self.steps.find(optimizer)
+        if stepping is None:  # made in the middle of this batch
+            self._watch_new()
+            stepping = self.steps.find(optimizer)
         if stepping is None:
             return
         stepping.is_due = True
@@ -121,6 +130,30 @@ class LoggedFit:
                 f"{found}, so nothing is logged of it. Expected that configure_optimizers() returns the optimizers "
                 "whose step() is called"
             )
+
+    def say_what_is_not_chosen(self) -> None:
+        """Patterns may fit no parameter that an optimizer has by now."""
+        if self._reader is not None and not any(map(self._reader.has_chosen, self.steps.of)):
+            self._say(
+                "no optimizer has a parameter that include= and exclude= choose and that requires a gradient, so "
+                "nothing is logged as long as that is so"
+            )
+
+    def say_what_is_not_logged(self) -> None:
+        """Fewer steps than from one logged step to the next."""
+        for stepping in self.steps.of:
+            if stepping.has_stepped and stepping.index not in self._logged_at:
+                self._say(
+                    f"no step of {stepping.name} was logged: it has made {stepping.count:,}, and every "
+                    f"{self.steps.every:,}th is. For a short training write every_n_train_steps=1"
+                )
+
+    def _watch_new(self) -> None:
+        """Follow optimizers that were made since the epoch began. What has no hooks cannot stop a training."""
+        now = self._trainer.optimizers
+        if len(now) != len(self._handed) or any(map(is_not, now, self._handed)):
+            with self._attempt("follow the new optimizers"):
+                self.watch()
 
     def _end_of_outputs(self, activations: Activations) -> None:
         found = None
@@ -158,13 +191,23 @@ class LoggedFit:
         if step.lacks_moments:
             names = f"{', '.join(MOMENTS[:-1])} or {MOMENTS[-1]}"
             self._say(f"{step.optimizer} keeps no {names}, so moments=True draws nothing")
+        at = logging_step(trainer)
         if not step.readings:
-            self._logged.over.add(logging_step(trainer), step)
+            self._logged.over.add(at, step)
+            self._logged_at.setdefault(stepping.index, -1)
+            if not reader.has_chosen(stepping):  # on purpose
+                return
             return self._say(
                 f"{step.optimizer} had no gradient behind a step(), and nothing is logged of it: there was none before "
                 "it, or step() has cleared it"
             )
-        drawings = self._logged.add(stepping.index, step, logging_step(trainer), callback.watched_now(trainer))
+        if self._logged_at.get(stepping.index) == at:
+            self._say(
+                f"{step.optimizer} steps several times in a batch, and several of these steps are logged: they share "
+                "one number, and the last is kept. Expected every_n_train_steps to be a multiple of a batch's steps"
+            )
+        self._logged_at[stepping.index] = at
+        drawings = self._logged.add(stepping.index, step, at, callback.watched_now(trainer))
         draw(callback, trainer, drawings)
 
     @contextmanager

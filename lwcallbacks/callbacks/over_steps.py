@@ -1,7 +1,7 @@
 """What all logged steps together say: pictures over steps, which layer looks ill, and losses that stand out.
 
 over = OverSteps(by_module=True, in_float16=False)
-over.start(weights)                    # before the first step: what `Reader.weights` gives
+over.start(layers, weights)            # before the first step: all layers in order, and what `Reader.weights` gives
 over.hear(step, loss)                  # a hook: keeps the loss as it is on its device, and waits for nothing
 over.add(step, read)                   # a hook: the `Step` that was read behind a logged step, or its `StepOutputs`
 over.settle(read, layers)              # in the background, once its layers are there
@@ -64,8 +64,12 @@ class OverSteps:
 
     # -- in a hook ---------------------------------------------------------------------------------------------------
 
-    def start(self, weights: Callable[[], Weights] | None) -> None:
-        """Parameters before the first step, where they are known."""
+    def start(self, layers: Sequence[str], weights: Callable[[], Weights] | None) -> None:
+        """Before the first step, the layers that may come, in the order of the module; and parameters, where they are
+        known."""
+        with self._lock:
+            for part in (self._diagnosis, self._norms, self._ratios):
+                part.know(layers)
         self._start = weights
 
     def hear(self, step: int, loss: Tensor) -> None:

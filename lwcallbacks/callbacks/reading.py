@@ -146,6 +146,15 @@ class Reader:
         """Whether processes meet to read: parameters of any optimizer are spread over them. The same on each."""
         return any(is_spread(p) for stepping in self._steps.of for p in parameters_of(stepping.optimizer))
 
+    def has_chosen(self, stepping: Stepping) -> bool:
+        """Whether any parameter of an optimizer is to be read by now: frozen ones are not."""
+        return self._chosen == Chosen() or bool(self._learning(stepping))
+
+    def _learning(self, stepping: Stepping) -> list[Tensor]:
+        names = {} if self._chosen == Chosen() else names_of(self._module)
+        own = parameters_of(stepping.optimizer)
+        return [p for p in own if p.requires_grad and self._chosen.has(names.get(id(p), "*"))]
+
     @torch.no_grad()
     def weights(self) -> Callable[[], Weights] | None:
         """Norms of the parameters as they are now; None where there are none, nobody asks for them, or processes would
@@ -173,11 +182,7 @@ class Reader:
         """Keep what the step's change is worked out from, if that is asked for."""
         if "changes" not in self._columns and "updates" not in self._more:
             return
-        names = {} if self._chosen == Chosen() else names_of(self._module)
-        chosen = [
-            p for p in parameters_of(stepping.optimizer) if p.requires_grad and self._chosen.has(names.get(id(p), "*"))
-        ]
-        self._kept[stepping.index] = Kept(chosen, self._samples)
+        self._kept[stepping.index] = Kept(self._learning(stepping), self._samples)
 
     @torch.no_grad()
     def keep_unclipped(self, stepping: Stepping) -> None:

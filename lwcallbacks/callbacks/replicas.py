@@ -36,13 +36,13 @@ class Drift:
 
     Attributes:
         tensors: those that differ, in the order of the module, parameters first.
-        number: of tensors that were compared.
+        num_compared: how many tensors were.
         processes: those that differ from most others, in parameters if any of these differs, else in buffers; empty
             where there is no majority.
     """
 
     tensors: tuple[str, ...]
-    number: int
+    num_compared: int
     processes: tuple[int, ...]
 
     def words(self, step: int, world_size: int) -> str:
@@ -51,7 +51,7 @@ class Drift:
             several = len(self.processes) > 1
             names = ", ".join(map(str, self.processes[:FEW])) + (" ..." if len(self.processes) > FEW else "")
             who = f"process{'es' if several else ''} {names} differ{'' if several else 's'} from the others"
-        found = f"at step {step} {len(self.tensors)} of {self.number} parameters and buffers are not equal on all"
+        found = f"at step {step} {len(self.tensors)} of {self.num_compared} parameters and buffers are not equal on all"
         return f"{found} {world_size} processes, first {self.tensors[0]}; {who}"
 
     def table(self, step: int) -> Table:

@@ -107,7 +107,7 @@ class Steps:
     """See the module's synopsis."""
 
     def __init__(self, every: int, before: Call, behind: Call, each: Call = nothing) -> None:
-        self._every = every
+        self.every = every
         self._calls = before, behind, each
         self.of: list[Stepping] = []
         """One for each optimizer."""
@@ -125,7 +125,7 @@ class Steps:
         counts = self.counts()
         self.remove()
         triples = enumerate(zip(handed, found, _names(handed), strict=True))
-        self.of = [Stepping(*of, i, self._every, *self._calls) for i, of in triples]
+        self.of = [Stepping(*of, i, self.every, *self._calls) for i, of in triples]
         self.go_on(counts)
         return True
 

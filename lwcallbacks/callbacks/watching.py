@@ -67,6 +67,7 @@ class WatchingCallback(LoggingCallback):
         self._replicas: Replicas | None = None
         self._checks: list[tuple[int, Callable[[], Drift | None]]] = []
         self._finite: FiniteWatch | None = None
+        self._first: NonFinite | None = None
         self._num_nonfinite = 0
         self._stop: Stop | None = None
         self._occasion = ""
@@ -85,7 +86,7 @@ class WatchingCallback(LoggingCallback):
     def watch_fit(self, trainer: Trainer, module: nn.Module, chosen: Chosen) -> None:
         """Training starts."""
         self._finite, self._is_found, self._is_said, self._has_drifted = None, False, False, False
-        self._stop = None
+        self._stop, self._first = None, None
         self._occasion = Hub.of(trainer).occasion(f"{self.name}/nonfinite")
         if self.on_nonfinite != "ignore":
             self._finite = FiniteWatch(trainer, module, chosen, Source(ids=self.ids), self._num_nonfinite)
@@ -171,7 +172,7 @@ class WatchingCallback(LoggingCallback):
 
     def watch_no_more(self) -> None:
         """The fit ends."""
-        self._num_nonfinite = self.watched_count()
+        self._num_nonfinite, self._first = self.watched_count(), self.watched_first()
         self._finite = self._stop = self._replicas = None
 
     def watched_count(self) -> int:
@@ -179,8 +180,8 @@ class WatchingCallback(LoggingCallback):
         return self._num_nonfinite if self._finite is None else self._finite.count
 
     def watched_first(self) -> NonFinite | None:
-        """What was not finite at first in this fit, as far as is known by now."""
-        return None if self._finite is None else self._finite.first
+        """What was not finite at first in this fit or, behind it, in the last one, as far as is known by now."""
+        return self._first if self._finite is None else self._finite.first
 
     def watched_now(self, trainer: Trainer) -> Callable[[], Entries]:
         """`watched`, of this fit."""

@@ -31,7 +31,7 @@ class Members:
     """Which parameters an optimizer has at one of its steps, by name.
 
     Attributes:
-        learning: those that require a gradient, in the order of the optimizer.
+        learning: those that require a gradient, in the order of the module.
         frozen: those that do not.
         outside: those of the whole network that have a gradient, and that no optimizer has.
     """
@@ -56,6 +56,10 @@ class Absent:
         self._arrays = _empty(0)
         self._optimizers: list[str] = []
         self._places: dict[tuple[str, ...], np.ndarray] = {}
+
+    def know(self, names: Iterable[str]) -> None:
+        """Of those without a gradient together, what comes last here is named first."""
+        self._rows(tuple(names))
 
     def feed(self, step: int, members: Members, with_gradient: Iterable[str], optimizer: str = "") -> None:
         """Take in a logged step of an optimizer.
@@ -101,13 +105,13 @@ class Absent:
         return np.stack([is_over, a["outside"] >= NEEDED], 1)
 
     def findings(self, module: Callable[[str], str]) -> list[Finding]:
-        """By module where all parameters of one have it, else by parameter; in the order of `learning`."""
+        """By module where all parameters of one have it, else by parameter; in the order of `know`."""
         a, found = self._arrays, []
         for illness, name, rows in self._together(module, self._ill(slice(None))):
             steps = plural(int(a["run"][rows].min()), "logged step")
             text = f"no gradient in {steps}" if a["seen"][rows].any() else f"never had a gradient, in {steps}"
             if illness == "in no optimizer":
-                text = "gets a gradient and is in no optimizer"
+                text = "gets a gradient and is in no optimizer of the Trainer"
             elif not a["seen"][rows].any() and list(self._names)[rows[0]].partition(".")[0] in self._optimizers:
                 text = f"{plural(len(rows), 'tensor')} without a gradient that the model does not have: "
                 text += "were its parameters replaced after the optimizer was made?"
@@ -125,7 +129,7 @@ class Absent:
             for name, (since, until, number) in {module_name if is_one else names[i]: times[i] for i in rows}.items():
                 text = f"no gradient in {plural(number, 'logged step')}"
                 if illness == "in no optimizer":
-                    text = "had a gradient and was in no optimizer"
+                    text = "had a gradient and was in no optimizer of the Trainer"
                 found.append(Finding(name, illness, since, text, severity(illness, 1), until))
         return found
 

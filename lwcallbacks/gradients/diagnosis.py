@@ -1,6 +1,7 @@
 """Which layer is ill, since which step and how much: rules over what each logged step was made of, in NumPy.
 
 diagnosis = Diagnosis()
+diagnosis.know(names)                            # all parameters that may come, in the order of the module
 diagnosis.feed_start(names, elements, norms)     # of parameters when training begins
 diagnosis.feed(step=50, layers=layers)          # a `Layers` of one step of an optimizer
 diagnosis.feed_members(50, members, layers.names)   # which parameters it has, and which of them have a gradient
@@ -124,6 +125,12 @@ class Diagnosis:
         self._grouping: tuple[tuple[str, ...], np.ndarray, np.ndarray] | None = None
 
     # -- a step ----------------------------------------------------------------------------------------------------
+
+    def know(self, names: Sequence[str]) -> None:
+        """Names as `feed` is given them, from the input to the loss: this decides which is named first of layers that
+        have an illness from each other. What is not among them comes behind."""
+        self._rows(dict.fromkeys(map(self._module, names)))
+        self._absent.know(names)
 
     def feed_start(self, names: Sequence[str], elements: np.ndarray, norms: np.ndarray) -> None:
         """Take in the 2-norms [P] of parameters before the first step; what a checkpoint has told goes before it.

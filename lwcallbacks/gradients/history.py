@@ -1,6 +1,7 @@
 """One number of each layer over all logged steps, as a table that stays small, in NumPy.
 
 history = History()
+history.know(("net.0.weight", "net.0.bias"))        # the order of rows
 history.add(50, ("net.0.weight", "net.0.bias"), np.array([0.3, 0.1]))
 history.names, history.steps, history.table()       # rows, the first step of each column, float64 [R, K]
 
@@ -40,6 +41,11 @@ class History:
         self._count, self._stride = 0, 1
         self._last: int | None = None
         self._place: tuple[tuple[str, ...], np.ndarray] | None = None
+        self._order: dict[str, int] = {}
+
+    def know(self, names: Sequence[str]) -> None:
+        """Layers that may come, in the order of their rows. What is not among them comes behind."""
+        self._order = {name: i for i, name in enumerate(names)}
 
     @property
     def steps(self) -> np.ndarray:
@@ -93,7 +99,7 @@ class History:
 
     def _arrange(self, layers: Sequence[str]) -> None:
         """Rows for these layers. Rows that become one are joined."""
-        layers = list(dict.fromkeys(layers))
+        layers = sorted(dict.fromkeys(layers), key=lambda name: self._order.get(name, len(self._order)))
         before, of = self._layers, dict(zip(layers, rows_of(layers), strict=True))
         names = list(dict.fromkeys(of.values()))
         moved = {row: of[layer] for layer, row in before.items()}

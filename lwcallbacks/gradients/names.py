@@ -105,13 +105,16 @@ def layers_of(
 ) -> dict[str, list[tuple[Tensor, str]]]:
     """The chosen parameters of each optimizer, each with the name of its layer: the first `depth` parts of its own.
 
-    `names` are those of `names_of`. A layer that several optimizers have a part of has the optimizer's name behind its
-    own. A parameter that the module does not know is called by the optimizer and its number there.
+    They are in the order of the module, whatever groups an optimizer has them in. `names` are those of `names_of`. A
+    layer that several optimizers have a part of has the optimizer's name behind its own. A parameter that the module
+    does not know is called by the optimizer and its number there, and comes behind.
     """
     found: dict[str, list[tuple[Tensor, str]]] = {}
+    place = {key: i for i, key in enumerate(names)}
     for optimizer, parameters in optimizers.items():
         own = {id(p): (p, names.get(id(p), f"{optimizer}.{i}")) for i, p in enumerate(parameters)}
-        found[optimizer] = [(p, layer_of(name, depth)) for p, name in own.values() if chosen.has(name)]
+        ordered = sorted(own, key=lambda key: place.get(key, len(place)))
+        found[optimizer] = [(p, layer_of(name, depth)) for p, name in map(own.__getitem__, ordered) if chosen.has(name)]
     owners = Counter(layer for of in found.values() for layer in {layer for _, layer in of})
     return {
         optimizer: [(p, f"{layer}/{optimizer}" if owners[layer] > 1 else layer) for p, layer in of]

@@ -298,7 +298,7 @@ def test_units_that_are_guessed_are_told(tmp_path: Path, caplog: pytest.LogCaptu
     with caplog.at_level("INFO"):
         _, found = fitted(Guess(), tmp_path)
     assert found[0]["relu"]["units"] == 2
-    assert sum("the last of three dimensions is taken for the units of relu" in r.message for r in caplog.records) == 1
+    assert sum("modules such as relu are counted along the last of three" in r.message for r in caplog.records) == 1
 
 
 @pytest.mark.parametrize(

@@ -460,7 +460,7 @@ def test_a_table_comes_less_often_than_numbers(tmp_path: Path) -> None:
 
 
 def test_after_an_error_there_is_the_last_table(tmp_path: Path) -> None:
-    """It may say what was wrong. On Ctrl-C nothing is drawn for it."""
+    """It may say what was wrong; and so on Ctrl-C, with the diagnosis of all steps up to there."""
 
     class Fails(Slope):
         error: type[BaseException] = ValueError
@@ -477,7 +477,13 @@ def test_after_an_error_there_is_the_last_table(tmp_path: Path) -> None:
     module.error = KeyboardInterrupt
     with suppress(SystemExit, KeyboardInterrupt):  # which older Lightnings keep to themselves
         logged(tmp_path / "b", module, "gradients/norm/w")
-    assert tables(tmp_path / "b") == {"gradients/layers": [0]}
+    assert tables(tmp_path / "b") == {"gradients/layers": [0, 2]}
+    from lwcallbacks.readers import read_folder
+
+    for folder in ("a", "b"):
+        [file] = (tmp_path / folder).rglob("manifest.js")
+        found = read_folder(file.parent).steps()
+        assert [found[f"gradients/{key}"] for key in ("diagnosis", "norm_by_step")] == [[3], [3]]
 
 
 def test_tables_of_several_optimizers(tmp_path: Path) -> None:

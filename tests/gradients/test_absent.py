@@ -138,7 +138,7 @@ def test_what_is_in_no_optimizer_is_named() -> None:
     absent = fed(lambda i: ["b.weight"], range(NEEDED - 1), members=lambda i: out)
     assert found(absent) == []
     fed(lambda i: ["b.weight"], range(NEEDED - 1, NEEDED), absent, lambda i: out)
-    assert found(absent) == [("a", "in no optimizer", 0, "gets a gradient and is in no optimizer")]
+    assert found(absent) == [("a", "in no optimizer", 0, "gets a gradient and is in no optimizer of the Trainer")]
     frozen = Members(learning=("b.weight",))
     assert past(absent) == []
     assert found(fed(lambda i: ["b.weight"], range(6, 7), absent, lambda i: frozen)) == []
@@ -146,7 +146,7 @@ def test_what_is_in_no_optimizer_is_named() -> None:
     assert found(absent)[0][2] == 70
     fed(lambda i: BOTH.learning, range(20, 21), absent)
     assert found(absent) == []
-    assert past(absent) == [("a", "in no optimizer", 70, 190, "had a gradient and was in no optimizer")]
+    assert past(absent) == [("a", "in no optimizer", 70, 190, "had a gradient and was in no optimizer of the Trainer")]
 
 
 def test_several_optimizers_have_their_own_members() -> None:
