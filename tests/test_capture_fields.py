@@ -420,3 +420,41 @@ def test_two_parts_of_one_memory_are_told_apart_by_identity() -> None:
 def test_errors_are_of_one_class() -> None:
     """A ValueError, for those who do not know of it."""
     assert issubclass(CaptureError, ValueError)
+
+
+# -- several forward calls ---------------------------------------------------------------------------------------------
+
+OTHER = X + 100
+CALLS = {
+    "one": ([(X, SCORES)], Source(), None),
+    "one on the inputs": ([(OTHER, SCORES), (X, SCORES + 1)], Source(), None),
+    "none on the inputs": ([(OTHER, SCORES), (OTHER, SCORES + 1)], Source(), "called 2 times"),
+    "two on the inputs": ([(X, SCORES), (X, SCORES + 1), (OTHER, SCORES)], Source(), "called 3 times"),
+    "one with predictions": ([(OTHER, SCORES), (OTHER, None)], Source(), None),
+    "returned": ([(OTHER, X), (OTHER, Y)], Source(preds=lambda outputs, batch, returned: returned), "called 2 times"),
+    "calls": ([(OTHER, X), (OTHER, Y)], Source(preds=lambda outputs, batch, calls: calls[0]), None),
+    "said": ([(OTHER, SCORES), (OTHER, SCORES)], Source(preds=0), None),
+}
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_which_of_several_calls_counts_is_told(kind: str) -> None:
+    """Where it is guessed, with what to write; not where one call alone is on the batch's inputs, or it is said."""
+    calls, source, words = CALLS[kind]
+    told = Step(None, (X, Y), {None: calls}).guess("preds", source)
+    assert (told is None) if words is None else (words in str(told) and "outputs, batch, calls: calls[" in str(told))
+
+
+def test_predictions_that_the_step_returns_are_no_guess() -> None:
+    """However often the module was called for them."""
+    calls = {None: [(OTHER, SCORES), (OTHER, SCORES)]}
+    assert Step({"preds": SCORES}, (X, Y), calls).guess("preds", Source()) is None
+    assert Step({"preds": SCORES}, (X, Y), {"net": calls[None]}).guess("preds", Source(forward="net")) is not None
+
+
+def test_a_function_of_calls_is_given_all_in_their_order() -> None:
+    """Also where one of them is on the batch's own inputs."""
+    step = Step(None, (X, Y), {None: [(X, SCORES), (OTHER, SCORES + 1)]})
+    source = Source(preds=lambda outputs, batch, calls: calls[0] + 10 * calls[1])
+    assert source.asks_forward(["preds"])
+    assert same(step.find("preds", source), SCORES + 10 * (SCORES + 1))

@@ -61,6 +61,17 @@ def check_overhead(owner: str, max_overhead: Any) -> float | None:
     return None if max_overhead is None else float(max_overhead)
 
 
+def check_ignore_index(owner: str, ignore_index: Any) -> int | None:
+    """The label as it is, if it can be one.
+
+    Raises:
+        ValueError: neither None nor an int.
+    """
+    if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, int)):
+        raise ValueError(f"{owner}: ignore_index={ignore_index!r}, expected an int, as 255, or None")
+    return ignore_index
+
+
 def short_key(key: str) -> str:
     """A key of a callback's state below 100 characters, which some places that keep checkpoints want.
 

@@ -25,6 +25,7 @@ from lwcallbacks.callbacks.select import PLAIN, Select, check_select, sample_nee
 from lwcallbacks.callbacks.stateful import StateCallback
 from lwcallbacks.capture import FORMATS, Extract, ImagesForm, drawn_size
 from lwcallbacks.media import Image, annotated, to_pixels
+from lwcallbacks.media.pixels import check_statistics
 from lwcallbacks.reductions import Chosen, FieldError
 
 BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
@@ -147,6 +148,7 @@ class BoxGrid(StateCallback):
         self.size = check_size("BoxGrid", plain(size))
         self.select = select
         self.seed = seed
+        check_statistics("BoxGrid", mean, std)
         self.mean = plain(mean)
         self.std = plain(std)
         self.inputs = inputs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from lwcallbacks.callbacks.base import Entries, plain
+from lwcallbacks.callbacks.base import Entries, check_ignore_index, plain
 from lwcallbacks.callbacks.counting import CountingCallback, cost_of
 from lwcallbacks.callbacks.examples import (
     EXAMPLES,
@@ -19,6 +19,7 @@ from lwcallbacks.callbacks.names import class_names_of, names_or_indices
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.capture import Extract
 from lwcallbacks.media import Entry, Matrix, confused_pairs, confusion_report, draw_matrix, to_pixels
+from lwcallbacks.media.pixels import check_statistics
 from lwcallbacks.reductions import ConfusionCounts
 from lwcallbacks.reductions.confusion import check_top_k
 from lwcallbacks.reductions.score_range import check_scores
@@ -154,7 +155,7 @@ class ConfusionMatrix(CountingCallback):
         check_top_k("ConfusionMatrix", top_k, num_classes)
         self._counts = ConfusionCounts(num_classes, ignore_index, task, threshold, logits, top_k)
         self.num_classes = num_classes
-        self.ignore_index = ignore_index
+        self.ignore_index = check_ignore_index("ConfusionMatrix", ignore_index)
         self.task = task
         self.threshold = threshold
         self.logits = logits
@@ -171,6 +172,7 @@ class ConfusionMatrix(CountingCallback):
             found = f"examples_per_cell={examples_per_cell} with top_k={top_k}"
             raise ValueError(f"ConfusionMatrix: {found}, expected one of them: write top_k=1, or examples_per_cell=0")
         self.examples_per_cell = examples_per_cell
+        check_statistics("ConfusionMatrix", mean, std)
         self.mean = plain(mean)
         self.std = plain(std)
         self.inputs = inputs

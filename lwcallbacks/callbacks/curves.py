@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from lwcallbacks.callbacks.base import Entries, plain
+from lwcallbacks.callbacks.base import Entries, check_ignore_index, plain
 from lwcallbacks.callbacks.names import class_names_of, names_or_indices
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.numbers import NumberCallback
@@ -117,7 +117,7 @@ class Curves(NumberCallback):
         self.num_classes = num_classes
         self.task = task
         self.classes = None if classes is None else plain(classes)
-        self.ignore_index = ignore_index
+        self.ignore_index = check_ignore_index("Curves", ignore_index)
         self.logits = logits
         self.threshold_by = plain(threshold_by)
         self.n_bins = n_bins

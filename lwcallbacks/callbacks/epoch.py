@@ -170,7 +170,14 @@ class Epoch:
     # -- a batch -------------------------------------------------------------------------------------------------
 
     def update(
-        self, place: int, batch_idx: int, step: Step, *, values: bool = False, strict: bool = False
+        self,
+        place: int,
+        batch_idx: int,
+        step: Step,
+        *,
+        values: bool = False,
+        strict: bool = False,
+        sanity: bool = False,
     ) -> StepValues:
         """Update what every need remembers. One that cannot be read costs this batch of this need, and is reported.
 
@@ -180,6 +187,7 @@ class Epoch:
             step: what the step saw.
             values: whether this batch's own values are wanted, by label; each is worked out when it is looked at.
             strict: whether a first batch that a need cannot read is an error: a mistake in the set-up.
+            sanity: whether it is the sanity check before a training.
 
         Raises:
             ValueError: with `strict`, a need's first batch lacks a field, or a field has the wrong shape.
@@ -195,7 +203,7 @@ class Epoch:
                 error = refused(raised, need, batch)
                 missed = self._missed[place, label]
                 self._missed[place, label] += 1
-                if strict and (place, label) not in self._read and _is_set_up(error, need, step, missed):
+                if strict and (place, label) not in self._read and _is_set_up(error, need, step, missed, sanity):
                     raise _with_owner(error, self.owners[label]) from raised
                 self._skip(core, place, label, batch_idx, error)
                 continue
@@ -338,14 +346,15 @@ class Epoch:
         self, place: int, tallies: Mapping[Any, Mapping[str, int]], flagged: set[Any], overlap: Mapping[Key, int]
     ) -> str | None:
         """How many rows may count more than once, at most, of the need where it is most."""
-        most = [
+        counted = [
             (self._twice(place, label, tallies[label], label in flagged, overlap), tallies[label]["rows"], label)
             for label, need in self.needs.items()
             if label in tallies and not need.chooses  # a choice takes a sample once, whoever brings it
         ]
-        twice, rows, label = max(most, default=(0, 0, ""))
-        if twice:
-            return counted_twice(self.stage, self.places[place], self.owners[label], twice, rows)
+        found = sorted((of for of in counted if of[0]), reverse=True)
+        if found:
+            owners = list(dict.fromkeys(self.owners[label] for *_, label in found))
+            return counted_twice(self.stage, self.places[place], owners, *found[0][:2])
         repeats = [(tallies[label]["repeats"], label) for label in self.needs if label in tallies]
         number, label = max(repeats, default=(0, ""))
         return numbers_of_repeats(self.stage, self.places[place], self.owners[label], number) if number else None
@@ -462,14 +471,14 @@ def _counts_by_id(need: Need) -> bool:
     return not need.chooses and need.source.ids is not None
 
 
-def _is_set_up(error: Exception, need: Need, step: Step, missed: int) -> bool:
+def _is_set_up(error: Exception, need: Need, step: Step, missed: int, sanity: bool) -> bool:
     """Whether an error before a need has read any batch is a mistake in the set-up, and not an accident of the data.
 
-    A step that returns None may leave out this batch alone. One that has called the module, and does so for a second
-    batch, returns nothing ever, as many do in validation.
+    A step that returns None may leave out this batch alone. One that does so for a second batch returns nothing ever,
+    as many do in validation, if it has called the module; and before a training it is better asked about.
     """
     if isinstance(error, CaptureError) and step.returned_nothing:
-        return missed > 0 and any(step.calls.values())
+        return missed > 0 and (sanity or any(step.calls.values()))
     return isinstance(error, (CaptureError, FieldError)) or isinstance(need.entry, Metric)
 
 

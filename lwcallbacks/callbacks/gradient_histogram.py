@@ -155,9 +155,9 @@ class GradientHistogram(WatchingCallback):
                                           bfloat16 (below 2**-126, its smallest normal number), number of NaN and of
                                           infinities. At the first logged step, every tenth from there, an epoch's
                                           last, and the last before an error
-    ``{name}/diagnosis``                  at the end of an epoch and of fit, table of at most ten layers that look
-                                          ill: what, since which step, and how much, in words; then of what has
-                                          passed, and the worst loss that stood out
+    ``{name}/diagnosis``                  at the end of an epoch and of fit, also where it ends early, table of at
+                                          most ten layers that look ill: what, since which step, and how much, in
+                                          words; then of what has passed, and the worst loss that stood out
     ``{name}/norm_by_step``               at the same time, picture of each layer's norm over all logged steps, by
                                           powers of ten; more than 64 layers or 256 steps are put together
     ``{name}/update_ratio_by_step``       the same of update ratios

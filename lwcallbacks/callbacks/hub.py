@@ -339,7 +339,8 @@ class Hub:
         values = stage == "train" and logs_this_step(trainer)
         try:
             strict = self._is_before_training(stage, trainer)
-            self.step_values = epoch.update(loader, batch_idx, seen, values=values, strict=strict)
+            sanity = trainer.sanity_checking
+            self.step_values = epoch.update(loader, batch_idx, seen, values=values, strict=strict, sanity=sanity)
         finally:
             if trainer.sanity_checking:
                 epoch.forget()

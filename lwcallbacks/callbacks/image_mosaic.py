@@ -20,6 +20,7 @@ from lwcallbacks.capture import Extract, ImagesForm, drawn_size, imported
 from lwcallbacks.lightning import LightningModule
 from lwcallbacks.media import Image, Scaled, arranged, mosaic, same_size
 from lwcallbacks.media.mosaics import DIFFERENCE, FIELDS
+from lwcallbacks.media.pixels import check_statistics
 from lwcallbacks.reductions import Chosen, FieldError
 
 LAYERS = (*FIELDS, DIFFERENCE)
@@ -144,6 +145,7 @@ class ImageMosaic(StateCallback):
         self.size = check_size("ImageMosaic", plain(size))
         self.select = select
         self.seed = seed
+        check_statistics("ImageMosaic", mean, std)
         self.mean = plain(mean)
         self.std = plain(std)
         self.inputs = inputs

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from lwcallbacks.callbacks.base import Entries, check_overhead, plain
+from lwcallbacks.callbacks.base import Entries, check_ignore_index, check_overhead, plain
 from lwcallbacks.callbacks.names import class_names_of
 from lwcallbacks.callbacks.need import Need
 from lwcallbacks.callbacks.sample import check_number, expect_channels_first, warn_unnamed
@@ -30,6 +30,7 @@ from lwcallbacks.media import (
     errors_layer,
     to_pixels,
 )
+from lwcallbacks.media.pixels import check_statistics
 from lwcallbacks.reductions import Chosen, FieldError, ScoreRange
 from lwcallbacks.reductions.score_range import check_scores
 
@@ -138,10 +139,11 @@ class MaskGrid(StateCallback):
         self.threshold = threshold
         self.logits = logits
         self.background = background
-        self.ignore_index = ignore_index
+        self.ignore_index = check_ignore_index("MaskGrid", ignore_index)
         self.alpha = alpha
         self.select = select
         self.seed = seed
+        check_statistics("MaskGrid", mean, std)
         self.mean = plain(mean)
         self.std = plain(std)
         self.inputs = inputs
@@ -166,7 +168,7 @@ class MaskGrid(StateCallback):
         if self.class_names is not None:
             masks, names = (mask.numpy() for mask in chosen.payload[1:]), len(self.class_names)
             seen = [label for mask in masks for label in self._unnamed(mask, names)]
-            warn_unnamed(f"MaskGrid({self.name!r})", self.class_names, seen, self._said, may_ignore=True)
+            warn_unnamed(f"MaskGrid({self.name!r})", self.class_names, seen, self._said, True, self.ignore_index)
         return chosen
 
     def _labelled(self, values: Mapping[str, Any]) -> Chosen:

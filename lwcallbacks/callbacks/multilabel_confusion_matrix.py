@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from lwcallbacks.callbacks.base import Entries
+from lwcallbacks.callbacks.base import Entries, check_ignore_index
 from lwcallbacks.callbacks.counting import CountingCallback, cost_of
 from lwcallbacks.callbacks.names import class_names_of, names_or_indices
 from lwcallbacks.capture import Extract
@@ -102,7 +102,7 @@ class MultilabelConfusionMatrix(CountingCallback):
         self.class_names = class_names_of("MultilabelConfusionMatrix", class_names, num_labels)
         self.threshold = threshold
         self.logits = logits
-        self.ignore_index = ignore_index
+        self.ignore_index = check_ignore_index("MultilabelConfusionMatrix", ignore_index)
         self.cost_matrix = cost_of("MultilabelConfusionMatrix", cost_matrix, 2)
         self.preds = preds
         self.targets = targets

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from lwcallbacks.callbacks.base import Entries, check_overhead, plain
+from lwcallbacks.callbacks.base import Entries, check_ignore_index, check_overhead, plain
 from lwcallbacks.callbacks.history import History
 from lwcallbacks.callbacks.names import class_names_of
 from lwcallbacks.callbacks.need import Need
@@ -17,6 +17,7 @@ from lwcallbacks.capture import Extract
 from lwcallbacks.labels import given, is_one_score, one_score, several_scores
 from lwcallbacks.media import Image, blank, framed, to_pixels
 from lwcallbacks.media.colours import VERMILION
+from lwcallbacks.media.pixels import check_statistics
 from lwcallbacks.reductions import Chosen, ScoreRange
 from lwcallbacks.reductions.score_range import check_scores
 
@@ -148,9 +149,10 @@ class PredictionGrid(StateCallback):
         self.task = task
         self.threshold = threshold
         self.logits = logits
-        self.ignore_index = ignore_index
+        self.ignore_index = check_ignore_index("PredictionGrid", ignore_index)
         self.class_names = class_names_of("PredictionGrid", class_names)
         self.seed = seed
+        check_statistics("PredictionGrid", mean, std)
         self.mean = plain(mean)
         self.std = plain(std)
         self.inputs = inputs
@@ -201,7 +203,7 @@ class PredictionGrid(StateCallback):
     def result(self, values: Mapping[str, Any]) -> Chosen:
         seen = [label for sample in self._shown(values) for label in (*sample.pred, *(sample.truth or ()))]
         known = [label for label in seen if label is not None]
-        warn_unnamed(f"PredictionGrid({self.name!r})", self.class_names, known, self._said, may_ignore=True)
+        warn_unnamed(f"PredictionGrid({self.name!r})", self.class_names, known, self._said, True, self.ignore_index)
         return self._chosen(values)
 
     def of_epoch(self, place: str, values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -54,7 +54,7 @@ class Record:
         self._waiting: deque[Heard | tuple[int, int, dict[str, float]]] = deque()
         self._last: dict[str, tuple[int, float]] = {}
         self._facts: dict[str, Any] | None = None
-        self._is_fit = False
+        self._is_fit = self._is_from_start = False
         self._is_told = True
         self._is_queued = False
         self._at = float("-inf")
@@ -69,6 +69,7 @@ class Record:
                 self._facts = {}
                 self._facts = facts_of(trainer, module)
                 self._is_fit = trainer.state.fn == "fit"
+                self._is_from_start = self._is_fit and trainer.global_step == 0
                 self._is_told = False
                 self._write_soon()
 
@@ -165,6 +166,13 @@ class Record:
         if known and not self._is_fit:
             self._facts = {}
         elif self._facts:
+            last = self._folder.last_step() if known and self._is_from_start else None
+            if last:  # what was only validated before has step 0
+                self._publisher.say(
+                    self._folder.name,
+                    f"an earlier run is there, up to step {last}, and this one begins at step 0: what has the same "
+                    'step takes its place. Give each fit a logger of its own: CSVLogger("logs") makes a new folder',
+                )
             version = self._facts["version"] or self._folder.directory.absolute().parent.name
             self._facts |= {"version": version, "started": known.get("started", self._facts["started"])}
             self._folder.write_run(self._facts)

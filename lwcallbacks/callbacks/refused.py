@@ -40,7 +40,7 @@ def refused(error: Exception, need: Need, batch: Batch) -> Exception:
         text, codes = str(error).removeprefix(f"{type(need.entry).__name__}: "), batch.codes(need)
         if isinstance(error, LabelsFound):
             return FieldError(filled(text, codes | {"preds": batch.step.code_of_scores(need.source)}))
-        return type(error)(filled(text, codes))
+        return type(error)(filled(text, codes) + _other_targets(need, batch))
     if isinstance(need.entry, Metric) and isinstance(error, (AttributeError, TypeError)):
         fields = batch.find(need)
         lists = [name for name, found in fields.items() if isinstance(found, Items)]
@@ -49,9 +49,20 @@ def refused(error: Exception, need: Need, batch: Batch) -> Exception:
             told = no_tensor(name, need.source.extract(name), list(fields[name]), code)
             return CaptureError(f"{type(need.entry).__name__} raised {type(error).__name__}: {error}; {told}")
     if isinstance(need.entry, Metric) and type(error) in (ValueError, TypeError, RuntimeError):
-        told = f"{str(error).rstrip('.')}. {_of_metric(need.entry, batch.find(need))}"
+        given = "".join(error.args) if all(isinstance(part, str) for part in error.args) else str(error)
+        told = f"{given.rstrip('.')}. {_of_metric(need.entry, batch.find(need))}"
         return type(error)(filled(told, batch.codes(need)))
     return error
+
+
+def _other_targets(need: Need, batch: Batch) -> str:
+    """Of a batch without names, the part of the shape of the predictions, where the second part was taken for targets
+    and another one may be meant: lengths often come before labels."""
+    parts, preds = batch.step.batch, batch.find(need).get("preds")
+    if need.source.targets is not None or not isinstance(parts, (tuple, list)) or not isinstance(preds, Tensor):
+        return ""
+    alike = [i for i, p in enumerate(parts) if i > 1 and isinstance(p, Tensor) and p.shape == preds.shape]
+    return f". Or write targets={alike[0]}: batch[1] was taken, and batch[{alike[0]}] has one for each" if alike else ""
 
 
 def _of_metric(metric: Metric, fields: dict[str, Any]) -> str:
@@ -60,10 +71,20 @@ def _of_metric(metric: Metric, fields: dict[str, Any]) -> str:
     )
     other, targets = _of_right_task(metric, fields), fields.get("targets")
     cure = f"write {other}" if other else "choose what it takes by preds= and targets="
-    if not (targets is None or isinstance(targets, Items) or other) and targets.is_floating_point():
-        labels = "batch[1].long()" if are_whole(targets) else "(batch[1] > 0.5).long()"
-        cure = f"labels are integers, as in targets=lambda outputs, batch: {labels}"
+    if not (targets is None or isinstance(targets, Items) or other):
+        labels, wrong = "batch[1]", []
+        if targets.is_floating_point():
+            labels, wrong = "batch[1].long()" if are_whole(targets) else "(batch[1] > 0.5).long()", ["integers"]
+        if _has_channel(fields.get("preds"), targets):
+            labels, wrong = f"{labels}.squeeze(1)", [*wrong, "without the dimension of channels"]
+        if wrong:
+            cure = f"labels are {' '.join(wrong)}, as in targets=lambda outputs, batch: {labels}"
     return f"Found {found}, expected what {type(metric).__name__} takes: {cure}"
+
+
+def _has_channel(preds: Any, targets: Tensor) -> bool:
+    """Whether labels [N, 1, ...] go with scores [N, C, ...]."""
+    return isinstance(preds, Tensor) and preds.ndim == targets.ndim > 2 and targets.shape[1] == 1 < preds.shape[1]
 
 
 def _of_right_task(metric: Metric, fields: dict[str, Any]) -> str | None:

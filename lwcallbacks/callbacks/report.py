@@ -85,8 +85,14 @@ _ARGUMENTS = {"k": "num_samples"}
 """How the argument of a callback is called, where a reduction's has another name."""
 
 
-def counted_twice(stage: str, place: Place, owner: str, twice: int, rows: int) -> str:
-    """That at most `twice` of so many rows count more than once, why, and what to write."""
+def counted_twice(stage: str, place: Place, owners: Sequence[str], twice: int, rows: int) -> str:
+    """That at most `twice` of so many rows count more than once, why, and what to write.
+
+    Args:
+        owners: all whose values they are part of.
+    """
+    told = ", ".join(owners[:3]) + (f" and {len(owners) - 3} more" if len(owners) > 3 else "")
+    whom = "the callback" if len(owners) == 1 else "each of them"
     if place.is_dealt:
         why = "the sampler repeats samples so that processes get equally many, and a batch's rows are not its samples"
     elif all(layout is not None for layout in place.layouts):
@@ -95,7 +101,7 @@ def counted_twice(stage: str, place: Place, owner: str, twice: int, rows: int) -
         why = "only the loader knows which samples each process reads"
     return (
         f"lwcallbacks: of the {stage}{place.name} loader, at most {twice} of {rows} rows count more than once "
-        f"({owner}): {why}. Pass ids= to the callback, what tells samples apart: a key of the step's output or of the "
+        f"({told}): {why}. Pass ids= to {whom}, what tells samples apart: a key of the step's output or of the "
         "batch, an index into the batch, or a function of outputs and batch"
     )
 

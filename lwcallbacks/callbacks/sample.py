@@ -69,18 +69,24 @@ def full_sizes(images: Tensor) -> Tensor:
 
 
 def warn_unnamed(
-    owner: str, names: tuple[str, ...] | None, labels: Iterable[int], said: set[str], may_ignore: bool = False
+    owner: str,
+    names: tuple[str, ...] | None,
+    labels: Iterable[int],
+    said: set[str],
+    may_ignore: bool = False,
+    ignored: int | None = None,
 ) -> None:
     """Warn, once for each set `said`, of labels that have no name: their index is shown.
 
     Args:
         may_ignore: whether the owner has an argument `ignore_index` that the label may be meant for.
+        ignored: what it is; that label needs no name.
     """
-    unnamed = sorted({label for label in labels if names is not None and label >= len(names)})
+    unnamed = sorted({label for label in labels if names is not None and len(names) <= label != ignored})
     if names is not None and unnamed and "unnamed" not in said:
         said.add("unnamed")
         found = f"class_names has {len(names)} names, but there is a label {unnamed[-1]}"
         cure = f"Give {unnamed[-1] + 1} names{named_in_full(names, unnamed[-1] + 1)}"
-        if may_ignore:
+        if may_ignore and ignored is None:
             cure = f"For a target that does not count write ignore_index={unnamed[-1]}. {cure}"
         warn(f"lwcallbacks: {owner}: {found}; its index is shown. {cure}")

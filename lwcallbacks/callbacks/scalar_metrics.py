@@ -80,7 +80,8 @@ class ScalarMetrics(NumberCallback):
 
     Raises:
         TypeError: something in ``metrics`` is no metric.
-        ValueError: an argument is not as said here; or, at the first batch, a field was not found.
+        ValueError: an argument is not as said here, or ``logits`` comes without ``task``; or, at the first batch, a
+            field was not found.
 
     ================================ =======================================================
     Key                              Logged data
@@ -135,6 +136,11 @@ class ScalarMetrics(NumberCallback):
             raise ValueError(f"ScalarMetrics: fields={fields!r}, {expected}")
         if task is not None:
             check_scores("ScalarMetrics", task, 0.5, logits)
+        elif logits is not None:
+            raise ValueError(
+                f"ScalarMetrics: logits={logits!r} without task=, so metrics are given the scores as they are. "
+                "Expected task='binary', 'multilabel' or 'multiclass' with it: then they are given probabilities"
+            )
         self.fields = plain(fields)
         self.task = task
         self.logits = logits

@@ -38,7 +38,12 @@ def calls(name: str | None, outputs: Sequence[Any]) -> str:
     """What the calls of a module returned; the last ones, where there were many."""
     told = ", ".join(map(describe, outputs[-_CALLS:]))
     more = f" and {len(outputs) - _CALLS} more before" if len(outputs) > _CALLS else ""
-    return f"self{'' if name is None else f'.{name}'}(x) returned {told}{more}"
+    return f"{called(name)} returned {told}{more}"
+
+
+def called(name: str | None) -> str:
+    """A call of the module, or of the submodule of that name, as it stands in a step."""
+    return f"self{'' if name is None else f'.{name}'}(x)"
 
 
 def no_tensor(field: str, extract: Extract | None, found: Any, code: str = "") -> str:

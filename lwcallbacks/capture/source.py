@@ -23,7 +23,7 @@ from lwcallbacks.capture.names import KEYS
 Extract: TypeAlias = str | int | Callable[..., Any]
 """A key (or field, or attribute) of the step's output, of what the forward call returned, or of the batch; an index
 into the batch; or a function: `f(outputs, batch) -> tensor`, or `f(outputs, batch, returned) -> tensor` with what the
-forward call returned.
+forward call returned, or `f(outputs, batch, calls) -> tensor` with a list of what each of several returned, in order.
 
 A function may also be given by its name: "package.module.function" is imported where it is no such key."""
 
@@ -104,15 +104,24 @@ def is_further(field: str) -> bool:
 
 
 def takes_returned(function: Callable[..., Any]) -> bool:
-    """Whether it is a function of three: outputs, batch and what the forward call returned.
+    """Whether it is a function of three: outputs, batch and what the forward call returned, or all calls.
 
-    It is one that must be given three arguments, or has one called `returned`. Any other is a function of two: of
-    `*args`, or what has a default, nobody knows what it is for.
+    It is one that must be given three arguments, or has a third one called `returned` or `calls`. Any other is a
+    function of two: of `*args`, or what has a default, nobody knows what it is for.
     """
-    parameters = _parameters(function)
-    positional = [p for p in parameters if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
+    positional = _positional(function)
     required = [p for p in positional if p.default is Parameter.empty]
-    return len(required) == 3 or [p.name for p in positional[2:3]] == ["returned"]
+    return len(required) == 3 or any(p.name in ("returned", "calls") for p in positional[2:3])
+
+
+def takes_calls(function: Callable[..., Any]) -> bool:
+    """Whether what it takes beside outputs and batch is what each forward call returned: it calls that `calls`."""
+    return [p.name for p in _positional(function)[2:3]] == ["calls"]
+
+
+def _positional(function: Callable[..., Any]) -> Sequence[Parameter]:
+    kinds = Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD
+    return [p for p in _parameters(function) if p.kind in kinds]
 
 
 def _parameters(function: Callable[..., Any]) -> Sequence[Parameter]:

@@ -19,7 +19,7 @@ from lwcallbacks.capture.forward import Call
 from lwcallbacks.capture.look import describe, may_have, names_of, part
 from lwcallbacks.capture.names import BATCH_INDEX, KEYS
 from lwcallbacks.capture.provenance import parts_with
-from lwcallbacks.capture.source import Extract, Source, imported, is_further, takes_returned
+from lwcallbacks.capture.source import Extract, Source, imported, is_further, takes_calls, takes_returned
 from lwcallbacks.capture.tensors import as_tensor, has_samples, is_field
 from lwcallbacks.capture.tree import walk
 
@@ -119,8 +119,11 @@ class Step:
     def guess(self, field: str, source: Source) -> str | None:
         """What was guessed of where a field is, and how to say it; None where it is plain.
 
-        Of a batch of more than two parts the second is taken for the targets. Another one may be meant.
+        Of a batch of more than two parts the second is taken for the targets, and of several forward calls that are
+        alike the last for the predictions. Another one may be meant.
         """
+        if field == "preds":
+            return self._guess_of_calls(field, source)
         batch, place = self.batch, BATCH_INDEX.get(field)
         if field != "targets" or source.extract(field) is not None or place is None or names_of(batch):
             return None
@@ -148,6 +151,21 @@ class Step:
         others = " or ".join(f"targets={i}" for i in alike)
         told = f"batch[{place}] of {len(batch)} parts is taken for the targets"
         return f"{told}; write targets={place} to say so, or {others}"
+
+    def _guess_of_calls(self, field: str, source: Source) -> str | None:
+        extract, form = source.extract(field), source.form(field)[1]
+        if extract is None:
+            is_taken = form is None and next(_by_name(self.outputs, field, has_samples), None) is None
+            is_taken = is_taken or source.forward is not None
+        else:
+            is_taken = callable(extract) and takes_returned(extract) and not takes_calls(extract)
+        calls = self._calls(source.forward)[:2] if is_taken else []
+        if len({*map(self._rank, calls)}) != 1 or len(calls) < 2 or _predicted(calls[0][1]) is None:
+            return None
+        name, number = messages.called(source.forward), len(self.calls[source.forward])
+        told = f"{name} is called {number} times in a step, and the last call is taken"
+        how = f"{field}=lambda outputs, batch, calls: calls[{number - 1}]"
+        return f"{told}; write {how} to say so, calls[0] for the first, or what to make of them all"
 
     def describe(self) -> str:
         """What was there, in words."""
@@ -279,7 +297,8 @@ class Step:
             if returned is None:
                 told = "takes what a forward call returned, and no call was seen"
                 raise CaptureError(f"{messages.place(field, extract)} {told}; {self.describe()}")
-            arguments = (*arguments, returned)
+            each = [output for _, output in self.calls.get(forward, ())]
+            arguments = (*arguments, each if takes_calls(function) else returned)
         try:
             with torch.no_grad():
                 made = function(*arguments)
@@ -298,9 +317,13 @@ class Step:
     def _calls(self, forward: str | None) -> list[Call]:
         """First the calls with predictions, then those with samples, then those on this batch's inputs; the last call
         before others."""
-        inputs = next(self._in_batch("inputs"), None)
         calls = reversed(self.calls.get(forward, ()))
-        return sorted(calls, key=lambda c: (_predicted(c[1]) is None, not _holds(c[1]), not _is_same(c[0], inputs)))
+        return sorted(calls, key=self._rank)
+
+    def _rank(self, call: Call) -> tuple[bool, ...]:
+        first, output = call
+        inputs = next(self._in_batch("inputs"), None)
+        return _predicted(output) is None, not _holds(output), not _is_same(first, inputs)
 
 
 def _holds(output: Any) -> bool:

@@ -84,6 +84,20 @@ inputs=lambda outputs, batch: (batch[0].float() + 5) / 305
     return pixels[..., 0] if x.shape[1] == 1 else pixels
 
 
+def check_statistics(owner: str, mean: Statistic, std: Statistic) -> None:
+    """Whether these can be the mean and the standard deviation of a normalisation.
+
+    Raises:
+        ValueError: a standard deviation is not above 0, or both are given by channel and are not equally many.
+    """
+    spread = [] if std is None else [float(x) for x in np.ravel(np.asarray(std))]
+    if not all(0 < x < np.inf for x in spread):
+        raise ValueError(f"{owner}: std={std!r}, expected numbers above 0")
+    sizes = [np.size(x) for x in (mean, std) if x is not None and np.ndim(x)]
+    if len(set(sizes)) > 1:
+        raise ValueError(f"{owner}: mean={mean!r} and std={std!r}, expected one number of each for each channel")
+
+
 def is_channels_last(images: torch.Tensor) -> bool:
     """Whether a stack is [N, H, W, C], as far as a shape can tell.
 

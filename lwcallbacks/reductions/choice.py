@@ -33,6 +33,7 @@ from lwcallbacks.reductions.looking import may_look
 from lwcallbacks.reductions.winning import NO_GROUP, NO_ID, NO_KEY, in_order_of_ids, winners, winners_of_groups
 
 PAYLOAD = "payload"
+PAD = "as in inputs=lambda outputs, batch: torch.nn.functional.pad(batch[0], (0, 64 - batch[0].shape[-1]))"
 RESIZE = "as in inputs=lambda outputs, batch: torch.nn.functional.interpolate(batch[0], size=(64, 64))"
 
 
@@ -186,9 +187,8 @@ def _expect_alike(left: Tensor, right: Tensor) -> None:
     """Raise ValueError for rows that cannot stand in one tensor."""
     shapes = f"{tuple(left.shape[1:])} and {tuple(right.shape[1:])}"
     if left.shape[1:] != right.shape[1:]:
-        raise PayloadError(
-            f"samples have shapes {shapes}, expected one shape for all that are kept: resize them, {RESIZE}"
-        )
+        how = f"resize them, {RESIZE}" if left.ndim == 4 else f"pad them, {PAD}"
+        raise PayloadError(f"samples have shapes {shapes}, expected one shape for all that are kept: {how}")
     if left.dtype != right.dtype:
         found = f"samples are {left.dtype} in one batch and {right.dtype} in another"
         raise PayloadError(

@@ -27,10 +27,13 @@ from hypothesis.strategies import SearchStrategy
 
 from lwcallbacks.testing.confirm import confirmed
 from lwcallbacks.testing.errors import Ended, LawViolation, NotExaminable, WouldAbort, WouldHang
-from lwcallbacks.testing.law import Broken, Case, Finding, Law, NotApplicable, S, Subject
+from lwcallbacks.testing.law import Broken, Case, Finding, Law, NotApplicable, NotThisExample, S, Subject
 from lwcallbacks.testing.program import PRINTED
 
 Blob: TypeAlias = tuple[str, bytes]
+
+_FEW = 20
+"""Examples of which a law says nothing, one after the other from the first, until no further one is tried."""
 
 
 class _Excused(SkipTest):
@@ -69,6 +72,8 @@ def search(
     cases: list[Case] = []
     rounding: list[str] = []
     failed: list[Case] = []
+    held: list[Case] = []
+    passed_over: list[str] = []
 
     def attempt(sample: Any, data: st.DataObject) -> None:
         assume(not isinstance(sample, list) or sample)  # an epoch of no batches says nothing
@@ -76,6 +81,11 @@ def search(
         cases[:] = [case]
         try:
             law.holds(subject, case)
+        except NotThisExample as reason:
+            passed_over.append(str(reason))
+            if len(passed_over) > _FEW and not held and not failed:
+                raise _Excused(str(reason)) from None
+            assume(False)
         except NotApplicable as reason:
             assume(not failed)  # what was found is not made smaller than the law speaks of
             raise _Excused(str(reason)) from None
@@ -84,6 +94,7 @@ def search(
                 failed.append(case)
                 raise
             rounding.append(str(broken))
+            held.append(case)
         except HypothesisException:
             raise
         except Exception:
@@ -92,6 +103,8 @@ def search(
             if (refusal := subject.refused(case)) is not None:
                 raise refusal from None
             raise
+        else:
+            held[:] = [case]
 
     # What was found of one metric is in the database under its name, and not under that of this function.
     attempt._hypothesis_internal_add_digest = f"{subject}/{law.name}".encode()  # type: ignore[attr-defined]
@@ -123,7 +136,8 @@ def search(
     except Unsatisfiable:
         if not cases:
             raise  # nothing of the subject: the strategy has no examples
-        return Search(excuse="no example fits: there are too few samples, or a part of them alone has no value")
+        usual_excuse = "no example fits: there are too few samples, or a part of them alone has no value"
+        return Search(excuse=passed_over[0] if passed_over else usual_excuse)
     except Exception as error:
         if not cases or (isinstance(error, HypothesisException) and not isinstance(error, Flaky)):
             raise

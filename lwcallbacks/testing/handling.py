@@ -15,17 +15,17 @@ from typing import Any
 
 from hypothesis import assume
 
-from lwcallbacks.testing.law import NotApplicable
+from lwcallbacks.testing.law import NotApplicable, NotThisExample
 from lwcallbacks.testing.samples import Args, Indivisible, cut_evenly, join
 from lwcallbacks.testing.world import contained_metrics
 
 
 def divisible(batches: Sequence[Args]) -> Args:
-    """All samples as one batch; a law about samples does not apply where there is no such thing."""
+    """All samples as one batch; a law about samples says nothing about batches that cannot be put together."""
     try:
         return join(batches)
     except Indivisible as reason:
-        raise NotApplicable(str(reason)) from None
+        raise NotThisExample(str(reason)) from None
 
 
 def for_two(batches: Sequence[Args], least: int) -> Sequence[Args]:

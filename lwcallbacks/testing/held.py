@@ -51,26 +51,28 @@ def data_bytes(value: Any) -> int:
     return 8 if isinstance(value, int | float | complex) else 0
 
 
-_BOOKS = {"update", "compute", "_update_signature", "_modules", "_defaults", "_persistent", "_reductions"}
+BOOKS = {"update", "compute", "_update_signature", "_modules", "_defaults", "_persistent", "_reductions"}
+"""What torchmetrics keeps of how a metric is made."""
 
 
-def attributes(metric: Any, *, of_classes: bool = False) -> list[dict[str, Any]]:
+def attributes(metric: Any, *, classes: bool = False) -> list[dict[str, Any]]:
     """A copy of every attribute that is data, of the metric and of all that it contains.
 
     Args:
         metric: the metric.
-        of_classes: whether those of their classes belong to it, where these are not torchmetrics' or torch's.
+        classes: whether `of_classes` belong to it.
     """
     return [
         {
             name: copied_data(value)
-            for name, value in ((_of_classes(part) if of_classes else {}) | vars(part)).items()
-            if name not in _BOOKS and is_data(value)
+            for name, value in ((of_classes(part) if classes else {}) | vars(part)).items()
+            if name not in BOOKS and is_data(value)
         }
         for part in contained_metrics(metric)
     ]
 
 
-def _of_classes(part: Any) -> dict[str, Any]:
+def of_classes(part: Any) -> dict[str, Any]:
+    """What belongs to the classes of a metric, where these are not torchmetrics' or torch's."""
     own = [cls for cls in type(part).__mro__ if cls.__module__.partition(".")[0] not in ("torchmetrics", "torch")]
     return {name: value for cls in reversed(own) for name, value in vars(cls).items() if not name.startswith("__")}

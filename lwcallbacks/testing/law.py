@@ -34,6 +34,10 @@ class NotApplicable(Exception):
     """The law says nothing about this subject; the message says why."""
 
 
+class NotThisExample(NotApplicable):
+    """The law says nothing about this example, and may about another one."""
+
+
 class Broken(Exception):
     """The law does not hold for the current example; the message says what was found.
 

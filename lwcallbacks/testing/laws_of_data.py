@@ -37,12 +37,12 @@ MANY_BATCHES = 2**20
 
 
 def _sums(metric: Any) -> dict[tuple[int, str], Tensor]:
-    """The states that add up, by the number of their metric and their name."""
+    """The states of real numbers that add up, by the number of their metric and their name."""
     return {
         (i, name): getattr(part, name)
         for i, part in enumerate(contained_metrics(metric))
         for name, reduce in part._reductions.items()
-        if reduce is dim_zero_sum and isinstance(getattr(part, name), Tensor)
+        if reduce is dim_zero_sum and isinstance(state := getattr(part, name), Tensor) and not state.is_complex()
     }
 
 

@@ -105,9 +105,9 @@ class MetricSubject(Subject):
     def shared(self, batches: Sequence[Args]) -> str:
         """What changes in a metric that sees nothing, while another one sees these batches; in words, may be empty."""
         bystander = self.new()
-        before = attributes(bystander, of_classes=True)
+        before = attributes(bystander, classes=True)
         self.updated(batches).compute()
-        parts = zip(contained_metrics(bystander), before, attributes(bystander, of_classes=True), strict=True)
+        parts = zip(contained_metrics(bystander), before, attributes(bystander, classes=True), strict=True)
         for part, old, now in parts:
             for name, found in now.items():
                 if difference(found, old.get(name)):

@@ -195,7 +195,8 @@ def _as_tuples(drawn: Any) -> str:
         names = ", ".join(f"batch[{name!r}]" for name in drawn[0])
         return f"make tuples of them: strategy.map(lambda batches: [({names},) for batch in batches])"
     if isinstance(drawn, list):
-        return "make tuples of them: strategy.map(lambda batches: [(batch,) for batch in batches])"
+        one = "tuple(batch)" if isinstance(drawn[0], list) else "(batch,)"
+        return f"make tuples of them: strategy.map(lambda batches: [{one} for batch in batches])"
     return "draw a list of batches, each a tuple: st.lists(strategy, min_size=1, max_size=4)"
 
 

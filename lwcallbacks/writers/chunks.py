@@ -28,6 +28,7 @@ from lwcallbacks.disk import append_lines
 from lwcallbacks.writers.compact import Texts, encode
 
 MIN_CHUNK, SHARE = 2**19, 128
+STEP = re.compile(r"LW\.step\((-?\d+),")
 INDEX = re.compile(r"LW\.(key|text)\((.*)\);")
 
 
@@ -71,6 +72,11 @@ class Chunks:
 
     def path(self, number: int) -> Path:
         return self._directory / f"{number:05d}.js"
+
+    def last_step(self) -> int | None:
+        """The step that was written last, by whoever wrote here; None of none."""
+        whole = self._manifest.read_text().split("\n")[:-1] if self._manifest.exists() else []
+        return next((int(found[1]) for line in reversed(whole) if (found := STEP.match(line))), None)
 
     @property
     def last(self) -> Path:

@@ -157,6 +157,10 @@ class FolderWriter(Writer):
             self._write_page()
             self._bytes += append_lines(self.directory / "scalars.js", "\n".join(lines))
 
+    def last_step(self) -> int | None:
+        """The step that was written last, in this run or an earlier one; None of none."""
+        return self._chunks.last_step()
+
     def run(self) -> dict[str, Any]:
         """What was last written of the run; nothing before `write_run`."""
         path = self.directory / "run.js"

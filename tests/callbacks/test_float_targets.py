@@ -12,7 +12,12 @@ from support.modules import trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import Metric
-from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision, BinaryCalibrationError
+from torchmetrics.classification import (
+    BinaryAUROC,
+    BinaryAveragePrecision,
+    BinaryCalibrationError,
+    MulticlassJaccardIndex,
+)
 
 import lwcallbacks as lw
 
@@ -47,6 +52,30 @@ def values(labels: Tensor, metric: type[Metric], **kwargs: Any) -> Any:
 def test_float_labels_give_the_number_of_integer_labels(metric: type[Metric], kwargs: Any) -> None:
     """The same bits, whatever is said of the scores."""
     assert torch.equal(values(Y, metric, **kwargs), values(Y.long(), metric, **kwargs))
+
+
+@pytest.mark.parametrize(("kind", "cure"), [(float, "batch[1].long().squeeze(1)"), (int, "batch[1].squeeze(1)")])
+def test_masks_with_a_dimension_of_channels_are_told(kind: type, cure: str) -> None:
+    """[N, 1, H, W] beside scores [N, C, H, W]: what the message says to write works."""
+
+    class Masks(pl.LightningModule):
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            return {"preds": batch[0]}
+
+    scores, masks = torch.rand(8, 3, 4, 4), torch.randint(3, (8, 1, 4, 4)).to(torch.tensor(kind(0)).dtype)
+    data = DataLoader(TensorDataset(scores, masks), 4)
+
+    def validated(**targets: Any) -> Any:
+        callback = lw.ScalarMetrics({"iou": MulticlassJaccardIndex(3)}, **targets)
+        trainer(callbacks=[callback]).validate(Masks(), data, verbose=False)
+        return callback.results["val"]["iou"]
+
+    with pytest.raises(ValueError, match="without the dimension of channels") as caught:
+        validated()
+    assert str(caught.value).endswith(f"targets=lambda outputs, batch: {cure}")
+    assert "('The" not in str(caught.value), "torchmetrics gives its words as two"
+    found = validated(targets=eval(f"lambda outputs, batch: {cure}"))
+    assert torch.equal(found, MulticlassJaccardIndex(3)(scores, masks.long().squeeze(1)))
 
 
 def test_a_float_label_that_is_not_whole_stays_an_error() -> None:

@@ -1,4 +1,4 @@
-"""GradientHistogram in loops that change: groups in any order, optimizers made anew, several steps, too few of them."""
+"""GradientHistogram in loops that change: groups in any order, new optimizers, several steps, too few of them."""
 
 from __future__ import annotations
 
@@ -128,13 +128,13 @@ def test_layers_that_learn_later_have_their_place() -> None:
 # -- optimizers --------------------------------------------------------------------------------------------------------
 
 
-def made_anew(module: Deep, batch_idx: int) -> None:
+def made_again(module: Deep, batch_idx: int) -> None:
     if batch_idx == 4:
         module.trainer.strategy.optimizers = [module.configure_optimizers()]
 
 
 def spoils(module: Deep, batch_idx: int) -> None:
-    made_anew(module, batch_idx)
+    made_again(module, batch_idx)
     if batch_idx == 9:
         module.net.register_forward_hook(lambda part, args, output: output * float("nan"))
 
@@ -143,7 +143,7 @@ def spoils(module: Deep, batch_idx: int) -> None:
 def test_an_optimizer_that_is_made_in_the_middle_of_an_epoch_is_seen(kind: type[Deep], tmp_path: Path) -> None:
     """From its first step on; its steps are counted on from those of the other."""
     steps = 4 if kind is Often else 1
-    norms = fit(kind(before=made_anew), lw.GradientHistogram(3 * steps), tmp_path).curves()["gradients/norm/total"]
+    norms = fit(kind(before=made_again), lw.GradientHistogram(3 * steps), tmp_path).curves()["gradients/norm/total"]
     assert list(norms) == [2, 5, 8, 11]
 
 
@@ -161,7 +161,7 @@ def test_an_optimizer_that_is_made_within_a_batch_is_seen(tmp_path: Path) -> Non
 
     class Within(Often):
         def training_step(self, batch: torch.Tensor, batch_idx: int) -> None:
-            made_anew(self, batch_idx)
+            made_again(self, batch_idx)
             super().training_step(batch, batch_idx)
 
     norms = fit(Within(), lw.GradientHistogram(4), tmp_path).curves()["gradients/norm/total"]
@@ -170,7 +170,7 @@ def test_an_optimizer_that_is_made_within_a_batch_is_seen(tmp_path: Path) -> Non
 
 def test_one_whose_steps_are_not_announced_is_seen_from_the_next_batch_on(tmp_path: Path) -> None:
     """A plain optimizer of torch, in manual optimization."""
-    module = Often(before=made_anew)
+    module = Often(before=made_again)
     module.is_announced = False
     norms = fit(module, lw.GradientHistogram(4), tmp_path).curves()["gradients/norm/total"]
     assert list(norms) == [i for i in range(12) if i != 4]

@@ -20,10 +20,11 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateFinder, LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from support.logs import Logs, fit, fit_in_processes
-from support.modules import CLASSES, loader, trainer
+from support.modules import CLASSES, Classifier, images, loader, trainer
 from support.processes import run_processes
 from support.recorded import offline_run
 from support.versions import needs_a_first_epoch_after_a_search, needs_simulated_device
+from torch.utils.data import DataLoader
 
 import lwcallbacks as lw
 from lwcallbacks.callbacks import record
@@ -109,6 +110,7 @@ def test_it_is_the_same_whatever_loggers_there_are(loggers: str, tmp_path: Path)
     assert len(each) == len(set(each))
 
 
+@pytest.mark.filterwarnings("ignore:.*an earlier run is there")
 def test_everything_is_as_before_after_a_fit(tmp_path: Path) -> None:
     """Nothing stands on the loggers or the Trainer, also where the fit raises; and between no two fits."""
 
@@ -240,6 +242,28 @@ def test_a_run_says_how_it_ended(error: type[BaseException], state: str, line: s
     again = the_folder(tmp_path).run
     assert (again["started"], again["state"]) == (first["started"], "finished")
     assert "error" not in again
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_fit_that_begins_anew_in_the_folder_of_another_is_told(resumed: bool, tmp_path: Path) -> None:
+    """What it draws takes the place of what has the same step; not one that is resumed, and no test or validation."""
+    logger = CSVLogger(tmp_path, version=0)
+    data = DataLoader(images(16), 8)
+
+    def run(path: str | None, validates: bool = False) -> list[str]:
+        t = trainer(logger=logger, callbacks=[lw.ConfusionMatrix(CLASSES)], max_epochs=2 if path else 1)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            if validates:
+                t.validate(Classifier(), data, verbose=False)
+            t.fit(Classifier(), data, data, ckpt_path=path)
+        t.save_checkpoint(tmp_path / "c.ckpt")
+        return [str(w.message) for w in said if "an earlier run is there" in str(w.message)]
+
+    assert run(None, validates=True) == []
+    told = run(str(tmp_path / "c.ckpt") if resumed else None)
+    assert len(told) == (not resumed)
+    assert all("up to step 1, and this one begins at step 0" in text for text in told)
 
 
 def test_an_error_is_one_line_of_so_many_letters() -> None:

@@ -67,6 +67,19 @@ def test_where_samples_are_padded_a_number_is_said_and_holds(kind: str, tmp_path
     assert all("Pass ids=" in message for message in first["said"])
 
 
+def test_all_whose_rows_may_count_twice_are_named() -> None:
+    """The first three, and how many more."""
+    from lwcallbacks.callbacks.batch import Place
+    from lwcallbacks.callbacks.report import counted_twice
+
+    place = Place("", ())
+    assert "(a): " in (told := counted_twice("val", place, ["a"], 2, 9))
+    assert "Pass ids= to the callback" in told
+    told = counted_twice("val", place, ["a", "b", "c", "d", "e"], 2, 9)
+    assert "(a, b, c and 2 more): " in told
+    assert "Pass ids= to each of them" in told
+
+
 @pytest.mark.parametrize("own_sampler", [False, True])
 def test_with_ids_every_row_counts_once_also_where_samples_are_padded_or_read_by_all(
     own_sampler: bool, tmp_path: Path

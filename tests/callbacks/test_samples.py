@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import WandbLogger
 from support.modules import (
@@ -24,7 +26,7 @@ from support.modules import (
     trainer,
 )  # fmt: skip
 from support.recorded import data_on_page
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import lwcallbacks as lw
 from lwcallbacks.callbacks.batch import Batch, Place
@@ -180,6 +182,25 @@ def test_sets_of_labels(logits: bool, given: bool | None, tmp_path: Path) -> Non
         assert confidence == pytest.approx(0.75)
         seen.add(target)
     assert {"none", "cat,dog", "2"} <= seen
+
+
+def test_a_label_that_does_not_count_needs_no_name(tmp_path: Path) -> None:
+    """The other ones do, and a warning says which."""
+
+    class Labels(pl.LightningModule):
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            return {"preds": torch.eye(4)[batch[1].clamp(max=3)]}
+
+    y = torch.tensor([0, 1, 2, 3, 255, 255])
+    data = DataLoader(TensorDataset(torch.rand(6, 1, 8, 8), y), 3)
+    for names, told in ((["a", "b"], 1), (["a", "b", "c", "d"], 0)):
+        grid = lw.PredictionGrid(6, names, ignore_index=255)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            trainer(callbacks=[grid], default_root_dir=tmp_path).validate(Labels(), data, verbose=False)
+        found = [str(w.message) for w in said if "class_names has" in str(w.message)]
+        assert len(found) == told
+        assert all("there is a label 3; its index is shown. Give 4 names" in text for text in found)
 
 
 def test_a_set_is_right_as_a_whole(tmp_path: Path) -> None:

@@ -120,6 +120,7 @@ def test_what_a_batch_may_be(kind: str, expected: Any, monkeypatch: pytest.Monke
     assert torch.equal(matrix_of(module, batches), counts)
 
 
+@pytest.mark.filterwarnings("ignore:.*the last call is taken")
 def test_a_submodule_that_the_step_calls(expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """forward="net" takes what self.net(x) returned, also where the step returns something under a usual name."""
     module, counts = expected
@@ -282,6 +283,69 @@ def test_what_is_missing_is_an_error_in_the_sanity_check(monkeypatch: pytest.Mon
     assert "'score': float32[8, 5]" in str(caught.value)
     assert "preds=" in str(caught.value)
     assert fit.global_step == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*batch 0 of val could not be read")
+def test_a_step_that_returns_nothing_and_calls_a_submodule_is_an_error_in_the_sanity_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At its second batch: the first alone may be one that a step skips, with a warning."""
+
+    def step(self: Any, batch: Any, batch_idx: int) -> None:
+        self.log("loss", self.net(batch[0]).mean(), batch_size=len(batch[0]))
+
+    monkeypatch.setattr(Classifier, "validation_step", step)
+    fit = trainer(callbacks=[lw.ConfusionMatrix(CLASSES, stages=("val",))], num_sanity_val_steps=2)
+    with pytest.raises(ValueError, match=r"no preds found: the step returned None.*forward='net' for self\.net\(x\)"):
+        fit.fit(Classifier(), loader(), loader())
+    assert fit.global_step == 0
+    matrix = lw.ConfusionMatrix(CLASSES, stages=("val",), forward="net")
+    trainer(callbacks=[matrix], num_sanity_val_steps=2, max_epochs=1).fit(Classifier(), loader(), loader())
+    assert int(matrix.results["val"].sum()) == 40
+
+
+class Mirrors(Classifier):
+    """Its validation calls itself on what is no input of the batch, and on the mirror image of that."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        x = batch[0] * 2 - 1
+        self(x)
+        self(x.flip(-1))
+
+
+def test_which_of_several_forward_calls_is_taken_is_told_and_chosen() -> None:
+    """Each way to write it gives what it says."""
+    x, y = images(40).tensors
+    module, found = Mirrors.seeded(), {}
+    logits = [module(x * 2 - 1), module((x * 2 - 1).flip(-1))]
+    expected = {"last": logits[1], "first": logits[0], "all": logits[0] + logits[1]}
+    given: dict[str, Any] = {
+        "last": {},
+        "first": {"preds": lambda outputs, batch, calls: calls[0]},
+        "all": {"preds": lambda outputs, batch, calls: calls[0] + calls[1]},
+    }
+    for name, arguments in given.items():
+        matrix = lw.ConfusionMatrix(CLASSES, **arguments)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            trainer(callbacks=[matrix]).validate(module, DataLoader(images(40), 8), verbose=False)
+        found[name] = matrix.results["val"]
+        told = [str(w.message) for w in said if "the last call is taken" in str(w.message)]
+        assert len(told) == (name == "last")
+        assert all("calls[0] for the first" in text for text in told)
+    for name, scores in expected.items():
+        right = torch.zeros(CLASSES, CLASSES, dtype=torch.int64)
+        right.index_put_((y, scores.argmax(1)), torch.tensor(1), accumulate=True)
+        assert torch.equal(found[name], right), name
+
+
+def test_targets_of_the_shape_of_the_predictions_are_pointed_at() -> None:
+    """Lengths often come before the labels of a multilabel data set."""
+    x, y = images(40).tensors
+    labels = (torch.arange(CLASSES) <= y[:, None]).float()
+    data = DataLoader(torch.utils.data.TensorDataset(x, y, labels), 8)
+    with pytest.raises(ValueError, match=r"Or write targets=2: batch\[1\] was taken, and batch\[2\] has one for each"):
+        trainer(callbacks=[lw.MultilabelConfusionMatrix(CLASSES)]).validate(Mirrors(), data, verbose=False)
 
 
 def test_wrong_shapes_are_an_error_at_the_first_batch() -> None:

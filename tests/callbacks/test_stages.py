@@ -167,6 +167,7 @@ class Manual(Classifier):
         return [torch.optim.SGD(m.parameters(), lr=0.1) for m in (self.net, self.extra)]
 
 
+@pytest.mark.filterwarnings("ignore:.*the last call is taken")  # a forward for each optimizer
 def test_manual_optimization_with_several_optimizers(tmp_path: Path) -> None:
     """Each batch counts once, though two optimizers step; each optimizer's gradients are logged at its n-th step."""
     counts = matrix("train", "val")

@@ -558,7 +558,7 @@ def test_fields_of_a_choice_have_one_length() -> None:
     with pytest.raises(ValueError, match=r"fields have \[1, 2\] samples, expected one number of samples"):
         TopK(1).lift(t(1.0, 2.0), ids(0))
     states = [TopK(1).lift(t(1.0), ids(0), torch.zeros(1, width)) for width in (2, 3)]
-    with pytest.raises(ValueError, match=r"samples have shapes \(2,\) and \(3,\), .*: resize them, as in inputs="):
+    with pytest.raises(ValueError, match=r"samples have shapes \(2,\) and \(3,\), .*: pad them, as in inputs="):
         TopK(1).merge(*states)
 
 
