@@ -44,8 +44,9 @@ class GradientHistogram(WatchingCallback):
     Read behind the optimizer's own step, so it is the gradient that was used: reduced over processes, accumulated,
     unscaled and clipped; of LBFGS that of its last closure. A step that a gradient scaler skips is counted as skipped;
     a step without any gradient, as after a ``training_step`` that returned None, logs nothing. At other steps there is
-    a count and no more. Nothing stays on the model or the optimizer. Of an optimizer that steps another one of the same
-    parameters, as a wrapper or SAM does, the steps of the one inside are read.
+    a count and no more. Logged steps of one batch share a number, by which the last of them is kept. Nothing stays on
+    the model or the optimizer. Of an optimizer that steps another one of the same parameters, as a wrapper or SAM does,
+    the steps of the one inside are read.
 
     Under DDP gradients are equal on all processes, and none talks to another. Of FSDP2 and of tensor parallelism each
     process counts its own shards, and one sum over all processes makes them those of the whole gradient. A norm of
