@@ -51,7 +51,7 @@ def run(variant: str, layers: int) -> dict[str, float]:
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    seconds, calls = defaultdict(float), defaultdict(int)
+    seconds = defaultdict(float)
 
     class Deep(pl.LightningModule):
         def __init__(self):
@@ -82,7 +82,7 @@ def run(variant: str, layers: int) -> dict[str, float]:
         max_steps=STEPS,
         logger=False,
         default_root_dir=".",
-        callbacks=[watches := Watches(), *([timed_callback(1, seconds, calls)] if variant == "ours" else [])],
+        callbacks=[watches := Watches(), *([timed_callback(1, seconds)] if variant == "ours" else [])],
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,

@@ -110,11 +110,10 @@ def layers_of(
     does not know is called by the optimizer and its number there, and comes behind.
     """
     found: dict[str, list[tuple[Tensor, str]]] = {}
-    place = {key: i for i, key in enumerate(names)}
     for optimizer, parameters in optimizers.items():
         own = {id(p): (p, names.get(id(p), f"{optimizer}.{i}")) for i, p in enumerate(parameters)}
-        ordered = sorted(own, key=lambda key: place.get(key, len(place)))
-        found[optimizer] = [(p, layer_of(name, depth)) for p, name in map(own.__getitem__, ordered) if chosen.has(name)]
+        ordered = [*(own[key] for key in names if key in own), *(own[key] for key in own if key not in names)]
+        found[optimizer] = [(p, layer_of(name, depth)) for p, name in ordered if chosen.has(name)]
     owners = Counter(layer for of in found.values() for layer in {layer for _, layer in of})
     return {
         optimizer: [(p, f"{layer}/{optimizer}" if owners[layer] > 1 else layer) for p, layer in of]
