@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -264,9 +264,7 @@ class GradientHistogram(WatchingCallback):
             over.load_state_dict(self._resumed)
         every, num_bins = self.every_n_train_steps, self.bins if self._draws else None
         self._logged = Logged(self.name, every, num_bins, over, self._tell)
-        # What is said of a step is the same on every process.
-        say = self._tell if trainer.is_global_zero else nothing
-        self._fit = LoggedFit(self, trainer, every, self._logged, say)
+        self._fit = LoggedFit(self, trainer, every, self._logged, self._teller(trainer))
         Hub.of(trainer).at_stop(self._unhook)
         self.watch_fit(trainer, pl_module, self._chosen)
         self._fit.watch()
@@ -278,8 +276,10 @@ class GradientHistogram(WatchingCallback):
             over.start(tuple(layers), reader.weights())
             self.results.update(over.results())
         self._fit.say_what_is_not_chosen()
-        if not pl_module.automatic_optimization and trainer.is_global_zero:
-            self._tell("in manual optimization the norm before clipping and the clip coefficient are not available")
+        if not pl_module.automatic_optimization:
+            self._teller(trainer)(
+                "in manual optimization the norm before clipping and the clip coefficient are not available"
+            )
 
     def _reader(self, trainer: Trainer, module: LightningModule, steps: Steps) -> Reader:
         columns: list[Column] = ["norms"]
@@ -293,8 +293,7 @@ class GradientHistogram(WatchingCallback):
         if not self.activations:
             return None
         patterns = () if self.activations is True else several(self.activations)
-        say = self._tell if trainer.is_global_zero else nothing
-        how = (self._histogram, self.every_n_train_steps, self.describe("train"), say)
+        how = (self._histogram, self.every_n_train_steps, self.describe("train"), self._teller(trainer))
         return watch(trainer, module, self, patterns, *how)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -399,6 +398,10 @@ class GradientHistogram(WatchingCallback):
         """In the background, where the run has ended early: no hook waits for a device that may be lost."""
         self._take_results(over)
         return over.entries(self.name)
+
+    def _teller(self, trainer: Trainer) -> Callable[[str], None]:
+        """What is said of a step is the same on every process."""
+        return self._tell if trainer.is_global_zero else nothing
 
     def _tell(self, message: str) -> None:
         """Once a run, in Lightning's own log: it is nothing to be mended."""

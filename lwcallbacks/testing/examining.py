@@ -94,7 +94,7 @@ def search(
                 failed.append(case)
                 raise
             rounding.append(str(broken))
-            held.append(case)
+            held[:] = [case]
         except HypothesisException:
             raise
         except Exception:
