@@ -2,8 +2,10 @@
 
     python benchmarks/gradients.py            # a table; a few minutes
     python benchmarks/gradients.py --json     # one JSON object: name, ours, peer, ratio, units and more
+    python benchmarks/gradients.py --layout gpt2
 
-A network of ResNet-50's layout: 161 parameters, 25.6 million values; gradients of a batch of 8 images of 3x96x96. They
+A network of ResNet-50's layout: 161 parameters, 25.6 million values; gradients of a batch of 8 images of 3x96x96. Or of
+GPT-2 small, 148 and 124.4 million, of 128 tokens; `norms` are of the first in any case. They
 are worked out once by a forward and a backward pass and then handed to every step of a Trainer, so that what is
 measured is not lost beside the passes. Processor time of all threads and of the processes that were started (W&B's,
 too), from the third step to the end of the run, everything written; that of `none` is taken off, and what is left is
@@ -36,10 +38,11 @@ import warnings
 from collections import defaultdict
 
 from _common import cpu_seconds, finish, interleaved, measure, median_ratio, options
-from _networks import one_pass, replayed, resnet50_layout
+from _networks import gpt2_layout, one_pass, replayed, resnet50_layout
 
 VARIANTS = ("none", "ours", "cheap", "unlogged", "unseen", "peer")
 WARM_UP = 2
+LAYOUTS = {"resnet50": resnet50_layout, "gpt2": gpt2_layout}
 HOOKS = ("on_train_batch_start", "on_before_backward", "on_after_backward", "on_before_optimizer_step", "watch_step",
          "on_train_batch_end")  # fmt: skip
 """Of GradientHistogram at every step, but for those on the optimizer itself."""
@@ -83,7 +86,7 @@ def timed_callback(cadence: int, seconds: dict[str, float], **options):
     return Timed(cadence, **options)
 
 
-def run(variant: str, steps: int) -> dict[str, float]:
+def run(variant: str, steps: int, layout: str) -> dict[str, float]:
     """Train once in this process and return what a step took."""
     os.environ["WANDB_MODE"] = "offline"
     os.environ.setdefault("WANDB_SILENT", "true")
@@ -96,7 +99,7 @@ def run(variant: str, steps: int) -> dict[str, float]:
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    network = resnet50_layout()
+    network = LAYOUTS[layout]()
     passes = [one_pass(network) for _ in range(4)][1:]
     seconds = defaultdict(float)
 
@@ -186,16 +189,17 @@ def norm_times(repeats: int) -> dict[str, list[float]]:
 def main() -> None:
     parser = options(__doc__, repeats=5)
     parser.add_argument("--steps", type=int, default=20, help="logged steps of a run, 20 by default")
+    parser.add_argument("--layout", choices=LAYOUTS, default="resnet50", help="of the network, resnet50 by default")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.quick:
         args.repeats, args.steps = 1, 4
     if args.variant:
         with contextlib.redirect_stdout(sys.stderr):
-            measured = run(args.variant, args.steps)
+            measured = run(args.variant, args.steps, args.layout)
         print(json.dumps(measured))
         return
-    runs = measure(__file__, VARIANTS, args.repeats, "--steps", str(args.steps))
+    runs = measure(__file__, VARIANTS, args.repeats, "--steps", str(args.steps), "--layout", args.layout)
     bare = [r["step"] for r in runs["none"]]
     added = {v: [r["step"] - base for r, base in zip(runs[v], bare, strict=True)] for v in ("ours", "cheap", "peer")}
     for name, between in (("cadence", "unlogged"), ("cadence_ignore", "unseen")):
@@ -212,6 +216,7 @@ def main() -> None:
     rest = statistics.median(added["ours"]) - sum(parts.values())
     result = {
         "name": "gradients",
+        "layout": args.layout,
         "ours": milliseconds["ours"],
         "peer": milliseconds["peer"],
         "ratio": round(median_ratio(added, "ours", "peer"), 4),
