@@ -29,6 +29,7 @@ step costs if every 50th is logged: a 50th of a logged step and of 49 such hooks
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import statistics
@@ -54,6 +55,7 @@ def timed_callback(cadence: int, seconds: dict[str, float], **options):
     from lwcallbacks.callbacks.hub import Hub
 
     def timed(part, call):
+        @functools.wraps(call)  # the hook of a user might change gradients, and the callback looks at whose it is
         def wrapped(*args, **kwargs):
             start = time.thread_time()
             try:

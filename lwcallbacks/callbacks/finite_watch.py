@@ -6,16 +6,18 @@
     watch.note_loss(loss); watch.look(); watch.before_step(); watch.stepped(optimizer); watch.end()
     watch.first                                  # a `NonFinite`, once one has been used in a step
 
-A look is begun at once. What it has found is judged in the order of events, on the CPU at once and on a device as soon
-as it has arrived: a gradient that is not finite counts once an optimizer has stepped with it. One that a scaler has
-made, or that somebody has replaced or thrown away before, does not count. A loss that is not finite counts in any case.
+A look is begun at once. With `look(later=True)` it is what `watch.was_read(...)` says of the step behind it, which
+spares one; where nothing has been read by the end of the batch, it is begun then. What a look has found is judged in
+the order of events, on the CPU at once and on a device as soon as it has arrived: a gradient that is not finite counts
+once an optimizer has stepped with it. One that a scaler has made, or that somebody has replaced or thrown away before,
+does not count. A loss that is not finite counts in any case.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -29,7 +31,7 @@ from lwcallbacks.callbacks.reading import parameters_of
 from lwcallbacks.callbacks.steps import Steps
 from lwcallbacks.callbacks.trainer import batches_done, gradient_scaler, logging_step, train_loader
 from lwcallbacks.capture import Source, Step
-from lwcallbacks.gradients.finite import held, oddities_of
+from lwcallbacks.gradients.finite import held, odd, oddities_of
 from lwcallbacks.gradients.names import Chosen, buffers_of, layers_of, named_parameters_of, names_of
 from lwcallbacks.lightning import Trainer
 from lwcallbacks.reductions.to_host import arriving
@@ -52,23 +54,40 @@ class _Arriving:
 
 
 class _Oddities:
-    """Which of some tensors are not finite, on the way to the host."""
+    """Which of some tensors are not finite, once that was begun: on the way to the host.
 
-    def __init__(self, named: Sequence[tuple[str, Tensor]]) -> None:
-        self._named = [name for name, _ in named]
-        devices = dict.fromkeys(x.device for _, x in named if x.numel())
-        self._places = [[i for i, (_, x) in enumerate(named) if x.device == device and x.numel()] for device in devices]
-        self._found = [_Arriving(*arriving(oddities_of([named[i][1] for i in of]))) for of in self._places]
+    Args:
+        named: names and tensors, by the `id` of the parameter.
+    """
+
+    def __init__(self, named: Mapping[int, tuple[str, Tensor]]) -> None:
+        self._names = {key: name for key, (name, _) in named.items()}
+        self._tensors: dict[int, Tensor] | None = {key: x for key, (_, x) in named.items() if x.numel()}
+        self._found: list[tuple[Sequence[int], _Arriving]] = []
+
+    def begin(self, read: Sequence[tuple[Sequence[int], Tensor]] = ()) -> None:
+        """At the first call. `read` are the largest values [P] that are known of parameters, float32."""
+        if self._tensors is None:
+            return
+        tensors, self._tensors = self._tensors, None
+        self._found = [(keys, _Arriving(*arriving(odd(peaks)))) for keys, peaks in read]
+        known = {key for keys, _ in read for key in keys}
+        left = [key for key in tensors if key not in known]
+        for device in dict.fromkeys(tensors[key].device for key in left):
+            keys = [key for key in left if tensors[key].device == device]
+            self._found.append((keys, _Arriving(*arriving(oddities_of([tensors[key] for key in keys])))))
 
     def is_here(self) -> bool:
-        return all(found.is_here() for found in self._found)
+        return self._tensors is None and all(found.is_here() for _, found in self._found)
 
     def by_name(self) -> dict[str, str]:
         """ "NaN" or "Inf" by name, in the order of the tensors."""
-        odd: dict[int, float] = {}
-        for places, found in zip(self._places, self._found, strict=True):
-            odd |= {i: x for i, x in zip(places, found.values().tolist(), strict=True) if x != 0}
-        return {self._named[i]: "NaN" if math.isnan(odd[i]) else "Inf" for i in sorted(odd)}
+        self.begin()
+        values: dict[int, float] = {}
+        for keys, found in self._found:
+            odd_ones = found.values()
+            values |= {keys[i]: float(odd_ones[i]) for i in torch.nonzero(odd_ones)[:, 0].tolist()}
+        return {name: "NaN" if math.isnan(values[key]) else "Inf" for key, name in self._names.items() if key in values}
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,14 +185,26 @@ class FiniteWatch:
         """What backward is given: Lightning has divided it by the batches that are accumulated."""
         self._losses.append(loss.detach())
 
-    def look(self) -> None:
-        """Behind a backward."""
+    def look(self, later: bool = False) -> None:
+        """Behind a backward. `later`, if the gradients are as the step's reader will find them."""
         if self._batch is not None:
             self._has_looked = True
             losses, self._losses = self._losses, []
             self._last = self._look(*self._batch, losses)
+            if not later:
+                self._begin()
             self._events.append(self._last)
             self.advance()
+
+    def was_read(self, peaks: Sequence[tuple[Sequence[int], Tensor]]) -> None:
+        """Behind a step: the `id` of parameters, and the largest absolute values [P] of their gradients, float32."""
+        self._begin(peaks)
+        self.advance()
+
+    def _begin(self, peaks: Sequence[tuple[Sequence[int], Tensor]] = ()) -> None:
+        """The last look, if it has waited."""
+        if self._last is not None:
+            self._last.oddities.begin(peaks)
 
     def before_step(self) -> None:
         """Before a step: there may have been a backward that Lightning does not know of."""
@@ -192,6 +223,7 @@ class FiniteWatch:
 
     def end(self) -> None:
         """Behind a batch."""
+        self._begin()
         self._batch, self._losses, self._last = None, [], None
         self.advance()
 
@@ -235,7 +267,7 @@ class FiniteWatch:
         trainer = self._trainer
         # With a scaler, a gradient that is not finite is never used.
         given = self._parameters if gradient_scaler(trainer) is None else []
-        rows = [(name, held(p.grad)) for p, name in given if p.grad is not None]
+        rows = {id(p): (name, held(p.grad)) for p, name in given if p.grad is not None}
         epoch, step = trainer.current_epoch, logging_step(trainer)
         is_divided = trainer.lightning_module.automatic_optimization
         return _Look(
@@ -259,8 +291,12 @@ class FiniteWatch:
 def _look_at(module: nn.Module) -> tuple[_Oddities, _Oddities]:
     """Of a module's parameters, and of its buffers."""
     both = named_parameters_of(module), list(buffers_of(module).items())
-    first, second = ([(name, held(x)) for name, x in of if x.dtype in _KINDS and not is_lazy(x)] for of in both)
-    return _Oddities(first), _Oddities(second)
+    first, second = (
+        _Oddities({id(x): (name, held(x)) for name, x in of if x.dtype in _KINDS and not is_lazy(x)}) for of in both
+    )
+    first.begin()
+    second.begin()
+    return first, second
 
 
 def _ids(source: Source, batch: Any) -> Callable[[], tuple[tuple[int, ...] | None, str]]:

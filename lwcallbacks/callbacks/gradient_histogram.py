@@ -348,6 +348,9 @@ class GradientHistogram(WatchingCallback):
         if self._fit is not None:
             self._fit.announced(optimizer)
 
+    def will_read(self, trainer: Trainer, module: LightningModule) -> bool:
+        return self._fit is not None and self._fit.will_read(module)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

@@ -24,11 +24,11 @@ from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.logged import Logged, draw
 from lwcallbacks.callbacks.reading import Reader, Step
 from lwcallbacks.callbacks.steps import Stepping, Steps
-from lwcallbacks.callbacks.trainer import has, is_no_optimizer, logging_step
+from lwcallbacks.callbacks.trainer import has, is_no_optimizer, logging_step, steps_as_it_is
 from lwcallbacks.callbacks.watching import WatchingCallback
 from lwcallbacks.gradients.further import MOMENTS
 from lwcallbacks.gradients.garbage import garbage_later
-from lwcallbacks.lightning import Trainer
+from lwcallbacks.lightning import LightningModule, Trainer
 
 
 class LoggedFit:
@@ -110,6 +110,14 @@ class LoggedFit:
             with self._attempt("read the norm before clipping"):
                 self._reader.keep_unclipped(stepping)
 
+    def will_read(self, module: LightningModule) -> bool:
+        """Whether a step of this batch is logged, and its gradients are read as this backward leaves them."""
+        if len(self.steps.of) != 1 or self._reader is None:
+            return False
+        [stepping] = self.steps.of
+        is_whole = stepping.is_logged and not self._reader.is_shared
+        return is_whole and steps_as_it_is(self._trainer, module, stepping.optimizer)
+
     def end(self) -> None:
         for stepping in self.steps.left_out():
             self._callback.watch_skipped(self._trainer)
@@ -184,6 +192,8 @@ class LoggedFit:
             else:
                 step = reader.read(stepping)
                 self._book(step.host_bytes, step.num_calls)
+        if step is not None:
+            callback.watch_read(trainer, step)
         if self._activations is not None:
             self._activations.logged(logging_step(trainer), step, waits)
         if step is None or waits:

@@ -83,6 +83,11 @@ class Step:
     def _parts(self) -> list[Reading | further.Counting]:
         return [*self.readings, *self.countings]
 
+    @property
+    def peaks(self) -> list[tuple[Sequence[int], Tensor]]:
+        """The `id` of parameters, and the largest absolute values [P] of their gradients, float32, there."""
+        return [reading.peaks for reading in self.readings if reading.peaks is not None]
+
     def layers(self) -> Layers | None:
         """None where there was no gradient, and where the optimizer has skipped the step on its device."""
         layers = None if self.is_skipped else finished(self.readings)

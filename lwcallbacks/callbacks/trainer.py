@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import LBFGS
 
 from lwcallbacks.callbacks.batch import Place
 from lwcallbacks.disk import reserve
@@ -280,6 +281,22 @@ def clips_gradients(trainer: Trainer, module: LightningModule) -> bool:
     """Whether Lightning clips between `on_before_optimizer_step` and the step itself, or lets the module do so."""
     is_own = not is_of_lightning(type(module).configure_gradient_clipping)
     return module.automatic_optimization and (trainer.gradient_clip_val is not None or is_own)
+
+
+def steps_as_it_is(trainer: Trainer, module: LightningModule, optimizer: Any) -> bool:
+    """Whether nobody is known to change gradients between the backward pass and the end of the step: no clipping, no
+    hook of the user's, no optimizer of another library, and none that asks for several backward passes."""
+    if not module.automatic_optimization or clips_gradients(trainer, module):
+        return False
+    hooks = ("on_after_backward", "on_before_optimizer_step")
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    found = [getattr(one, name) for one in (module, *callbacks) for name in hooks]
+    is_plain = type(optimizer).__module__.startswith("torch.optim.") and not isinstance(optimizer, LBFGS)
+    return is_plain and all(is_of_lightning(hook) or _is_ours(hook) for hook in (*found, module.optimizer_step))
+
+
+def _is_ours(function: Any) -> bool:
+    return bool(function.__module__.partition(".")[0] == __name__.partition(".")[0])
 
 
 def is_no_optimizer(optimizer: Any) -> bool:

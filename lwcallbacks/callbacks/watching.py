@@ -20,6 +20,7 @@ from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.keys import checked_name
 from lwcallbacks.callbacks.nonfinite import NonFinite, earliest, table, words
 from lwcallbacks.callbacks.offence import NonFiniteError, Stop
+from lwcallbacks.callbacks.reading import Step
 from lwcallbacks.callbacks.replicas import Drift, Replicas
 from lwcallbacks.callbacks.steps import Stepping, Steps
 from lwcallbacks.callbacks.trainer import has, logging_step, sends_buffers
@@ -80,6 +81,10 @@ class WatchingCallback(LoggingCallback):
             "_replicas": None,
             "_checks": [],
         }  # it knows the module and the Trainer
+
+    def will_read(self, trainer: Trainer, module: LightningModule) -> bool:
+        """Whether the gradients that this backward leaves will be read as they are, behind a step. For a subclass."""
+        return False
 
     # -- called by the subclass ------------------------------------------------------------------------------------
 
@@ -150,6 +155,10 @@ class WatchingCallback(LoggingCallback):
         if self._finite is not None and not stepping.is_due:
             self._stop_if_ill(trainer, self._finite, "after")
 
+    def watch_read(self, trainer: Trainer, step: Step) -> None:
+        """What was read of a step."""
+        self._watched(trainer, lambda watch: watch.was_read(step.peaks))
+
     def watch_skipped(self, trainer: Trainer) -> None:
         """A step that was announced has not come."""
         self._watched(trainer, FiniteWatch.skipped)
@@ -215,7 +224,8 @@ class WatchingCallback(LoggingCallback):
         self._watched(trainer, lambda watch: watch.note_loss(loss))
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._watched(trainer, FiniteWatch.look)
+        later = self.on_nonfinite == "warn" and self.will_read(trainer, pl_module)
+        self._watched(trainer, partial(FiniteWatch.look, later=later))
 
     # ----------------------------------------------------------------------------------------------------------------
 

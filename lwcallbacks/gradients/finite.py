@@ -39,14 +39,15 @@ def oddities_of(tensors: Sequence[Tensor]) -> Tensor:
 
 def _of_one_dtype(tensors: list[Tensor]) -> Tensor:
     if not may_look(tensors[0]):
-        return _odd(torch.stack(torch._foreach_norm(tensors, float("inf"))))
+        return odd(torch.stack(torch._foreach_norm(tensors, float("inf"))))
     # On the CPU the 2-norm is many times faster than the largest value.
     wide = torch.float64 if tensors[0].dtype == torch.float64 else torch.float32
     norms = torch.stack(torch._foreach_norm(tensors, 2, wide))
     for i in (~norms.isfinite()).nonzero()[:, 0].tolist():
         norms[i] = torch.stack(torch.aminmax(tensors[i])).abs().amax()
-    return _odd(norms)
+    return odd(norms)
 
 
-def _odd(peaks: Tensor) -> Tensor:
+def odd(peaks: Tensor) -> Tensor:
+    """What `oddities_of` gives, from the largest absolute value of each tensor [P]."""
     return torch.where(peaks.isfinite(), torch.zeros_like(peaks), peaks).to(torch.float32)

@@ -57,6 +57,9 @@ class Reading:
     """What moves to the host."""
     nbytes: int = 0
     """Of host memory, until it is finished."""
+    peaks: tuple[Sequence[int], Tensor] | None = None
+    """The `id` of its parameters, and the largest absolute values [P] of their gradients, float32, there. None where
+    these are spread over processes, or of float64, whose largest values may be no float32."""
 
 
 def dense(gradient: Tensor) -> Tensor:
@@ -111,11 +114,13 @@ def _of_device(
     def finish() -> Layers:
         return Layers(names, elements, bins(), **_named(floats().numpy()[None], columns))
 
+    may_overflow = any(x.dtype == torch.float64 for x in gradients)
     tables = len(rows) * 4 * (histogram.slots["counts"].size + numbers.shape[1])
     return Reading(
         finish,
         host_bytes=0 if numbers.device.type == "cpu" else tables,
         nbytes=bins().nbytes + 4 * numbers.numel() if may_look(gradients[0]) else tables,
+        peaks=None if may_overflow else ([id(row.parameter) for row in rows], peaks),
     )
 
 

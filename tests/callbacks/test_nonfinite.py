@@ -408,9 +408,10 @@ def test_the_process_is_named_by_its_loss(tmp_path: Path, processes: int, way: s
     assert lw.replay(paths[0]).facts["process"] == 1
 
 
-def test_a_gradient_of_all_processes_is_no_ones(tmp_path: Path) -> None:
-    """Where all losses are finite, it is said that it is not known."""
-    answers = run_processes(2, partial(ill.on_processes, "ddp", "gradient", "warn", str(tmp_path)))
+@pytest.mark.parametrize("every", [1, 50])
+def test_a_gradient_of_all_processes_is_no_ones(tmp_path: Path, every: int) -> None:
+    """Where all losses are finite, it is said that it is not known; at a logged step, and at any other."""
+    answers = run_processes(2, partial(ill.on_processes, "ddp", "gradient", "warn", str(tmp_path), every))
     assert [result["layers"] for result, *_ in answers] == [{"w": "Inf"}] * 2
     assert "the loss is finite on processes 0, 1, so it is not known whose part" in answers[0][1]
     assert "samples of the batch of process 0: " in answers[0][1]
@@ -418,10 +419,10 @@ def test_a_gradient_of_all_processes_is_no_ones(tmp_path: Path) -> None:
 
 
 @needs_fsdp2
-@pytest.mark.parametrize("way", ["warn", "raise"])
-def test_a_shard_of_one_process(tmp_path: Path, way: str) -> None:
+@pytest.mark.parametrize(("way", "every"), [("warn", 1), ("warn", 50), ("raise", 50)])
+def test_a_shard_of_one_process(tmp_path: Path, way: str, every: int) -> None:
     """FSDP2: the process that has it says so, process 0 reports it; the whole weights are saved."""
-    answers = run_processes(2, partial(ill.on_processes, "fsdp2", "gradient", way, str(tmp_path)))
+    answers = run_processes(2, partial(ill.on_processes, "fsdp2", "gradient", way, str(tmp_path), every))
     results, told, paths = zip(*answers, strict=True)
     assert results[1]["layers"]
     assert "the gradient of 1 of " in told[0]

@@ -183,9 +183,9 @@ class Sharded(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=1e-3, foreach=False)
 
 
-def on_processes(strategy: str, what: str, way: str, root: str) -> tuple[Any, str, str | None]:
+def on_processes(strategy: str, what: str, way: str, root: str, every: int = 50) -> tuple[Any, str, str | None]:
     """What is found where process 1 falls ill at batch 2, what is said, and the folder."""
-    callback = lw.GradientHistogram(50, on_nonfinite=way)  # type: ignore[arg-type]
+    callback = lw.GradientHistogram(every, on_nonfinite=way)  # type: ignore[arg-type]
     t = trainer(
         callbacks=[callback],
         default_root_dir=root,
