@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -57,14 +57,16 @@ class _Oddities:
     """Which of some tensors are not finite, once that was begun: on the way to the host.
 
     Args:
-        named: names and tensors, by the `id` of the parameter.
+        names: by the `id` of the parameter.
+        tensors: in the order of the names; None where there is none.
     """
 
-    def __init__(self, named: Mapping[int, tuple[str, Tensor]]) -> None:
-        self._names = {key: name for key, (name, _) in named.items()}
-        self._tensors: dict[int, Tensor] | None = {key: x for key, (_, x) in named.items() if x.numel()}
+    def __init__(self, names: Mapping[int, str], tensors: Sequence[Tensor | None]) -> None:
+        self._names = names
+        self._tensors: Sequence[Tensor | None] | None = tensors
         self._found: list[tuple[Sequence[int], _Arriving]] = []
 
+    @torch.no_grad()
     def begin(self, read: Sequence[tuple[Sequence[int], Tensor]] = ()) -> None:
         """At the first call. `read` are the largest values [P] that are known of parameters, float32."""
         if self._tensors is None:
@@ -72,10 +74,12 @@ class _Oddities:
         tensors, self._tensors = self._tensors, None
         self._found = [(keys, _Arriving(*arriving(odd(peaks)))) for keys, peaks in read]
         known = {key for keys, _ in read for key in keys}
-        left = [key for key in tensors if key not in known]
-        for device in dict.fromkeys(tensors[key].device for key in left):
-            keys = [key for key in left if tensors[key].device == device]
-            self._found.append((keys, _Arriving(*arriving(oddities_of([tensors[key] for key in keys])))))
+        pairs = zip(self._names, tensors, strict=True)
+        left = {key: held(x) for key, x in pairs if x is not None and key not in known}
+        for device in dict.fromkeys(x.device for x in left.values()):
+            of = {key: x for key, x in left.items() if x.device == device and x.numel()}
+            if of:
+                self._found.append((list(of), _Arriving(*arriving(oddities_of(list(of.values()))))))
 
     def is_here(self) -> bool:
         return self._tensors is None and all(found.is_here() for _, found in self._found)
@@ -87,7 +91,10 @@ class _Oddities:
         for keys, found in self._found:
             odd_ones = found.values()
             values |= {keys[i]: float(odd_ones[i]) for i in torch.nonzero(odd_ones)[:, 0].tolist()}
-        return {name: "NaN" if math.isnan(values[key]) else "Inf" for key, name in self._names.items() if key in values}
+        if not values:
+            return {}
+        kinds = {key: "NaN" if math.isnan(value) else "Inf" for key, value in values.items()}
+        return {name: kinds[key] for key, name in self._names.items() if key in kinds}
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +150,8 @@ class FiniteWatch:
         self._module = module
         self._chosen = chosen
         self._source = source
-        self._parameters: list[tuple[Tensor, str]] = []
+        self._parameters: list[Tensor] = []
+        self._names: dict[int, str] = {}
         self._events: deque[_Look | _Stepped] = deque()
         self._last: _Look | None = None
         self._losses: list[Tensor] = []
@@ -172,7 +180,8 @@ class FiniteWatch:
         names = names_of(self._module)
         found = {id(p): (p, name) for of in layers_of(names, own, self._chosen, None).values() for p, name in of}
         order = {key: i for i, key in enumerate(names)}
-        self._parameters = [found[key] for key in sorted(found, key=lambda key: -order.get(key, -1))]
+        keys = sorted(found, key=lambda key: -order.get(key, -1))
+        self._parameters, self._names = [found[key][0] for key in keys], {key: found[key][1] for key in keys}
         if self._model is None:
             self._model = _look_at(self._module)
 
@@ -266,13 +275,12 @@ class FiniteWatch:
     def _look(self, batch: Any, batch_idx: int, losses: Sequence[Tensor]) -> _Look:
         trainer = self._trainer
         # With a scaler, a gradient that is not finite is never used.
-        given = self._parameters if gradient_scaler(trainer) is None else []
-        rows = {id(p): (name, held(p.grad)) for p, name in given if p.grad is not None}
+        gradients = [p.grad for p in self._parameters] if gradient_scaler(trainer) is None else []
         epoch, step = trainer.current_epoch, logging_step(trainer)
         is_divided = trainer.lightning_module.automatic_optimization
         return _Look(
-            NonFinite(trainer.global_rank, step, epoch, batch_idx, num_layers=len(rows)),
-            _Oddities(rows),
+            NonFinite(trainer.global_rank, step, epoch, batch_idx, num_layers=sum(x is not None for x in gradients)),
+            _Oddities(self._names if gradients else {}, gradients),
             [_Arriving(*arriving(loss)) for loss in losses],
             float(trainer.accumulate_grad_batches) if is_divided else 1.0,
             partial(self._indices, epoch, batch_idx) if self._source.ids is None else _ids(self._source, batch),
@@ -287,16 +295,16 @@ class FiniteWatch:
         return (None, _SHUFFLED) if found is None else (tuple(found), "position")
 
 
-@torch.no_grad()
 def _look_at(module: nn.Module) -> tuple[_Oddities, _Oddities]:
     """Of a module's parameters, and of its buffers."""
-    both = named_parameters_of(module), list(buffers_of(module).items())
-    first, second = (
-        _Oddities({id(x): (name, held(x)) for name, x in of if x.dtype in _KINDS and not is_lazy(x)}) for of in both
-    )
-    first.begin()
-    second.begin()
-    return first, second
+    return _begun(named_parameters_of(module)), _begun(buffers_of(module).items())
+
+
+def _begun(named: Iterable[tuple[str, Tensor]]) -> _Oddities:
+    known = {id(x): (name, x) for name, x in named if x.dtype in _KINDS and not is_lazy(x)}
+    found = _Oddities({key: name for key, (name, _) in known.items()}, [x for _, x in known.values()])
+    found.begin()
+    return found
 
 
 def _ids(source: Source, batch: Any) -> Callable[[], tuple[tuple[int, ...] | None, str]]:
