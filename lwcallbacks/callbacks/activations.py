@@ -1,6 +1,6 @@
 """The outputs of modules in the batches that a logged step is made of, by forward hooks that exist only then.
 
-activations = Activations(module, ("*.relu",), LogHistogram(), 50, attempt, say)
+activations = Activations(module, ("*.relu",), LogHistogram(), 50, link, attempt, say)
 activations.start(steps.of)              # at the start of a batch
 activations.evaluated()                  # before a step of an optimizer
 activations.logged(20, step, False)      # behind a logged step
@@ -29,7 +29,7 @@ from lwcallbacks.gradients.modules import chosen_of, floats, has_units, is_plain
 from lwcallbacks.gradients.names import Chosen
 from lwcallbacks.lightning import Callback, LightningModule, Trainer
 from lwcallbacks.reductions import LogHistogram
-from lwcallbacks.state.link import Counted, current_link
+from lwcallbacks.state.link import Counted, Link
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +75,7 @@ class Activations:
             those that only reshape.
         histogram: how elements are counted.
         every: steps of an optimizer from one that is logged to the next.
+        link: to the other processes.
         attempt: a context in which a failure does not stop training.
         say: tells something once.
 
@@ -88,10 +89,12 @@ class Activations:
         patterns: Sequence[str],
         histogram: LogHistogram,
         every: int,
+        link: Link,
         attempt: Callable[[], AbstractContextManager[None]],
         say: Callable[[str], None],
     ) -> None:
         self._every = every
+        self._link = link
         self._attempt = attempt
         self._say = say
         found, hidden = seen_and_hidden(module)
@@ -147,7 +150,7 @@ class Activations:
             if not any(s.is_logged and not self._rates[s.index] for s in self._steppings):
                 self._outputs.forget()  # no step that is to come is made of it
             return None
-        link = Counted(current_link())
+        link = Counted(self._link)
         with torch.no_grad():
             steps = self._outputs.shared(rank=link.rank, world_size=link.world_size, device=self._device)
             [reading] = in_one_sum([steps], link)
@@ -235,7 +238,7 @@ def watch(
             yield
 
     try:
-        found = Activations(module, patterns, histogram, every, attempt, say)
+        found = Activations(module, patterns, histogram, every, hub.link, attempt, say)
     except ValueError as error:
         raise ValueError(f"{owner}: {error}") from None
     if hub.unlike(f"{owner}/activations", "\n".join(found.names)):

@@ -287,7 +287,7 @@ class GradientHistogram(WatchingCallback):
         columns += ["changes", "weights"] * self.update_ratio
         kinds: tuple[More, ...] = ("weights", "moments", "updates")
         more = [kind for kind in kinds if getattr(self, kind)]
-        return Reader(module, steps, self._chosen, self.depth, self._histogram, columns, more)
+        return Reader(module, steps, self._chosen, self.depth, self._histogram, columns, more, Hub.of(trainer).link)
 
     def _outputs(self, trainer: Trainer, module: LightningModule) -> Activations | None:
         if not self.activations:

@@ -32,6 +32,7 @@ from lwcallbacks.callbacks.trainer import (
     data_parallel,
     has,
     is_debugging,
+    link_of,
     logs_this_step,
     places_of,
     put_first,
@@ -42,7 +43,7 @@ from lwcallbacks.callbacks.trainer import (
 from lwcallbacks.capture import Step
 from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.state.core import StepValues
-from lwcallbacks.state.link import Counted, current_link, everyone_comes, roll_call
+from lwcallbacks.state.link import Alone, Counted, Link, everyone_comes, roll_call
 
 
 @dataclass
@@ -84,6 +85,8 @@ class Hub:
         self.outlet = Outlet(self._is_strict)
         self._stages: dict[str, _Stage] = {}
         self._run = 0
+        self.link: Link = Alone()
+        """How this process reaches the others of the Trainer."""
         self._is_complete = False
         self._has_begun = False
         self._num_batches = 0
@@ -112,7 +115,7 @@ class Hub:
 
         Raises:
             TypeError: the Trainer has parts of both Lightning packages that do not fit.
-            ValueError: another callback has the same keys.
+            ValueError: another callback has the same keys, or processes cannot reach each other.
         """
         refuse_mixture(trainer)
         if callback in self._callbacks:  # its last run never came to an end: another callback raised in `on_exception`
@@ -120,7 +123,9 @@ class Hub:
             take_out(trainer, self._guard)
             self.close()
         if not self._callbacks:
-            Hub._num_runs += 1
+            self.link = link_of(trainer, callback.describe("val"))
+            # Runs are counted on all processes alike, and one of them may have some alone.
+            Hub._num_runs += self.link.world_size > 1
             self._run, self._is_complete = Hub._num_runs, False
             self._has_begun = False
             self._num_batches = 0
@@ -152,7 +157,7 @@ class Hub:
             return
         self._is_complete = True
         named = {stage: self._synced(stage) for stage in stages}
-        missing, texts = roll_call(f"lwcallbacks/{self._run}/here", json.dumps(named), self.patience)
+        missing, texts = roll_call(f"lwcallbacks/{self._run}/here", json.dumps(named), self.patience, self.link)
         if missing:
             ours = ", ".join(callback.describe("val") for callback in self._callbacks)
             raise RuntimeError(
@@ -165,7 +170,7 @@ class Hub:
 
     def unlike(self, what: str, text: str) -> list[str]:
         """Every process's text by rank where they differ, else an empty list; asked on every process, once a run."""
-        return roll_call(f"lwcallbacks/{self._run}/{what}", text, self.patience)[1]
+        return roll_call(f"lwcallbacks/{self._run}/{what}", text, self.patience, self.link)[1]
 
     def _synced(self, stage: str) -> list[str]:
         """Whose values are synced at the end of a stage's epoch."""
@@ -279,7 +284,7 @@ class Hub:
                 if own in labels:
                     saved[labels[own] + name.removeprefix(own)] = state
         if saved and stage.epoch is not None:
-            for message in stage.epoch.resume(saved):
+            for message in stage.epoch.resume(saved, self.link):
                 self.outlet.say(f"{message}. This training epoch counts from here on")
             done = batches_done(trainer)
             self._starts_again = done if stage.epoch.is_resumed else 0
@@ -296,8 +301,8 @@ class Hub:
             self._saved = {}
             epoch = self._stages["train"].epoch if "train" in self._stages else None
             if epoch is not None and self._num_batches:
-                if everyone_comes(f"lwcallbacks/{self._run}/{self._num_batches}"):
-                    self._saved = epoch.snapshot()
+                if everyone_comes(f"lwcallbacks/{self._run}/{self._num_batches}", link=self.link):
+                    self._saved = epoch.snapshot(self.link)
                 else:
                     self.outlet.say(
                         "lwcallbacks: one process saves a checkpoint alone, so this epoch's metrics are not in it"
@@ -363,7 +368,7 @@ class Hub:
         if found.epoch is not None:
             epoch, found.epoch = found.epoch, None
             with self.meter.of(None):
-                link = Counted(current_link())
+                link = Counted(self.link)
                 for label, size in epoch.device_bytes().items():
                     self.meter.of(found.paying.get(label)).cost.host_bytes += size
                 found.ended = epoch.end(link)

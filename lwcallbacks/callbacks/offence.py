@@ -1,6 +1,6 @@
 """Stopping for a gradient or a loss that is not finite: every process saves what it has, and all of them end.
 
-stop = Stop(trainer, "GradientHistogram('gradients')", "lwcallbacks/1/gradients/nonfinite")
+stop = Stop(trainer, link, "GradientHistogram('gradients')", "lwcallbacks/1/gradients/nonfinite")
 stop.begin(batch)                                    # each batch: the random state that it meets
 stop.keep(is_ill=True)                               # this batch it was
 stop.check(found, here, "before", place, attempt)    # processes meet; NonFiniteError on all of them, or on none
@@ -24,7 +24,7 @@ from lwcallbacks.disk import replace
 from lwcallbacks.gradients.shards import is_spread
 from lwcallbacks.lightning import Trainer
 from lwcallbacks.replaying import random_state, refusals, write
-from lwcallbacks.state.link import AllReduce, current_link, everyone_comes, roll_call
+from lwcallbacks.state.link import AllReduce, Link, everyone_comes, roll_call
 
 
 class NonFiniteError(ArithmeticError):
@@ -56,12 +56,14 @@ class Stop:
 
     Args:
         trainer: whose run it is.
+        link: how this process reaches its others.
         owner: who is named.
         occasion: where the processes meet, in the store that they share.
     """
 
-    def __init__(self, trainer: Trainer, owner: str, occasion: str) -> None:
+    def __init__(self, trainer: Trainer, link: Link, owner: str, occasion: str) -> None:
         self._trainer = trainer
+        self._link = link
         self._owner = owner
         self._occasion = occasion
         self._here: tuple[Any, dict[str, Any]] = None, {}
@@ -95,17 +97,17 @@ class Stop:
         Raises:
             NonFiniteError: on every process.
         """
-        rank, world_size = self._trainer.global_rank, self._trainer.world_size
+        rank, world_size = self._link.rank, self._link.world_size
         flags = torch.zeros(world_size, dtype=torch.int32)
         flags[rank] = found is not None
-        if not bool(current_link().perform(AllReduce(flags, "sum")).any()):
+        if not bool(self._link.perform(AllReduce(flags, "sum")).any()):
             return
         folder: Path | None = None
         if rank == 0:
             with attempt("could not make a folder for the batch"):
                 folder = place()
         mine: dict[str, Any] = {"rank": rank, "folder": folder and str(folder), "found": found and found.as_text()}
-        texts = roll_call(self._occasion, json.dumps(mine))[1] if world_size > 1 else []
+        texts = roll_call(self._occasion, json.dumps(mine), link=self._link)[1]
         told = [json.loads(text) for text in texts] or [mine]
         by_rank = {t["rank"]: NonFinite.of_text(t["found"]) for t in told if t["found"] is not None}
         path, notes = None, list[str]()
@@ -113,8 +115,7 @@ class Stop:
             with attempt("could not save the batch"):
                 notes = self._save(Path(told[0]["folder"]), found or here(), weights)
                 path = told[0]["folder"]
-        if world_size > 1:
-            everyone_comes(f"{self._occasion}/saved", 60.0)  # the end of one process may be that of all
+        everyone_comes(f"{self._occasion}/saved", 60.0, self._link)  # the end of one process may be that of all
         # Nobody answers in time, and this process has found nothing itself.
         told_of = words(earliest(by_rank), world_size) if by_rank else "another process found what is not finite"
         said = "; ".join([told_of, *notes])

@@ -32,7 +32,7 @@ from lwcallbacks.gradients.sample import Samples, num_real
 from lwcallbacks.gradients.shards import is_spread
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.reductions.to_host import soon_on_host
-from lwcallbacks.state.link import AllReduce, Counted, current_link
+from lwcallbacks.state.link import AllReduce, Alone, Counted, Link
 
 More = Literal["weights", "moments", "updates"]
 """What can be counted beside the gradients."""
@@ -123,6 +123,7 @@ class Reader:
         histogram: how elements are counted.
         columns: norms to read, the same on every process.
         more: what to count besides, of "weights", "moments" and "updates"; the same on every process.
+        link: to the other processes, which parameters may be spread over.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class Reader:
         histogram: LogHistogram,
         columns: Sequence[Column],
         more: Sequence[More] = (),
+        link: Link | None = None,
     ) -> None:
         self._module = module
         self._steps = steps
@@ -142,6 +144,7 @@ class Reader:
         self._histogram = histogram
         self._columns = columns
         self._more = more
+        self._link = link or Alone()
         self._samples = Samples()
         self._kept: dict[int, Kept] = {}
         self._unclipped: dict[int, dict[int, Tensor]] = {}
@@ -212,7 +215,7 @@ class Reader:
         outside = [p for _, p in known if p.grad is not None and id(p) not in optimized]
         others = layers_of(names, {"": outside}, self._chosen, self._depth)[""]
         rows = [Row(layer, p, unclipped.get(id(p))) for p, layer in named]
-        link = Counted(current_link())
+        link = Counted(self._link)
         items = self._items(stepping, named, kept)
         if self.is_shared:
             readings, countings = self._summed(rows, items, kept, link)

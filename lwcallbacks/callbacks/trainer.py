@@ -25,6 +25,7 @@ from lwcallbacks.lightning import (
     lightning_version,
     package_of,
 )
+from lwcallbacks.state.link import Alone, Link, current_link
 from lwcallbacks.state.padding import layout_of
 
 LOADER_SUFFIX = "/dataloader_idx_{}"
@@ -233,6 +234,25 @@ def batches_done(trainer: Trainer) -> int:
     keeps = hasattr(trainer.fit_loop, "_combined_loader_states_to_load")
     goes_on = keeps and all(hasattr(loader, "load_state_dict") for loader in loaders)
     return 0 if goes_on else int(trainer.fit_loop.epoch_loop.batch_progress.current.ready)
+
+
+def link_of(trainer: Trainer, owner: str) -> Link:
+    """How this process reaches the others of the Trainer. One of a single process has none, also where a process group
+    is there, as behind a fit with DDP.
+
+    Raises:
+        ValueError: there are others, and torch has no process group.
+    """
+    if trainer.world_size == 1:
+        return Alone()
+    link = current_link()
+    if link.world_size == 1:
+        found = f"{trainer.world_size} processes ({type(trainer.strategy).__name__})"
+        raise ValueError(
+            f"{owner}: found {found} and no process group of torch.distributed, in which they could add up what they "
+            'count. Expected a strategy that makes one, as "ddp"'
+        )
+    return link
 
 
 def data_parallel(trainer: Trainer) -> tuple[int, bool]:

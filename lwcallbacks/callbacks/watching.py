@@ -29,7 +29,7 @@ from lwcallbacks.capture.source import Extract
 from lwcallbacks.gradients.garbage import garbage_later
 from lwcallbacks.gradients.names import Chosen
 from lwcallbacks.lightning import LightningModule, Trainer, log_info
-from lwcallbacks.state.link import Counted, current_link, post, posts, run
+from lwcallbacks.state.link import Counted, Link, post, posts, run
 
 OnNonfinite = Literal["warn", "raise", "ignore"]
 _ADVICE = 'on_nonfinite="raise" stops before the step and saves the batch for lw.replay'
@@ -96,7 +96,7 @@ class WatchingCallback(LoggingCallback):
         if self.on_nonfinite != "ignore":
             self._finite = FiniteWatch(trainer, module, chosen, Source(ids=self.ids), self._num_nonfinite)
         if self.on_nonfinite == "raise":
-            self._stop = Stop(trainer, self.describe("train"), self._occasion)
+            self._stop = Stop(trainer, Hub.of(trainer).link, self.describe("train"), self._occasion)
         self._replicas, self._checks = None, []
         if self.check_replicas and trainer.world_size == 1:
             log_info(f"{self.describe('train')}: check_replicas=True, and one process has nothing to compare")
@@ -123,7 +123,7 @@ class WatchingCallback(LoggingCallback):
         if replicas is None:
             return
         with hub.meter.of(self), hub.outlet.attempt(self.describe("train"), "could not compare replicas"):
-            link, step = Counted(current_link()), logging_step(trainer)
+            link, step = Counted(hub.link), logging_step(trainer)
             drift = cache(run(replicas.checking(), link))
             hub.meter.of(self).cost.collectives += link.num_calls
             self._checks.append((step, drift))
@@ -177,7 +177,7 @@ class WatchingCallback(LoggingCallback):
         watch = self._finite
         if watch is not None and (watch.count or trainer.world_size > 1):
             step = logging_step(trainer, train_epoch_end=True)
-            self.publish(trainer, partial(self.watched, watch, trainer.world_size), step)
+            self.publish(trainer, partial(self.watched, watch, Hub.of(trainer).link), step)
 
     def watch_no_more(self) -> None:
         """The fit ends."""
@@ -194,22 +194,22 @@ class WatchingCallback(LoggingCallback):
 
     def watched_now(self, trainer: Trainer) -> Callable[[], Entries]:
         """`watched`, of this fit."""
-        return partial(self.watched, self._finite, trainer.world_size)
+        return partial(self.watched, self._finite, Hub.of(trainer).link)
 
-    def watched(self, watch: FiniteWatch | None, world_size: int) -> Entries:
+    def watched(self, watch: FiniteWatch | None, link: Link) -> Entries:
         """In the background of process 0: what is to be shown by now. What is found is said once."""
         if watch is None:
             return {}
         entries: dict[str, Any] = {f"{self.name}/nonfinite_steps": float(watch.count)} if watch.count else {}
         if self._is_said:
             return entries
-        texts = posts(self._occasion) if world_size > 1 else {}
+        texts = posts(self._occasion, link=link)
         found = {rank: NonFinite.of_text(text) for rank, text in texts.items()}
         found |= {} if found or watch.first is None else {0: watch.first}
         if found:
             self._is_said = True
             at_first = earliest(found)
-            self.note(f"{words(at_first, world_size)}. {_ADVICE}")
+            self.note(f"{words(at_first, link.world_size)}. {_ADVICE}")
             entries[f"{self.name}/nonfinite"] = table(at_first)
         return entries
 
@@ -266,8 +266,8 @@ class WatchingCallback(LoggingCallback):
             if watch.first is not None and not self._is_found:
                 self._is_found = True
                 self.results["nonfinite"] = asdict(watch.first)
-                post(self._occasion, watch.first.as_text())
-                self.publish(trainer, partial(self.watched, watch, trainer.world_size), watch.first.step)
+                post(self._occasion, watch.first.as_text(), hub.link)
+                self.publish(trainer, partial(self.watched, watch, hub.link), watch.first.step)
 
 
 def _place(hub: Hub, step: int) -> Path | None:

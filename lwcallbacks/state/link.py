@@ -184,15 +184,16 @@ def _accelerator() -> torch.device:
     return torch.device((torch.accelerator.current_accelerator() or "cpu") if hasattr(torch, "accelerator") else "cuda")
 
 
-def everyone_comes(occasion: str, timeout: float = 30.0) -> bool:
-    """Whether every process asks about the same occasion within `timeout` seconds; the same answer on all of them.
+def everyone_comes(occasion: str, timeout: float = 30.0, link: Link | None = None) -> bool:
+    """Whether every process of a link, by default `current_link`, asks about the same occasion within `timeout`
+    seconds; the same answer on all of them.
 
     For what should be collective but may be called by one process alone, such as saving a checkpoint: instead of
     waiting in a collective for processes that never come, the one that came goes on without. The processes meet in
     the key-value store that the process group was made with. The last to arrive writes yes, one that is tired of
     waiting writes no; whichever is written first is the answer.
     """
-    store = _shared_store()
+    store = _store_of(link)
     if store is None:
         return True
     arrived = store.add(f"{occasion}/arrived", 1)
@@ -207,14 +208,15 @@ def everyone_comes(occasion: str, timeout: float = 30.0) -> bool:
     return is_yes
 
 
-def roll_call(occasion: str, text: str, timeout: float = 60.0) -> tuple[list[int], list[str]]:
-    """Come to `occasion` with a text and wait for the others; each occasion needs a name of its own.
+def roll_call(occasion: str, text: str, timeout: float = 60.0, link: Link | None = None) -> tuple[list[int], list[str]]:
+    """Come to `occasion` with a text and wait for the others of a link, by default `current_link`; each occasion needs
+    a name of its own.
 
     Returns the ranks of those that have not come within `timeout` seconds; and, where all have come and texts are
     unlike, every process's text by rank. No collective: a process that never comes costs the others the time-out, and
     cannot make them hang; and but few questions to the store where all texts are equal.
     """
-    store = _shared_store()
+    store = _store_of(link)
     if store is None:
         return [], []
     ranks = range(dist.get_world_size())
@@ -246,17 +248,17 @@ def _let_others_read(store: Any, occasion: str, ranks: Iterable[int], patience: 
         _are_set(store, [_of(other, done) for other in ranks if other], patience)
 
 
-def post(occasion: str, text: str) -> None:
+def post(occasion: str, text: str, link: Link | None = None) -> None:
     """Leave a text for whoever asks for `posts`; waits for nobody. It stays for as long as the process group does."""
-    if (store := _shared_store()) is not None:
+    if (store := _store_of(link)) is not None:
         store.set(_of(dist.get_rank(), occasion), text)
         store.set(f"{occasion}/any", "yes")
 
 
-def posts(occasion: str, timeout: float = 2.0) -> dict[int, str]:
+def posts(occasion: str, timeout: float = 2.0, link: Link | None = None) -> dict[int, str]:
     """The texts that processes have posted, by rank; empty where none has. From the first on it waits for the others,
     `timeout` seconds at most. It may be called on any thread: the store is never held for long."""
-    store = _shared_store()
+    store = _store_of(link)
     if store is None or not store.check([f"{occasion}/any"]):
         return {}
     deadline, found = time.monotonic() + timeout, dict[int, str]()
@@ -281,10 +283,13 @@ def _are_set(store: Any, keys: list[str], timeout: float) -> bool:
     return True
 
 
+def _store_of(link: Link | None) -> Any:
+    """The key-value store of a link's processes; None where there is no other one."""
+    return _shared_store() if (link or current_link()).world_size > 1 else None
+
+
 def _shared_store() -> Any:
-    """The key-value store that the default process group was made with; None where there is no other process."""
-    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
-        return None
+    """The key-value store that the default process group was made with."""
     return dist.distributed_c10d._get_default_store()
 
 

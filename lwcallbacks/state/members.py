@@ -199,7 +199,7 @@ class MetricMember(Member):
         self.owner = owner
         self.identity = ordinary.identity(self.metric)
         self.joins = ordinary.joins(self.metric)
-        self._paused = False
+        self._paused = self._alone = False
         for part in self.metric.modules():  # one that holds others lets each sync itself
             if isinstance(part, Metric) and part.process_group is None:
                 part.process_group = group
@@ -260,7 +260,7 @@ class MetricMember(Member):
 
     def bring(self, bundle: Bundle, contributes: bool, fits: Fits, world_size: int) -> Read:
         first_tensor, first_list = len(bundle.tensors), len(bundle.lists)
-        alone = world_size == 1
+        alone = self._alone = world_size == 1
         if not alone:
             bundle.tensors += ordinary.reduced(self.metric, contributes, fits)
             bundle.lists += ordinary.whole(self.metric, contributes)
@@ -273,7 +273,7 @@ class MetricMember(Member):
         return read
 
     def ended(self, state: dict[str, Any], updates: int) -> tuple[Any, str | None]:
-        return ordinary.value(self.metric, state, updates), None
+        return ordinary.value(self.metric, state, updates, self._alone), None
 
     def saved(self, state: dict[str, Any], updates: int, world_size: int) -> dict[str, Any] | None:
         kept = ordinary.saved(self.metric, state, world_size)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -219,10 +220,12 @@ def alone(metric: Metric, contributes: bool) -> dict[str, Any]:
     return {} if contributes or not joins(metric) else {name: _held(metric, name, False) for name in metric._defaults}
 
 
-def value(metric: Metric, states: dict[str, Any], update_count: int) -> Any:
-    """Compute from merged states, or let the metric sync itself where it does not join. To be followed by a reset."""
+def value(metric: Metric, states: dict[str, Any], update_count: int, alone: bool) -> Any:
+    """Compute from merged states, or let the metric sync itself where it does not join and there are other processes.
+    To be followed by a reset."""
     if not joins(metric):
-        return metric.compute()
+        with _apart(metric) if alone else nullcontext():
+            return metric.compute()
     own = {name: getattr(metric, name) for name in states}
     for name, state in states.items():
         is_list = isinstance(state, list)
@@ -238,6 +241,20 @@ def value(metric: Metric, states: dict[str, Any], update_count: int) -> Any:
         for name, state in own.items():
             # A reset wants to find lists where there were lists.
             setattr(metric, name, state)
+
+
+@contextmanager
+def _apart(metric: Metric) -> Iterator[None]:
+    """Have neither a metric nor those that it holds sync, though there may be a process group."""
+    of = [part for part in metric.modules() if isinstance(part, Metric)]
+    before = [part._to_sync for part in of]
+    for part in of:
+        part._to_sync = False
+    try:
+        yield
+    finally:
+        for part, to_sync in zip(of, before, strict=True):
+            part._to_sync = to_sync
 
 
 def _on(device: torch.device, part: Any) -> Any:
