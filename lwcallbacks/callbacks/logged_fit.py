@@ -24,7 +24,7 @@ from lwcallbacks.callbacks.hub import Hub
 from lwcallbacks.callbacks.logged import Logged, draw
 from lwcallbacks.callbacks.reading import Reader, Step
 from lwcallbacks.callbacks.steps import Stepping, Steps
-from lwcallbacks.callbacks.trainer import has, is_no_optimizer, logging_step, steps_as_it_is
+from lwcallbacks.callbacks.trainer import gradients_stay, has, is_no_optimizer, logging_step
 from lwcallbacks.callbacks.watching import WatchingCallback
 from lwcallbacks.gradients.further import MOMENTS
 from lwcallbacks.gradients.garbage import garbage_later
@@ -116,7 +116,7 @@ class LoggedFit:
             return False
         [stepping] = self.steps.of
         is_whole = stepping.is_logged and not self._reader.is_shared
-        return is_whole and steps_as_it_is(self._trainer, module, stepping.optimizer)
+        return is_whole and gradients_stay(self._trainer, module, stepping.optimizer)
 
     def end(self) -> None:
         for stepping in self.steps.left_out():

@@ -303,7 +303,7 @@ def clips_gradients(trainer: Trainer, module: LightningModule) -> bool:
     return module.automatic_optimization and (trainer.gradient_clip_val is not None or is_own)
 
 
-def steps_as_it_is(trainer: Trainer, module: LightningModule, optimizer: Any) -> bool:
+def gradients_stay(trainer: Trainer, module: LightningModule, optimizer: Any) -> bool:
     """Whether nobody is known to change gradients between the backward pass and the end of the step: no clipping, no
     hook of the user's, no optimizer of another library, and none that asks for several backward passes."""
     if not module.automatic_optimization or clips_gradients(trainer, module):
@@ -315,8 +315,9 @@ def steps_as_it_is(trainer: Trainer, module: LightningModule, optimizer: Any) ->
     return is_plain and all(is_of_lightning(hook) or _is_ours(hook) for hook in (*found, module.optimizer_step))
 
 
-def _is_ours(function: Any) -> bool:
-    return bool(function.__module__.partition(".")[0] == __name__.partition(".")[0])
+def _is_ours(function: object) -> bool:
+    module = getattr(function, "__module__", None) or ""
+    return bool(module.partition(".")[0] == __name__.partition(".")[0])
 
 
 def is_no_optimizer(optimizer: Any) -> bool:

@@ -224,8 +224,8 @@ class WatchingCallback(LoggingCallback):
         self._watched(trainer, lambda watch: watch.note_loss(loss))
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        later = self.on_nonfinite == "warn" and self.will_read(trainer, pl_module)
-        self._watched(trainer, partial(FiniteWatch.look, later=later))
+        is_warned = self.on_nonfinite == "warn"
+        self._watched(trainer, lambda watch: watch.look(later=is_warned and self.will_read(trainer, pl_module)))
 
     # ----------------------------------------------------------------------------------------------------------------
 
