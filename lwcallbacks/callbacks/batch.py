@@ -79,8 +79,24 @@ class Batch:
         sizes = {len(t): name for name, t in fields.items() if t.ndim}
         if len(sizes) > 1:
             told = " but ".join(f"{size} in {name}" for size, name in sizes.items())
-            raise CaptureError(f"found {told} along dimension 0, expected one number of rows; {self.step.describe()}")
+            raise CaptureError(
+                f"found {told} along dimension 0, expected one number of rows{self._more_rows(sizes, need)}; "
+                f"{self.step.describe()}"
+            )
         return fields
+
+    def _more_rows(self, sizes: Mapping[int, str], need: Need) -> str:
+        """What to write where several rows stand for a sample, as windows or crops do."""
+        few, many = min(sizes), max(sizes)
+        name = sizes[few]
+        code = self.step.code(name, need.source)
+        if not few or many % few or not code:
+            return ""
+        again = f"{code}.repeat_interleave({many // few}, 0)"
+        return (
+            f". If {many // few} rows of {sizes[many]} that follow each other are of one sample, write "
+            f"{name}=lambda outputs, batch: {again}"
+        )
 
     def codes(self, need: Need) -> dict[str, str]:
         """How a function would get each field of a need, as `batch[1]`; "" where only the user knows."""

@@ -157,6 +157,11 @@ SITUATIONS = [
         r"lw.ConfusionMatrix(5, \1, targets='truth')", 3 * N,
     ),
     Situation(
+        "Several windows of a sample", "lw.ConfusionMatrix(5)",
+        validate(forward=lambda s: s.repeat_interleave(3, 0)), CM, "found 12 in preds but 4 in targets",
+        "expected one number of rows", r"write (targets=lambda .*?, 0\))", r"lw.ConfusionMatrix(5, \1)", 3 * N,
+    ),
+    Situation(
         "Scores whose classes come last", "lw.ConfusionMatrix(5, targets='truth')",
         validate(
             forward=lambda s: s[:, None].expand(-1, 3, -1),
