@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 from lwcallbacks.callbacks.asked import Member, ask
 from lwcallbacks.callbacks.cost import Meter
@@ -58,25 +58,31 @@ class _Stage:
     ended: Ended | None = None
 
 
+_PLACE = "_lwcallbacks"
+"""The attribute of a Trainer that has its hub."""
+
+
 class Hub:
     """Shared by all callbacks of a Trainer; see the module's synopsis."""
 
-    _hubs: ClassVar[WeakKeyDictionary[Trainer, Hub]] = WeakKeyDictionary()
+    _hubs: ClassVar[WeakSet[Hub]] = WeakSet()
     _num_runs: ClassVar[int] = 0
     patience: ClassVar[float] = 60.0
     """Seconds in which every process has to come to the start of a run."""
 
     @classmethod
     def of(cls, trainer: Trainer) -> Hub:
-        hub = cls._hubs.get(trainer)
-        return cls._hubs.setdefault(trainer, cls()) if hub is None else hub
+        # On the Trainer itself, which a hub leads to: both are garbage at once.
+        hub: Hub = vars(trainer).get(_PLACE) or vars(trainer).setdefault(_PLACE, cls())
+        return hub
 
     @classmethod
     def holding(cls, callback: Member) -> Hub | None:
         """The hub of the run that `callback` takes part in."""
-        return next((hub for hub in cls._hubs.values() if callback in hub._callbacks), None)
+        return next((hub for hub in cls._hubs if callback in hub._callbacks), None)
 
     def __init__(self) -> None:
+        Hub._hubs.add(self)
         self._callbacks: list[Member] = []
         self._took_part: list[Member] = []
         self._known: WeakSet[Any] = WeakSet()
@@ -103,6 +109,10 @@ class Hub:
         self._decisions = Decisions()
         self._stops: list[Callable[[], object]] = []
         self.meter = Meter()
+
+    def __reduce__(self) -> tuple[type[Hub], tuple[()]]:
+        """A copy of a Trainer, as in processes that it starts, has a hub of its own."""
+        return Hub, ()
 
     # -- a run of the Trainer ------------------------------------------------------------------------------------
 
