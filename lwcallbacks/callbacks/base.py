@@ -115,6 +115,7 @@ class LoggingCallback(Callback):
         """Where the fields of the last epoch were, as `batch[1]`, for what is said about what is drawn."""
 
     def __getstate__(self) -> dict[str, Any]:
+        self._take_left()
         # Lightning 1 sets `log` and `log_dict` to methods of the module, which it holds weakly: it may be gone.
         lent = {name for name in ("log", "log_dict") if isinstance(vars(self).get(name), MethodType)}
         return {name: value for name, value in vars(self).items() if name not in lent}
@@ -153,6 +154,7 @@ class LoggingCallback(Callback):
 
     def begin(self) -> None:
         """A new run: forget the last one's results. Called at `setup` of a fit, and of any first run of a Trainer."""
+        self._take_left()
         self._results = {}
         self._has_drawn = False
 

@@ -16,6 +16,7 @@ does not count. A loss that is not finite counts in any case.
 from __future__ import annotations
 
 import math
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -106,6 +107,8 @@ class _Look:
     losses: Sequence[_Arriving]
     factor: float
     samples: Callable[[], tuple[tuple[int, ...] | None, str]]
+    starts_again: bool
+    """Whether gradients are others than at the look before: those were thrown away, and not added to."""
 
     def is_here(self) -> bool:
         return self.oddities.is_here() and all(loss.is_here() for loss in self.losses)
@@ -150,10 +153,13 @@ class FiniteWatch:
         self._module = module
         self._chosen = chosen
         self._source = source
+        self._steps: Steps | None = None
+        self._members: list[int] = []
         self._parameters: list[Tensor] = []
         self._names: dict[int, str] = {}
         self._events: deque[_Look | _Stepped] = deque()
         self._last: _Look | None = None
+        self._gradient: weakref.ref[Tensor] | None = None
         self._losses: list[Tensor] = []
         self._batch: tuple[Any, int] | None = None
         self._has_looked = False
@@ -176,6 +182,7 @@ class FiniteWatch:
     def take(self, steps: Steps) -> None:
         """Look at the parameters of these optimizers, in the order of backward: what the module lists last comes
         first."""
+        self._steps, self._members = steps, _members(steps)
         own = {s.name: parameters_of(s.optimizer) for s in steps.of}
         names = names_of(self._module)
         found = {id(p): (p, name) for of in layers_of(names, own, self._chosen, None).values() for p, name in of}
@@ -197,6 +204,8 @@ class FiniteWatch:
     def look(self, later: bool = False) -> None:
         """Behind a backward. `later`, if the gradients are as the step's reader will find them."""
         if self._batch is not None:
+            if self._steps is not None and self._members != _members(self._steps):
+                self.take(self._steps)  # some have joined, as where a backbone is unfrozen
             self._has_looked = True
             losses, self._losses = self._losses, []
             self._last = self._look(*self._batch, losses)
@@ -236,6 +245,12 @@ class FiniteWatch:
         self._batch, self._losses, self._last = None, [], None
         self.advance()
 
+    def end_epoch(self) -> None:
+        """Behind an epoch, which is waited for: a loss that is not finite counts without a step, too."""
+        self.advance(wait=True)
+        if self.candidate is not None and self.candidate.has_bad_loss:
+            self._judge(_Stepped(False))
+
     def advance(self, wait: bool = False) -> None:
         """Judge what has arrived; with `wait` everything, which waits for the device."""
         while self._events and (wait or len(self._events) > MOST or self._events[0].is_here()):
@@ -250,6 +265,9 @@ class FiniteWatch:
 
     def _judge(self, event: _Look | _Stepped) -> None:
         if isinstance(event, _Look):
+            if event.starts_again and self.candidate is not None and not self.candidate.has_bad_loss:
+                # Of several closures of a step each is used.
+                self.candidate = self.candidate if self.candidate.batch == event.where.batch else None
             seen = event.seen()
             if seen.layers or seen.has_bad_loss:
                 self.candidate = self.candidate or self._whole(event, seen)
@@ -284,7 +302,13 @@ class FiniteWatch:
             [_Arriving(*arriving(loss)) for loss in losses],
             float(trainer.accumulate_grad_batches) if is_divided else 1.0,
             partial(self._indices, epoch, batch_idx) if self._source.ids is None else _ids(self._source, batch),
+            self._starts_again(gradients),
         )
+
+    def _starts_again(self, gradients: Sequence[Tensor | None]) -> bool:
+        first = next((x for x in gradients if x is not None and x.layout is torch.strided), None)
+        before, self._gradient = self._gradient, None if first is None else weakref.ref(first)
+        return first is not None and before is not None and before() is not first
 
     def _indices(self, epoch: int, batch_idx: int) -> tuple[tuple[int, ...] | None, str]:
         done = self._began[1] if epoch == self._began[0] else 0  # in an epoch that was resumed
@@ -298,6 +322,11 @@ class FiniteWatch:
 def _look_at(module: nn.Module) -> tuple[_Oddities, _Oddities]:
     """Of a module's parameters, and of its buffers."""
     return _begun(named_parameters_of(module)), _begun(buffers_of(module).items())
+
+
+def _members(steps: Steps) -> list[int]:
+    """The `id` of each parameter of the optimizers."""
+    return [id(p) for s in steps.of for p in parameters_of(s.optimizer)]
 
 
 def _begun(named: Iterable[tuple[str, Tensor]]) -> _Oddities:

@@ -29,7 +29,7 @@ from lwcallbacks.callbacks.watching import WatchingCallback
 from lwcallbacks.capture.source import Extract
 from lwcallbacks.gradients.names import Chosen, layer_of, names_of
 from lwcallbacks.gradients.read import Column
-from lwcallbacks.lightning import LightningModule, Trainer, log_info
+from lwcallbacks.lightning import LightningModule, Trainer, is_of_lightning, log_info
 from lwcallbacks.reductions import LogHistogram
 
 MANY = 1000
@@ -138,7 +138,8 @@ class GradientHistogram(WatchingCallback):
     ``{name}/{layer}``                    histogram of the gradient's elements
     ``{name}/norm/{layer}``               its 2-norm
     ``{name}/norm/total``                 2-norm over all layers of the optimizer
-    ``{name}/norm/before_clipping``       the same before Lightning clips, in automatic optimization with clipping
+    ``{name}/norm/before_clipping``       the same before Lightning clips, in automatic optimization with clipping, and
+                                          before the module's own ``on_before_optimizer_step``
     ``{name}/clip_coefficient``           total norm by that before clipping, where there is one
     ``{name}/update_ratio/{layer}``       norm of what the step changed by norm of the parameter before, if not 0
     ``{name}/update_ratio/total``         the same over all layers
@@ -279,6 +280,11 @@ class GradientHistogram(WatchingCallback):
         if not pl_module.automatic_optimization:
             self._teller(trainer)(
                 "in manual optimization the norm before clipping and the clip coefficient are not available"
+            )
+        elif clips_gradients(trainer, pl_module) and not is_of_lightning(pl_module.on_before_optimizer_step):
+            self._teller(trainer)(
+                "the norm before clipping is that before the module's own on_before_optimizer_step, which may change "
+                "gradients; the clip coefficient is of both"
             )
 
     def _reader(self, trainer: Trainer, module: LightningModule, steps: Steps) -> Reader:

@@ -11,6 +11,7 @@ It is found by the Trainer and held by nobody else, so callbacks stay plain valu
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -66,6 +67,7 @@ class Hub:
     """Shared by all callbacks of a Trainer; see the module's synopsis."""
 
     _hubs: ClassVar[WeakSet[Hub]] = WeakSet()
+    _hubs_lock = threading.RLock()
     _num_runs: ClassVar[int] = 0
     patience: ClassVar[float] = 60.0
     """Seconds in which every process has to come to the start of a run."""
@@ -79,10 +81,13 @@ class Hub:
     @classmethod
     def holding(cls, callback: Member) -> Hub | None:
         """The hub of the run that `callback` takes part in."""
-        return next((hub for hub in cls._hubs if callback in hub._callbacks), None)
+        with cls._hubs_lock:  # Trainers may be made on several threads
+            hubs = list(cls._hubs)
+        return next((hub for hub in hubs if callback in hub._callbacks), None)
 
     def __init__(self) -> None:
-        Hub._hubs.add(self)
+        with self._hubs_lock:
+            self._hubs.add(self)
         self._callbacks: list[Member] = []
         self._took_part: list[Member] = []
         self._known: WeakSet[Any] = WeakSet()

@@ -17,7 +17,8 @@ from typing import Any
 
 
 class LeftBehind:
-    """The place of one callback's results. A pickled copy keeps the place, any other copy has one of its own."""
+    """The place of one callback's results. A copy that goes to another process by pickle keeps the place; any other
+    copy has one of its own, also one that a process gives back, as of a pool: it has its results."""
 
     def __init__(self) -> None:
         self._path = Path(tempfile.gettempdir(), f"lwcallbacks-{uuid.uuid4().hex}.results")
@@ -26,6 +27,9 @@ class LeftBehind:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LeftBehind:
         return LeftBehind()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_of, (self._path, self._made_in)) if os.getpid() == self._made_in else (LeftBehind, ())
 
     @property
     def _is_elsewhere(self) -> bool:
@@ -47,6 +51,12 @@ class LeftBehind:
         results: dict[str, Any] = pickle.loads(self._path.read_bytes())
         self._path.unlink()
         return results
+
+
+def _of(path: Path, made_in: int) -> LeftBehind:
+    there = LeftBehind.__new__(LeftBehind)
+    there._path, there._made_in = path, made_in
+    return there
 
 
 def _remove(path: Path, made_in: int) -> None:

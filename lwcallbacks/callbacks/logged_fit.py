@@ -102,10 +102,12 @@ class LoggedFit:
             stepping = self.steps.find(optimizer)
         if stepping is None:
             return
-        stepping.is_due = True
+        is_first, stepping.is_due = not stepping.is_due, True
         if self._activations is not None:
             self._activations.evaluated()
         self._callback.watch_before_step(self._trainer)
+        if is_first and stepping.is_logged and self._trainer.lightning_module.automatic_optimization:
+            self._keep_parameters(stepping)
         if stepping.is_logged and self._reader is not None:
             with self._attempt("read the norm before clipping"):
                 self._reader.keep_unclipped(stepping)
@@ -175,6 +177,11 @@ class LoggedFit:
     # -- in the optimizer's own hooks ----------------------------------------------------------------------------------
 
     def _before(self, stepping: Stepping) -> None:
+        # In automatic optimization the step itself calls training_step, which may change parameters, too.
+        if stepping.is_due or not self._trainer.lightning_module.automatic_optimization:
+            self._keep_parameters(stepping)
+
+    def _keep_parameters(self, stepping: Stepping) -> None:
         if self._reader is not None and has(self._trainer, self._callback):
             with self._attempt("keep the parameters"):
                 self._reader.keep_parameters(stepping)
@@ -192,8 +199,7 @@ class LoggedFit:
             else:
                 step = reader.read(stepping)
                 self._book(step.host_bytes, step.num_calls)
-        if step is not None:
-            callback.watch_read(trainer, step)
+        callback.watch_read(trainer, step)
         if self._activations is not None:
             self._activations.logged(logging_step(trainer), step, waits)
         if step is None or waits:

@@ -2,7 +2,7 @@
 
 stop = Stop(trainer, link, "GradientHistogram('gradients')", "lwcallbacks/1/gradients/nonfinite")
 stop.begin(batch)                                    # each batch: the random state that it meets
-stop.keep(is_ill=True)                               # this batch it was
+stop.keep(found)                                     # of this batch, or of one that is kept
 stop.check(found, here, "before", place, attempt)    # processes meet; NonFiniteError on all of them, or on none
 """
 
@@ -68,14 +68,17 @@ class Stop:
         self._occasion = occasion
         self._here: tuple[Any, dict[str, Any]] = None, {}
         self._kept: tuple[Any, dict[str, Any]] | None = None
+        self._of: tuple[int, int] | None = None
 
     def begin(self, batch: Any) -> None:
         """A batch comes."""
         self._here = batch, random_state()
 
-    def keep(self, is_ill: bool) -> None:
-        """Whether it is the batch under way, or one before; else none is kept."""
-        self._kept = (self._kept or self._here) if is_ill else None
+    def keep(self, found: NonFinite | None) -> None:
+        """What has been found by now: of the batch under way, or of one before, which is kept; else none is."""
+        of = None if found is None else (found.epoch, found.batch)
+        if of != self._of:
+            self._kept, self._of = None if of is None else self._here, of
 
     def check(
         self,

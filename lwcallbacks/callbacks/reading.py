@@ -30,9 +30,10 @@ from lwcallbacks.gradients.norms import in_float64
 from lwcallbacks.gradients.read import Column, Reading, Row, finished, gradient_norms, read, read_shared
 from lwcallbacks.gradients.sample import Samples, num_real
 from lwcallbacks.gradients.shards import is_spread
+from lwcallbacks.gradients.used import used_gradients
 from lwcallbacks.reductions import LogHistogram
 from lwcallbacks.reductions.to_host import soon_on_host
-from lwcallbacks.state.link import AllReduce, Alone, Counted, Link
+from lwcallbacks.state.link import AllReduce, Counted, Link, current_link
 
 More = Literal["weights", "moments", "updates"]
 """What can be counted beside the gradients."""
@@ -123,7 +124,7 @@ class Reader:
         histogram: how elements are counted.
         columns: norms to read, the same on every process.
         more: what to count besides, of "weights", "moments" and "updates"; the same on every process.
-        link: to the other processes, which parameters may be spread over.
+        link: to the other processes, which parameters may be spread over; by default `current_link`.
     """
 
     def __init__(
@@ -144,7 +145,7 @@ class Reader:
         self._histogram = histogram
         self._columns = columns
         self._more = more
-        self._link = link or Alone()
+        self._link = link or current_link()
         self._samples = Samples()
         self._kept: dict[int, Kept] = {}
         self._unclipped: dict[int, dict[int, Tensor]] = {}
@@ -156,12 +157,12 @@ class Reader:
 
     def has_chosen(self, stepping: Stepping) -> bool:
         """Whether any parameter of an optimizer is to be read by now: frozen ones are not."""
-        return self._chosen == Chosen() or bool(self._learning(stepping))
+        return self._chosen == Chosen() or any(p.requires_grad for p in self._chosen_of(stepping))
 
-    def _learning(self, stepping: Stepping) -> list[Tensor]:
+    def _chosen_of(self, stepping: Stepping) -> list[Tensor]:
         names = {} if self._chosen == Chosen() else names_of(self._module)
         own = parameters_of(stepping.optimizer)
-        return [p for p in own if p.requires_grad and self._chosen.has(names.get(id(p), "*"))]
+        return [p for p in own if self._chosen.has(names.get(id(p), "*"))]
 
     @torch.no_grad()
     def weights(self) -> Callable[[], Weights] | None:
@@ -190,7 +191,9 @@ class Reader:
         """Keep what the step's change is worked out from, if that is asked for."""
         if "changes" not in self._columns and "updates" not in self._more:
             return
-        self._kept[stepping.index] = Kept(self._learning(stepping), self._samples)
+        # One that is frozen by now may have a gradient, and its step.
+        stepped = [p for p in self._chosen_of(stepping) if p.requires_grad or p.grad is not None]
+        self._kept[stepping.index] = Kept(stepped, self._samples)
 
     @torch.no_grad()
     def keep_unclipped(self, stepping: Stepping) -> None:
@@ -214,7 +217,8 @@ class Reader:
         optimized = {id(p) for of in own.values() for p in of}
         outside = [p for _, p in known if p.grad is not None and id(p) not in optimized]
         others = layers_of(names, {"": outside}, self._chosen, self._depth)[""]
-        rows = [Row(layer, p, unclipped.get(id(p))) for p, layer in named]
+        used = used_gradients(stepping.optimizer)
+        rows = [Row(layer, p, unclipped.get(id(p)), used.get(id(p))) for p, layer in named]
         link = Counted(self._link)
         items = self._items(stepping, named, kept)
         if self.is_shared:

@@ -15,6 +15,7 @@ from torch.optim import LBFGS
 
 from lwcallbacks.callbacks.batch import Place
 from lwcallbacks.disk import reserve
+from lwcallbacks.gradients.used import adds_momentum
 from lwcallbacks.lightning import (
     Callback,
     LightningModule,
@@ -305,14 +306,28 @@ def clips_gradients(trainer: Trainer, module: LightningModule) -> bool:
 
 def gradients_stay(trainer: Trainer, module: LightningModule, optimizer: Any) -> bool:
     """Whether nobody is known to change gradients between the backward pass and the end of the step: no clipping, no
-    hook of the user's, no optimizer of another library, and none that asks for several backward passes."""
-    if not module.automatic_optimization or clips_gradients(trainer, module):
+    hook or plugin of the user's, no optimizer of another library, and none that asks for several backward passes or
+    writes into gradients."""
+    if not module.automatic_optimization or clips_gradients(trainer, module) or adds_momentum(optimizer):
+        return False
+    plugins = type(trainer.strategy), type(trainer.precision_plugin)
+    if not all(is_of_lightning(kind) or _is_ours(kind) for kind in plugins):
+        return False
+    if not all(map(_is_ours, _hooks_of(optimizer))):
         return False
     hooks = ("on_after_backward", "on_before_optimizer_step")
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     found = [getattr(one, name) for one in (module, *callbacks) for name in hooks]
-    is_plain = type(optimizer).__module__.startswith("torch.optim.") and not isinstance(optimizer, LBFGS)
+    of_torch = (type(optimizer).__module__, optimizer.step.__module__)
+    is_plain = all(of.startswith("torch.optim.") for of in of_torch) and not isinstance(optimizer, LBFGS)
     return is_plain and all(is_of_lightning(hook) or _is_ours(hook) for hook in (*found, module.optimizer_step))
+
+
+def _hooks_of(optimizer: Any) -> list[Any]:
+    """What is called behind a step."""
+    from torch.optim import optimizer as torchs
+
+    return [*optimizer._optimizer_step_post_hooks.values(), *torchs._global_optimizer_post_hooks.values()]
 
 
 def _is_ours(function: object) -> bool:

@@ -155,9 +155,9 @@ class WatchingCallback(LoggingCallback):
         if self._finite is not None and not stepping.is_due:
             self._stop_if_ill(trainer, self._finite, "after")
 
-    def watch_read(self, trainer: Trainer, step: Step) -> None:
-        """What was read of a step."""
-        self._watched(trainer, lambda watch: watch.was_read(step.peaks))
+    def watch_read(self, trainer: Trainer, step: Step | None) -> None:
+        """What was read of a step, or that nothing was."""
+        self._watched(trainer, lambda watch: watch.was_read([] if step is None else step.peaks))
 
     def watch_skipped(self, trainer: Trainer) -> None:
         """A step that was announced has not come."""
@@ -168,7 +168,7 @@ class WatchingCallback(LoggingCallback):
 
     def watch_epoch_end(self, trainer: Trainer) -> None:
         """Wait for what is on its way, and for what other processes have found."""
-        self._watched(trainer, lambda watch: watch.advance(wait=True))
+        self._watched(trainer, FiniteWatch.end_epoch)
         checks, self._checks = self._checks, []
         for step, drift in checks:
             found = drift()
@@ -262,7 +262,7 @@ class WatchingCallback(LoggingCallback):
             call(watch)
             if self._stop is not None:
                 watch.advance(wait=True)
-                return self._stop.keep(is_ill=watch.candidate is not None or watch.first is not None)
+                return self._stop.keep(watch.candidate or watch.first)
             if watch.first is not None and not self._is_found:
                 self._is_found = True
                 self.results["nonfinite"] = asdict(watch.first)

@@ -41,11 +41,17 @@ class Row:
         name: as the user calls it.
         parameter: with its gradient in `.grad`, or without one.
         before: the norm of its gradient before clipping, as `norms_of` gives it, float32 [2].
+        used: the gradient that was used, where it is no more in `.grad`.
     """
 
     name: str
     parameter: Tensor
     before: Tensor | None = None
+    used: Tensor | None = None
+
+    @property
+    def gradient(self) -> Tensor | None:
+        return self.parameter.grad if self.used is None else self.used
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +93,7 @@ def read(
 
     `kept` is what changes are worked out from.
     """
-    local = [(row, dense(row.parameter.grad)) for row in rows if row.parameter.grad is not None]
+    local = [(row, dense(of)) for row in rows if (of := row.gradient) is not None]
     local = [(row, x) for row, x in local if x.numel()]
     devices = dict.fromkeys(x.device for _, x in local)
     return [
@@ -192,7 +198,7 @@ def read_shared(
     zero, one = torch.zeros(1, dtype=dtype, device=device), torch.ones(1, dtype=dtype, device=device)
     there = [zero] * len(rows)
     try:
-        there = [zero if row.parameter.grad is None else one for row in rows]
+        there = [zero if row.gradient is None else one for row in rows]
         held = {i: x for i, row in enumerate(rows) if (x := _held(row, rank, device)) is not None}
         if held:
             gradients = flattened(list(held.values()))
@@ -233,7 +239,7 @@ def _device_of(rows: Sequence[Row]) -> torch.device | None:
 
 def _held(row: Row, rank: int, device: torch.device | None) -> Tensor | None:
     """What this process counts of a gradient; None where that is nothing."""
-    gradient = row.parameter.grad
+    gradient = row.gradient
     if gradient is None:
         return None
     local = local_of(gradient.detach(), row.parameter)  # on every process: some may have to meet for it

@@ -65,9 +65,11 @@ class Turned(pl.LightningModule):
         self.w = nn.Parameter(torch.arange(30.0).reshape(6, 5))
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
-        if batch_idx == 1:
-            self.w.data = self.w.data.T.contiguous().T
         return self.w.sum() * batch.mean()
+
+    def on_before_optimizer_step(self, *args: Any) -> None:
+        if self.global_step == 1:
+            self.w.data = self.w.data.T.contiguous().T
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.5)
