@@ -129,9 +129,15 @@ class _Stepped:
 
     came: bool
     found_inf: _Arriving | None = None
+    layers: frozenset[str] | None = None
+    """Those of the optimizer; None where it is the only one."""
 
     def is_here(self) -> bool:
         return self.found_inf is None or self.found_inf.is_here()
+
+    def is_of(self, found: NonFinite) -> bool:
+        """Whether the optimizer has any of the layers that are not finite."""
+        return self.layers is None or not found.layers or bool(self.layers & found.layers.keys())
 
     def was_used(self) -> bool:
         return self.came and (self.found_inf is None or not bool(self.found_inf.values()))
@@ -160,6 +166,7 @@ class FiniteWatch:
         self._events: deque[_Look | _Stepped] = deque()
         self._last: _Look | None = None
         self._gradient: weakref.ref[Tensor] | None = None
+        self._versions: list[int] = []
         self._losses: list[Tensor] = []
         self._batch: tuple[Any, int] | None = None
         self._has_looked = False
@@ -209,6 +216,7 @@ class FiniteWatch:
             self._has_looked = True
             losses, self._losses = self._losses, []
             self._last = self._look(*self._batch, losses)
+            self._versions = self._versions_now()
             if not later:
                 self._begin()
             self._events.append(self._last)
@@ -225,15 +233,32 @@ class FiniteWatch:
             self._last.oddities.begin(peaks)
 
     def before_step(self) -> None:
-        """Before a step: there may have been a backward that Lightning does not know of."""
-        if not self._has_looked:
+        """Before a step: in manual optimization there may have been a backward that Lightning does not know of."""
+        is_by_hand = not self._trainer.lightning_module.automatic_optimization
+        if not self._has_looked or (is_by_hand and self._versions != self._versions_now()):
             self.look()
+
+    def _versions_now(self) -> list[int]:
+        """How often each gradient was written into, as torch counts."""
+        return [p.grad._version for p in self._parameters if p.grad is not None]
 
     def stepped(self, optimizer: Any) -> None:
         """Behind a step."""
-        self.before_step()
+        if not self._has_looked:
+            self.look()
         found_inf = getattr(optimizer, "found_inf", None)
-        self._settle(_Stepped(True, None if found_inf is None else _Arriving(*arriving(found_inf.clone()))))
+        arrives = None if found_inf is None else _Arriving(*arriving(found_inf.clone()))
+        self._settle(_Stepped(True, arrives, self._layers_of(optimizer)))
+
+    def found_for(self, optimizer: Any) -> NonFinite | None:
+        """What a step of this optimizer would use, or what has been used before."""
+        step = _Stepped(True, None, self._layers_of(optimizer))
+        return self.first if self.candidate is None or not step.is_of(self.candidate) else self.candidate
+
+    def _layers_of(self, optimizer: Any) -> frozenset[str] | None:
+        if self._steps is None or len(self._steps.of) < 2:
+            return None
+        return frozenset(self._names[id(p)] for p in parameters_of(optimizer) if id(p) in self._names)
 
     def skipped(self) -> None:
         """A step that was announced has not come."""
@@ -274,6 +299,8 @@ class FiniteWatch:
             elif self.candidate is not None and not self.candidate.has_bad_loss:
                 self.candidate = None
             return
+        if self.candidate is not None and not self.candidate.has_bad_loss and not event.is_of(self.candidate):
+            return  # it is another optimizer's
         candidate, self.candidate = self.candidate, None
         is_used = event.was_used()
         if candidate is not None and (is_used or candidate.has_bad_loss):

@@ -45,6 +45,7 @@ from lwcallbacks.capture import Step
 from lwcallbacks.lightning import LightningModule, Trainer
 from lwcallbacks.state.core import StepValues
 from lwcallbacks.state.link import Alone, Counted, Link, everyone_comes, roll_call
+from lwcallbacks.warn import warn
 
 
 @dataclass
@@ -133,6 +134,12 @@ class Hub:
             ValueError: another callback has the same keys, or processes cannot reach each other.
         """
         refuse_mixture(trainer)
+        elsewhere = Hub.holding(callback)
+        if elsewhere is not None and elsewhere is not self:
+            warn(
+                f"{callback.describe('val')}: found in two Trainers at once, so that its results are of both, or of "
+                "neither. Expected a callback of its own in each: make another one, or write copy.deepcopy(callback)"
+            )
         if callback in self._callbacks:  # its last run never came to an end: another callback raised in `on_exception`
             self._callbacks.clear()
             take_out(trainer, self._guard)

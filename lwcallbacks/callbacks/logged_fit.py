@@ -105,7 +105,7 @@ class LoggedFit:
         is_first, stepping.is_due = not stepping.is_due, True
         if self._activations is not None:
             self._activations.evaluated()
-        self._callback.watch_before_step(self._trainer)
+        self._callback.watch_before_step(self._trainer, stepping)
         if is_first and stepping.is_logged and self._trainer.lightning_module.automatic_optimization:
             self._keep_parameters(stepping)
         if stepping.is_logged and self._reader is not None:

@@ -11,6 +11,7 @@ logged there is a count and no more. Hooks of an optimizer are no part of its pi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from torch import Tensor
@@ -56,6 +57,9 @@ class Stepping:
             optimizer.register_step_pre_hook(self._on_pre_step),
             optimizer.register_step_post_hook(self._on_post_step),
         ]
+        # Before hooks of the user's, which may clear gradients.
+        with suppress(AttributeError):
+            optimizer._optimizer_step_post_hooks.move_to_end(self._handles[-1].id, last=False)
 
     @property
     def is_logged(self) -> bool:

@@ -72,7 +72,7 @@ class WatchingCallback(LoggingCallback):
         self._num_nonfinite = 0
         self._stop: Stop | None = None
         self._occasion = ""
-        self._is_found = self._is_said = self._has_drifted = False
+        self._is_found = self._is_said = self._has_drifted = self._may_stop = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -143,17 +143,21 @@ class WatchingCallback(LoggingCallback):
         """There may be others than before."""
         self._watched(trainer, lambda watch: watch.take(steps))
 
-    def watch_before_step(self, trainer: Trainer) -> None:
+    def watch_before_step(self, trainer: Trainer, stepping: Stepping) -> None:
         """Lightning announces a step."""
         self._watched(trainer, FiniteWatch.before_step)
         if self._finite is not None:
-            self._stop_if_ill(trainer, self._finite, "before")
+            self._stop_if_ill(trainer, self._finite, stepping, "before")
 
     def watch_step(self, trainer: Trainer, stepping: Stepping) -> None:
         """Behind a step; and whether it was announced."""
-        self._watched(trainer, lambda watch: watch.stepped(stepping.optimizer))
-        if self._finite is not None and not stepping.is_due:
-            self._stop_if_ill(trainer, self._finite, "after")
+        self._may_stop = self._stop is not None  # the error says it, and no warning before it
+        try:
+            self._watched(trainer, lambda watch: watch.stepped(stepping.optimizer))
+            if self._finite is not None and not stepping.is_due:
+                self._stop_if_ill(trainer, self._finite, stepping, "after")
+        finally:
+            self._may_stop = False
 
     def watch_read(self, trainer: Trainer, step: Step | None) -> None:
         """What was read of a step, or that nothing was."""
@@ -201,11 +205,12 @@ class WatchingCallback(LoggingCallback):
         if watch is None:
             return {}
         entries: dict[str, Any] = {f"{self.name}/nonfinite_steps": float(watch.count)} if watch.count else {}
-        if self._is_said:
+        first = watch.first  # asked for before whether training may end with it
+        if self._is_said or self._may_stop:
             return entries
         texts = posts(self._occasion, link=link)
         found = {rank: NonFinite.of_text(text) for rank, text in texts.items()}
-        found |= {} if found or watch.first is None else {0: watch.first}
+        found |= {} if found or first is None else {0: first}
         if found:
             self._is_said = True
             at_first = earliest(found)
@@ -229,14 +234,16 @@ class WatchingCallback(LoggingCallback):
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    def _stop_if_ill(self, trainer: Trainer, watch: FiniteWatch, weights: Literal["before", "after"]) -> None:
+    def _stop_if_ill(
+        self, trainer: Trainer, watch: FiniteWatch, stepping: Stepping, weights: Literal["before", "after"]
+    ) -> None:
         """With "raise": save and end, on all processes, if any has found something."""
         if self._stop is None or not has(trainer, self):
             return
         hub = Hub.of(trainer)
         try:
             self._stop.check(
-                watch.candidate or watch.first,
+                watch.found_for(stepping.optimizer),
                 watch.here,
                 weights,
                 partial(_place, hub, logging_step(trainer)),

@@ -231,6 +231,101 @@ def test_a_loss_that_is_not_finite_counts_without_a_step(tmp_path: Path) -> None
     assert (found["batch"], found["losses"], found["is_used"]) == (4, (math.inf,), False)
 
 
+class TwoLosses(Net):
+    """Manual optimization, with a second backward pass that Lightning does not see; `ill_at` is that of the second."""
+
+    def __init__(self, ill_at: int) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.ill_at = ill_at
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        optimizer: Any = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(self.loss(batch, batch_idx))
+        hidden = self.first(batch)
+        if batch_idx == self.ill_at:
+            hidden.register_hook(lambda gradient: gradient * NAN)
+        self.last(hidden).sum().backward()
+        optimizer.step()
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        pass
+
+    configure_gradient_clipping = pl.LightningModule.configure_gradient_clipping
+
+
+@pytest.mark.parametrize("ill_at", [3, 7])
+@pytest.mark.parametrize("every", [1, 10**6])
+def test_a_backward_that_lightning_does_not_see_is_looked_at(tmp_path: Path, ill_at: int, every: int) -> None:
+    """In the step that uses it, also the last one."""
+    found = fit(TwoLosses(ill_at), tmp_path, every_n_train_steps=every)
+    assert (found["step"], found["batch"], found["layers"]) == (
+        ill_at,
+        ill_at,
+        {"first.bias": "NaN", "first.weight": "NaN"},
+    )
+
+
+class Zeroed(Net):
+    """Its optimizer has a hook of the user's, which makes gradients zero in place behind a step."""
+
+    def configure_optimizers(self) -> Any:
+        return zeroed(self)
+
+
+def test_gradients_are_read_before_hooks_of_the_users(tmp_path: Path) -> None:
+    """Which were there first."""
+    module = Zeroed()
+    found = logged(module, tmp_path, "gradients/norm/first.weight")
+    assert found == module.norms
+    assert min(found) > 0
+
+
+class TwoOptimizers(Net):
+    """One backward pass for both; that of the first layer falls ill at the fourth batch, and may be left out then."""
+
+    def __init__(self, leaves_out: bool) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.leaves_out = leaves_out
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        of_first, of_last = self.optimizers()
+        of_first.zero_grad()
+        of_last.zero_grad()
+        hidden = self.first(batch)
+        if batch_idx == 3:
+            hidden.register_hook(lambda gradient: gradient * NAN)
+        self.manual_backward(self.last(hidden).square().mean())
+        of_last.step()
+        if batch_idx != 3 or not self.leaves_out:
+            of_first.step()
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        pass
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.SGD(part.parameters(), lr=1e-3) for part in (self.first, self.last)]
+
+
+@pytest.mark.parametrize("every", [1, 10**6])
+def test_a_bad_gradient_is_used_by_its_own_optimizer(tmp_path: Path, every: int) -> None:
+    """Where that one makes no step, it is no illness, and training goes on."""
+    assert fit(TwoOptimizers(leaves_out=True), tmp_path, every_n_train_steps=every) is None
+    assert fit(TwoOptimizers(leaves_out=True), tmp_path, every_n_train_steps=every, on_nonfinite="raise") is None
+    module = TwoOptimizers(leaves_out=False)
+    with pytest.raises(lw.NonFiniteError, match=r"\(epoch 0, batch 3\) .* no optimizer has stepped with it"):
+        fit(module, tmp_path, every_n_train_steps=every, on_nonfinite="raise")
+    assert all(bool(p.isfinite().all()) for p in module.first.parameters())
+    callback = lw.GradientHistogram(every)
+    t = trainer(callbacks=[callback], default_root_dir=tmp_path, limit_train_batches=4)
+    with pytest.warns(UserWarning, match="the gradient of 2 of 4 layers"):
+        t.fit(TwoOptimizers(leaves_out=False), DataLoader(BATCHES, batch_size=None))
+    assert (callback.results["nonfinite"]["batch"], callback.results["nonfinite"]["is_used"]) == (3, True)
+    assert callback.state_dict()["nonfinite_steps"] == 1
+
+
 def zeroed(module: Net) -> Any:
     optimizer = torch.optim.SGD(module.parameters(), lr=1e-3)
     optimizer.register_step_post_hook(lambda *args: optimizer.zero_grad(set_to_none=False))

@@ -12,6 +12,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 from support.modules import CLASSES, Classifier, loader, trainer
 from support.versions import LIGHTNING_1, needs_loaders_in_any_mode
 from torch.utils.data import DataLoader
@@ -198,3 +199,19 @@ def test_ready_made_batches_have_one_index_each() -> None:
     ready = DataLoader(data, batch_size=None)
     trainer(callbacks=[matrix]).validate(Classifier(), ready, verbose=False)
     assert int(matrix.results["val"].sum()) == 10
+
+
+def test_a_callback_in_two_trainers_at_once_is_told(tmp_path: Path) -> None:
+    """As where a hook evaluates with the same list; one after the other is well."""
+    callback = lw.ConfusionMatrix(CLASSES)
+
+    class Evaluates(pl.Callback):
+        def on_train_epoch_end(self, *args: Any) -> None:
+            inner = trainer(callbacks=[callback], default_root_dir=tmp_path / "inner")
+            with pytest.warns(UserWarning, match=r"found in two Trainers at once, .*write copy.deepcopy\(callback\)"):
+                inner.validate(Classifier(), loader(20), verbose=False)
+
+    t = trainer(callbacks=[callback, Evaluates()], default_root_dir=tmp_path / "outer")
+    t.fit(Classifier(), loader())
+    trainer(callbacks=[callback], default_root_dir=tmp_path / "next").validate(Classifier(), loader(20), verbose=False)
+    assert int(callback.results["val"].sum()) == 20
