@@ -234,12 +234,13 @@ class FiniteWatch:
 
     def before_step(self) -> None:
         """Before a step: in manual optimization there may have been a backward that Lightning does not know of."""
-        is_by_hand = not self._trainer.lightning_module.automatic_optimization
-        if not self._has_looked or (is_by_hand and self._versions != self._versions_now()):
+        if not self._has_looked or self._versions != self._versions_now():
             self.look()
 
     def _versions_now(self) -> list[int]:
-        """How often each gradient was written into, as torch counts."""
+        """In manual optimization, how often each gradient was written into, as torch counts."""
+        if self._trainer.lightning_module.automatic_optimization:
+            return []
         return [p.grad._version for p in self._parameters if p.grad is not None]
 
     def stepped(self, optimizer: Any) -> None:

@@ -42,7 +42,8 @@ class GradientHistogram(WatchingCallback):
     """Log norms, update ratios and histograms of every layer's gradient, every n optimizer steps.
 
     Read behind the optimizer's own step, so it is the gradient that was used: reduced over processes, accumulated,
-    unscaled and clipped; of LBFGS that of its last closure. A step that a gradient scaler skips is counted as skipped;
+    unscaled and clipped; of LBFGS that of its last closure; of SGD with ``nesterov=True``, whose step may add the
+    momentum to it, that before, to rounding. A step that a gradient scaler skips is counted as skipped;
     a step without any gradient, as after a ``training_step`` that returned None, logs nothing. At other steps there is
     a count and no more. Logged steps of one batch share a number, by which the last of them is kept. Nothing stays on
     the model or the optimizer. Of an optimizer that steps another one of the same parameters, as a wrapper or SAM does,
@@ -52,7 +53,8 @@ class GradientHistogram(WatchingCallback):
     process counts its own shards, and one sum over all processes makes them those of the whole gradient. A norm of
     float16, bfloat16 or float32 is added up in float32, scaled so that it neither overflows nor vanishes.
 
-    The update ratio is the norm of what the step changed of a parameter by its norm before. Of more than 8,192
+    The update ratio is the norm of what the step changed of a parameter by its norm before; in automatic optimization
+    that is behind the backward pass, so what `training_step` itself changes is no part of it. Of more than 8,192
     elements (of a shard, if it has shards) it is estimated from 4,096 or more that are spread over all of them: with
     a relative error of about 1 % where changes are normally distributed, and of about ``0.9 / sqrt(f * 4096)`` where
     only a share f of the elements changes, as of an embedding.
