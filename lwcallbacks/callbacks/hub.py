@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -97,6 +98,7 @@ class Hub:
         self.outlet = Outlet(self._is_strict)
         self._stages: dict[str, _Stage] = {}
         self._run = 0
+        self._trainer: weakref.ref[Trainer] | None = None
         self.link: Link = Alone()
         """How this process reaches the others of the Trainer."""
         self._is_complete = False
@@ -126,6 +128,12 @@ class Hub:
         """Whether the callback has taken part in a run of this Trainer."""
         return callback in self._known
 
+    @property
+    def _is_running(self) -> bool:
+        """Whether the run is under way, and not one that another callback has broken off at its end."""
+        trainer = None if self._trainer is None else self._trainer()
+        return trainer is not None and trainer.state.status == "running"
+
     def attach(self, callback: Member, trainer: Trainer) -> None:
         """Take part from `setup` on. On process 0 the first callback opens the writers.
 
@@ -135,7 +143,7 @@ class Hub:
         """
         refuse_mixture(trainer)
         elsewhere = Hub.holding(callback)
-        if elsewhere is not None and elsewhere is not self:
+        if elsewhere is not None and elsewhere is not self and elsewhere._is_running:
             warn(
                 f"{callback.describe('val')}: found in two Trainers at once, so that its results are of both, or of "
                 "neither. Expected a callback of its own in each: make another one, or write copy.deepcopy(callback)"
@@ -145,6 +153,7 @@ class Hub:
             take_out(trainer, self._guard)
             self.close()
         if not self._callbacks:
+            self._trainer = weakref.ref(trainer)
             self.link = link_of(trainer, callback.describe("val"))
             # Runs are counted on all processes alike, and one of them may have some alone.
             Hub._num_runs += self.link.world_size > 1
