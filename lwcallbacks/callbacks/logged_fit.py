@@ -28,7 +28,7 @@ from lwcallbacks.callbacks.trainer import gradients_stay, has, is_no_optimizer, 
 from lwcallbacks.callbacks.watching import WatchingCallback
 from lwcallbacks.gradients.further import MOMENTS
 from lwcallbacks.gradients.garbage import garbage_later
-from lwcallbacks.lightning import LightningModule, Trainer
+from lwcallbacks.lightning import LightningModule, Trainer, is_of_lightning
 
 
 class LoggedFit:
@@ -177,8 +177,10 @@ class LoggedFit:
     # -- in the optimizer's own hooks ----------------------------------------------------------------------------------
 
     def _before(self, stepping: Stepping) -> None:
-        # In automatic optimization the step itself calls training_step, which may change parameters, too.
-        if stepping.is_due or not self._trainer.lightning_module.automatic_optimization:
+        # In automatic optimization the step itself calls training_step, which may change parameters, too; then it is
+        # announced, unless the module has a way of its own.
+        module = self._trainer.lightning_module
+        if stepping.is_due or not module.automatic_optimization or not is_of_lightning(module.optimizer_step):
             self._keep_parameters(stepping)
 
     def _keep_parameters(self, stepping: Stepping) -> None:

@@ -106,6 +106,28 @@ def test_what_training_step_changes_is_no_change_of_the_optimizers(tmp_path: Pat
     assert found == pytest.approx(module.ratios, rel=1e-4)
 
 
+class StepsBare(Net):
+    """Hands Lightning's closure to torch's own optimizer, so that nobody announces a step."""
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        closure: Any = kwargs.get("optimizer_closure") or args[-1]
+
+        def and_notes() -> Any:
+            loss = closure()
+            self.configure_gradient_clipping(None)
+            return loss
+
+        self.optimizers(use_pl_optimizer=False).step(and_notes)
+
+
+def test_a_step_that_nobody_announces_has_an_update_ratio(tmp_path: Path) -> None:
+    """Of all that it has changed."""
+    module = StepsBare()
+    found = logged(module, tmp_path, "gradients/update_ratio/first.weight")
+    assert found == pytest.approx(module.ratios, rel=1e-4)
+    assert len(found) == len(BATCHES)
+
+
 class Freezes(Net):
     """With gradients that are made zero, and not None: momentum goes on."""
 
